@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Gives the cdylib its soname and makes the C header into OUT_DIR, where tests/header.rs compares it
+//! with the one that is checked in. Nothing is ever written into the source tree from here.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libagentcg.so.0");
+    #[cfg(feature = "header")]
+    header::make();
+}
+
+#[cfg(feature = "header")]
+mod header {
+    use super::typeset;
+    use cbindgen::{Builder, Config, ItemType, Style};
+    use std::fmt::Write;
+    use std::path::{Path, PathBuf};
+    use std::{env, fs};
+
+    /// The header is a page to read, so it keeps the order of a reader: each section has its constants,
+    /// its structs and its functions together. cbindgen sorts by kind, and so is run for each section.
+    const SECTIONS: &[(&str, &str, &[&str])] = &[
+        ("errors", "Reasons: agentcg_error.reason.", &["src/ffi/error.rs"]),
+        ("handles", "", &["src/ffi/handle.rs"]),
+        ("1. would it work here?", "", &["src/ffi/place.rs"]),
+        ("2. limits", "", &["src/ffi/limits.rs"]),
+        ("3. life", "", &["src/ffi/life.rs"]),
+        ("4. facts about a handle", "", &["src/ffi/facts.rs"]),
+        ("5. processes", "", &["src/ffi/processes.rs"]),
+        ("7. measuring", "", &["src/stats.rs", "src/ffi/stats.rs"]),
+        ("9. stopping", "", &["src/ffi/stopping.rs"]),
+    ];
+
+    pub fn make() {
+        let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap());
+        for path in ["cbindgen.toml", "src/stats.rs", "src/ffi"] {
+            println!("cargo::rerun-if-changed={path}");
+        }
+        let config = Config::from_file(root.join("cbindgen.toml")).unwrap();
+        let mut page = config.header.clone().unwrap() + "\n";
+        page += &config.after_includes.clone().unwrap().replace("@VERSION@", &version());
+        for (title, intro, files) in SECTIONS {
+            let line = format!("/* ---- {title} ");
+            writeln!(page, "\n{line:-<77} */\n").unwrap();
+            if !intro.is_empty() {
+                writeln!(page, "/* {intro} */").unwrap();
+            }
+            let bodies: Vec<String> = [ItemType::Constants, ItemType::Structs, ItemType::Functions]
+                .iter()
+                .flat_map(|kind| files.iter().map(|file| items(&config, &root.join(file), kind.clone())))
+                .filter(|text| !text.is_empty())
+                .collect();
+            page += &bodies.join("\n");
+        }
+        page += config.trailer.as_deref().unwrap();
+        let out = PathBuf::from(env::var_os("OUT_DIR").unwrap()).join("agentcg.h");
+        fs::write(out, page).unwrap();
+    }
+
+    /// The items of one kind in one file.
+    fn items(base: &Config, file: &Path, kind: ItemType) -> String {
+        let mut config = base.clone();
+        (config.header, config.after_includes, config.trailer) = (None, None, None);
+        // Functions name the types without "struct"; the structs that are used before they are
+        // defined are declared at the top.
+        config.style = if kind == ItemType::Functions { Style::Type } else { Style::Tag };
+        config.export.item_types = vec![kind.clone()];
+        let mut text = Vec::new();
+        Builder::new().with_config(config).with_src(file).generate().unwrap().write(&mut text);
+        let text = String::from_utf8(text).unwrap();
+        if kind == ItemType::Functions { typeset::functions(&text) } else { typeset::rows(&text) }
+    }
+
+    /// From Cargo.toml, typed nowhere else.
+    fn version() -> String {
+        ["MAJOR", "MINOR", "PATCH"]
+            .map(|part| {
+                let number = env::var(format!("CARGO_PKG_VERSION_{part}")).unwrap();
+                format!("#define AGENTCG_VERSION_{part} {number}")
+            })
+            .join("\n")
+    }
+}
+
+/// cbindgen gives each comment three lines or more; on the page a remark stands behind what it is about.
+#[cfg(feature = "header")]
+mod typeset {
+    const WIDTH: usize = 104;
+
+    /// A line of code with the comment that stood above it.
+    type Row = (Vec<String>, String);
+
+    fn read(text: &str) -> Vec<Row> {
+        let (mut rows, mut comment, mut inside) = (Vec::new(), Vec::new(), false);
+        for line in text.lines() {
+            match line.trim() {
+                "/*" => inside = true,
+                "*/" => inside = false,
+                remark if inside => comment.push(remark.to_owned()),
+                "" => {}
+                _ => rows.push((std::mem::take(&mut comment), line.replace("        ", "\t"))),
+            }
+        }
+        rows
+    }
+
+    /// `/* one line */`, or several with a star before each.
+    fn above(comment: &[String]) -> String {
+        if comment.is_empty() {
+            return String::new();
+        }
+        let text = comment.join("\n * ").replace(" * \n", " *\n");
+        format!("/* {text} */\n")
+    }
+
+    /// Constants or structs: values in one column, comments of one line in another behind the code.
+    pub fn rows(text: &str) -> String {
+        let mut rows = read(text);
+        let value = |code: &str| code.strip_prefix("#define ").and_then(|rest| rest.find(' '));
+        let widest = rows.iter().filter_map(|(_, code)| value(code)).max().unwrap_or(0);
+        for (_, code) in &mut rows {
+            if let Some(at) = value(code) {
+                code.insert_str("#define ".len() + at, &" ".repeat(widest - at));
+            }
+        }
+        let ends = |code: &str| code.replace('\t', "        ").len();
+        let remarked = rows.iter().filter(|(comment, code)| comment.len() == 1 && !opens(code));
+        let column = remarked.map(|(_, code)| ends(code)).max().unwrap_or(0);
+        let mut page = String::new();
+        for (comment, code) in &rows {
+            match comment.as_slice() {
+                [remark] if !opens(code) && column + remark.len() + 8 <= WIDTH => {
+                    let gap = " ".repeat(column - ends(code));
+                    page += &format!("{code}{gap}  /* {remark} */\n");
+                }
+                _ => {
+                    let indent = if code.starts_with('\t') && !comment.is_empty() { "\t" } else { "" };
+                    page += &format!("{indent}{}{code}\n", above(comment));
+                }
+            }
+        }
+        page
+    }
+
+    fn opens(code: &str) -> bool {
+        code.ends_with('{')
+    }
+
+    /// Functions: the comment above, a blank line between them.
+    pub fn functions(text: &str) -> String {
+        let mut page = String::new();
+        for (comment, code) in read(text) {
+            if !comment.is_empty() && !page.is_empty() {
+                page.push('\n');
+            }
+            page += &format!("{}{code}\n", above(&comment));
+        }
+        page
+    }
+}

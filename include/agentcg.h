@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * agentcg.h - one cgroup v2 per agent: limit it, measure it, kill all of it.
+ *
+ * Conventions, which hold for every function unless it says otherwise:
+ *
+ *  - Functions that can fail return int: 0 or more on success, a negative
+ *    errno value (such as -ENOENT) on failure. Each lists every code that it
+ *    can return. errno itself is not part of this interface and may change.
+ *    -ENOTRECOVERABLE always means a bug in the library: it caught a panic, or
+ *    met an error of the kernel that the function does not list.
+ *  - Arguments named ret_... are written on success only, reterr on failure
+ *    only. reterr may be NULL; it is the caller's memory, nothing to free.
+ *  - A NULL handle, a NULL pointer that must not be one, an unknown flag bit
+ *    and a negative timeout other than AGENTCG_FOREVER give -EINVAL.
+ *  - Structs are passed with their size and only ever grow at the end: an
+ *    older program works with a newer library. A newer program works with an
+ *    older one unless it sets a field that one does not know: -E2BIG.
+ *  - Strings are NUL-terminated bytes. Strings out follow snprintf(3): cut to
+ *    fit, always terminated, the full length returned.
+ *  - Every file descriptor is close-on-exec.
+ *  - A handle may be used from several threads at once, but agentcg_destroy()
+ *    and agentcg_free() must not run beside another call on the same handle.
+ *    No threads, no signal handlers, no SIGCHLD, no logging, no environment
+ *    variables, and no child of the caller is ever waited for. A handle works
+ *    in a forked child, where freeing it gives up nothing the parent holds.
+ *  - Unless marked async-signal-safe, a function may allocate memory.
+ *
+ * What it is not: a security boundary between processes of one uid. An agent
+ * with the caller's uid can undo its limits.
+ */
+#ifndef AGENTCG_H
+#define AGENTCG_H
+
+/* Made by cbindgen from src/ffi/: edit there, then run `make header`. */
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define AGENTCG_VERSION_MAJOR 0
+#define AGENTCG_VERSION_MINOR 1
+#define AGENTCG_VERSION_PATCH 0
+#define AGENTCG_VERSION_NUMBER \
+	(AGENTCG_VERSION_MAJOR * 1000000 + AGENTCG_VERSION_MINOR * 1000 + AGENTCG_VERSION_PATCH)
+
+#if defined(__GNUC__)
+# define AGENTCG_MUST_CHECK __attribute__((warn_unused_result))
+#else
+# define AGENTCG_MUST_CHECK
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* For a timeout: wait as long as it takes. */
+#define AGENTCG_FOREVER (-1)
+/* For a limit: none. The kernel's "max". */
+#define AGENTCG_UNLIMITED UINT64_MAX
+/* Bytes for a uuid as text, NUL included. */
+#define AGENTCG_UUID_SIZE 37
+
+typedef struct agentcg agentcg;
+typedef struct agentcg_error agentcg_error;
+typedef struct agentcg_limits agentcg_limits;
+typedef struct agentcg_info agentcg_info;
+typedef struct agentcg_stats agentcg_stats;
+
+/* ---- errors -------------------------------------------------------------- */
+
+/* Reasons: agentcg_error.reason. */
+#define AGENTCG_WHY_NO_CGROUP2        1u   /* No cgroup2 mount holds our own cgroup. */
+#define AGENTCG_WHY_OUTSIDE_NAMESPACE 2u   /* Our cgroup is outside our cgroup namespace. */
+#define AGENTCG_WHY_READ_ONLY         3u   /* cgroupfs is mounted read-only (containers). */
+/* No directory that we may create in, or no right to migrate. */
+#define AGENTCG_WHY_NOT_DELEGATED     4u
+#define AGENTCG_WHY_NO_CONTROLLER     5u   /* A limit needs a controller that is not to be had. */
+#define AGENTCG_WHY_POPULATED         6u   /* The parent holds processes. */
+#define AGENTCG_WHY_THREADED          7u   /* A threaded or invalid domain. */
+#define AGENTCG_WHY_GONE              8u   /* The cgroup was removed under us. */
+#define AGENTCG_WHY_NESTING_LIMIT     9u   /* cgroup.max.depth / max.descendants of an ancestor. */
+/* The caller itself is in the cgroup that it wants killed. */
+#define AGENTCG_WHY_CALLER_INSIDE     12u
+
+/* What went wrong, in words for people and logs. 256 bytes, for ever. */
+struct agentcg_error {
+	int32_t code;       /* the negative errno value that was returned */
+	uint32_t reason;    /* AGENTCG_WHY_..., or 0: why, where errno is too coarse */
+	char file[64];      /* the interface file at fault ("memory.max"), or "" */
+	char message[184];  /* one line: what failed, on which path, and what to do */
+};
+
+/* ---- handles ------------------------------------------------------------- */
+
+/* AGENTCG_VERSION_NUMBER of the library that is loaded, which may be newer
+ * than the header that the program was built with. */
+uint32_t agentcg_version_number(void);
+
+/* The same as text, such as "0.1.0". */
+const char *agentcg_version_string(void);
+
+/* ---- 1. would it work here? ---------------------------------------------- */
+
+#define AGENTCG_CONTROLLER_CPU     (1ull << 0)
+#define AGENTCG_CONTROLLER_MEMORY  (1ull << 1)
+#define AGENTCG_CONTROLLER_PIDS    (1ull << 2)
+#define AGENTCG_CONTROLLER_IO      (1ull << 3)
+#define AGENTCG_CONTROLLER_CPUSET  (1ull << 4)
+#define AGENTCG_CONTROLLER_HUGETLB (1ull << 5)
+#define AGENTCG_PLACE_GIVEN        1u  /* The caller named the parent. */
+#define AGENTCG_PLACE_SIBLING      3u  /* The parent of our own cgroup. */
+#define AGENTCG_PLACE_ROOT         4u  /* The real root. */
+
+/* 1 if the caller's own cgroup is found in a mounted cgroup2 hierarchy, be it
+ * at /sys/fs/cgroup, at /sys/fs/cgroup/unified or elsewhere; else 0. */
+int agentcg_is_available(void);
+
+/* Where agentcg_new(NULL, ...) would put its tree: the directory that holds,
+ * or would hold, "synwire/agents". Changes nothing.
+ *
+ * -EINVAL, and -EACCES, -EBUSY, -EMFILE, -ENFILE, -ENODEV, -EOPNOTSUPP, -EROFS
+ * as agentcg_new() would. */
+AGENTCG_MUST_CHECK int agentcg_discover_parent(char *buf, size_t size, agentcg_error *reterr);
+
+/* ---- 2. limits ----------------------------------------------------------- */
+
+#define AGENTCG_LIMIT_MEMORY_MAX      (1ull << 0)
+#define AGENTCG_LIMIT_MEMORY_HIGH     (1ull << 1)
+#define AGENTCG_LIMIT_MEMORY_LOW      (1ull << 2)
+#define AGENTCG_LIMIT_MEMORY_MIN      (1ull << 3)
+#define AGENTCG_LIMIT_SWAP_MAX        (1ull << 4)
+#define AGENTCG_LIMIT_OOM_GROUP       (1ull << 5)
+#define AGENTCG_LIMIT_CPU_MAX         (1ull << 6)
+#define AGENTCG_LIMIT_CPU_BURST       (1ull << 7)
+#define AGENTCG_LIMIT_CPU_WEIGHT      (1ull << 8)
+#define AGENTCG_LIMIT_CPU_IDLE        (1ull << 9)
+#define AGENTCG_LIMIT_PIDS_MAX        (1ull << 10)
+#define AGENTCG_LIMIT_IO_WEIGHT       (1ull << 11)
+#define AGENTCG_LIMIT_MAX_DEPTH       (1ull << 12)
+#define AGENTCG_LIMIT_MAX_DESCENDANTS (1ull << 13)
+#define AGENTCG_LIMITS_SIZE_V0        128
+
+/* Zero it, fill in fields, set their bits in mask. A field whose bit is clear
+ * is left as it is. AGENTCG_UNLIMITED lifts a limit. */
+struct agentcg_limits {
+	uint64_t mask;               /* AGENTCG_LIMIT_... */
+	uint64_t memory_max_bytes;   /* hard limit: over it the OOM killer acts. At least one page */
+	uint64_t memory_high_bytes;  /* over it the group is throttled and reclaimed */
+	uint64_t memory_low_bytes;   /* best-effort protection */
+	uint64_t memory_min_bytes;   /* hard protection */
+	uint64_t swap_max_bytes;     /* 0: no swap, so that memory_max bounds it all */
+	uint64_t oom_group;          /* 1: an OOM kills the whole group, never half of it */
+	uint64_t cpu_max_millicpu;   /* 500 = half of one CPU, 2000 = two; 1 or more */
+	/* 0: 100000, made longer where the quota would fall under the kernel's 1000 us */
+	uint64_t cpu_period_us;
+	uint64_t cpu_burst_us;
+	uint64_t cpu_weight;         /* 1 to 10000, the kernel's default is 100 */
+	uint64_t cpu_idle;           /* 1: only idle CPU time */
+	uint64_t pids_max;           /* threads, and zombies not yet waited for, count */
+	uint64_t io_weight;          /* 1 to 10000 */
+	uint64_t max_depth;          /* levels of cgroups the agent may make inside */
+	uint64_t max_descendants;    /* cgroups the agent may make inside */
+};
+
+/* ---- 3. life ------------------------------------------------------------- */
+
+/* agentcg_destroy(): do not kill: -EBUSY if anything lives in it. */
+#define AGENTCG_DESTROY_IF_EMPTY (1ull << 0)
+
+/* Make <parent>/synwire/agents/<uuid>, enable the cpu, memory, pids and io
+ * controllers that are to be had on the way down, set the limits, open it.
+ *
+ * parent is a cgroup directory, or NULL: the first of these that works is
+ * taken - the parent of the caller's own cgroup, the root. uuid is its text,
+ * or NULL for a fresh random one. limits may be NULL with limits_size 0.
+ * flags is 0.
+ *
+ * All or nothing: on failure no directory of this agent is left. Any two
+ * callers, in one process or several, can do this at once.
+ *
+ * -E2BIG, -EACCES (nowhere allowed), -EAGAIN (nesting limit), -EBUSY (the
+ * parent holds processes), -EEXIST (that uuid is in use, or left over),
+ * -EINVAL, -EMFILE, -ENFILE, -ENODEV (no cgroup2), -ENOMEM, -ENOSPC,
+ * -EOPNOTSUPP (a limit's controller is not to be had; a threaded parent),
+ * -ERANGE (a limit out of range), -EROFS. */
+AGENTCG_MUST_CHECK
+int agentcg_new(const char *parent,
+		const char *uuid,
+		const agentcg_limits *limits,
+		size_t limits_size,
+		uint64_t flags,
+		agentcg **ret_cg,
+		agentcg_error *reterr);
+
+/* Kill all, wait, take the last measurements (ret_final may be NULL with size
+ * 0), remove the group and every cgroup the agent made inside it, free the
+ * handle. On failure the handle stays valid and nothing is lost: try again.
+ * NULL is fine, and so is a group that somebody else has removed.
+ *
+ * -EACCES, -EBUSY (AGENTCG_DESTROY_IF_EMPTY, and it is not), -EDEADLK (the
+ * caller is inside), -EINVAL, -EMFILE, -ENFILE, -ETIMEDOUT. */
+AGENTCG_MUST_CHECK
+int agentcg_destroy(agentcg *cg,
+		    uint64_t flags,
+		    int timeout_ms,
+		    agentcg_stats *ret_final,
+		    size_t size,
+		    agentcg_error *reterr);
+
+/* Free the handle, leave the cgroup and its processes be. NULL is fine. */
+void agentcg_free(agentcg *cg);
+
+/* ---- 4. facts about a handle --------------------------------------------- */
+
+struct agentcg_info {
+	uint64_t id;           /* the kernel's cgroup id */
+	uint64_t controllers;  /* AGENTCG_CONTROLLER_... in force in it */
+	uint32_t place;        /* AGENTCG_PLACE_... */
+	uint32_t owned;        /* 1: this handle is its owner */
+	uint32_t guarded;      /* 1: it is killed and removed when this process ends */
+	uint32_t reserved;
+};
+
+/* Its uuid, 36 characters. Returns their number; -EINVAL. */
+int agentcg_uuid(agentcg *cg, char *buf, size_t size);
+
+/* Its path, absolute, as mounted here. Returns the length; -EINVAL. */
+int agentcg_path(agentcg *cg, char *buf, size_t size);
+
+/* The directory, for CLONE_INTO_CGROUP, Go's SysProcAttr.CgroupFD and
+ * posix_spawnattr_setcgroup_np(3). Belongs to the handle: do not close it.
+ * Async-signal-safe. -EINVAL. */
+int agentcg_fd(agentcg *cg);
+
+/* Facts. -EINVAL, -EMFILE, -ENFILE, -ENODEV (the group was removed). */
+AGENTCG_MUST_CHECK
+int agentcg_get_info(agentcg *cg,
+		     agentcg_info *ret_info,
+		     size_t size,
+		     agentcg_error *reterr);
+
+/* ---- 5. processes -------------------------------------------------------- */
+
+/* Move a process, all its threads, into the group, and make sure that it is
+ * there. Children it has already stay where they are. pid must be 1 or more:
+ * 0 would mean the caller.
+ *
+ * -EACCES, -EBUSY, -EINVAL (a kernel thread too), -EMFILE, -ENFILE, -ENODEV
+ * (group gone), -EOPNOTSUPP, -ESRCH (gone, or a zombie). */
+AGENTCG_MUST_CHECK int agentcg_move_pid(agentcg *cg, pid_t pid, agentcg_error *reterr);
+
+/* Move the calling process, for use between fork(2) and execve(2).
+ * Async-signal-safe. The codes of agentcg_move_pid(). */
+AGENTCG_MUST_CHECK int agentcg_move_self(agentcg *cg);
+
+/* ---- 7. measuring -------------------------------------------------------- */
+
+/* cpu.stat: there even with no controller. */
+#define AGENTCG_STAT_CPU          (1ull << 0)
+/* memory.current. */
+#define AGENTCG_STAT_MEMORY       (1ull << 1)
+/* cpu.stat, with the controller. */
+#define AGENTCG_STAT_CPU_THROTTLE (1ull << 2)
+/* pids.current. */
+#define AGENTCG_STAT_PIDS         (1ull << 7)
+/* cgroup.events, cgroup.stat. */
+#define AGENTCG_STAT_STATE        (1ull << 14)
+/* The cheap pair, for polling: one read of each of two files. */
+#define AGENTCG_STAT_BASIC        ((AGENTCG_STAT_CPU | AGENTCG_STAT_MEMORY) | AGENTCG_STAT_CPU_THROTTLE)
+#define AGENTCG_STAT_ALL          UINT64_MAX
+#define AGENTCG_STATS_SIZE_V0     296
+
+/* Measurements. `mask` says which were really read; the rest is 0.
+ *
+ * New fields are only ever added at the end, each with a bit of its own. */
+struct agentcg_stats {
+	uint64_t mask;                    /* AGENTCG_STAT_... that were really read */
+	uint64_t time_ns;                 /* CLOCK_MONOTONIC of the reading, for rates */
+	uint64_t cpu_usage_ns;            /* CPU time, user and system */
+	uint64_t cpu_user_ns;
+	uint64_t cpu_system_ns;
+	uint64_t cpu_nr_periods;          /* periods of cpu_max */
+	uint64_t cpu_nr_throttled;        /* those in which it held the group back */
+	uint64_t cpu_throttled_ns;
+	uint64_t memory_current_bytes;
+	uint64_t memory_peak_bytes;
+	uint64_t swap_current_bytes;
+	uint64_t swap_peak_bytes;         /* 0 before Linux 6.5 */
+	uint64_t memory_anon_bytes;
+	uint64_t memory_file_bytes;
+	uint64_t memory_kernel_bytes;
+	uint64_t memory_shmem_bytes;
+	uint64_t memory_events_high;
+	uint64_t memory_events_max;
+	uint64_t memory_events_oom;
+	uint64_t memory_events_oom_kill;  /* processes killed: the one to watch */
+	uint64_t memory_events_oom_group_kill;
+	uint64_t pids_current;            /* threads, zombies not yet waited for included */
+	uint64_t pids_peak;
+	uint64_t pids_events_max;
+	uint64_t io_read_bytes;           /* io: summed over devices */
+	uint64_t io_write_bytes;
+	uint64_t io_reads;
+	uint64_t io_writes;
+	uint64_t cpu_pressure_some_us;    /* pressure: total stall time */
+	uint64_t memory_pressure_some_us;
+	uint64_t memory_pressure_full_us;
+	uint64_t io_pressure_some_us;
+	uint64_t io_pressure_full_us;
+	uint64_t populated;               /* 1 while a process lives in the group or below */
+	uint64_t frozen;
+	uint64_t nr_descendants;          /* cgroups below */
+	uint64_t nr_dying_descendants;    /* removed, but the kernel still holds memory for them */
+};
+
+/* Read what which asks for (AGENTCG_STAT_BASIC for a monitoring loop). What
+ * this kernel, this placement or this version of the library does not offer
+ * is left 0, its bit clear: not an error. One file is one consistent
+ * snapshot; several are not.
+ *
+ * -EINVAL, -EMFILE, -ENFILE, -ENODEV (the group was removed). */
+AGENTCG_MUST_CHECK
+int agentcg_read_stats(agentcg *cg,
+		       uint64_t which,
+		       agentcg_stats *ret_stats,
+		       size_t size,
+		       agentcg_error *reterr);
+
+/* ---- 9. stopping --------------------------------------------------------- */
+
+/* Wait until no process lives in it. Zombies count as gone.
+ *
+ * -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ETIMEDOUT. */
+AGENTCG_MUST_CHECK int agentcg_wait_empty(agentcg *cg, int timeout_ms, agentcg_error *reterr);
+
+/* SIGKILL for every process in the group and below it, whatever it does to get
+ * away: forking, freezing, a main thread that has exited, cgroups of its own,
+ * pid namespaces; with cgroup.kill or without. Waits until none lives;
+ * timeout_ms 0 sends and does not wait: -ETIMEDOUT if any still lives. The
+ * group can be used again after.
+ *
+ * -EACCES, -EDEADLK (the caller is inside), -EINVAL, -EMFILE, -ENFILE, -ENODEV,
+ * -ETIMEDOUT (say, a process in uninterruptible sleep). */
+AGENTCG_MUST_CHECK int agentcg_kill_all(agentcg *cg, int timeout_ms, agentcg_error *reterr);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* AGENTCG_H */

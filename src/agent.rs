@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The handle: an agent's cgroup held open, and what can be done with it.
+
+use crate::cgroupfs::{Dir, FILE_MAX};
+use crate::controllers::Controllers;
+use crate::deadline::Deadline;
+use crate::error::{Error, Reason, Result, shown, words};
+use crate::events::Events;
+use crate::kill::{self, Target};
+use crate::limits::Limits;
+use crate::place::{self, Kind};
+use crate::stats::{Files, Stats};
+use crate::{migrate, remove};
+use nix::errno::Errno;
+use nix::sys::stat::fstat;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// One agent's cgroup. Dropping it leaves the cgroup and its processes be.
+#[derive(Debug)]
+pub struct Agent {
+    dir: Dir,
+    path: Vec<u8>,
+    uuid: String,
+    place: Kind,
+    files: Files,
+}
+
+/// Facts about an agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Info {
+    /// The kernel's cgroup id.
+    pub id: u64,
+    /// In force in the group.
+    pub controllers: Controllers,
+    /// Where the tree was put.
+    pub place: Kind,
+}
+
+/// Above us a rmdir may meet EBUSY for a while after the last process has gone.
+const FIRST_RETRY: Duration = Duration::from_micros(100);
+const LAST_RETRY: Duration = Duration::from_millis(10);
+
+impl Agent {
+    /// Make `<parent>/synwire/agents/<uuid>` with these limits, all or nothing. Without a parent the
+    /// best place that there is is taken; without a uuid a random one.
+    pub fn new(parent: Option<&CStr>, uuid: Option<&str>, limits: &Limits) -> Result<Self> {
+        limits.check()?;
+        let uuid = match uuid {
+            None => Uuid::new_v4(),
+            // Other spellings of a uuid are turned down: the text is the directory's name.
+            Some(text) => Uuid::try_parse(text).ok().filter(|_| text.len() == 36).ok_or_else(|| {
+                Error::new(Errno::EINVAL, "the uuid is not of the form 01234567-89ab-cdef-0123-456789abcdef")
+            })?,
+        };
+        let uuid = uuid.to_string();
+        place::first_usable(parent, |place| {
+            let leaf = place::make_leaf(place, &uuid)?;
+            let applied = match limits.apply(&leaf.dir, &leaf.path) {
+                // The tree may have been made when less was to be had.
+                Err(e) if e.reason() == Some(Reason::NoController) => {
+                    leaf.complete().and_then(|()| limits.apply(&leaf.dir, &leaf.path))
+                }
+                other => other,
+            };
+            if let Err(e) = applied {
+                leaf.undo();
+                return Err(e);
+            }
+            Ok(Self {
+                dir: leaf.dir,
+                path: leaf.path,
+                uuid: uuid.clone(),
+                place: place.kind,
+                files: Files::default(),
+            })
+        })
+    }
+
+    /// Its name, in the usual 36 characters.
+    pub fn uuid(&self) -> &str {
+        &self.uuid
+    }
+
+    /// Absolute, as mounted here.
+    pub fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// Facts.
+    pub fn info(&self) -> Result<Info> {
+        let file = "cgroup.controllers";
+        let id = fstat(&self.dir).map_err(|e| self.failed("look at", "", e))?.st_ino;
+        let mut buf = [0; FILE_MAX];
+        let text =
+            self.dir.read(c"cgroup.controllers", &mut buf).map_err(|e| self.failed("read", file, e))?;
+        Ok(Info { id, controllers: Controllers::listed(text), place: self.place })
+    }
+
+    /// Move a process, with all its threads, into the group.
+    pub fn move_pid(&self, pid: i32) -> Result<()> {
+        if pid < 1 {
+            return Err(Error::new(Errno::EINVAL, format!("{pid} names no process: a pid is 1 or more"))
+                .on("cgroup.procs"));
+        }
+        migrate::pid(&self.dir, pid).map_err(|failure| {
+            match failure {
+                migrate::Failure::NoProcess => Error::new(
+                    Errno::ESRCH,
+                    format!("process {pid} is gone, a zombie, or hidden from us in /proc"),
+                ),
+                migrate::Failure::KernelThread => Error::new(
+                    Errno::EINVAL,
+                    format!("process {pid} is a thread of the kernel, which stays where it is"),
+                ),
+                migrate::Failure::Errno(e) => self.not_moved(pid, e),
+            }
+            .on("cgroup.procs")
+        })
+    }
+
+    fn not_moved(&self, pid: i32, errno: Errno) -> Error {
+        let group = shown(&self.path);
+        match errno {
+            Errno::EACCES => Error::new(errno, format!("no right to move process {pid} to {group}: cgroup.procs of a cgroup above both is not ours"))
+                .because(Reason::NotDelegated),
+            // With nsdelegate the kernel hides what lies outside the namespace.
+            Errno::ENOENT => Error::new(Errno::EACCES, format!("process {pid} or {group} is outside our cgroup namespace"))
+                .because(Reason::OutsideNamespace),
+            Errno::EBUSY => Error::new(errno, format!("{group} has controllers on for children of its own and takes no process itself"))
+                .because(Reason::Populated),
+            Errno::EOPNOTSUPP => Error::new(errno, format!("{group} is in a threaded domain and takes no process"))
+                .because(Reason::Threaded),
+            e => self.failed("move a process by", "cgroup.procs", e),
+        }
+    }
+
+    /// Move the calling process. Does nothing but three system calls.
+    pub fn move_self(&self) -> nix::Result<()> {
+        migrate::own(&self.dir)
+    }
+
+    /// Measure what `which` asks for (bits of [`crate::stats`]) and is offered here.
+    pub fn read_stats(&self, which: u64) -> Result<Stats> {
+        self.files.read(&self.dir, which).map_err(|(e, file)| self.failed("read", file, e))
+    }
+
+    /// Wait until no process lives in it.
+    pub fn wait_empty(&self, deadline: Deadline) -> Result<()> {
+        let empty = Events::open(&self.dir)
+            .and_then(|events| events.wait(deadline, |now| !now.populated))
+            .map_err(|e| self.failed("read", "cgroup.events", e))?;
+        if empty {
+            return Ok(());
+        }
+        let group = shown(&self.path);
+        Err(Error::new(Errno::ETIMEDOUT, format!("processes still live in {group}")).on("cgroup.events"))
+    }
+
+    /// Kill all in it and below it, and wait until none lives.
+    pub fn kill_all(&self, deadline: Deadline) -> Result<()> {
+        let mark = self.mark();
+        let target = Target { dir: &self.dir, mark: &mark };
+        target.kill_all(deadline).map_err(|failure| self.not_killed(failure))
+    }
+
+    fn not_killed(&self, failure: kill::Failure) -> Error {
+        let group = shown(&self.path);
+        match failure {
+            kill::Failure::CallerInside => {
+                Error::new(Errno::EDEADLK, format!("we ourselves are in {group}: nothing was killed; kill it from outside"))
+                    .because(Reason::CallerInside)
+            }
+            kill::Failure::Alive(who) if who.forbidden => {
+                Error::new(Errno::EACCES, format!("processes of another uid live on in {group}, and cgroup.kill is not there to reach them"))
+                    .because(Reason::NotDelegated)
+            }
+            kill::Failure::Alive(who) if who.unnameable => {
+                Error::new(Errno::ETIMEDOUT, format!("processes outside our pid namespace live on in {group}: only cgroup.kill (5.14) reaches them"))
+            }
+            kill::Failure::Alive(_) => {
+                Error::new(Errno::ETIMEDOUT, format!("killed, but not yet gone: processes still live in {group}, perhaps in uninterruptible sleep"))
+            }
+            kill::Failure::Errno(e) => self.failed("kill all by", "cgroup.kill", e),
+        }
+        .on("cgroup.kill")
+    }
+
+    /// Kill all, wait, measure a last time, remove the group and all below it. On failure it stays, and
+    /// this can be called again. With `if_empty` nothing is killed.
+    pub fn destroy(&self, if_empty: bool, deadline: Deadline, measure: bool) -> Result<Stats> {
+        let name = CString::new(format!("../{}", self.uuid)).unwrap_or_default();
+        let mut retry = FIRST_RETRY;
+        let mut last = Stats::default();
+        loop {
+            match self.empty(if_empty, deadline) {
+                Ok(()) if measure => last = self.read_stats(u64::MAX).or_else(gone_is_nothing(last))?,
+                Ok(()) => {}
+                // Somebody else has removed it: nothing of it is left.
+                Err(e) if e.reason() == Some(Reason::Gone) => return Ok(last),
+                Err(e) => return Err(e),
+            }
+            match remove::tree(&self.dir, &name) {
+                Ok(()) => return Ok(last),
+                Err(Errno::EBUSY) if !deadline.passed() => {
+                    std::thread::sleep(deadline.left().map_or(retry, |left| left.min(retry)));
+                    retry = (retry * 2).min(LAST_RETRY);
+                }
+                Err(e) => return Err(self.not_removed(e)),
+            }
+        }
+    }
+
+    fn empty(&self, if_empty: bool, deadline: Deadline) -> Result<()> {
+        if !if_empty {
+            return self.kill_all(deadline);
+        }
+        let state = Events::open(&self.dir)
+            .and_then(|events| events.state())
+            .map_err(|e| self.failed("read", "cgroup.events", e))?;
+        if state.populated {
+            let group = shown(&self.path);
+            return Err(Error::new(Errno::EBUSY, format!("processes live in {group}")).on("cgroup.events"));
+        }
+        Ok(())
+    }
+
+    fn not_removed(&self, errno: Errno) -> Error {
+        let group = shown(&self.path);
+        match errno {
+            Errno::EBUSY => Error::new(
+                Errno::ETIMEDOUT,
+                format!("all is dead in {group}, but the kernel does not let it go yet: try again"),
+            ),
+            Errno::EACCES => {
+                Error::new(errno, format!("no right to remove {group}: its parent is not ours to write"))
+                    .because(Reason::NotDelegated)
+            }
+            e => Error::new(e, format!("cannot remove {group}: {}", words(e))),
+        }
+    }
+
+    /// What the cgroup path of each member holds, from whatever namespace it is seen.
+    fn mark(&self) -> Vec<u8> {
+        [b"/synwire/agents/", self.uuid.as_bytes()].concat()
+    }
+
+    fn failed(&self, verb: &str, file: &'static str, errno: Errno) -> Error {
+        let group = shown(&self.path);
+        if errno == Errno::ENODEV {
+            return Error::new(errno, format!("{group} was removed by somebody else"))
+                .because(Reason::Gone)
+                .on(file);
+        }
+        let message = format!("cannot {verb} {file} of {group}: {}", words(errno));
+        match errno {
+            Errno::EACCES => Error::new(errno, message).because(Reason::NotDelegated),
+            // Mounted read-only since the group was made.
+            Errno::EROFS => Error::new(Errno::EACCES, message).because(Reason::ReadOnly),
+            _ => Error::new(errno, message),
+        }
+        .on(file)
+    }
+}
+
+fn gone_is_nothing(last: Stats) -> impl Fn(Error) -> Result<Stats> {
+    move |e| if e.reason() == Some(Reason::Gone) { Ok(last) } else { Err(e) }
+}
+
+impl AsFd for Agent {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The one module that opens files in the hierarchy, always relative to a directory held open: a
+//! cgroup that is removed and made again under its old name is another one, and a descriptor never
+//! mistakes the two.
+//!
+//! Two errnos mean more here than elsewhere, and are sorted out here alone: `ENODEV` is "this cgroup
+//! was removed" and `ENOENT` is "this cgroup has no such file" (its controller is off, or the kernel
+//! older). The kernel itself says `ENOENT` for both when asked through a directory descriptor.
+
+mod kept;
+mod walk;
+
+pub use kept::Kept;
+pub use walk::Step;
+
+use nix::dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
+use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, unlinkat};
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// More than any single-valued or flat-keyed file that is read into a fixed buffer: one read of the
+/// whole is one consistent snapshot.
+pub const FILE_MAX: usize = 4096;
+
+/// A cgroup, held open by its directory.
+#[derive(Debug)]
+pub struct Dir(OwnedFd);
+
+impl Dir {
+    /// Open a directory by its absolute path. `ENOTTY` if it is not of the cgroup2 file system.
+    pub fn open(path: &CStr) -> nix::Result<Self> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let dir = Self(openat(nix::fcntl::AT_FDCWD, path, flags, Mode::empty())?);
+        match fstatfs(&dir.0)?.filesystem_type() {
+            CGROUP2_SUPER_MAGIC => Ok(dir),
+            _ => Err(Errno::ENOTTY),
+        }
+    }
+
+    /// Open a cgroup below this one. `..` gives the parent, but past a mount's root it leaves the
+    /// hierarchy.
+    pub fn child(&self, path: &CStr) -> nix::Result<Self> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        self.open_at(path, flags).map(Self)
+    }
+
+    /// Make a cgroup below this one.
+    pub fn make(&self, path: &CStr) -> nix::Result<()> {
+        mkdirat(&self.0, path, Mode::from_bits_truncate(0o755)).map_err(|e| self.settle(e))
+    }
+
+    /// Remove a cgroup below this one: `EBUSY` while it has processes, dying ones too, or children.
+    pub fn remove(&self, path: &CStr) -> nix::Result<()> {
+        unlinkat(&self.0, path, UnlinkatFlags::RemoveDir).map_err(|e| self.settle(e))
+    }
+
+    /// Whether we may write (for a directory: make children). `EACCES` or `EROFS` if not.
+    pub fn may_write(&self, path: &CStr) -> nix::Result<()> {
+        faccessat(&self.0, path, AccessFlags::W_OK, AtFlags::AT_EACCESS).map_err(|e| self.settle(e))
+    }
+
+    /// Whether there is such a file.
+    pub fn has(&self, file: &CStr) -> bool {
+        faccessat(&self.0, file, AccessFlags::F_OK, AtFlags::empty()).is_ok()
+    }
+
+    /// Read a file that fits into `buf` in one piece.
+    pub fn read<'b>(&self, file: &CStr, buf: &'b mut [u8]) -> nix::Result<&'b [u8]> {
+        read_once(self.open_file(file, OFlag::O_RDONLY)?.as_fd(), buf)
+    }
+
+    /// Read a list as long as it may be (`cgroup.procs`).
+    pub fn read_all(&self, file: &CStr) -> nix::Result<Vec<u8>> {
+        let fd = self.open_file(file, OFlag::O_RDONLY)?;
+        let mut text = Vec::new();
+        let mut chunk = [0; FILE_MAX];
+        loop {
+            match nix::unistd::read(&fd, &mut chunk) {
+                Ok(0) => return Ok(text),
+                Ok(n) => text.extend_from_slice(chunk.get(..n).unwrap_or_default()),
+                Err(Errno::EINTR) => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Whether `cgroup.procs` or `cgroup.threads` lists this id.
+    pub fn lists(&self, file: &CStr, id: i32) -> nix::Result<bool> {
+        Ok(crate::parse::ids(&self.read_all(file)?).any(|listed| listed == id))
+    }
+
+    /// Write one value, whole, in one write(2): the kernel takes each write for a command of its own.
+    pub fn write(&self, file: &CStr, value: &[u8]) -> nix::Result<()> {
+        write_once(self.open_file(file, OFlag::O_WRONLY)?.as_fd(), value)
+    }
+
+    /// Write a value and read back what the kernel made of it.
+    pub fn set<'b>(&self, file: &CStr, value: &[u8], buf: &'b mut [u8]) -> nix::Result<&'b [u8]> {
+        let fd = self.open_file(file, OFlag::O_RDWR)?;
+        write_once(fd.as_fd(), value)?;
+        read_once(fd.as_fd(), buf)
+    }
+
+    /// Open a file to keep. Never with O_CREAT: that would turn "no such file" into `EACCES`.
+    pub fn open_file(&self, file: &CStr, access: OFlag) -> nix::Result<OwnedFd> {
+        self.open_at(file, access)
+    }
+
+    /// The names of the cgroups right below.
+    pub fn children(&self) -> nix::Result<Vec<CString>> {
+        // kernfs counts child directories in st_nlink (2 + children): most groups need no listing.
+        if fstat(&self.0)?.st_nlink == 2 {
+            return Ok(Vec::new());
+        }
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let mut names = Vec::new();
+        let mut listing = match dir::Dir::openat(&self.0, c".", flags, Mode::empty()) {
+            Ok(listing) => listing,
+            // Removed: it had none left.
+            Err(Errno::ENOENT) => return Ok(names),
+            Err(e) => return Err(e),
+        };
+        for entry in listing.iter() {
+            let entry = entry?;
+            let is_dir = entry.file_type() == Some(dir::Type::Directory);
+            if is_dir && !matches!(entry.file_name().to_bytes(), b"." | b"..") {
+                names.push(entry.file_name().to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    /// False once the cgroup is removed. Every cgroup has this file, the real root included.
+    pub fn is_alive(&self) -> bool {
+        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+        !matches!(openat(&self.0, c"cgroup.controllers", flags, Mode::empty()), Err(Errno::ENOENT))
+    }
+
+    fn open_at(&self, path: &CStr, flags: OFlag) -> nix::Result<OwnedFd> {
+        openat(&self.0, path, flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
+            .map_err(|e| self.settle(e))
+    }
+
+    fn settle(&self, errno: Errno) -> Errno {
+        match errno {
+            Errno::ENOENT if !self.is_alive() => Errno::ENODEV,
+            // A security module, or a namespace root's own limits under nsdelegate: no right, again.
+            Errno::EPERM => Errno::EACCES,
+            other => other,
+        }
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// One pread(2) from the start: a kept descriptor gives the content anew each time.
+pub fn read_once<'b>(fd: BorrowedFd<'_>, buf: &'b mut [u8]) -> nix::Result<&'b [u8]> {
+    loop {
+        match nix::sys::uio::pread(fd, buf, 0) {
+            Ok(n) => return Ok(buf.get(..n).unwrap_or_default()),
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+fn write_once(fd: BorrowedFd<'_>, value: &[u8]) -> nix::Result<()> {
+    loop {
+        match nix::unistd::write(fd, value) {
+            Ok(n) if n == value.len() => return Ok(()),
+            Ok(_) => return Err(Errno::EIO),
+            Err(Errno::EINTR) => {}
+            Err(Errno::EPERM) => return Err(Errno::EACCES),
+            Err(e) => return Err(e),
+        }
+    }
+}

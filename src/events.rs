@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Waiting for what `cgroup.events` tells.
+//!
+//! The kernel notifies at most once in 10 ms a file, so poll(2) alone makes a wait of microseconds
+//! cost 15 ms. Therefore: read again at once, then at growing intervals with poll between them, and
+//! after some 50 ms rely on poll, in slices that make a lost notification harmless. No inotify: there
+//! are 128 instances a user.
+
+use crate::cgroupfs::{Dir, read_once};
+use crate::deadline::Deadline;
+use crate::parse;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::time::TimeSpec;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// A descriptor of our own on `cgroup.events`: one that threads share would lose notifications, since
+/// each read takes them from all.
+#[derive(Debug)]
+pub struct Events(OwnedFd);
+
+/// What the file says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct State {
+    /// A process lives in the group or below. Zombies do not count.
+    pub populated: bool,
+    /// All of them are parked.
+    pub frozen: bool,
+}
+
+const SPIN: Duration = Duration::from_micros(200);
+const FIRST_NAP: Duration = Duration::from_micros(50);
+const LAST_NAP: Duration = Duration::from_millis(5);
+const NAPPING: Duration = Duration::from_millis(50);
+const SLICE: Duration = Duration::from_millis(100);
+
+impl Events {
+    /// Open the group's file.
+    pub fn open(dir: &Dir) -> nix::Result<Self> {
+        dir.open_file(c"cgroup.events", OFlag::O_RDONLY).map(Self)
+    }
+
+    /// What it says now: `ENODEV` once the group is removed.
+    pub fn state(&self) -> nix::Result<State> {
+        let mut buf = [0; 256];
+        let text = read_once(self.0.as_fd(), &mut buf)?;
+        let is = |key: &[u8]| parse::value(text, key) == Some(1);
+        Ok(State { populated: is(b"populated"), frozen: is(b"frozen") })
+    }
+
+    /// Wait until `enough` of what it says, or for the deadline. Tells whether it came.
+    pub fn wait(&self, deadline: Deadline, enough: impl Fn(State) -> bool) -> nix::Result<bool> {
+        let start = Instant::now();
+        let mut nap = FIRST_NAP;
+        loop {
+            if enough(self.state()?) {
+                return Ok(true);
+            }
+            let left = deadline.left();
+            if left.is_some_and(|left| left.is_zero()) {
+                return Ok(false);
+            }
+            let waited = start.elapsed();
+            if waited < SPIN {
+                // On one CPU those that we wait for need it.
+                std::thread::yield_now();
+                continue;
+            }
+            let pause = if waited < NAPPING { nap } else { SLICE };
+            nap = (nap * 2).min(LAST_NAP);
+            self.pause(left.map_or(pause, |left| left.min(pause)));
+        }
+    }
+
+    /// Until a notification, for no longer than `pause`. A signal may cut it short: the next read tells
+    /// what there is.
+    fn pause(&self, pause: Duration) {
+        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLPRI)];
+        let _woken_or_not = ppoll(&mut fds, Some(TimeSpec::from(pause)), None);
+    }
+}

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where Rust's results become C's.
+
+use super::error::agentcg_error;
+use crate::error::{Error, Result};
+use nix::errno::Errno;
+use std::ffi::{c_char, c_int};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Run the body of an exported function. `codes` are the errors that its comment lists.
+///
+/// # Safety
+/// `reterr` is NULL or points to an `agentcg_error` that may be written.
+pub unsafe fn guard(
+    reterr: *mut agentcg_error,
+    codes: &[Errno],
+    body: impl FnOnce() -> Result<c_int>,
+) -> c_int {
+    let error = match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(value)) => return value,
+        Ok(Err(e)) if codes.contains(&e.errno()) => e,
+        Ok(Err(e)) => bug(&format!("unexpected {}: {e}", e.errno())),
+        Err(_) => bug("a bug in libagentcg was caught: please report it"),
+    };
+    let code = -(error.errno() as c_int);
+    if !reterr.is_null() {
+        // SAFETY: the caller's promise.
+        unsafe { reterr.write(agentcg_error::from(&error)) };
+    }
+    code
+}
+
+/// The same where nothing may be allocated: for functions without a reterr.
+pub fn guard_quietly(codes: &[Errno], body: impl FnOnce() -> nix::Result<()>) -> c_int {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(())) => 0,
+        Ok(Err(e)) if codes.contains(&e) => -(e as c_int),
+        _ => -(Errno::ENOTRECOVERABLE as c_int),
+    }
+}
+
+fn bug(message: &str) -> Error {
+    Error::new(Errno::ENOTRECOVERABLE, message)
+}
+
+/// An argument that is not as it must be.
+pub fn invalid<T>(message: impl Into<String>) -> Result<T> {
+    Err(Error::new(Errno::EINVAL, message))
+}
+
+impl From<&Error> for agentcg_error {
+    fn from(e: &Error) -> Self {
+        let mut out = Self {
+            code: -(e.errno() as i32),
+            reason: e.reason().map_or(0, |reason| reason as u32),
+            file: [0; 64],
+            message: [0; 184],
+        };
+        fill(&mut out.file, e.file());
+        fill(&mut out.message, e.message());
+        out
+    }
+}
+
+/// Copy what fits, whole characters only. The array keeps a NUL at its end.
+fn fill(array: &mut [c_char], text: &str) {
+    let room = array.len().saturating_sub(1);
+    let end = (0..=room.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+    for (to, from) in array.iter_mut().zip(text.bytes().take(end)) {
+        *to = from as c_char;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::CStr;
+
+    fn text(array: &[c_char]) -> String {
+        let bytes: Vec<u8> = array.iter().map(|&c| c as u8).collect();
+        CStr::from_bytes_until_nul(&bytes).unwrap().to_str().unwrap().to_owned()
+    }
+
+    fn run(codes: &[Errno], body: impl FnOnce() -> Result<c_int>) -> (c_int, agentcg_error) {
+        let mut err = agentcg_error { code: 7, reason: 7, file: [1; 64], message: [1; 184] };
+        // SAFETY: it points to one.
+        let code = unsafe { guard(&raw mut err, codes, body) };
+        (code, err)
+    }
+
+    #[test]
+    fn success_leaves_the_error_alone() {
+        let (code, err) = run(&[], || Ok(5));
+        assert_eq!((code, err.code, err.reason, err.file[0]), (5, 7, 7, 1));
+    }
+
+    #[test]
+    fn a_listed_error_is_told_in_full() {
+        let e = Error::new(Errno::EBUSY, "held").because(crate::Reason::Populated).on("cgroup.procs");
+        let (code, err) = run(&[Errno::EBUSY], || Err(e));
+        assert_eq!((code, err.code, err.reason), (-libc::EBUSY, -libc::EBUSY, 6));
+        assert_eq!((text(&err.file), text(&err.message)), ("cgroup.procs".into(), "held".into()));
+    }
+
+    #[test]
+    fn an_error_that_is_not_listed_is_told_as_a_bug() {
+        let (code, err) = run(&[Errno::EBUSY], || Err(Error::new(Errno::EIO, "odd")));
+        assert_eq!(code, -libc::ENOTRECOVERABLE);
+        assert!(text(&err.message).contains("EIO") && text(&err.message).contains("odd"));
+        assert_eq!(guard_quietly(&[], || Err(Errno::EIO)), -libc::ENOTRECOVERABLE);
+    }
+
+    #[test]
+    fn a_panic_is_caught_and_told() {
+        let (code, err) = run(&[], || panic!("on purpose"));
+        assert_eq!((code, err.code), (-libc::ENOTRECOVERABLE, -libc::ENOTRECOVERABLE));
+        assert!(text(&err.message).contains("bug"));
+        assert_eq!(guard_quietly(&[], || panic!("on purpose")), -libc::ENOTRECOVERABLE);
+    }
+
+    #[test]
+    fn a_long_message_is_cut_at_a_character() {
+        let (_, err) = run(&[Errno::EIO], || Err(Error::new(Errno::EIO, "é".repeat(200))));
+        assert_eq!(text(&err.message), "é".repeat(91));
+    }
+}

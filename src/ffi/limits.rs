@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The header's section "limits".
+
+use super::edge::invalid;
+use super::memory::{Plain, take_struct};
+use crate::error::{Error, Result};
+use crate::limits::{CpuMax, Limits};
+use nix::errno::Errno;
+
+pub const AGENTCG_LIMIT_MEMORY_MAX: u64 = 1u64 << 0;
+pub const AGENTCG_LIMIT_MEMORY_HIGH: u64 = 1u64 << 1;
+pub const AGENTCG_LIMIT_MEMORY_LOW: u64 = 1u64 << 2;
+pub const AGENTCG_LIMIT_MEMORY_MIN: u64 = 1u64 << 3;
+pub const AGENTCG_LIMIT_SWAP_MAX: u64 = 1u64 << 4;
+pub const AGENTCG_LIMIT_OOM_GROUP: u64 = 1u64 << 5;
+pub const AGENTCG_LIMIT_CPU_MAX: u64 = 1u64 << 6;
+pub const AGENTCG_LIMIT_CPU_BURST: u64 = 1u64 << 7;
+pub const AGENTCG_LIMIT_CPU_WEIGHT: u64 = 1u64 << 8;
+pub const AGENTCG_LIMIT_CPU_IDLE: u64 = 1u64 << 9;
+pub const AGENTCG_LIMIT_PIDS_MAX: u64 = 1u64 << 10;
+pub const AGENTCG_LIMIT_IO_WEIGHT: u64 = 1u64 << 11;
+pub const AGENTCG_LIMIT_MAX_DEPTH: u64 = 1u64 << 12;
+pub const AGENTCG_LIMIT_MAX_DESCENDANTS: u64 = 1u64 << 13;
+
+pub const AGENTCG_LIMITS_SIZE_V0: usize = 128;
+
+/// Zero it, fill in fields, set their bits in mask. A field whose bit is clear
+/// is left as it is. AGENTCG_UNLIMITED lifts a limit.
+#[derive(Clone, Copy, Default)]
+#[repr(C)]
+pub struct agentcg_limits {
+    /// AGENTCG_LIMIT_...
+    pub mask: u64,
+    /// hard limit: over it the OOM killer acts. At least one page
+    pub memory_max_bytes: u64,
+    /// over it the group is throttled and reclaimed
+    pub memory_high_bytes: u64,
+    /// best-effort protection
+    pub memory_low_bytes: u64,
+    /// hard protection
+    pub memory_min_bytes: u64,
+    /// 0: no swap, so that memory_max bounds it all
+    pub swap_max_bytes: u64,
+    /// 1: an OOM kills the whole group, never half of it
+    pub oom_group: u64,
+    /// 500 = half of one CPU, 2000 = two; 1 or more
+    pub cpu_max_millicpu: u64,
+    /// 0: 100000, made longer where the quota would fall under the kernel's 1000 us
+    pub cpu_period_us: u64,
+    pub cpu_burst_us: u64,
+    /// 1 to 10000, the kernel's default is 100
+    pub cpu_weight: u64,
+    /// 1: only idle CPU time
+    pub cpu_idle: u64,
+    /// threads, and zombies not yet waited for, count
+    pub pids_max: u64,
+    /// 1 to 10000
+    pub io_weight: u64,
+    /// levels of cgroups the agent may make inside
+    pub max_depth: u64,
+    /// cgroups the agent may make inside
+    pub max_descendants: u64,
+}
+
+const KNOWN: u64 = (AGENTCG_LIMIT_MAX_DESCENDANTS << 1) - 1;
+
+const _: () = assert!(size_of::<agentcg_limits>() == AGENTCG_LIMITS_SIZE_V0);
+
+// SAFETY: repr(C), and sixteen u64 leave no padding.
+unsafe impl Plain for agentcg_limits {
+    const SIZE_V0: usize = AGENTCG_LIMITS_SIZE_V0;
+}
+
+/// The caller's limits, NULL being none.
+///
+/// # Safety
+/// As [`take_struct`].
+pub unsafe fn take(limits: *const agentcg_limits, size: usize) -> Result<Limits> {
+    // SAFETY: the caller's promise.
+    match unsafe { take_struct(limits, size) }? {
+        Some(limits) => limits.try_into(),
+        None => Ok(Limits::default()),
+    }
+}
+
+impl TryFrom<agentcg_limits> for Limits {
+    type Error = Error;
+
+    fn try_from(c: agentcg_limits) -> Result<Self> {
+        if c.mask & !KNOWN != 0 {
+            let unknown = c.mask & !KNOWN;
+            return Err(Error::new(
+                Errno::E2BIG,
+                format!("limits.mask has bits that this version of libagentcg does not know: {unknown:#x}"),
+            ));
+        }
+        let asked = |bit: u64, value: u64| (c.mask & bit != 0).then_some(value);
+        let flag = |bit, value, name| match asked(bit, value) {
+            None => Ok(None),
+            Some(value @ (0 | 1)) => Ok(Some(value == 1)),
+            Some(value) => invalid(format!("limits.{name} is {value}: it is 0 or 1")),
+        };
+        Ok(Self {
+            memory_max: asked(AGENTCG_LIMIT_MEMORY_MAX, c.memory_max_bytes),
+            memory_high: asked(AGENTCG_LIMIT_MEMORY_HIGH, c.memory_high_bytes),
+            memory_low: asked(AGENTCG_LIMIT_MEMORY_LOW, c.memory_low_bytes),
+            memory_min: asked(AGENTCG_LIMIT_MEMORY_MIN, c.memory_min_bytes),
+            swap_max: asked(AGENTCG_LIMIT_SWAP_MAX, c.swap_max_bytes),
+            oom_group: flag(AGENTCG_LIMIT_OOM_GROUP, c.oom_group, "oom_group")?,
+            cpu_max: asked(AGENTCG_LIMIT_CPU_MAX, c.cpu_max_millicpu)
+                .map(|millicpu| CpuMax { millicpu, period_us: c.cpu_period_us }),
+            cpu_burst_us: asked(AGENTCG_LIMIT_CPU_BURST, c.cpu_burst_us),
+            cpu_weight: asked(AGENTCG_LIMIT_CPU_WEIGHT, c.cpu_weight),
+            cpu_idle: flag(AGENTCG_LIMIT_CPU_IDLE, c.cpu_idle, "cpu_idle")?,
+            pids_max: asked(AGENTCG_LIMIT_PIDS_MAX, c.pids_max),
+            io_weight: asked(AGENTCG_LIMIT_IO_WEIGHT, c.io_weight),
+            max_depth: asked(AGENTCG_LIMIT_MAX_DEPTH, c.max_depth),
+            max_descendants: asked(AGENTCG_LIMIT_MAX_DESCENDANTS, c.max_descendants),
+        })
+    }
+}

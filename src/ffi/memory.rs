@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! All work with the caller's memory: strings, and structs that grow.
+
+use super::edge::invalid;
+use crate::deadline::Deadline;
+use crate::error::{Error, Result};
+use nix::errno::Errno;
+use std::ffi::{CStr, c_char, c_int};
+use std::time::Duration;
+
+/// A string, or nothing for NULL.
+///
+/// # Safety
+/// `text` is NULL or a string that ends with NUL and stays as it is for `'a`.
+pub unsafe fn string<'a>(text: *const c_char) -> Option<&'a CStr> {
+    // SAFETY: the caller's promise.
+    (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
+}
+
+/// As snprintf(3): cut to fit, always terminated, the full length returned.
+///
+/// # Safety
+/// `buf` is NULL or has `size` bytes that may be written.
+pub unsafe fn give_string(text: &[u8], buf: *mut c_char, size: usize) -> Result<c_int> {
+    if let Some(room) = size.checked_sub(1) {
+        if buf.is_null() {
+            return invalid("buf is NULL, but size is not 0");
+        }
+        let fits = text.len().min(room);
+        // SAFETY: `fits` + 1 is at most `size`, which the caller promised; the two do not overlap,
+        // since `text` is ours.
+        unsafe {
+            std::ptr::copy_nonoverlapping(text.as_ptr(), buf.cast::<u8>(), fits);
+            buf.add(fits).write(0);
+        }
+    }
+    c_int::try_from(text.len()).or_else(|_| invalid("the text is longer than an int can tell"))
+}
+
+/// A struct that C and Rust share. Only such as may be copied byte by byte, any bytes being valid.
+///
+/// # Safety
+/// `repr(C)`, integers only, no padding.
+pub unsafe trait Plain: Copy + Default {
+    /// Its size in the first release that had it. Callers may know more fields, never fewer.
+    const SIZE_V0: usize;
+}
+
+/// Take a struct from a caller whose header may be older or newer than we: what it does not know is 0,
+/// and what we do not know must be 0.
+///
+/// # Safety
+/// `ptr` is NULL or has `size` bytes that may be read.
+pub unsafe fn take_struct<T: Plain>(ptr: *const T, size: usize) -> Result<Option<T>> {
+    if ptr.is_null() {
+        return if size == 0 { Ok(None) } else { invalid("a struct is NULL, but its size is not 0") };
+    }
+    if size < T::SIZE_V0 {
+        return invalid(format!("a struct of {size} bytes is smaller than it ever was ({})", T::SIZE_V0));
+    }
+    let ours = size_of::<T>();
+    let mut value = T::default();
+    // SAFETY: at most `size` bytes are read, and at most a `T` is written, of which any bytes are valid.
+    let tail = unsafe {
+        std::ptr::copy_nonoverlapping(ptr.cast::<u8>(), (&raw mut value).cast::<u8>(), size.min(ours));
+        std::slice::from_raw_parts(ptr.cast::<u8>().add(size.min(ours)), size.saturating_sub(ours))
+    };
+    if tail.iter().any(|&byte| byte != 0) {
+        return Err(Error::new(
+            Errno::E2BIG,
+            "a struct has fields set that this version of libagentcg does not know",
+        ));
+    }
+    Ok(Some(value))
+}
+
+/// Whether [`give_struct`] will succeed, to be asked before anything is done.
+pub fn check_struct<T: Plain>(ptr: *mut T, size: usize) -> Result<()> {
+    if ptr.is_null() {
+        return invalid("the struct to fill is NULL");
+    }
+    if size < T::SIZE_V0 {
+        return invalid(format!("{size} bytes do not hold the struct to fill, which has {}", T::SIZE_V0));
+    }
+    Ok(())
+}
+
+/// Give a struct to a caller whose header may be older or newer than we.
+///
+/// # Safety
+/// [`check_struct`] was content, and `ptr` has `size` bytes that may be written.
+pub unsafe fn give_struct<T: Plain>(value: &T, ptr: *mut T, size: usize) {
+    let fits = size.min(size_of::<T>());
+    // SAFETY: `size` bytes may be written, of which the first `fits` come from a `T` without padding.
+    unsafe {
+        std::ptr::copy_nonoverlapping(std::ptr::from_ref(value).cast::<u8>(), ptr.cast::<u8>(), fits);
+        ptr.cast::<u8>().add(fits).write_bytes(0, size - fits);
+    }
+}
+
+/// Milliseconds, or AGENTCG_FOREVER.
+pub fn deadline(timeout_ms: c_int) -> Result<Deadline> {
+    match u64::try_from(timeout_ms) {
+        Ok(ms) => Ok(Deadline::after(Duration::from_millis(ms))),
+        Err(_) if timeout_ms == -1 => Ok(Deadline::FOREVER),
+        Err(_) => invalid(format!("a timeout of {timeout_ms} ms: 0 or more, or AGENTCG_FOREVER")),
+    }
+}
+
+/// Only these flags.
+pub fn check_flags(flags: u64, known: u64) -> Result<()> {
+    match flags & !known {
+        0 => Ok(()),
+        unknown => invalid(format!("unknown flags {unknown:#x}")),
+    }
+}

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The end of everything in a group, for certain.
+//!
+//! `cgroup.kill` (5.14) reaches all at once, but only sends; it misses a process whose main thread has
+//! exited (kernels up to late 2026), and before kill_seq (6.14 and stable kernels after it) one whose
+//! fork was under way. So it is written first, and what still lives is swept up one by one, frozen so
+//! that it cannot fork away. Without the file the sweep is all there is.
+
+use crate::cgroupfs::{Dir, Step};
+use crate::deadline::Deadline;
+use crate::events::Events;
+use crate::{parse, procfs, sys};
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+/// Why not all are dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// We are in it ourselves. Nothing was killed.
+    CallerInside,
+    /// Something lives at the deadline: in uninterruptible sleep, or out of our reach.
+    Alive(Survivors),
+    /// A file that is needed was refused.
+    Errno(Errno),
+}
+
+impl From<Errno> for Failure {
+    fn from(e: Errno) -> Self {
+        Self::Errno(e)
+    }
+}
+
+/// Who could not be killed one by one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Survivors {
+    /// Outside our pid namespace: they show as pid 0.
+    pub unnameable: bool,
+    /// Of another uid.
+    pub forbidden: bool,
+}
+
+/// cgroup.kill is given this long before those still alive are looked at one by one.
+const KILL_FILE_WAIT: Duration = Duration::from_millis(50);
+const FREEZE_WAIT: Duration = Duration::from_millis(250);
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
+
+/// A group to be emptied.
+pub struct Target<'a> {
+    /// Its directory.
+    pub dir: &'a Dir,
+    /// What the path of all its members holds: `/synwire/agents/<uuid>`.
+    pub mark: &'a [u8],
+}
+
+impl Target<'_> {
+    /// Kill all in the group and below it, and wait until none lives.
+    pub fn kill_all(&self, deadline: Deadline) -> Result<(), Failure> {
+        let events = Events::open(self.dir)?;
+        if !events.state()?.populated {
+            return Ok(());
+        }
+        if self.holds_caller()? {
+            return Err(Failure::CallerInside);
+        }
+        let has_kill_file = self.write_kill_file()?;
+        if has_kill_file && events.wait(deadline.at_most(KILL_FILE_WAIT), |now| !now.populated)? {
+            return Ok(());
+        }
+        self.sweep_until_empty(&events, deadline, has_kill_file)
+    }
+
+    fn holds_caller(&self) -> nix::Result<bool> {
+        let own = i32::try_from(std::process::id()).map_err(|_| Errno::ESRCH)?;
+        let mut inside = false;
+        self.each_cgroup(|dir| {
+            // A threaded cgroup lists its processes in the domain above it, which we come by too.
+            inside |= ignore_gone(dir.lists(c"cgroup.procs", own), false)?;
+            Ok(())
+        })?;
+        Ok(inside)
+    }
+
+    /// Tells whether there is one.
+    fn write_kill_file(&self) -> nix::Result<bool> {
+        match self.dir.write(c"cgroup.kill", b"1") {
+            Ok(()) => Ok(true),
+            // Before 5.14; or the agent has made its group threaded.
+            Err(Errno::ENOENT | Errno::EOPNOTSUPP) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn sweep_until_empty(
+        &self,
+        events: &Events,
+        deadline: Deadline,
+        has_kill_file: bool,
+    ) -> Result<(), Failure> {
+        let mut pinned = Pinned::No;
+        let outcome = self.sweep_again_and_again(events, deadline, has_kill_file, &mut pinned);
+        let released = pinned.release(self.dir);
+        outcome?;
+        Ok(released?)
+    }
+
+    fn sweep_again_and_again(
+        &self,
+        events: &Events,
+        deadline: Deadline,
+        has_kill_file: bool,
+        pinned: &mut Pinned,
+    ) -> Result<(), Failure> {
+        let mut pause = FIRST_PAUSE;
+        // Where there is a kill file, most of those in the first round are dying by themselves.
+        let mut pin_now = !has_kill_file;
+        loop {
+            if pin_now && matches!(pinned, Pinned::No) {
+                *pinned = Pinned::new(self.dir, events, deadline)?;
+            }
+            pin_now = true;
+            let survivors = self.sweep()?;
+            if has_kill_file {
+                self.write_kill_file()?;
+            }
+            if events.wait(deadline.at_most(pause), |now| !now.populated)? {
+                return Ok(());
+            }
+            if deadline.passed() {
+                return Err(Failure::Alive(survivors));
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// SIGKILL for each process that any cgroup lists. Processes whose main thread was dead when they
+    /// were moved here stand in `cgroup.threads` alone.
+    fn sweep(&self) -> nix::Result<Survivors> {
+        let mut survivors = Survivors::default();
+        let own = std::process::id();
+        self.each_cgroup(|dir| {
+            let procs = ignore_gone(dir.read_all(c"cgroup.procs"), Vec::new())?;
+            let threads = ignore_gone(dir.read_all(c"cgroup.threads"), Vec::new())?;
+            let mut ids: Vec<i32> = parse::ids(&procs).chain(parse::ids(&threads)).collect();
+            ids.sort_unstable();
+            ids.dedup();
+            for id in ids {
+                match id {
+                    // Never kill(0): that is our own process group.
+                    ..=0 => survivors.unnameable = true,
+                    _ if u32::try_from(id) == Ok(own) => {}
+                    _ => survivors.forbidden |= self.kill_member(id) == Err(Errno::EPERM),
+                }
+            }
+            Ok(())
+        })?;
+        Ok(survivors)
+    }
+
+    /// Between the list and the signal the id may have been given to a stranger. Held by a pidfd it
+    /// cannot be, and its cgroup tells whether it still is the one that we mean.
+    fn kill_member(&self, id: i32) -> nix::Result<()> {
+        let pidfd = match sys::pidfd_open(id) {
+            Ok(pidfd) => Some(pidfd),
+            Err(Errno::ESRCH) => return Ok(()),
+            // No such call (before 5.3, seccomp), a thread's id, or no descriptor left.
+            Err(_) => None,
+        };
+        match procfs::cgroup_of(&id.to_string()) {
+            Ok(Some(path)) if !parse::holds(&path, self.mark) => return Ok(()),
+            Err(Errno::ENOENT | Errno::ESRCH) => return Ok(()),
+            // Without /proc there is no telling: a member that lives on would be worse.
+            _ => {}
+        }
+        let sent = match pidfd {
+            Some(pidfd) => sys::pidfd_kill(pidfd.as_fd()),
+            None => kill(Pid::from_raw(id), Signal::SIGKILL),
+        };
+        sent.or_else(|e| if e == Errno::ESRCH { Ok(()) } else { Err(e) })
+    }
+
+    /// The group, then all below it.
+    fn each_cgroup(&self, mut visit: impl FnMut(&Dir) -> nix::Result<()>) -> nix::Result<()> {
+        visit(self.dir)?;
+        let mut outcome = Ok(());
+        self.dir.walk(|step| {
+            if let (Step::Enter(dir), Ok(())) = (step, outcome) {
+                outcome = visit(dir);
+            }
+        })?;
+        outcome
+    }
+}
+
+/// A nested cgroup may go while we look, and a threaded one has no list of processes.
+fn ignore_gone<T>(result: nix::Result<T>, nothing: T) -> nix::Result<T> {
+    match result {
+        Err(Errno::ENODEV | Errno::ENOENT | Errno::EOPNOTSUPP) => Ok(nothing),
+        other => other,
+    }
+}
+
+/// What keeps members from forking while they are killed, to be undone afterwards.
+enum Pinned {
+    /// All parked in the kernel (5.2), or on the way there. SIGKILL reaches them all the same.
+    Frozen,
+    /// pids.max was this and is 0: no fork gets past it.
+    Pids(Vec<u8>),
+    /// Neither is there; killing must outrun forking.
+    No,
+}
+
+impl Pinned {
+    fn new(dir: &Dir, events: &Events, deadline: Deadline) -> nix::Result<Self> {
+        let mut buf = [0; 64];
+        match dir.read(c"cgroup.freeze", &mut buf) {
+            // Frozen by its owner: it stays so.
+            Ok(b"1\n") => return Ok(Self::No),
+            Ok(_) => {
+                dir.write(c"cgroup.freeze", b"1")?;
+                let parked = deadline.at_most(FREEZE_WAIT);
+                // A member in uninterruptible sleep keeps this from coming true: then we go on without.
+                let _all_or_not = events.wait(parked, |now| now.frozen || !now.populated)?;
+                return Ok(Self::Frozen);
+            }
+            Err(Errno::ENOENT) => {}
+            Err(e) => return Err(e),
+        }
+        match dir.read(c"pids.max", &mut buf) {
+            Ok(before) => {
+                let before = before.to_vec();
+                dir.write(c"pids.max", b"0")?;
+                Ok(Self::Pids(before))
+            }
+            Err(Errno::ENOENT) => Ok(Self::No),
+            Err(e) => Err(e),
+        }
+    }
+
+    fn release(self, dir: &Dir) -> nix::Result<()> {
+        match self {
+            Self::Frozen => dir.write(c"cgroup.freeze", b"0"),
+            Self::Pids(before) => dir.write(c"pids.max", before.strip_suffix(b"\n").unwrap_or(&before)),
+            Self::No => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One Linux cgroup v2 per agent: limit it, measure it, kill all of it.
+//!
+//! The product is a C library, `libagentcg.so.0` with `agentcg.h`; [`ffi`] is its edge. What is public
+//! in Rust beside it is what the edge is made of. It follows the crate's version, not the library's:
+//! only the C interface is kept stable.
+//!
+//! ```text
+//! ffi                    pointers, sizes, panics; no logic
+//!  |
+//! agent                  the handle
+//!  |
+//! place limits stats events kill remove migrate      one verb or noun each
+//!  |
+//! cgroupfs procfs        all file access       parse controllers       pure
+//! ```
+
+// A library that others' runtimes load does not get to panic.
+#![cfg_attr(
+    not(test),
+    deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+pub mod ffi;
+
+mod agent;
+mod cgroupfs;
+mod controllers;
+mod deadline;
+mod error;
+mod events;
+mod kill;
+mod limits;
+mod migrate;
+mod parse;
+mod place;
+mod procfs;
+mod remove;
+pub mod stats;
+mod sys;
+
+pub use agent::{Agent, Info};
+pub use controllers::Controllers;
+pub use deadline::Deadline;
+pub use error::{Error, Reason, Result};
+pub use limits::{CpuMax, Limits};
+pub use nix::errno::Errno;
+pub use parse::UNLIMITED;
+pub use place::{Kind as PlaceKind, discover as discover_parent, is_available};

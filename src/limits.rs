@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What an agent may use. The kernel does not check for us: `memory.max` wraps above 64 bits,
+//! `cpu.max` takes `1000.5 100000` and trailing junk, an empty write "succeeds". So each value is
+//! checked before any is written, and read back afterwards.
+
+use crate::cgroupfs::{Dir, FILE_MAX};
+use crate::controllers::Controllers;
+use crate::error::{Error, Reason, Result, shown, words};
+use crate::parse::{self, UNLIMITED};
+use crate::procfs;
+use nix::errno::Errno;
+use std::ffi::CStr;
+
+/// Limits to set; what is `None` is left as it is. [`UNLIMITED`] lifts a limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes; over it the OOM killer acts. At least one page.
+    pub memory_max: Option<u64>,
+    /// Bytes; over it the group is throttled and reclaimed.
+    pub memory_high: Option<u64>,
+    /// Bytes; best-effort protection.
+    pub memory_low: Option<u64>,
+    /// Bytes; hard protection.
+    pub memory_min: Option<u64>,
+    /// Bytes; 0 for no swap, so that `memory_max` bounds it all.
+    pub swap_max: Option<u64>,
+    /// An OOM kills the whole group, never half of it.
+    pub oom_group: Option<bool>,
+    /// CPU bandwidth.
+    pub cpu_max: Option<CpuMax>,
+    /// Microseconds of unused quota that may be saved up.
+    pub cpu_burst_us: Option<u64>,
+    /// 1 to 10000; the kernel's default is 100.
+    pub cpu_weight: Option<u64>,
+    /// Only idle CPU time.
+    pub cpu_idle: Option<bool>,
+    /// Threads; zombies not yet waited for count.
+    pub pids_max: Option<u64>,
+    /// 1 to 10000.
+    pub io_weight: Option<u64>,
+    /// Levels of cgroups that the agent may make inside.
+    pub max_depth: Option<u64>,
+    /// Cgroups that the agent may make inside.
+    pub max_descendants: Option<u64>,
+}
+
+/// CPU bandwidth: so many thousandths of one CPU, over each period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CpuMax {
+    /// 500 is half of one CPU, 2000 is two.
+    pub millicpu: u64,
+    /// 0 for 100000, made longer where the quota would fall under the kernel's least.
+    pub period_us: u64,
+}
+
+/// kernel/sched: the least quota and period, the longest period, and MAX_BW in microseconds.
+const QUOTA_MIN_US: u64 = 1_000;
+const PERIOD_US: std::ops::RangeInclusive<u64> = 1_000..=1_000_000;
+const QUOTA_MAX_US: u64 = (1 << 44) - 1;
+const PERIOD_DEFAULT_US: u64 = 100_000;
+/// PID_MAX_LIMIT on 64 bits: kernel/cgroup/pids.c takes no more.
+const PIDS_MOST: u64 = 4_194_304;
+
+/// One file to write.
+struct Setting {
+    file: &'static CStr,
+    controller: Controllers,
+    value: Value,
+}
+
+#[derive(Clone, Copy)]
+enum Value {
+    /// The kernel keeps whole pages.
+    Bytes(u64),
+    Count(u64),
+    CpuMax {
+        quota_us: u64,
+        period_us: u64,
+    },
+}
+
+impl Limits {
+    /// Check all, then write all. A failure leaves some of them set: the caller removes the group.
+    pub fn apply(&self, dir: &Dir, path: &[u8]) -> Result<()> {
+        for setting in self.settings()? {
+            setting.write(dir, path)?;
+        }
+        Ok(())
+    }
+
+    /// Whether all values are in range: everything that can be known without a kernel.
+    pub fn check(&self) -> Result<()> {
+        self.settings().map(drop)
+    }
+
+    /// The files to write, in their order: what protects before what limits, the weight before idle.
+    fn settings(&self) -> Result<Vec<Setting>> {
+        const MEMORY: Controllers = Controllers::MEMORY;
+        const CPU: Controllers = Controllers::CPU;
+        let mut all = Vec::new();
+        let mut add = |file, controller, value: Option<Value>| {
+            all.extend(value.map(|value| Setting { file, controller, value }));
+        };
+        let bytes = |value: Option<u64>| value.map(Value::Bytes);
+        let flag = |value: Option<bool>| value.map(|on| Value::Count(on.into()));
+        let int_max = i32::MAX as u64;
+
+        let page = page_bytes();
+        if self.memory_max.is_some_and(|max| max < page) {
+            return Err(out_of_range(
+                c"memory.max",
+                format!("less than a page ({page} bytes) kills whatever enters"),
+            ));
+        }
+        add(c"memory.min", MEMORY, bytes(self.memory_min));
+        add(c"memory.low", MEMORY, bytes(self.memory_low));
+        add(c"memory.high", MEMORY, bytes(self.memory_high));
+        add(c"memory.max", MEMORY, bytes(self.memory_max));
+        add(c"memory.swap.max", MEMORY, bytes(self.swap_max));
+        add(c"memory.oom.group", MEMORY, flag(self.oom_group));
+
+        if self.cpu_idle == Some(true) && self.cpu_weight.is_some() {
+            return Err(Error::new(
+                Errno::EINVAL,
+                "cpu_idle and cpu_weight exclude each other: an idle group has no weight",
+            )
+            .on("cpu.idle"));
+        }
+        add(c"cpu.weight", CPU, count(c"cpu.weight", self.cpu_weight, 1..=10_000, false)?);
+        let cpu_max = self.cpu_max.map(CpuMax::quota).transpose()?;
+        add(c"cpu.max", CPU, cpu_max);
+        add(c"cpu.max.burst", CPU, burst(self.cpu_burst_us, cpu_max)?);
+        add(c"cpu.idle", CPU, flag(self.cpu_idle));
+
+        add(c"pids.max", Controllers::PIDS, count(c"pids.max", self.pids_max, 0..=PIDS_MOST, true)?);
+        add(c"io.weight", Controllers::IO, count(c"io.weight", self.io_weight, 1..=10_000, false)?);
+        let depth = count(c"cgroup.max.depth", self.max_depth, 0..=int_max, true)?;
+        add(c"cgroup.max.depth", Controllers::NONE, depth);
+        let descendants = count(c"cgroup.max.descendants", self.max_descendants, 0..=int_max, true)?;
+        add(c"cgroup.max.descendants", Controllers::NONE, descendants);
+        Ok(all)
+    }
+}
+
+impl CpuMax {
+    fn quota(self) -> Result<Value> {
+        let Self { millicpu, period_us } = self;
+        let asked = if period_us == 0 { PERIOD_DEFAULT_US } else { period_us };
+        if !PERIOD_US.contains(&asked) {
+            return Err(out_of_range(
+                c"cpu.max",
+                format!("a period of {asked} us; the kernel takes 1000 to 1000000"),
+            ));
+        }
+        if millicpu == UNLIMITED {
+            return Ok(Value::CpuMax { quota_us: UNLIMITED, period_us: asked });
+        }
+        if millicpu == 0 {
+            return Err(out_of_range(
+                c"cpu.max",
+                "0 thousandths of a CPU would never run: 1 is the least".into(),
+            ));
+        }
+        // Only where the caller left the period to us may it grow.
+        let least = QUOTA_MIN_US.saturating_mul(1_000).div_ceil(millicpu);
+        let period = if period_us == 0 { asked.max(least) } else { asked };
+        match millicpu.checked_mul(period).map(|product| product / 1_000) {
+            Some(quota_us @ QUOTA_MIN_US..=QUOTA_MAX_US) => Ok(Value::CpuMax { quota_us, period_us: period }),
+            Some(quota_us @ ..QUOTA_MIN_US) => Err(out_of_range(
+                c"cpu.max",
+                format!(
+                    "{millicpu}/1000 of {period} us is {quota_us} us; the kernel's least is 1000: take a longer period, or 0"
+                ),
+            )),
+            _ => Err(out_of_range(
+                c"cpu.max",
+                format!("{millicpu} thousandths of a CPU are more than the kernel counts"),
+            )),
+        }
+    }
+}
+
+/// More than the quota can never be saved up, and the kernel refuses it.
+fn burst(burst_us: Option<u64>, cpu_max: Option<Value>) -> Result<Option<Value>> {
+    let Some(burst_us) = burst_us else { return Ok(None) };
+    let most = match cpu_max {
+        Some(Value::CpuMax { quota_us, .. }) if quota_us != UNLIMITED => quota_us,
+        _ => QUOTA_MAX_US,
+    };
+    if burst_us > most {
+        return Err(out_of_range(
+            c"cpu.max.burst",
+            format!("{burst_us} us is more than {most} us, what there is to save up"),
+        ));
+    }
+    Ok(Some(Value::Count(burst_us)))
+}
+
+fn count(
+    file: &'static CStr,
+    value: Option<u64>,
+    range: std::ops::RangeInclusive<u64>,
+    may_be_unlimited: bool,
+) -> Result<Option<Value>> {
+    let Some(value) = value else { return Ok(None) };
+    if range.contains(&value) || (may_be_unlimited && value == UNLIMITED) {
+        return Ok(Some(Value::Count(value)));
+    }
+    let (least, most) = range.into_inner();
+    Err(out_of_range(file, format!("{value} is not within {least} to {most}")))
+}
+
+fn out_of_range(file: &'static CStr, why: String) -> Error {
+    let file = name(file);
+    Error::new(Errno::ERANGE, format!("{file} out of range: {why}")).on(file)
+}
+
+impl Setting {
+    fn write(&self, dir: &Dir, path: &[u8]) -> Result<()> {
+        let text = self.value.text();
+        let mut buf = [0; FILE_MAX];
+        match dir.set(self.file, text.as_bytes(), &mut buf) {
+            Ok(kernel_has) if self.value.is(kernel_has) => Ok(()),
+            Ok(kernel_has) => {
+                let kernel_has = String::from_utf8_lossy(kernel_has);
+                let kernel_has = kernel_has.trim_end();
+                Err(self.failed(Errno::ERANGE, path, &format!("the kernel made \"{kernel_has}\" of it")))
+            }
+            Err(Errno::ENOENT) if self.is_moot() => Ok(()),
+            Err(Errno::ENOENT) => Err(self.absent(dir, path)),
+            Err(e @ Errno::ENODEV) => {
+                Err(self.failed(e, path, "the group was removed").because(Reason::Gone))
+            }
+            Err(e @ Errno::EACCES) => Err(self.failed(e, path, words(e)).because(Reason::NotDelegated)),
+            Err(e) => Err(self.failed(e, path, words(e))),
+        }
+    }
+
+    /// No swap was asked for, and the file is missing where there is none to be had.
+    fn is_moot(&self) -> bool {
+        let no_swap = matches!(self.value, Value::Bytes(0)) && self.file == c"memory.swap.max";
+        no_swap && procfs::swap_is_off()
+    }
+
+    fn absent(&self, dir: &Dir, path: &[u8]) -> Error {
+        let mut buf = [0; FILE_MAX];
+        let have = dir.read(c"cgroup.controllers", &mut buf).map(Controllers::listed);
+        let why = if have.is_ok_and(|have| have.contains(self.controller)) {
+            "this kernel has no such file".to_owned()
+        } else {
+            format!(
+                "the {} controller is not to be had here: whoever owns the cgroups above must enable it",
+                self.controller
+            )
+        };
+        self.failed(Errno::EOPNOTSUPP, path, &why).because(Reason::NoController)
+    }
+
+    fn failed(&self, errno: Errno, path: &[u8], why: &str) -> Error {
+        let file = name(self.file);
+        // The parent says more than the uuid, and leaves room for the reason.
+        let group = shown(parse::split_last(path).0);
+        Error::new(errno, format!("cannot set {file} to {} in {group}: {why}", self.value.text())).on(file)
+    }
+}
+
+impl Value {
+    fn text(self) -> String {
+        let or_max = |value: u64| if value == UNLIMITED { "max".to_owned() } else { value.to_string() };
+        match self {
+            Self::Bytes(value) | Self::Count(value) => or_max(value),
+            Self::CpuMax { quota_us, period_us } => format!("{} {period_us}", or_max(quota_us)),
+        }
+    }
+
+    /// Whether this is what the kernel reads back.
+    fn is(self, text: &[u8]) -> bool {
+        match self {
+            Self::Bytes(value) => parse::limit(text) == Some(whole_pages(value)),
+            Self::Count(value) => parse::limit(text.strip_prefix(b"default ").unwrap_or(text)) == Some(value),
+            Self::CpuMax { quota_us, period_us } => parse::cpu_max(text) == Some((quota_us, period_us)),
+        }
+    }
+}
+
+/// What page_counter makes of a number of bytes: whole pages, and from LONG_MAX bytes on no limit.
+fn whole_pages(bytes: u64) -> u64 {
+    let page = page_bytes();
+    let pages = bytes / page;
+    if pages >= i64::MAX as u64 / page { UNLIMITED } else { pages * page }
+}
+
+fn page_bytes() -> u64 {
+    let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
+    size.ok().flatten().and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(4096)
+}
+
+fn name(file: &'static CStr) -> &'static str {
+    file.to_str().unwrap_or_default()
+}
+
+#[cfg(test)]
+#[path = "limits/tests.rs"]
+mod tests;

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Moving processes into a group.
+
+use crate::cgroupfs::Dir;
+use crate::parse::ProcStat;
+use crate::procfs;
+use nix::errno::Errno;
+
+const PROCS: &std::ffi::CStr = c"cgroup.procs";
+/// include/linux/sched.h
+const PF_KTHREAD: u64 = 0x0020_0000;
+
+/// Why a process was not moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// There is no such process, or none that lives.
+    NoProcess,
+    /// It belongs to the kernel, whose threads root could move to everybody's harm.
+    KernelThread,
+    /// The kernel said no.
+    Errno(Errno),
+}
+
+/// Move a process with all its threads, and make sure that it is there.
+pub fn pid(dir: &Dir, pid: i32) -> Result<(), Failure> {
+    let before = living(pid)?;
+    if before.flags & PF_KTHREAD != 0 {
+        return Err(Failure::KernelThread);
+    }
+    // Plain decimal: the kernel takes a leading 0 for octal.
+    dir.write(PROCS, pid.to_string().as_bytes()).map_err(|e| match e {
+        Errno::ESRCH => Failure::NoProcess,
+        e => Failure::Errno(e),
+    })?;
+    // The write moves whatever of the process is not exiting, and "succeeds" for a zombie, which it
+    // leaves where it was. One that lives after it, and is the same as before, was moved.
+    let after = living(pid)?;
+    if after.start_time != before.start_time {
+        return Err(Failure::NoProcess);
+    }
+    Ok(())
+}
+
+fn living(pid: i32) -> Result<ProcStat, Failure> {
+    let stat = procfs::stat(pid).map_err(|e| match e {
+        Errno::ESRCH => Failure::NoProcess,
+        e => Failure::Errno(e),
+    })?;
+    // A main thread that has exited is a zombie too, while other threads live on.
+    let dead = matches!(stat.state, b'X' | b'x') || (stat.state == b'Z' && stat.threads <= 1);
+    if dead { Err(Failure::NoProcess) } else { Ok(stat) }
+}
+
+/// Move the calling process: three system calls, nothing else, for use between fork and exec. Needs no
+/// pid, so no agreement of pid namespaces.
+pub fn own(dir: &Dir) -> nix::Result<()> {
+    dir.write(PROCS, b"0")
+}

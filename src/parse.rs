@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The kernel's text -> numbers and names. Pure and total: any bytes in, a value or nothing out.
+//!
+//! Paths are bytes. cgroup names may hold everything but a newline and a slash, so nothing here
+//! trims, and nothing decodes.
+
+/// The value that means "no limit": what the kernel writes as `max`.
+pub const UNLIMITED: u64 = u64::MAX;
+
+/// Our own path in the cgroup2 hierarchy: the `0::` line of `/proc/self/cgroup`.
+pub fn own_cgroup(text: &[u8]) -> Option<&[u8]> {
+    text.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(b"0::"))
+}
+
+/// True for a path that leads out of the reader's cgroup namespace (`/..`, `/../x`); a cgroup may
+/// well be called `..x`.
+pub fn leads_out(path: &[u8]) -> bool {
+    path.strip_prefix(b"/..").is_some_and(|rest| rest.first().is_none_or(|&b| b == b'/'))
+}
+
+/// One mount of the cgroup2 hierarchy.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// The cgroup that is seen at `point`, as our namespace names it.
+    pub root: Vec<u8>,
+    /// Where it is mounted.
+    pub point: Vec<u8>,
+    /// By the mount's or the file system's options.
+    pub read_only: bool,
+}
+
+/// A line of `/proc/self/mountinfo`, if it is about cgroup2.
+pub fn cgroup2_mount(line: &[u8]) -> Option<Mount> {
+    let mut fields = line.split(|&b| b == b' ');
+    let root = fields.nth(3)?;
+    let point = fields.next()?;
+    let options = fields.next()?;
+    // Between the options and the "-" stand any number of optional fields.
+    let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
+    if fields.next()? != b"cgroup2" {
+        return None;
+    }
+    let super_options = fields.nth(1)?;
+    let ro = |list: &[u8]| list.split(|&b| b == b',').any(|option| option == b"ro");
+    Some(Mount { root: unescape(root), point: unescape(point), read_only: ro(options) || ro(super_options) })
+}
+
+/// mountinfo writes blanks, backslashes and hashes as three octal digits.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&first, after)) = rest.split_first() {
+        match after {
+            [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', more @ ..] if first == b'\\' => {
+                plain.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                rest = more;
+            }
+            _ => {
+                plain.push(first);
+                rest = after;
+            }
+        }
+    }
+    plain
+}
+
+/// What of `path` lies below `root`, with neither slash at its ends: nothing if they are the same.
+pub fn below<'a>(root: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
+    let root = root.strip_suffix(b"/").unwrap_or(root);
+    match path.strip_prefix(root)? {
+        [] => Some(b""),
+        [b'/', rest @ ..] => Some(rest),
+        _ => None,
+    }
+}
+
+/// A path's last component and what stands before it.
+pub fn split_last(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|&b| b == b'/') {
+        Some(at) => (path.get(..at).unwrap_or_default(), path.get(at + 1..).unwrap_or_default()),
+        None => (b"", path),
+    }
+}
+
+/// True if `name` stands in `path`, which may go on below it: `/a/agents/x` and `/a/agents/x/y`
+/// hold `/agents/x`, `/a/agents/xy` does not.
+pub fn holds(path: &[u8], name: &[u8]) -> bool {
+    !name.is_empty()
+        && path
+            .windows(name.len())
+            .enumerate()
+            .any(|(at, window)| window == name && path.get(at + name.len()).is_none_or(|&next| next == b'/'))
+}
+
+/// A whole decimal number, a newline behind it allowed. More than 64 bits saturate.
+pub fn number(text: &[u8]) -> Option<u64> {
+    let digits = text.strip_suffix(b"\n").unwrap_or(text);
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |sum, &digit| {
+        digit.is_ascii_digit().then(|| sum.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
+    })
+}
+
+/// A limit: a number, or `max` as [`UNLIMITED`].
+pub fn limit(text: &[u8]) -> Option<u64> {
+    match text.strip_suffix(b"\n").unwrap_or(text) {
+        b"max" => Some(UNLIMITED),
+        digits => number(digits),
+    }
+}
+
+/// `cpu.max`: quota (or [`UNLIMITED`]) and period in microseconds.
+pub fn cpu_max(text: &[u8]) -> Option<(u64, u64)> {
+    let mut fields = text.strip_suffix(b"\n").unwrap_or(text).split(|&b| b == b' ');
+    Some((limit(fields.next()?)?, number(fields.next()?)?))
+}
+
+/// The `key value` lines of a flat-keyed file, such as `cpu.stat`. What is not of that form is
+/// passed over: new kernels add lines.
+pub fn pairs(text: &[u8]) -> impl Iterator<Item = (&[u8], u64)> {
+    text.split(|&b| b == b'\n').filter_map(|line| {
+        let blank = line.iter().position(|&b| b == b' ')?;
+        Some((line.get(..blank)?, number(line.get(blank + 1..)?)?))
+    })
+}
+
+/// The value of one key of a flat-keyed file.
+pub fn value(text: &[u8], key: &[u8]) -> Option<u64> {
+    pairs(text).find_map(|(name, value)| (name == key).then_some(value))
+}
+
+/// The words of a list such as `cgroup.controllers`.
+pub fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|b| b.is_ascii_whitespace()).filter(|word| !word.is_empty())
+}
+
+/// The ids in `cgroup.procs` or `cgroup.threads`. 0 stands for a process outside the reader's pid
+/// namespace, which cannot be named.
+pub fn ids(text: &[u8]) -> impl Iterator<Item = i32> {
+    text.split(|&b| b == b'\n').filter_map(|line| i32::try_from(number(line)?).ok())
+}
+
+/// What `/proc/PID/stat` tells of a process.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ProcStat {
+    /// `R`, `S`, `D`, `Z` and so on, of the main thread.
+    pub state: u8,
+    /// The kernel's `PF_` flags.
+    pub flags: u64,
+    /// The main thread counts until it is waited for.
+    pub threads: u64,
+    /// Clock ticks after boot: with the pid, the identity of a process.
+    pub start_time: u64,
+}
+
+/// `/proc/PID/stat`. The command name stands in parentheses and may itself hold some.
+pub fn proc_stat(text: &[u8]) -> Option<ProcStat> {
+    let end = text.iter().rposition(|&b| b == b')')?;
+    let mut fields = words(text.get(end + 1..)?);
+    // Numbered as proc(5) does: the state is field 3.
+    Some(ProcStat {
+        state: *fields.next()?.first()?,
+        flags: number(fields.nth(9 - 4)?)?,
+        threads: number(fields.nth(20 - 10)?)?,
+        start_time: number(fields.nth(22 - 21)?)?,
+    })
+}
+
+#[cfg(test)]
+#[path = "parse/tests.rs"]
+mod tests;

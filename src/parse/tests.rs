@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+use super::*;
+
+#[test]
+fn our_own_cgroup_is_the_line_of_hierarchy_zero() {
+    let hybrid = b"12:cpu:/x\n1:name=systemd:/y\n0::/user.slice/a.scope\n";
+    assert_eq!(own_cgroup(hybrid), Some(b"/user.slice/a.scope".as_slice()));
+    assert_eq!(own_cgroup(b"0::/\n"), Some(b"/".as_slice()));
+    assert_eq!(own_cgroup(b"10::/x\n3:pids:/a\n"), None);
+    assert_eq!(own_cgroup(b""), None);
+}
+
+#[test]
+fn names_keep_their_blanks_colons_and_stray_bytes() {
+    assert_eq!(own_cgroup(b"0::/a b: \xff \n"), Some(b"/a b: \xff ".as_slice()));
+    assert_eq!(own_cgroup(b"0::/x (deleted)\n"), Some(b"/x (deleted)".as_slice()));
+}
+
+#[test]
+fn a_path_leads_out_only_by_a_whole_dot_dot() {
+    assert!(leads_out(b"/..") && leads_out(b"/../a"));
+    assert!(!leads_out(b"/..x") && !leads_out(b"/") && !leads_out(b"/a/.."));
+}
+
+#[test]
+fn a_mount_line_is_read_with_its_escapes_and_optional_fields() {
+    let line =
+        br"28 23 0:19 /ns/sp\040ace /tmp/b\134i rw,relatime shared:4 master:1 - cgroup2 none rw,nsdelegate";
+    assert_eq!(
+        cgroup2_mount(line),
+        Some(Mount { root: b"/ns/sp ace".into(), point: br"/tmp/b\i".into(), read_only: false })
+    );
+}
+
+#[test]
+fn a_mount_is_read_only_by_its_own_or_its_superblocks_options() {
+    let by_mount = b"28 23 0:19 / /sys/fs/cgroup ro,nosuid - cgroup2 cgroup2 rw";
+    let by_super = b"28 23 0:19 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 ro";
+    let errors_ro = b"28 23 0:19 / /sys/fs/cgroup rw,errors=ro - cgroup2 cgroup2 rw";
+    assert!(cgroup2_mount(by_mount).unwrap().read_only);
+    assert!(cgroup2_mount(by_super).unwrap().read_only);
+    assert!(!cgroup2_mount(errors_ro).unwrap().read_only);
+}
+
+#[test]
+fn other_file_systems_and_broken_lines_are_no_cgroup2_mount() {
+    assert_eq!(cgroup2_mount(b"28 23 0:19 / /sys/fs/cgroup rw - cgroup cgroup rw"), None);
+    assert_eq!(cgroup2_mount(b"28 23 0:19 / /sys/fs/cgroup rw"), None);
+    assert_eq!(cgroup2_mount(b"28 23 0:19 / /sys/fs/cgroup rw - cgroup2"), None);
+    assert_eq!(cgroup2_mount(b""), None);
+}
+
+#[test]
+fn an_escape_needs_three_octal_digits_of_one_byte() {
+    assert_eq!(unescape(br"\040\011\012\134\043"), b" \t\n\\#");
+    assert_eq!(unescape(br"\04\9\400\"), br"\04\9\400\");
+}
+
+#[test]
+fn below_respects_component_borders() {
+    assert_eq!(below(b"/", b"/a/b"), Some(b"a/b".as_slice()));
+    assert_eq!(below(b"/", b"/"), Some(b"".as_slice()));
+    assert_eq!(below(b"/a", b"/a"), Some(b"".as_slice()));
+    assert_eq!(below(b"/a", b"/a/b"), Some(b"b".as_slice()));
+    assert_eq!(below(b"/a", b"/ab"), None);
+    assert_eq!(below(b"/a/b", b"/a"), None);
+}
+
+#[test]
+fn the_last_component_is_split_off() {
+    assert_eq!(split_last(b"a/b/c"), (b"a/b".as_slice(), b"c".as_slice()));
+    assert_eq!(split_last(b"c"), (b"".as_slice(), b"c".as_slice()));
+}
+
+#[test]
+fn a_path_holds_a_name_only_up_to_a_component_border() {
+    assert!(holds(b"/p/synwire/agents/x", b"/agents/x"));
+    assert!(holds(b"/p/agents/xy/agents/x/y", b"/agents/x"));
+    assert!(!holds(b"/p/agents/xy", b"/agents/x"));
+    assert!(!holds(b"/p", b"/agents/x") && !holds(b"/p", b""));
+}
+
+#[test]
+fn numbers_saturate_and_take_nothing_but_digits() {
+    assert_eq!(number(b"0\n"), Some(0));
+    assert_eq!(number(b"18446744073709551615"), Some(u64::MAX));
+    assert_eq!(number(b"99999999999999999999999"), Some(u64::MAX));
+    for junk in [b"".as_slice(), b"\n", b"-1", b"+1", b"1 ", b" 1", b"0x1", b"1\n\n"] {
+        assert_eq!(number(junk), None, "{junk:?}");
+    }
+}
+
+#[test]
+fn max_is_no_number_but_no_limit() {
+    assert_eq!(limit(b"max\n"), Some(UNLIMITED));
+    assert_eq!(limit(b"4096\n"), Some(4096));
+    assert_eq!(limit(b"maximum\n"), None);
+    assert_eq!(cpu_max(b"max 100000\n"), Some((UNLIMITED, 100_000)));
+    assert_eq!(cpu_max(b"50000 100000\n"), Some((50_000, 100_000)));
+    assert_eq!(cpu_max(b"50000\n"), None);
+}
+
+#[test]
+fn flat_keyed_files_give_known_keys_and_pass_over_the_rest() {
+    let text = b"usage_usec 17\nuser_usec 9\nodd\nnew_key x\nsystem_usec 8\n";
+    assert_eq!(value(text, b"usage_usec"), Some(17));
+    assert_eq!(value(text, b"system_usec"), Some(8));
+    assert_eq!(value(text, b"usage"), None);
+    assert_eq!(pairs(text).count(), 3);
+}
+
+#[test]
+fn ids_keep_the_zero_of_an_unnameable_process() {
+    assert_eq!(ids(b"1\n0\n4194304\n").collect::<Vec<_>>(), [1, 0, 4_194_304]);
+    assert_eq!(ids(b"").count(), 0);
+    assert_eq!(ids(b"99999999999\n-4\n").count(), 0);
+}
+
+#[test]
+fn a_process_is_read_whatever_its_name_holds() {
+    let text = b"42 (a) S (b) Z 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 98765 0 0\n";
+    assert_eq!(
+        proc_stat(text),
+        Some(ProcStat { state: b'Z', flags: 4_194_560, threads: 3, start_time: 98_765 })
+    );
+    assert_eq!(proc_stat(b"42 (a"), None);
+    assert_eq!(proc_stat(b"42 (a) S 1"), None);
+}
+
+#[test]
+fn any_bytes_are_taken_without_a_panic() {
+    // A small generator in place of a fuzzer: every parser sees every prefix of noise and of real text.
+    let mut seed = 0x2545_f491_4f6c_dd1du64;
+    let real = b"28 23 0:19 /a\\040 /b rw - cgroup2 c rw\n0::/x\nusage_usec 1\nmax 1\n1 (a) S 1 2\n";
+    for _ in 0..2_000 {
+        let noise: Vec<u8> = (0..64)
+            .map(|at| {
+                seed ^= seed << 13;
+                seed ^= seed >> 7;
+                seed ^= seed << 17;
+                let byte = real.get(at % real.len()).copied().unwrap_or_default();
+                if seed & 3 == 0 { (seed >> 8) as u8 } else { byte }
+            })
+            .collect();
+        for end in 0..=noise.len() {
+            let text = noise.get(..end).unwrap();
+            let _ = (own_cgroup(text), leads_out(text), cgroup2_mount(text), number(text));
+            let _ = (limit(text), cpu_max(text), pairs(text).count(), words(text).count());
+            let _ = (ids(text).count(), proc_stat(text), below(text, &noise), split_last(text));
+            let _ = (holds(&noise, text), unescape(text));
+        }
+    }
+}

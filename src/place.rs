@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where agents can be put. A chain of links, each of which knows one kind of place; the first that
+//! can be used is taken. Nothing but [`CHAIN`] knows their order.
+
+mod enable;
+mod given;
+mod own;
+mod root;
+mod sibling;
+mod tree;
+
+pub use tree::make_leaf;
+
+use crate::cgroupfs::Dir;
+use crate::error::{Error, Reason, Result, shown, words};
+use nix::errno::Errno;
+use own::Own;
+use std::ffi::CStr;
+use std::rc::Rc;
+
+/// The kinds of places. The values are part of the C interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+#[non_exhaustive]
+pub enum Kind {
+    /// The caller named the parent.
+    Given = 1,
+    /// The parent of our own cgroup.
+    Sibling = 3,
+    /// The real root.
+    Root = 4,
+}
+
+/// A directory under which `synwire/agents` stands or may be made.
+#[derive(Debug)]
+pub struct Place {
+    /// How it was found.
+    pub kind: Kind,
+    /// Held open.
+    pub dir: Rc<Dir>,
+    /// Absolute, as mounted here.
+    pub path: Vec<u8>,
+}
+
+/// What a link of the chain says of the caller's situation.
+enum Answer {
+    /// This would be the place.
+    Use(Place),
+    /// There is a place of this kind, but not for us, for this reason.
+    Not(Error),
+    /// We are not where this kind of place could be.
+    Elsewhere,
+}
+
+type Link = fn(&Own) -> Answer;
+
+const CHAIN: [Link; 2] = [sibling::look, root::look];
+
+/// Try the places in their order: the parent that the caller named, or else the chain. `attempt` is
+/// asked for each until it succeeds; the first refusal is the one to report, since it stands for the
+/// best place that there could have been.
+pub fn first_usable<T>(parent: Option<&CStr>, mut attempt: impl FnMut(&Place) -> Result<T>) -> Result<T> {
+    if let Some(parent) = parent {
+        return attempt(&given::look(parent)?);
+    }
+    let own = own::find()?;
+    let mut refusal = None;
+    for link in CHAIN {
+        match link(&own) {
+            Answer::Use(place) => match attempt(&place) {
+                Ok(done) => return Ok(done),
+                // Not the place's fault: elsewhere it would be the same.
+                Err(e) if e.reason().is_none() => return Err(e),
+                Err(e) => refusal = refusal.or(Some(e)),
+            },
+            Answer::Not(e) => refusal = refusal.or(Some(e)),
+            Answer::Elsewhere => {}
+        }
+    }
+    Err(refusal.unwrap_or_else(|| Error::new(Errno::EACCES, "no place for agents was found here")))
+}
+
+/// Whether our own cgroup is found in a mounted hierarchy.
+pub fn is_available() -> bool {
+    own::find().is_ok()
+}
+
+/// Where a tree would be put. Changes nothing.
+pub fn discover() -> Result<Vec<u8>> {
+    first_usable(None, |place| {
+        if !place.dir.has(tree::AGENTS) {
+            place.vet()?;
+        }
+        Ok(place.path.clone())
+    })
+}
+
+impl Place {
+    /// Whether a tree could be built here: all that can be known before anything is changed.
+    pub fn vet(&self) -> Result<()> {
+        let here = shown(&self.path);
+        self.dir.may_write(c".").map_err(|e| refused(e, &here))?;
+        let root = enable::is_real_root(&self.dir);
+        if !root {
+            enable::check_domain(&self.dir, &here)?;
+            enable::check_empty(&self.dir, &here)?;
+        }
+        if self.kind == Kind::Sibling {
+            // Moving a process needs write permission on cgroup.procs of the nearest common ancestor
+            // of where it is and where it goes: for our own children, this directory.
+            self.dir.may_write(c"cgroup.procs").map_err(|e| match e {
+                Errno::EACCES => Error::new(
+                    e,
+                    format!("we may make cgroups in {here} but not move processes there: its cgroup.procs is not ours to write"),
+                )
+                .because(Reason::NotDelegated)
+                .on("cgroup.procs"),
+                e => refused(e, &here),
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// A directory in which we cannot make or write what we need.
+fn refused(errno: Errno, here: &str) -> Error {
+    let (reason, advice) = match errno {
+        Errno::EACCES => (
+            Some(Reason::NotDelegated),
+            "run under a user manager (systemd-run --user --scope) or in a unit with Delegate=yes",
+        ),
+        Errno::EROFS => (
+            Some(Reason::ReadOnly),
+            "cgroupfs is mounted read-only, as containers do by default: have it mounted writable",
+        ),
+        Errno::EAGAIN => (
+            Some(Reason::NestingLimit),
+            "cgroup.max.depth or cgroup.max.descendants of a cgroup above is reached",
+        ),
+        Errno::ENODEV => (Some(Reason::Gone), "it was removed meanwhile"),
+        _ => (None, ""),
+    };
+    let what = format!("cannot make cgroups in {here}: {}", words(errno));
+    let error = Error::new(errno, if advice.is_empty() { what } else { format!("{what}; {advice}") });
+    reason.map_or(error.clone(), |reason| error.because(reason))
+}

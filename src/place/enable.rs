@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Switching controllers on for a cgroup's children, and never harming the cgroup by it.
+//!
+//! The trap: in a cgroup that holds processes `+memory` is refused with EBUSY, but `+pids` and `+cpu`
+//! are accepted and make it a threaded domain, whose children then take no process. So: only in an
+//! empty `domain`, domain controllers first, one a write, stop at the first that is refused, look
+//! afterwards.
+
+use crate::cgroupfs::{Dir, FILE_MAX};
+use crate::controllers::Controllers;
+use crate::error::{Error, Reason, Result, words};
+use nix::errno::Errno;
+
+const SUBTREE_CONTROL: &std::ffi::CStr = c"cgroup.subtree_control";
+
+/// The real root has no `cgroup.type`, and may hold processes beside children with controllers.
+pub fn is_real_root(dir: &Dir) -> bool {
+    !dir.has(c"cgroup.type")
+}
+
+/// What is switched on for the children of `dir`.
+pub fn in_force(dir: &Dir) -> nix::Result<Controllers> {
+    Ok(Controllers::listed(dir.read(SUBTREE_CONTROL, &mut [0; FILE_MAX])?))
+}
+
+/// What could be switched on for the children of `dir`.
+pub fn to_be_had(dir: &Dir) -> nix::Result<Controllers> {
+    Ok(Controllers::listed(dir.read(c"cgroup.controllers", &mut [0; FILE_MAX])?))
+}
+
+/// Refuse a threaded or invalid domain.
+pub fn check_domain(dir: &Dir, here: &str) -> Result<()> {
+    let mut buf = [0; FILE_MAX];
+    let kind = dir.read(c"cgroup.type", &mut buf).map_err(|e| cannot("read", "cgroup.type", e, here))?;
+    if kind == b"domain\n" {
+        return Ok(());
+    }
+    let kind = String::from_utf8_lossy(kind);
+    let kind = kind.trim_end();
+    Err(Error::new(
+        Errno::EOPNOTSUPP,
+        format!(
+            "{here} is of type \"{kind}\", where processes cannot be limited: choose a parent of type domain"
+        ),
+    )
+    .because(Reason::Threaded)
+    .on("cgroup.type"))
+}
+
+/// Refuse a cgroup that holds processes.
+pub fn check_empty(dir: &Dir, here: &str) -> Result<()> {
+    let procs = dir.read_all(c"cgroup.procs").map_err(|e| cannot("read", "cgroup.procs", e, here))?;
+    if procs.is_empty() {
+        return Ok(());
+    }
+    Err(populated(here))
+}
+
+fn populated(here: &str) -> Error {
+    Error::new(
+        Errno::EBUSY,
+        format!("{here} holds processes, so its children cannot have limits: move them into a child of it, or name another parent"),
+    )
+    .because(Reason::Populated)
+    .on("cgroup.procs")
+}
+
+/// Switch on what of `wanted` can be had, and tell what was not on before.
+pub fn enable(dir: &Dir, wanted: Controllers, here: &str) -> Result<Controllers> {
+    let on = in_force(dir).map_err(|e| cannot("read", "cgroup.subtree_control", e, here))?;
+    if on.contains(wanted) {
+        return Ok(Controllers::NONE);
+    }
+    let had = to_be_had(dir).map_err(|e| cannot("read", "cgroup.controllers", e, here))?;
+    let missing = (wanted & had) - on;
+    if missing.is_empty() {
+        // Not even a write that changes nothing: it costs the more, the more children there are.
+        return Ok(Controllers::NONE);
+    }
+    let root = is_real_root(dir);
+    if !root {
+        check_domain(dir, here)?;
+        check_empty(dir, here)?;
+    }
+    let mut added = Controllers::NONE;
+    for (one, plus, _) in missing.each() {
+        match dir.write(SUBTREE_CONTROL, plus.to_bytes()) {
+            Ok(()) => added = added | one,
+            // Taken from above meanwhile; or, for cpu, realtime tasks stand in the way. A limit that
+            // needs it will say so.
+            Err(Errno::ENOENT | Errno::EINVAL) => {}
+            Err(e) => {
+                disable(dir, added);
+                return Err(match e {
+                    Errno::EBUSY => populated(here),
+                    e => cannot("write", "cgroup.subtree_control", e, here),
+                });
+            }
+        }
+    }
+    // Somebody may have moved a process in since we looked, and where there is no domain controller to
+    // be refused the threaded ones were accepted all the same.
+    if !root && !added.is_empty() {
+        if let Err(e) = check_domain(dir, here) {
+            disable(dir, added);
+            return Err(e);
+        }
+    }
+    Ok(added)
+}
+
+/// Take back what [`enable`] added, threaded ones first. A refusal is right: EBUSY says that another
+/// agent's group uses the controller by now.
+pub fn disable(dir: &Dir, added: Controllers) {
+    for (_, _, minus) in added.each().rev() {
+        let _in_use_or_gone = dir.write(SUBTREE_CONTROL, minus.to_bytes());
+    }
+}
+
+fn cannot(verb: &str, file: &'static str, errno: Errno, here: &str) -> Error {
+    let why = words(errno);
+    let error = Error::new(errno, format!("cannot {verb} {file} of {here}: {why}")).on(file);
+    match errno {
+        Errno::ENODEV | Errno::ENOENT => error.because(Reason::Gone),
+        Errno::EACCES => error.because(Reason::NotDelegated),
+        Errno::EROFS => error.because(Reason::ReadOnly),
+        Errno::EOPNOTSUPP => error.because(Reason::Threaded),
+        _ => error,
+    }
+}

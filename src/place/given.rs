@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The parent that the caller named. It is taken as it is: we never walk up from it.
+
+use super::{Kind, Place, refused};
+use crate::cgroupfs::Dir;
+use crate::error::{Error, Reason, Result, shown};
+use nix::errno::Errno;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStringExt;
+use std::rc::Rc;
+
+/// Open it and learn its real path, whatever links and dots it was named by.
+pub fn look(parent: &CStr) -> Result<Place> {
+    let here = shown(parent.to_bytes());
+    let dir = Dir::open(parent).map_err(|e| match e {
+        Errno::ENOTTY | Errno::ENOTDIR => Error::new(
+            Errno::ENODEV,
+            format!("{here} is not a cgroup2 directory: name one under the cgroup2 mount"),
+        )
+        .because(Reason::NoCgroup2),
+        Errno::ENOENT | Errno::ELOOP | Errno::ENAMETOOLONG => {
+            let why = crate::error::words(e);
+            Error::new(Errno::ENODEV, format!("cannot open the parent {here}: {why}"))
+                .because(Reason::NoCgroup2)
+        }
+        e => refused(e, &here),
+    })?;
+    let link = format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd());
+    let path = std::fs::read_link(link).map_err(|_| {
+        Error::new(
+            Errno::ENODEV,
+            format!("cannot learn the path of {here} from /proc/self/fd: mount proc at /proc"),
+        )
+    })?;
+    let path = path.into_os_string().into_vec();
+    Ok(Place { kind: Kind::Given, dir: Rc::new(dir), path })
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Our own cgroup: the place from which the chain looks around. Found by what the kernel says, never
+//! by a usual path, and believed only when it lists us.
+
+use crate::cgroupfs::Dir;
+use crate::error::{Error, Reason, Result, shown};
+use crate::parse::{self, Mount};
+use crate::procfs;
+use nix::errno::Errno;
+use std::ffi::CString;
+use std::rc::Rc;
+
+/// Where we are.
+pub struct Own {
+    /// The directory in which our own cgroup is a child; at the top of the mount our own cgroup.
+    pub dir: Rc<Dir>,
+    /// Its path, absolute, as mounted here.
+    pub path: Vec<u8>,
+    /// Our own cgroup is the top of the mount: there is nothing above it in reach.
+    pub at_top: bool,
+}
+
+/// Find our own cgroup in the mounts of the hierarchy. A mount may be covered by another, shown under
+/// a part of the tree only, or left over from another namespace: the first where our own pid stands in
+/// `cgroup.procs` is right, and a writable one is better than a read-only one.
+pub fn find() -> Result<Own> {
+    let Some(own_path) = procfs::cgroup_of("self").map_err(no_proc)? else {
+        return Err(no_cgroup2(
+            "this system has no cgroup2 hierarchy (legacy cgroups?): boot with systemd.unified_cgroup_hierarchy=1",
+        ));
+    };
+    if parse::leads_out(&own_path) {
+        let path = shown(&own_path);
+        return Err(Error::new(
+            Errno::ENODEV,
+            format!("our own cgroup {path} is outside of our cgroup namespace: enter the namespace that holds it, or name a parent"),
+        )
+        .because(Reason::OutsideNamespace));
+    }
+    let mut threaded = false;
+    let mut read_only = None;
+    let writable = procfs::find_mount(|line| {
+        let mount = parse::cgroup2_mount(line)?;
+        match open(&mount, &own_path) {
+            Ok(own) if mount.read_only => {
+                read_only = read_only.take().or(Some(own));
+                None
+            }
+            Ok(own) => Some(own),
+            Err(e) => {
+                threaded |= e == Errno::EOPNOTSUPP;
+                None
+            }
+        }
+    })
+    .map_err(no_proc)?;
+    writable.or(read_only).ok_or_else(|| {
+        let path = shown(&own_path);
+        if threaded {
+            Error::new(
+                Errno::EOPNOTSUPP,
+                format!("our own cgroup {path} is threaded, and limits on agents beside threads do not work: start us in a domain cgroup"),
+            )
+            .because(Reason::Threaded)
+            .on("cgroup.procs")
+        } else {
+            no_cgroup2(&format!("our own cgroup {path} is not found in any cgroup2 mount: mount cgroup2 at /sys/fs/cgroup"))
+        }
+    })
+}
+
+/// Open our own cgroup by one mount and see that we are in it.
+fn open(mount: &Mount, own_path: &[u8]) -> nix::Result<Own> {
+    if parse::leads_out(&mount.root) {
+        return Err(Errno::ENOENT);
+    }
+    let below = parse::below(&mount.root, own_path).ok_or(Errno::ENOENT)?;
+    let (above, name) = parse::split_last(below);
+    let path =
+        if above.is_empty() { mount.point.clone() } else { [mount.point.as_slice(), above].join(&b'/') };
+    let dir = Dir::open(&cstring(&path)?)?;
+    let procs = if name.is_empty() {
+        c"cgroup.procs".to_owned()
+    } else {
+        cstring(&[name, b"cgroup.procs"].join(&b'/'))?
+    };
+    let own_pid = i32::try_from(std::process::id()).map_err(|_| Errno::ESRCH)?;
+    if !dir.lists(&procs, own_pid)? {
+        return Err(Errno::ESRCH);
+    }
+    Ok(Own { dir: Rc::new(dir), path, at_top: name.is_empty() })
+}
+
+fn cstring(bytes: &[u8]) -> nix::Result<CString> {
+    CString::new(bytes).map_err(|_| Errno::ENOENT)
+}
+
+fn no_cgroup2(message: &str) -> Error {
+    Error::new(Errno::ENODEV, message).because(Reason::NoCgroup2)
+}
+
+fn no_proc(errno: Errno) -> Error {
+    let why = crate::error::words(errno);
+    no_cgroup2(&format!(
+        "cannot read /proc/self: {why}; the library finds its own cgroup there: mount proc at /proc"
+    ))
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `synwire/agents/<uuid>` below a place. Any number of processes may build it at once, and any of
+//! them may fail and take back what it built: each step is tried, and begun again where another's
+//! clean-up took its ground away.
+
+use super::{Place, enable, refused};
+use crate::cgroupfs::Dir;
+use crate::controllers::Controllers;
+use crate::error::{Error, Reason, Result, shown};
+use nix::errno::Errno;
+use std::ffi::{CStr, CString};
+use std::rc::Rc;
+
+const SYNWIRE: &CStr = c"synwire";
+/// Below a place.
+pub const AGENTS: &CStr = c"synwire/agents";
+
+/// How often others may take our ground away before we give up. Each time one of them has failed.
+const TRIES: usize = 100;
+
+/// An agent's new cgroup, with no process in it yet.
+#[derive(Debug)]
+pub struct Leaf {
+    /// Held open.
+    pub dir: Dir,
+    /// Absolute, as mounted here.
+    pub path: Vec<u8>,
+    name: CString,
+    place: Rc<Dir>,
+    place_shown: String,
+    built: Built,
+}
+
+/// What was not there before.
+#[derive(Debug, Default)]
+struct Built {
+    synwire: bool,
+    agents: bool,
+    enabled: Controllers,
+}
+
+/// Make an agent's cgroup, and what of the tree is missing. An existing one is never adopted.
+pub fn make_leaf(place: &Place, uuid: &str) -> Result<Leaf> {
+    let here = shown(&place.path);
+    let name = CString::new(format!("synwire/agents/{uuid}"))
+        .map_err(|_| Error::new(Errno::EINVAL, "the uuid holds a NUL byte"))?;
+    let mut built = Built::default();
+    for _ in 0..TRIES {
+        match make_and_open(&place.dir, &name) {
+            Ok(dir) => {
+                let path = [b"/", name.to_bytes()].concat();
+                let path = [place.path.strip_suffix(b"/").unwrap_or(&place.path), &path].concat();
+                let place_dir = Rc::clone(&place.dir);
+                let leaf = Leaf { dir, path, name, place: place_dir, place_shown: here, built };
+                // Whoever made the tree switched cpu on last, so its file says that all is on.
+                if !leaf.dir.has(c"cpu.max") {
+                    if let Err(e) = leaf.complete() {
+                        leaf.undo();
+                        return Err(e);
+                    }
+                }
+                return Ok(leaf);
+            }
+            Err(Errno::ENOENT) => match build(place, &here, &mut built) {
+                Ok(()) | Err(Failed::GroundTaken) => {}
+                Err(Failed::For(e)) => {
+                    built.undo(&place.dir);
+                    return Err(*e);
+                }
+            },
+            Err(e) => {
+                built.undo(&place.dir);
+                return Err(match e {
+                    Errno::EEXIST => Error::new(
+                        e,
+                        format!(
+                            "{uuid} is there already under {here}, in use or left over: choose another uuid"
+                        ),
+                    ),
+                    e => refused(e, &here),
+                });
+            }
+        }
+    }
+    built.undo(&place.dir);
+    Err(Error::new(Errno::EBUSY, format!("others keep removing synwire/agents in {here}: try again")))
+}
+
+fn make_and_open(place: &Dir, name: &CStr) -> nix::Result<Dir> {
+    place.make(name)?;
+    place.child(name).inspect_err(|_| {
+        let _opening_failed_first = place.remove(name);
+    })
+}
+
+/// Why a step did not work: for good, or because another's clean-up removed what it stood on.
+enum Failed {
+    For(Box<Error>),
+    GroundTaken,
+}
+
+impl From<Error> for Failed {
+    fn from(e: Error) -> Self {
+        match e.errno() {
+            Errno::ENOENT | Errno::ENODEV => Self::GroundTaken,
+            _ => Self::For(Box::new(e)),
+        }
+    }
+}
+
+fn build(place: &Place, here: &str, built: &mut Built) -> std::result::Result<(), Failed> {
+    place.vet().map_err(|e| Failed::For(Box::new(e)))?;
+    built.enabled = built.enabled | enable::enable(&place.dir, Controllers::WANTED, here)?;
+    let on = enable::in_force(&place.dir).map_err(|e| refused(e, here))? & Controllers::WANTED;
+    built.synwire |= make_level(&place.dir, SYNWIRE, here)?;
+    enable_level(&place.dir, SYNWIRE, on, here)?;
+    built.agents |= make_level(&place.dir, AGENTS, here)?;
+    enable_level(&place.dir, AGENTS, on, here)
+}
+
+/// Make one level of the tree, or find it. Tells whether it was made.
+fn make_level(place: &Dir, name: &CStr, here: &str) -> std::result::Result<bool, Failed> {
+    match place.make(name) {
+        Ok(()) => Ok(true),
+        Err(Errno::EEXIST) => Ok(false),
+        Err(e) => Err(refused(e, here).into()),
+    }
+}
+
+fn enable_level(
+    place: &Dir,
+    name: &CStr,
+    wanted: Controllers,
+    here: &str,
+) -> std::result::Result<(), Failed> {
+    let level = shown(&[here.as_bytes(), b"/", name.to_bytes()].concat());
+    let dir = place.child(name).map_err(|e| refused(e, &level))?;
+    enable::enable(&dir, wanted, &level)?;
+    Ok(())
+}
+
+impl Leaf {
+    /// Switch on what the tree lacks, as where another process has made it but not finished, or died
+    /// before it could.
+    pub fn complete(&self) -> Result<()> {
+        let here = &self.place_shown;
+        for _ in 0..TRIES {
+            let added = enable::enable(&self.place, Controllers::WANTED, here)?;
+            let on = enable::in_force(&self.place).map_err(|e| refused(e, here))?;
+            let level = |name| enable_level(&self.place, name, on & Controllers::WANTED, here);
+            match level(SYNWIRE).and_then(|()| level(AGENTS)) {
+                Ok(()) => return Ok(()),
+                Err(Failed::GroundTaken) => {}
+                Err(Failed::For(e)) => {
+                    enable::disable(&self.place, added);
+                    return Err(*e);
+                }
+            }
+        }
+        Err(Error::new(Errno::ENODEV, format!("synwire/agents in {here} was removed under us"))
+            .because(Reason::Gone))
+    }
+
+    /// Remove the leaf, and of the tree what making it has built. For a leaf that never held a process.
+    pub fn undo(&self) {
+        let _already_gone = self.place.remove(&self.name);
+        self.built.undo(&self.place);
+    }
+}
+
+impl Built {
+    /// Take back what nobody uses by now. Each refusal says that somebody does: a level that has other
+    /// agents is EBUSY, and while one stands its controllers stay.
+    fn undo(&self, place: &Dir) {
+        if self.agents && place.remove(AGENTS).is_err() {
+            return;
+        }
+        if self.synwire && place.remove(SYNWIRE).is_err() {
+            return;
+        }
+        enable::disable(place, self.enabled);
+    }
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The island of unsafe code under the library: system calls that nix lacks, and a descriptor that
+//! threads share without a lock.
+
+#![allow(unsafe_code)]
+
+use nix::errno::Errno;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+/// A place for one descriptor, filled at most once and emptied by drop. There is no lock in it that
+/// a fork could leave locked in the child.
+#[derive(Debug)]
+pub struct Slot(AtomicI32);
+
+const EMPTY: RawFd = -1;
+
+impl Slot {
+    /// Nothing in it.
+    pub const fn new() -> Self {
+        Self(AtomicI32::new(EMPTY))
+    }
+
+    /// What is in it.
+    pub fn get(&self) -> Option<BorrowedFd<'_>> {
+        match self.0.load(Ordering::Acquire) {
+            EMPTY => None,
+            // SAFETY: the number was put there by `keep`, which gave the descriptor's ownership to
+            // this slot; only drop closes it, and the borrow does not outlive the slot.
+            fd => Some(unsafe { BorrowedFd::borrow_raw(fd) }),
+        }
+    }
+
+    /// Put `fd` in; if another thread was faster `fd` is closed and the other's is the answer.
+    pub fn keep(&self, fd: OwnedFd) -> Option<BorrowedFd<'_>> {
+        let raw = fd.as_raw_fd();
+        if self.0.compare_exchange(EMPTY, raw, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            let _owned_by_the_slot = fd.into_raw_fd();
+        }
+        self.get()
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let fd = *self.0.get_mut();
+        if fd != EMPTY {
+            // SAFETY: `keep` made this slot the one owner of the descriptor.
+            drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
+    }
+}
+
+/// pidfd_open(2), Linux 5.3: names a process so that its pid cannot be recycled meanwhile.
+pub fn pidfd_open(pid: i32) -> nix::Result<OwnedFd> {
+    // SAFETY: the call takes two integers and gives a new descriptor, close-on-exec, or an error.
+    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
+    let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the kernel has just made it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// pidfd_send_signal(2) of SIGKILL, Linux 5.1.
+pub fn pidfd_kill(pidfd: BorrowedFd<'_>) -> nix::Result<()> {
+    let no_info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: the descriptor is open for as long as it is borrowed; a null siginfo is allowed.
+    let done =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), libc::SIGKILL, no_info, 0) };
+    Errno::result(done).map(drop)
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The header that is checked in, the one that the sources make, and the map agree.
+
+#![cfg(feature = "header")]
+
+use std::collections::BTreeSet;
+
+const CHECKED_IN: &str = include_str!("../include/agentcg.h");
+const MADE: &str = include_str!(concat!(env!("OUT_DIR"), "/agentcg.h"));
+const MAP: &str = include_str!("../agentcg.map");
+
+/// Every agentcg_ word that `wanted` says yes to, by what follows it.
+fn names(text: &str, wanted: impl Fn(&str) -> bool) -> BTreeSet<&str> {
+    text.match_indices("agentcg_")
+        .filter(|(at, _)| !text[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
+        .filter_map(|(at, _)| {
+            let rest = &text[at..];
+            let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
+            wanted(&rest[end..]).then(|| &rest[..end])
+        })
+        .collect()
+}
+
+/// What the header declares, its comments left out.
+fn declared() -> BTreeSet<&'static str> {
+    let mut code = Vec::new();
+    let mut rest = CHECKED_IN;
+    while let Some((before, after)) = rest.split_once("/*") {
+        code.extend(names(before, |next| next.starts_with('(')));
+        rest = after.split_once("*/").map_or("", |(_, after)| after);
+    }
+    code.extend(names(rest, |next| next.starts_with('(')));
+    code.into_iter().collect()
+}
+
+#[test]
+fn the_header_that_is_checked_in_is_the_one_that_the_sources_make() {
+    assert!(CHECKED_IN == MADE, "include/agentcg.h is out of date: run `make header`");
+}
+
+#[test]
+fn the_map_exports_what_the_header_declares() {
+    assert_eq!(names(MAP, |next| next.starts_with(';')), declared());
+}
+
+#[test]
+fn the_newest_node_of_the_map_is_no_newer_than_the_release() {
+    let node = MAP.lines().rev().find_map(|line| line.strip_prefix("AGENTCG_")).unwrap();
+    let node: Vec<u32> = node.trim_end_matches([' ', '{']).split('.').map(|n| n.parse().unwrap()).collect();
+    let part = |text: &str| text.parse::<u32>().unwrap();
+    let release = [part(env!("CARGO_PKG_VERSION_MAJOR")), part(env!("CARGO_PKG_VERSION_MINOR"))];
+    assert!(node <= release.to_vec(), "AGENTCG_{node:?} in agentcg.map, {release:?} in Cargo.toml");
+}
