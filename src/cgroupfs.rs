@@ -13,6 +13,7 @@ mod walk;
 pub use kept::Kept;
 pub use walk::Step;
 
+use crate::{kernfile, parse};
 use nix::dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
@@ -75,22 +76,14 @@ impl Dir {
 
     /// Read a list as long as it may be (`cgroup.procs`).
     pub fn read_all(&self, file: &CStr) -> nix::Result<Vec<u8>> {
-        let fd = self.open_file(file, OFlag::O_RDONLY)?;
-        let mut text = Vec::new();
-        let mut chunk = [0; FILE_MAX];
-        loop {
-            match nix::unistd::read(&fd, &mut chunk) {
-                Ok(0) => return Ok(text),
-                Ok(n) => text.extend_from_slice(chunk.get(..n).unwrap_or_default()),
-                Err(Errno::EINTR) => {}
-                Err(e) => return Err(e),
-            }
-        }
+        kernfile::read_all(self.open_file(file, OFlag::O_RDONLY)?.into())
     }
 
     /// Whether `cgroup.procs` or `cgroup.threads` lists this id.
     pub fn lists(&self, file: &CStr, id: i32) -> nix::Result<bool> {
-        Ok(crate::parse::ids(&self.read_all(file)?).any(|listed| listed == id))
+        let file = self.open_file(file, OFlag::O_RDONLY)?.into();
+        let found = kernfile::find_line(file, |line| parse::ids(line).find(|&listed| listed == id))?;
+        Ok(found.is_some())
     }
 
     /// Write one value, whole, in one write(2): the kernel takes each write for a command of its own.

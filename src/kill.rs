@@ -42,7 +42,7 @@ pub struct Survivors {
     pub forbidden: bool,
 }
 
-/// cgroup.kill is given this long before those still alive are looked at one by one.
+/// After cgroup.kill, how often to look whether the living become fewer.
 const KILL_FILE_WAIT: Duration = Duration::from_millis(50);
 const FREEZE_WAIT: Duration = Duration::from_millis(250);
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
@@ -67,10 +67,31 @@ impl Target<'_> {
             return Err(Failure::CallerInside);
         }
         let has_kill_file = self.write_kill_file()?;
-        if has_kill_file && events.wait(deadline.at_most(KILL_FILE_WAIT), |now| !now.populated)? {
+        if has_kill_file && self.wait_while_dying(&events, deadline)? {
             return Ok(());
         }
         self.sweep_until_empty(&events, deadline, has_kill_file)
+    }
+
+    /// Give those that cgroup.kill reached time to die, as long as they become fewer: a thousand of
+    /// them need longer than one that it has missed may have. Tells whether none is left.
+    fn wait_while_dying(&self, events: &Events, deadline: Deadline) -> nix::Result<bool> {
+        let mut before = usize::MAX;
+        loop {
+            if events.wait(deadline.at_most(KILL_FILE_WAIT), |now| !now.populated)? {
+                return Ok(true);
+            }
+            let mut now = 0;
+            self.each_cgroup(|dir| {
+                let procs = ignore_gone(dir.read_all(c"cgroup.procs"), Vec::new())?;
+                now += parse::ids(&procs).count();
+                Ok(())
+            })?;
+            if now >= before || deadline.passed() {
+                return Ok(false);
+            }
+            before = now;
+        }
     }
 
     fn holds_caller(&self) -> nix::Result<bool> {

@@ -29,6 +29,7 @@ mod controllers;
 mod deadline;
 mod error;
 mod events;
+mod kernfile;
 mod kill;
 mod limits;
 mod migrate;

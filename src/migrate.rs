@@ -3,7 +3,7 @@
 
 use crate::cgroupfs::Dir;
 use crate::parse::ProcStat;
-use crate::procfs;
+use crate::procfs::Process;
 use nix::errno::Errno;
 
 const PROCS: &std::ffi::CStr = c"cgroup.procs";
@@ -23,32 +23,32 @@ pub enum Failure {
 
 /// Move a process with all its threads, and make sure that it is there.
 pub fn pid(dir: &Dir, pid: i32) -> Result<(), Failure> {
-    let before = living(pid)?;
-    if before.flags & PF_KTHREAD != 0 {
+    let process = Process::open(pid)?;
+    if living(&process)?.flags & PF_KTHREAD != 0 {
         return Err(Failure::KernelThread);
     }
     // Plain decimal: the kernel takes a leading 0 for octal.
-    dir.write(PROCS, pid.to_string().as_bytes()).map_err(|e| match e {
-        Errno::ESRCH => Failure::NoProcess,
-        e => Failure::Errno(e),
-    })?;
+    dir.write(PROCS, pid.to_string().as_bytes())?;
     // The write moves whatever of the process is not exiting, and "succeeds" for a zombie, which it
-    // leaves where it was. One that lives after it, and is the same as before, was moved.
-    let after = living(pid)?;
-    if after.start_time != before.start_time {
-        return Err(Failure::NoProcess);
-    }
+    // leaves where it was. One that still lives after it was moved.
+    living(&process)?;
     Ok(())
 }
 
-fn living(pid: i32) -> Result<ProcStat, Failure> {
-    let stat = procfs::stat(pid).map_err(|e| match e {
-        Errno::ESRCH => Failure::NoProcess,
-        e => Failure::Errno(e),
-    })?;
+fn living(process: &Process) -> nix::Result<ProcStat> {
+    let stat = process.stat()?;
     // A main thread that has exited is a zombie too, while other threads live on.
     let dead = matches!(stat.state, b'X' | b'x') || (stat.state == b'Z' && stat.threads <= 1);
-    if dead { Err(Failure::NoProcess) } else { Ok(stat) }
+    if dead { Err(Errno::ESRCH) } else { Ok(stat) }
+}
+
+impl From<Errno> for Failure {
+    fn from(e: Errno) -> Self {
+        match e {
+            Errno::ESRCH => Self::NoProcess,
+            e => Self::Errno(e),
+        }
+    }
 }
 
 /// Move the calling process: three system calls, nothing else, for use between fork and exec. Needs no

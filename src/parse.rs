@@ -121,8 +121,10 @@ pub fn cpu_max(text: &[u8]) -> Option<(u64, u64)> {
 /// passed over: new kernels add lines.
 pub fn pairs(text: &[u8]) -> impl Iterator<Item = (&[u8], u64)> {
     text.split(|&b| b == b'\n').filter_map(|line| {
-        let blank = line.iter().position(|&b| b == b' ')?;
-        Some((line.get(..blank)?, number(line.get(blank + 1..)?)?))
+        // From the end: the digits are fewer than the letters.
+        let blank = line.iter().rposition(|b| !b.is_ascii_digit())?;
+        let key = line.get(..=blank)?.strip_suffix(b" ")?;
+        Some((key, number(line.get(blank + 1..)?)?))
     })
 }
 
@@ -151,8 +153,6 @@ pub struct ProcStat {
     pub flags: u64,
     /// The main thread counts until it is waited for.
     pub threads: u64,
-    /// Clock ticks after boot: with the pid, the identity of a process.
-    pub start_time: u64,
 }
 
 /// `/proc/PID/stat`. The command name stands in parentheses and may itself hold some.
@@ -164,7 +164,6 @@ pub fn proc_stat(text: &[u8]) -> Option<ProcStat> {
         state: *fields.next()?.first()?,
         flags: number(fields.nth(9 - 4)?)?,
         threads: number(fields.nth(20 - 10)?)?,
-        start_time: number(fields.nth(22 - 21)?)?,
     })
 }
 

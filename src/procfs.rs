@@ -1,63 +1,48 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What /proc tells: where we are, what is mounted, how a process is.
 
+use crate::kernfile::{self, errno};
 use crate::parse::{self, ProcStat};
 use nix::errno::Errno;
 use std::fs::File;
-use std::io::{ErrorKind, Read};
-
-/// Read a file until `find` has found something in what came so far, or to its end. The chunk is as
-/// large as what seq_file gives at once.
-fn read_until<T>(path: &str, mut find: impl FnMut(&[u8]) -> Option<T>) -> nix::Result<Option<T>> {
-    let errno = |e: std::io::Error| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO));
-    let mut file = File::open(path).map_err(errno)?;
-    let mut text = Vec::with_capacity(4096);
-    let mut chunk = [0; 4096];
-    loop {
-        match file.read(&mut chunk) {
-            Ok(0) => return Ok(None),
-            Ok(n) => text.extend_from_slice(chunk.get(..n).unwrap_or_default()),
-            Err(e) if e.kind() == ErrorKind::Interrupted => continue,
-            Err(e) => return Err(errno(e)),
-        }
-        if let Some(found) = find(&text) {
-            return Ok(Some(found));
-        }
-    }
-}
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
 
 /// The `0::` path of a process (`self` or a pid), nothing if no cgroup2 hierarchy was ever mounted.
-/// It is always the last line, so a line that ends is the whole of it.
 pub fn cgroup_of(process: &str) -> nix::Result<Option<Vec<u8>>> {
-    read_until(&format!("/proc/{process}/cgroup"), |text| {
-        let whole = text.strip_suffix(b"\n")?;
-        parse::own_cgroup(whole).map(<[u8]>::to_vec)
-    })
+    let file = open(&format!("/proc/{process}/cgroup"))?;
+    kernfile::find_line(file, |line| parse::own_cgroup(line).map(<[u8]>::to_vec))
 }
 
 /// Offers each line of mountinfo to `find` until it takes one.
-pub fn find_mount<T>(mut find: impl FnMut(&[u8]) -> Option<T>) -> nix::Result<Option<T>> {
-    let mut seen = 0;
-    read_until("/proc/self/mountinfo", |text| {
-        while let Some(rest) = text.get(seen..) {
-            let end = rest.iter().position(|&b| b == b'\n')?;
-            seen += end + 1;
-            if let Some(found) = find(rest.get(..end).unwrap_or_default()) {
-                return Some(found);
-            }
-        }
-        None
-    })
+pub fn find_mount<T>(find: impl FnMut(&[u8]) -> Option<T>) -> nix::Result<Option<T>> {
+    kernfile::find_line(open("/proc/self/mountinfo")?, find)
 }
 
-/// The state of a process: `ESRCH` if there is none (or hidepid hides it from us).
-pub fn stat(pid: i32) -> nix::Result<ProcStat> {
-    match read_until(&format!("/proc/{pid}/stat"), |text| {
-        text.ends_with(b"\n").then(|| parse::proc_stat(text))
-    }) {
-        Ok(found) => found.flatten().ok_or(Errno::ESRCH),
-        Err(Errno::ENOENT) => Err(Errno::ESRCH),
-        Err(e) => Err(e),
+fn open(path: &str) -> nix::Result<File> {
+    File::open(path).map_err(|e| errno(&e))
+}
+
+/// A process, held by its file in /proc: that belongs to the process and not to its number, and so is
+/// never another's who was given the number later.
+#[derive(Debug)]
+pub struct Process(File);
+
+impl Process {
+    /// `ESRCH` if there is none (or hidepid hides it from us).
+    pub fn open(pid: i32) -> nix::Result<Self> {
+        match open(&format!("/proc/{pid}/stat")) {
+            Ok(file) => Ok(Self(file)),
+            Err(Errno::ENOENT) => Err(Errno::ESRCH),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// How it is now: `ESRCH` once it has been waited for.
+    pub fn stat(&self) -> nix::Result<ProcStat> {
+        let mut text = [0; 1024];
+        let end = self.0.read_at(&mut text, 0).map_err(|e| errno(&e))?;
+        text.get(..end).and_then(parse::proc_stat).ok_or(Errno::ESRCH)
     }
 }
 

@@ -16,6 +16,11 @@ pub fn tree(dir: &Dir, name: &CStr) -> nix::Result<()> {
     });
     ignore_gone(walked)?;
     busy?;
+    leaf(dir, name)
+}
+
+/// Remove `dir` alone.
+pub fn leaf(dir: &Dir, name: &CStr) -> nix::Result<()> {
     // By the parent's entry, which is ours as long as we live: cgroups cannot be renamed.
     if !dir.is_alive() {
         return Ok(());

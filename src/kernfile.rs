@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Reading files that the kernel makes as they are read: no size to ask for, a page or so at a time.
+
+use nix::errno::Errno;
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+
+const CHUNK: usize = 4096;
+
+/// The first line that `find` makes something of. What follows it is not read.
+pub fn find_line<T>(file: File, mut find: impl FnMut(&[u8]) -> Option<T>) -> nix::Result<Option<T>> {
+    let mut text = Vec::new();
+    let mut seen = 0;
+    while read_chunk(&file, &mut text)? {
+        while let Some(rest) = text.get(seen..) {
+            let Some(end) = rest.iter().position(|&b| b == b'\n') else { break };
+            seen += end + 1;
+            if let Some(found) = find(rest.get(..end).unwrap_or_default()) {
+                return Ok(Some(found));
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// All of it.
+pub fn read_all(file: File) -> nix::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    while read_chunk(&file, &mut text)? {}
+    Ok(text)
+}
+
+/// Tells whether there was more.
+fn read_chunk(mut file: &File, text: &mut Vec<u8>) -> nix::Result<bool> {
+    let mut chunk = [0; CHUNK];
+    loop {
+        match file.read(&mut chunk) {
+            Ok(n) => {
+                text.extend_from_slice(chunk.get(..n).unwrap_or_default());
+                return Ok(n > 0);
+            }
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) => return Err(errno(&e)),
+        }
+    }
+}
+
+/// What std wraps.
+pub fn errno(e: &io::Error) -> Errno {
+    Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))
+}
