@@ -6,10 +6,13 @@
 //! fork was under way. So it is written first, and what still lives is swept up one by one, frozen so
 //! that it cannot fork away. Without the file the sweep is all there is.
 
+mod grip;
+
 use crate::cgroupfs::{Dir, Step};
 use crate::deadline::Deadline;
 use crate::events::Events;
 use crate::{parse, procfs, sys};
+use grip::Grip;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -44,7 +47,6 @@ pub struct Survivors {
 
 /// After cgroup.kill, how often to look whether the living become fewer.
 const KILL_FILE_WAIT: Duration = Duration::from_millis(50);
-const FREEZE_WAIT: Duration = Duration::from_millis(250);
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
@@ -67,10 +69,47 @@ impl Target<'_> {
             return Err(Failure::CallerInside);
         }
         let has_kill_file = self.write_kill_file()?;
-        if has_kill_file && self.wait_while_dying(&events, deadline)? {
+        if has_kill_file && events.wait(deadline.at_most(KILL_FILE_WAIT), |now| !now.populated)? {
             return Ok(());
         }
-        self.sweep_until_empty(&events, deadline, has_kill_file)
+        let mut grip = Grip::on(self.dir);
+        let outcome = self.finish(&events, deadline, has_kill_file, &mut grip);
+        let released = grip.release();
+        outcome?;
+        Ok(released?)
+    }
+
+    fn finish(
+        &self,
+        events: &Events,
+        deadline: Deadline,
+        has_kill_file: bool,
+        grip: &mut Grip<'_>,
+    ) -> Result<(), Failure> {
+        grip.unthrottle()?;
+        if has_kill_file && self.wait_while_dying(events, deadline)? {
+            return Ok(());
+        }
+        let mut pause = FIRST_PAUSE;
+        // Where there is a kill file, most of those in the first round are dying by themselves.
+        let mut pin_now = !has_kill_file;
+        loop {
+            if pin_now {
+                grip.pin(events, deadline)?;
+            }
+            pin_now = true;
+            let survivors = self.sweep()?;
+            if has_kill_file {
+                self.write_kill_file()?;
+            }
+            if events.wait(deadline.at_most(pause), |now| !now.populated)? {
+                return Ok(());
+            }
+            if deadline.passed() {
+                return Err(Failure::Alive(survivors));
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
     }
 
     /// Give those that cgroup.kill reached time to die, as long as they become fewer: a thousand of
@@ -112,48 +151,6 @@ impl Target<'_> {
             // Before 5.14; or the agent has made its group threaded.
             Err(Errno::ENOENT | Errno::EOPNOTSUPP) => Ok(false),
             Err(e) => Err(e),
-        }
-    }
-
-    fn sweep_until_empty(
-        &self,
-        events: &Events,
-        deadline: Deadline,
-        has_kill_file: bool,
-    ) -> Result<(), Failure> {
-        let mut pinned = Pinned::No;
-        let outcome = self.sweep_again_and_again(events, deadline, has_kill_file, &mut pinned);
-        let released = pinned.release(self.dir);
-        outcome?;
-        Ok(released?)
-    }
-
-    fn sweep_again_and_again(
-        &self,
-        events: &Events,
-        deadline: Deadline,
-        has_kill_file: bool,
-        pinned: &mut Pinned,
-    ) -> Result<(), Failure> {
-        let mut pause = FIRST_PAUSE;
-        // Where there is a kill file, most of those in the first round are dying by themselves.
-        let mut pin_now = !has_kill_file;
-        loop {
-            if pin_now && matches!(pinned, Pinned::No) {
-                *pinned = Pinned::new(self.dir, events, deadline)?;
-            }
-            pin_now = true;
-            let survivors = self.sweep()?;
-            if has_kill_file {
-                self.write_kill_file()?;
-            }
-            if events.wait(deadline.at_most(pause), |now| !now.populated)? {
-                return Ok(());
-            }
-            if deadline.passed() {
-                return Err(Failure::Alive(survivors));
-            }
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 
@@ -221,51 +218,5 @@ fn ignore_gone<T>(result: nix::Result<T>, nothing: T) -> nix::Result<T> {
     match result {
         Err(Errno::ENODEV | Errno::ENOENT | Errno::EOPNOTSUPP) => Ok(nothing),
         other => other,
-    }
-}
-
-/// What keeps members from forking while they are killed, to be undone afterwards.
-enum Pinned {
-    /// All parked in the kernel (5.2), or on the way there. SIGKILL reaches them all the same.
-    Frozen,
-    /// pids.max was this and is 0: no fork gets past it.
-    Pids(Vec<u8>),
-    /// Neither is there; killing must outrun forking.
-    No,
-}
-
-impl Pinned {
-    fn new(dir: &Dir, events: &Events, deadline: Deadline) -> nix::Result<Self> {
-        let mut buf = [0; 64];
-        match dir.read(c"cgroup.freeze", &mut buf) {
-            // Frozen by its owner: it stays so.
-            Ok(b"1\n") => return Ok(Self::No),
-            Ok(_) => {
-                dir.write(c"cgroup.freeze", b"1")?;
-                let parked = deadline.at_most(FREEZE_WAIT);
-                // A member in uninterruptible sleep keeps this from coming true: then we go on without.
-                let _all_or_not = events.wait(parked, |now| now.frozen || !now.populated)?;
-                return Ok(Self::Frozen);
-            }
-            Err(Errno::ENOENT) => {}
-            Err(e) => return Err(e),
-        }
-        match dir.read(c"pids.max", &mut buf) {
-            Ok(before) => {
-                let before = before.to_vec();
-                dir.write(c"pids.max", b"0")?;
-                Ok(Self::Pids(before))
-            }
-            Err(Errno::ENOENT) => Ok(Self::No),
-            Err(e) => Err(e),
-        }
-    }
-
-    fn release(self, dir: &Dir) -> nix::Result<()> {
-        match self {
-            Self::Frozen => dir.write(c"cgroup.freeze", b"0"),
-            Self::Pids(before) => dir.write(c"pids.max", before.strip_suffix(b"\n").unwrap_or(&before)),
-            Self::No => Ok(()),
-        }
     }
 }
