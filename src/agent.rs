@@ -139,7 +139,11 @@ impl Agent {
 
     /// Move the calling process. Does nothing but three system calls.
     pub fn move_self(&self) -> nix::Result<()> {
-        migrate::own(&self.dir)
+        migrate::own(&self.dir).map_err(|e| match e {
+            // Outside our namespace, or mounted read-only meanwhile: no right either way.
+            Errno::ENOENT | Errno::EROFS => Errno::EACCES,
+            e => e,
+        })
     }
 
     /// Measure what `which` asks for (bits of [`crate::stats`]) and is offered here.

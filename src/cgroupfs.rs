@@ -21,7 +21,7 @@ use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
 use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, unlinkat};
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// More than any single-valued or flat-keyed file that is read into a fixed buffer: one read of the
 /// whole is one consistent snapshot.
@@ -35,7 +35,7 @@ impl Dir {
     /// Open a directory by its absolute path. `ENOTTY` if it is not of the cgroup2 file system.
     pub fn open(path: &CStr) -> nix::Result<Self> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let dir = Self(openat(nix::fcntl::AT_FDCWD, path, flags, Mode::empty())?);
+        let dir = Self(openat(nix::fcntl::AT_FDCWD, path, flags, Mode::empty()).and_then(above_stdio)?);
         match fstatfs(&dir.0)?.filesystem_type() {
             CGROUP2_SUPER_MAGIC => Ok(dir),
             _ => Err(Errno::ENOTTY),
@@ -135,6 +135,7 @@ impl Dir {
 
     fn open_at(&self, path: &CStr, flags: OFlag) -> nix::Result<OwnedFd> {
         openat(&self.0, path, flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
+            .and_then(above_stdio)
             .map_err(|e| self.settle(e))
     }
 
@@ -163,6 +164,15 @@ pub fn read_once<'b>(fd: BorrowedFd<'_>, buf: &'b mut [u8]) -> nix::Result<&'b [
             Err(e) => return Err(e),
         }
     }
+}
+
+/// A host that has closed its standard output may print all the same: not into a limit of ours.
+fn above_stdio(fd: OwnedFd) -> nix::Result<OwnedFd> {
+    if fd.as_raw_fd() > libc::STDERR_FILENO {
+        return Ok(fd);
+    }
+    // std clones to 3 and above.
+    fd.try_clone().map_err(|e| kernfile::errno(&e))
 }
 
 fn write_once(fd: BorrowedFd<'_>, value: &[u8]) -> nix::Result<()> {

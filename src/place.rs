@@ -88,8 +88,9 @@ pub fn is_available() -> bool {
 /// Where a tree would be put. Changes nothing.
 pub fn discover() -> Result<Vec<u8>> {
     first_usable(None, |place| {
-        if !place.dir.has(tree::AGENTS) {
-            place.vet()?;
+        match place.dir.may_write(tree::AGENTS) {
+            Err(Errno::ENOENT) => place.vet()?,
+            stands => stands.map_err(|e| refused(e, &shown(&place.path)))?,
         }
         Ok(place.path.clone())
     })
