@@ -148,7 +148,14 @@ impl Agent {
 
     /// Measure what `which` asks for (bits of [`crate::stats`]) and is offered here.
     pub fn read_stats(&self, which: u64) -> Result<Stats> {
-        self.files.read(&self.dir, which).map_err(|(e, file)| self.failed("read", file, e))
+        let mut stats = Stats::default();
+        self.read_stats_into(which, &mut stats)?;
+        Ok(stats)
+    }
+
+    /// The same without a copy; `stats` is to be all 0.
+    pub fn read_stats_into(&self, which: u64, stats: &mut Stats) -> Result<()> {
+        self.files.read(&self.dir, which, stats).map_err(|(e, file)| self.failed("read", file, e))
     }
 
     /// Wait until no process lives in it.

@@ -182,15 +182,17 @@ impl Setting {
     fn absent(&self, dir: &Dir, path: &[u8]) -> Error {
         let mut buf = [0; FILE_MAX];
         let have = dir.read(c"cgroup.controllers", &mut buf).map(Controllers::listed);
-        let why = if have.is_ok_and(|have| have.contains(self.controller)) {
-            "this kernel has no such file".to_owned()
-        } else {
-            format!(
-                "the {} controller is not to be had here: whoever owns the cgroups above must enable it",
-                self.controller
-            )
-        };
-        self.failed(Errno::EOPNOTSUPP, path, &why).because(Reason::NoController)
+        if have.is_ok_and(|have| have.contains(self.controller)) {
+            return self
+                .failed(Errno::EOPNOTSUPP, path, "this kernel has no such file")
+                .because(Reason::NoController);
+        }
+        let (file, controller) = (name(self.file), self.controller);
+        let group = shown(parse::split_last(path).0);
+        let message = format!(
+            "cannot set {file}: no {controller} controller in {group}; whoever owns the cgroups above must enable it"
+        );
+        Error::new(Errno::EOPNOTSUPP, message).because(Reason::NoController).on(file)
     }
 
     fn failed(&self, errno: Errno, path: &[u8], why: &str) -> Error {

@@ -125,23 +125,27 @@ impl Place {
 
 /// A directory in which we cannot make or write what we need.
 fn refused(errno: Errno, here: &str) -> Error {
-    let (reason, advice) = match errno {
+    let (reason, message) = match errno {
         Errno::EACCES => (
-            Some(Reason::NotDelegated),
-            "run under a user manager (systemd-run --user --scope) or in a unit with Delegate=yes",
+            Reason::NotDelegated,
+            format!(
+                "no right to make cgroups in {here}: run under a user manager (systemd-run --user --scope) or in a unit with Delegate=yes"
+            ),
         ),
         Errno::EROFS => (
-            Some(Reason::ReadOnly),
-            "cgroupfs is mounted read-only, as containers do by default: have it mounted writable",
+            Reason::ReadOnly,
+            format!(
+                "cgroupfs is read-only at {here}, as containers have it by default: have it mounted writable"
+            ),
         ),
         Errno::EAGAIN => (
-            Some(Reason::NestingLimit),
-            "cgroup.max.depth or cgroup.max.descendants of a cgroup above is reached",
+            Reason::NestingLimit,
+            format!(
+                "cannot make cgroups in {here}: cgroup.max.depth or cgroup.max.descendants of a cgroup above is reached"
+            ),
         ),
-        Errno::ENODEV => (Some(Reason::Gone), "it was removed meanwhile"),
-        _ => (None, ""),
+        Errno::ENODEV => (Reason::Gone, format!("{here} was removed meanwhile")),
+        e => return Error::new(e, format!("cannot make cgroups in {here}: {}", words(e))),
     };
-    let what = format!("cannot make cgroups in {here}: {}", words(errno));
-    let error = Error::new(errno, if advice.is_empty() { what } else { format!("{what}; {advice}") });
-    reason.map_or(error.clone(), |reason| error.because(reason))
+    Error::new(errno, message).because(reason)
 }

@@ -105,11 +105,12 @@ impl Default for Files {
 }
 
 impl Files {
-    /// Read what `which` asks for and this kernel and place offer.
-    pub fn read(&self, dir: &Dir, which: u64) -> Result<Stats, (Errno, &'static str)> {
-        let mut stats = Stats { time_ns: monotonic_ns(), ..Stats::default() };
+    /// Read into `stats`, all of it 0, what `which` asks for and this kernel and place offer. Filled in
+    /// place: at a microsecond a call, copies of 300 bytes count.
+    pub fn read(&self, dir: &Dir, which: u64, stats: &mut Stats) -> Result<(), (Errno, &'static str)> {
+        stats.time_ns = monotonic_ns();
         if which & (CPU | CPU_THROTTLE) != 0 {
-            each_pair(dir, &self.cpu_stat, &mut stats, |stats, key, value| match key {
+            each_pair(dir, &self.cpu_stat, stats, |stats, key, value| match key {
                 b"usage_usec" => stats.take(CPU, |s| &mut s.cpu_usage_ns, ns(value)),
                 b"user_usec" => stats.take(CPU, |s| &mut s.cpu_user_ns, ns(value)),
                 b"system_usec" => stats.take(CPU, |s| &mut s.cpu_system_ns, ns(value)),
@@ -120,25 +121,25 @@ impl Files {
             })?;
         }
         if which & MEMORY != 0 {
-            number(dir, &self.memory_current, &mut stats, MEMORY, |s| &mut s.memory_current_bytes)?;
+            number(dir, &self.memory_current, stats, MEMORY, |s| &mut s.memory_current_bytes)?;
         }
         if which & PIDS != 0 {
-            number(dir, &self.pids_current, &mut stats, PIDS, |s| &mut s.pids_current)?;
+            number(dir, &self.pids_current, stats, PIDS, |s| &mut s.pids_current)?;
         }
         if which & STATE != 0 {
-            each_pair(dir, &self.cgroup_events, &mut stats, |stats, key, value| match key {
+            each_pair(dir, &self.cgroup_events, stats, |stats, key, value| match key {
                 b"populated" => stats.take(STATE, |s| &mut s.populated, value),
                 b"frozen" => stats.take(STATE, |s| &mut s.frozen, value),
                 _ => {}
             })?;
-            each_pair(dir, &self.cgroup_stat, &mut stats, |stats, key, value| match key {
+            each_pair(dir, &self.cgroup_stat, stats, |stats, key, value| match key {
                 b"nr_descendants" => stats.take(STATE, |s| &mut s.nr_descendants, value),
                 b"nr_dying_descendants" => stats.take(STATE, |s| &mut s.nr_dying_descendants, value),
                 _ => {}
             })?;
         }
         stats.keep_only(which);
-        Ok(stats)
+        Ok(())
     }
 }
 

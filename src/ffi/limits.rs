@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The header's section "limits".
 
-use super::edge::invalid;
 use super::memory::{Plain, take_struct};
 use crate::error::{Error, Result};
 use crate::limits::{CpuMax, Limits};
@@ -95,10 +94,13 @@ impl TryFrom<agentcg_limits> for Limits {
             ));
         }
         let asked = |bit: u64, value: u64| (c.mask & bit != 0).then_some(value);
-        let flag = |bit, value, name| match asked(bit, value) {
+        let flag = |bit, value, file| match asked(bit, value) {
             None => Ok(None),
             Some(value @ (0 | 1)) => Ok(Some(value == 1)),
-            Some(value) => invalid(format!("limits.{name} is {value}: it is 0 or 1")),
+            Some(value) => {
+                Err(Error::new(Errno::ERANGE, format!("{file} out of range: {value} is neither 0 nor 1"))
+                    .on(file))
+            }
         };
         Ok(Self {
             memory_max: asked(AGENTCG_LIMIT_MEMORY_MAX, c.memory_max_bytes),
@@ -106,12 +108,12 @@ impl TryFrom<agentcg_limits> for Limits {
             memory_low: asked(AGENTCG_LIMIT_MEMORY_LOW, c.memory_low_bytes),
             memory_min: asked(AGENTCG_LIMIT_MEMORY_MIN, c.memory_min_bytes),
             swap_max: asked(AGENTCG_LIMIT_SWAP_MAX, c.swap_max_bytes),
-            oom_group: flag(AGENTCG_LIMIT_OOM_GROUP, c.oom_group, "oom_group")?,
+            oom_group: flag(AGENTCG_LIMIT_OOM_GROUP, c.oom_group, "memory.oom.group")?,
             cpu_max: asked(AGENTCG_LIMIT_CPU_MAX, c.cpu_max_millicpu)
                 .map(|millicpu| CpuMax { millicpu, period_us: c.cpu_period_us }),
             cpu_burst_us: asked(AGENTCG_LIMIT_CPU_BURST, c.cpu_burst_us),
             cpu_weight: asked(AGENTCG_LIMIT_CPU_WEIGHT, c.cpu_weight),
-            cpu_idle: flag(AGENTCG_LIMIT_CPU_IDLE, c.cpu_idle, "cpu_idle")?,
+            cpu_idle: flag(AGENTCG_LIMIT_CPU_IDLE, c.cpu_idle, "cpu.idle")?,
             pids_max: asked(AGENTCG_LIMIT_PIDS_MAX, c.pids_max),
             io_weight: asked(AGENTCG_LIMIT_IO_WEIGHT, c.io_weight),
             max_depth: asked(AGENTCG_LIMIT_MAX_DEPTH, c.max_depth),

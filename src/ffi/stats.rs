@@ -63,7 +63,9 @@ pub unsafe extern "C" fn agentcg_read_stats(
         guard(reterr, &[EINVAL, EMFILE, ENFILE, ENODEV], || {
             let agent = agent(cg)?;
             check_struct(ret_stats, size)?;
-            give_struct(&agent.read_stats(which)?, ret_stats, size);
+            let mut stats = agentcg_stats::default();
+            agent.read_stats_into(which, &mut stats)?;
+            give_struct(&stats, ret_stats, size);
             Ok(0)
         })
     }

@@ -3,7 +3,7 @@
 //! by a usual path, and believed only when it lists us.
 
 use crate::cgroupfs::Dir;
-use crate::error::{Error, Reason, Result, shown};
+use crate::error::{Error, Reason, Result, shown, words};
 use crate::parse::{self, Mount};
 use crate::procfs;
 use nix::errno::Errno;
@@ -39,6 +39,7 @@ pub fn find() -> Result<Own> {
     }
     let mut threaded = false;
     let mut read_only = None;
+    let mut exhausted = None;
     let writable = procfs::find_mount(|line| {
         let mount = parse::cgroup2_mount(line)?;
         match open(&mount, &own_path) {
@@ -49,6 +50,7 @@ pub fn find() -> Result<Own> {
             Ok(own) => Some(own),
             Err(e) => {
                 threaded |= e == Errno::EOPNOTSUPP;
+                exhausted = exhausted.or(is_exhaustion(e).then_some(e));
                 None
             }
         }
@@ -56,7 +58,9 @@ pub fn find() -> Result<Own> {
     .map_err(no_proc)?;
     writable.or(read_only).ok_or_else(|| {
         let path = shown(&own_path);
-        if threaded {
+        if let Some(e) = exhausted {
+            Error::new(e, format!("cannot open our own cgroup {path}: {}", words(e)))
+        } else if threaded {
             Error::new(
                 Errno::EOPNOTSUPP,
                 format!("our own cgroup {path} is threaded, and limits on agents beside threads do not work: start us in a domain cgroup"),
@@ -99,8 +103,16 @@ fn no_cgroup2(message: &str) -> Error {
     Error::new(Errno::ENODEV, message).because(Reason::NoCgroup2)
 }
 
+/// The caller's want of descriptors or memory says nothing about cgroups.
+fn is_exhaustion(errno: Errno) -> bool {
+    matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)
+}
+
 fn no_proc(errno: Errno) -> Error {
-    let why = crate::error::words(errno);
+    let why = words(errno);
+    if is_exhaustion(errno) {
+        return Error::new(errno, format!("cannot read /proc/self: {why}"));
+    }
     no_cgroup2(&format!(
         "cannot read /proc/self: {why}; the library finds its own cgroup there: mount proc at /proc"
     ))

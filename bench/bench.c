@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* What libagentcg costs beside the same kernel calls made by hand. bench/run makes the place; see README.md. */
+#include "bench.h"
+
+#include <agentcg.h>
+#include <err.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+
+#define MAX_BLOCKS 501
+
+static int list, quick;
+
+struct result {
+	double floor_ns, library_ns;            /* medians over the blocks */
+	double ratio, ratio_low, ratio_high;    /* of the paired blocks: median and quartiles */
+	unsigned floor_calls[2], calls[2];      /* the least and the most of some rounds */
+	unsigned clock_calls;
+};
+
+static double now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+static double time_block(const struct operation *op, const struct side *side)
+{
+	if (!op->repeatable)
+		op->setup(side, op);
+	double start_ns = now_ns();
+	for (unsigned i = 0; i < op->batch; i++)
+		op->run(side, i);
+	double end_ns = now_ns();
+	if (!op->repeatable)
+		op->teardown(side, op);
+	return (end_ns - start_ns) / op->batch;
+}
+
+static int compare(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static void time_pairs(const struct operation *op, struct result *r)
+{
+	double floor_ns[MAX_BLOCKS], library_ns[MAX_BLOCKS], ratio[MAX_BLOCKS];
+	unsigned n = quick ? (op->blocks + 3) / 4 : op->blocks;
+
+	if (op->repeatable) {
+		op->setup(&floor_side, op);
+		op->setup(&library_side, op);
+	}
+	time_block(op, &floor_side);   /* warm-up */
+	time_block(op, &library_side);
+	for (unsigned i = 0; i < n; i++) {
+		if (i % 2 == 0)        /* each side goes first as often as the other */
+			floor_ns[i] = time_block(op, &floor_side);
+		library_ns[i] = time_block(op, &library_side);
+		if (i % 2 == 1)
+			floor_ns[i] = time_block(op, &floor_side);
+		ratio[i] = library_ns[i] / floor_ns[i];
+	}
+	if (op->repeatable) {
+		op->teardown(&floor_side, op);
+		op->teardown(&library_side, op);
+	}
+	qsort(floor_ns, n, sizeof(double), compare);
+	qsort(library_ns, n, sizeof(double), compare);
+	qsort(ratio, n, sizeof(double), compare);
+	r->floor_ns = floor_ns[n / 2];
+	r->library_ns = library_ns[n / 2];
+	r->ratio = ratio[n / 2];
+	r->ratio_low = ratio[n / 4];
+	r->ratio_high = ratio[n - 1 - n / 4];
+}
+
+static unsigned count_calls(const struct operation *op, const struct side *side, unsigned calls[2])
+{
+	static struct syscalls s;
+
+	for (int round = 0; round < (op->processes > 100 ? 1 : 3); round++) {
+		syscalls_count(op, side, &s);
+		calls[0] = round == 0 || s.total < calls[0] ? s.total : calls[0];
+		calls[1] = round == 0 || s.total > calls[1] ? s.total : calls[1];
+	}
+	if (list) {
+		printf("%s, %s:", op->name, side->name);
+		syscalls_print(&s);
+	}
+	return s.clock;
+}
+
+static void print_row(const char *name, const struct result *r)
+{
+	char quartiles[32], floor_calls[32], calls[32];
+
+	snprintf(quartiles, sizeof(quartiles), "(%.2f-%.2f)", r->ratio_low, r->ratio_high);
+	snprintf(floor_calls, sizeof(floor_calls), r->floor_calls[0] == r->floor_calls[1] ? "%u" : "%u-%u",
+	         r->floor_calls[0], r->floor_calls[1]);
+	snprintf(calls, sizeof(calls), r->calls[0] == r->calls[1] ? "%u" : "%u-%u", r->calls[0], r->calls[1]);
+	printf("%-17s %12.0f %12.0f %6.2f %-12s %8s %8s %6u\n", name, r->floor_ns, r->library_ns, r->ratio,
+	       quartiles, floor_calls, calls, r->clock_calls);
+}
+
+static int missed;
+
+static void target(const char *what, double figure, int met)
+{
+	printf("%-7s %s: %.5g\n", met ? "met" : "MISSED", what, figure);
+	missed += !met;
+}
+
+static unsigned long allocations_of_10000_reads(void)
+{
+	const struct operation *op = &operations[READ];
+	unsigned long before = allocations;
+
+	op->setup(&library_side, op);
+	if (allocations == before)
+		errx(2, "no allocation counted in agentcg_new: the counting does not work");
+	before = allocations;
+	for (unsigned i = 0; i < 10000; i++)
+		op->run(&library_side, i);
+	unsigned long made = allocations - before;
+	op->teardown(&library_side, op);
+	return made;
+}
+
+static void print_targets(const struct result *r, struct controllers have)
+{
+	unsigned long made = allocations_of_10000_reads();
+
+	if (have.memory)
+		target("read_stats BASIC, system calls, exactly 2", r[READ].calls[1],
+		       r[READ].calls[0] == 2 && r[READ].calls[1] == 2);
+	target("read_stats, times the floor, at most 1.15", r[READ].ratio, r[READ].ratio <= 1.15);
+	target("10000 read_stats after the first, allocations, none", (double)made, made == 0);
+	if (have.memory && have.cpu && have.pids)
+		target("new with three limits, system calls, at most 30", r[NEW].calls[1], r[NEW].calls[1] <= 30);
+	for (unsigned i = KILL_1; i <= KILL_1000; i++)   /* told, not yet demanded */
+		printf("%-7s %s, times the floor, to come to 1.25: %.3f\n",
+		       r[i].ratio <= 1.25 ? "met" : "not yet", operations[i].name, r[i].ratio);
+}
+
+static int print_where(void)
+{
+	char where[PATH_MAX];
+	agentcg_error error;
+	int code = agentcg_discover_parent(where, sizeof(where), &error);
+
+	if (code < 0)
+		errx(3, "%s (%d)", error.message, code);
+	puts(where);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	static struct result results[OPERATIONS];
+	struct controllers have;
+	char floor_dir[PATH_MAX];
+	struct utsname os;
+	sigset_t chld;
+
+	if (argc == 2 && strcmp(argv[1], "--where") == 0)
+		return print_where();
+	for (int i = 1; i < argc - 1; i++) {
+		list |= strcmp(argv[i], "--list") == 0;
+		quick |= strcmp(argv[i], "--quick") == 0;
+	}
+	if (argc != 2 + list + quick)
+		errx(2, "usage: %s --where | [--list] [--quick] CGROUP-DIRECTORY", argv[0]);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+
+	/* The dying processes' SIGCHLD must not interrupt what is being traced. */
+	sigemptyset(&chld);
+	sigaddset(&chld, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &chld, NULL);
+
+	/* agentcg_new() makes PARENT/synwire/agents/UUID: the floor's groups are as deep. */
+	const char *parent = argv[argc - 1];
+	snprintf(floor_dir, sizeof(floor_dir), "%s/floor/agents", parent);
+	have = floor_init(floor_dir);
+	library_init(parent, have);
+	uname(&os);
+	printf("agentcg %s, Linux %s, limits:%s%s%s%s\n", agentcg_version_string(), os.release,
+	       have.memory ? " memory" : "", have.cpu ? " cpu" : "", have.pids ? " pids" : "",
+	       have.memory || have.cpu || have.pids ? "" : " none to be had, and read_stats of cpu.stat alone");
+
+	library_side.remove(library_side.make());   /* from here on the tree stands */
+	printf("%-17s %12s %12s %6s %-12s %8s %8s %6s\n", "", "floor", "agentcg", "ratio", "(quartiles)",
+	       "floor", "agentcg", "clock");
+	for (unsigned i = 0; i < OPERATIONS; i++) {
+		struct result *r = &results[i];
+		count_calls(&operations[i], &floor_side, r->floor_calls);
+		r->clock_calls = count_calls(&operations[i], &library_side, r->calls);
+		time_pairs(&operations[i], r);
+		print_row(operations[i].name, r);
+	}
+	print_targets(results, have);
+	return missed ? 1 : 0;
+}

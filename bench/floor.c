@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "bench.h"
+
+#include <err.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+struct group {
+	int dir;
+	int cpu_stat;          /* -1 until first read, then kept */
+	int memory_current;
+	char name[16];
+};
+
+static int agents;
+static struct controllers have;
+static unsigned made;
+
+static int open_at(int dir, const char *name, int flags)
+{
+	int fd = openat(dir, name, flags | O_CLOEXEC);
+
+	if (fd < 0)
+		err(2, "floor: open %s", name);
+	return fd;
+}
+
+static void write_at(int dir, const char *name, const char *value)
+{
+	int fd = open_at(dir, name, O_WRONLY);
+
+	if (write(fd, value, strlen(value)) < 0)
+		err(2, "floor: write '%s' to %s", value, name);
+	close(fd);
+}
+
+/* Read a kept descriptor from its start; open it the first time. */
+static void read_kept(int dir, const char *name, int *fd, char *text, size_t size)
+{
+	if (*fd < 0)
+		*fd = open_at(dir, name, O_RDONLY);
+	ssize_t n = pread(*fd, text, size - 1, 0);
+	if (n < 0)
+		err(2, "floor: read %s", name);
+	text[n] = '\0';
+}
+
+struct controllers floor_init(const char *dir)
+{
+	char text[256];
+	int fd = -1;
+
+	agents = open_at(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY);
+	read_kept(agents, "cgroup.subtree_control", &fd, text, sizeof(text));
+	close(fd);
+	have.cpu = strstr(text, "cpu") != NULL;
+	have.memory = strstr(text, "memory") != NULL;
+	have.pids = strstr(text, "pids") != NULL;
+	return have;
+}
+
+static void *floor_make(void)
+{
+	struct group *group = malloc(sizeof(*group));
+	char value[32];
+
+	if (!group)
+		err(2, "malloc");
+	group->cpu_stat = group->memory_current = -1;
+	snprintf(group->name, sizeof(group->name), "%u", made++);
+	if (mkdirat(agents, group->name, 0755) != 0)
+		err(2, "floor: mkdir");
+	group->dir = open_at(agents, group->name, O_RDONLY | O_DIRECTORY);
+	if (have.memory) {
+		snprintf(value, sizeof(value), "%u", MEMORY_MAX_BYTES);
+		write_at(group->dir, "memory.max", value);
+	}
+	if (have.cpu) {
+		snprintf(value, sizeof(value), "%u 100000", CPU_MAX_MILLICPU * 100);
+		write_at(group->dir, "cpu.max", value);
+	}
+	if (have.pids) {
+		snprintf(value, sizeof(value), "%u", PIDS_MAX);
+		write_at(group->dir, "pids.max", value);
+	}
+	return group;
+}
+
+static void floor_remove(void *arg)
+{
+	struct group *group = arg;
+
+	if (unlinkat(agents, group->name, AT_REMOVEDIR) != 0)
+		err(2, "floor: rmdir");
+	if (group->cpu_stat >= 0)
+		close(group->cpu_stat);
+	if (group->memory_current >= 0)
+		close(group->memory_current);
+	close(group->dir);
+	free(group);
+}
+
+static int floor_fd(void *group)
+{
+	return ((struct group *)group)->dir;
+}
+
+static void floor_move(void *group, pid_t pid)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%d", (int)pid);
+	write_at(floor_fd(group), "cgroup.procs", text);
+}
+
+/* Re-reading without a pause keeps the dying from a CPU, where there are few: twenty times slower at its worst.
+ * So give way between, which is enough for one process, and after a while nap. */
+static void floor_kill(void *group)
+{
+	const struct timespec nap = { 0, 100000 };
+	char text[128];
+	int events = -1;
+
+	write_at(floor_fd(group), "cgroup.kill", "1");
+	for (unsigned reads = 0; ; reads++) {
+		read_kept(floor_fd(group), "cgroup.events", &events, text, sizeof(text));
+		if (strstr(text, "populated 0"))
+			break;
+		if (reads < 100)
+			sched_yield();
+		else
+			nanosleep(&nap, NULL);
+	}
+	close(events);
+}
+
+static uint64_t number(const char *text)
+{
+	uint64_t value = 0;
+
+	for (; *text >= '0' && *text <= '9'; text++)
+		value = value * 10 + (uint64_t)(*text - '0');
+	return value;
+}
+
+static uint64_t floor_read(void *arg)
+{
+	/* In the kernel's order, so that a line is compared with one key only. */
+	static const struct {
+		const char *name;
+		size_t length;
+	} keys[] = {
+#define KEY(name) { name " ", sizeof(name) }
+		KEY("usage_usec"), KEY("user_usec"), KEY("system_usec"),
+		KEY("nr_periods"), KEY("nr_throttled"), KEY("throttled_usec"),
+#undef KEY
+	};
+	enum { KEYS = sizeof(keys) / sizeof(keys[0]) };
+	static volatile uint64_t measured[KEYS + 2];   /* volatile: worked out although nobody looks */
+	struct group *group = arg;
+	struct timespec now;
+	char text[1024];
+	size_t key = 0;
+
+	read_kept(group->dir, "cpu.stat", &group->cpu_stat, text, sizeof(text));
+	for (const char *line = text; key < KEYS && *line; line++) {
+		if (strncmp(line, keys[key].name, keys[key].length) == 0) {
+			measured[key] = number(line + keys[key].length);
+			key++;
+		}
+		line = strchr(line, '\n');
+		if (!line)
+			break;
+	}
+	if (have.memory) {
+		read_kept(group->dir, "memory.current", &group->memory_current, text, sizeof(text));
+		measured[KEYS] = number(text);
+	}
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	measured[KEYS + 1] = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	return measured[0] * 1000;
+}
+
+const struct side floor_side = {
+	"floor", floor_make, floor_remove, floor_fd, floor_move, floor_kill, floor_read,
+};

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "bench.h"
+
+#include <agentcg.h>
+#include <err.h>
+#include <errno.h>
+#include <stddef.h>
+
+#define TIMEOUT_MS 60000
+
+static const char *parent;
+static uint64_t limits_mask, stats_mask;
+static agentcg_error error;
+
+/* The program's malloc comes before libc's in symbol resolution, for the shared library too: all that it
+ * allocates passes here. The __libc_ names are glibc's. */
+void *__libc_malloc(size_t size);
+void *__libc_calloc(size_t count, size_t size);
+void *__libc_realloc(void *old, size_t size);
+void *__libc_memalign(size_t alignment, size_t size);
+
+unsigned long allocations;
+
+void *malloc(size_t size)
+{
+	allocations++;
+	return __libc_malloc(size);
+}
+
+void *calloc(size_t count, size_t size)
+{
+	allocations++;
+	return __libc_calloc(count, size);
+}
+
+void *realloc(void *old, size_t size)
+{
+	allocations++;
+	return __libc_realloc(old, size);
+}
+
+int posix_memalign(void **ret, size_t alignment, size_t size)
+{
+	allocations++;
+	*ret = __libc_memalign(alignment, size);
+	return *ret ? 0 : ENOMEM;
+}
+
+void library_init(const char *dir, struct controllers have)
+{
+	parent = dir;
+	limits_mask = (have.memory ? AGENTCG_LIMIT_MEMORY_MAX : 0) | (have.cpu ? AGENTCG_LIMIT_CPU_MAX : 0) |
+	              (have.pids ? AGENTCG_LIMIT_PIDS_MAX : 0);
+	stats_mask = have.memory ? AGENTCG_STAT_BASIC : AGENTCG_STAT_CPU;
+}
+
+static void check(const char *call, int code)
+{
+	if (code < 0)
+		errx(2, "%s: %s (%d)", call, error.message, code);
+}
+
+static void *library_make(void)
+{
+	agentcg_limits limits = {
+		.mask = limits_mask,
+		.memory_max_bytes = MEMORY_MAX_BYTES,
+		.cpu_max_millicpu = CPU_MAX_MILLICPU,
+		.pids_max = PIDS_MAX,
+	};
+	agentcg *cg;
+
+	check("agentcg_new", agentcg_new(parent, NULL, &limits, sizeof(limits), 0, &cg, &error));
+	return cg;
+}
+
+static void library_remove(void *cg)
+{
+	check("agentcg_destroy", agentcg_destroy(cg, 0, TIMEOUT_MS, NULL, 0, &error));
+}
+
+static int library_fd(void *cg)
+{
+	return agentcg_fd(cg);
+}
+
+static void library_move(void *cg, pid_t pid)
+{
+	check("agentcg_move_pid", agentcg_move_pid(cg, pid, &error));
+}
+
+static void library_kill(void *cg)
+{
+	check("agentcg_kill_all", agentcg_kill_all(cg, TIMEOUT_MS, &error));
+}
+
+static uint64_t library_read(void *cg)
+{
+	agentcg_stats stats;
+
+	check("agentcg_read_stats", agentcg_read_stats(cg, stats_mask, &stats, sizeof(stats), &error));
+	return stats.cpu_usage_ns;
+}
+
+const struct side library_side = {
+	"agentcg", library_make, library_remove, library_fd, library_move, library_kill, library_read,
+};

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+#include "bench.h"
+
+#include <err.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAX_BATCH     20
+#define MAX_PROCESSES 1000
+#define BURN_MS       10
+
+/* What each side has set up. */
+static struct state {
+	void *groups[MAX_BATCH];
+	pid_t pids[MAX_PROCESSES];
+	unsigned running;
+} states[2];
+
+static struct state *state_of(const struct side *side)
+{
+	return &states[side == &library_side];
+}
+
+static void read_file(int dir, const char *name, char *text, size_t size)
+{
+	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
+	ssize_t n, length = 0;
+
+	if (fd < 0)
+		err(2, "open %s", name);
+	while ((n = read(fd, text + length, size - 1 - (size_t)length)) > 0)
+		length += n;
+	if (n < 0)
+		err(2, "read %s", name);
+	text[length] = '\0';
+	close(fd);
+}
+
+static void expect_members(int dir, unsigned expected)
+{
+	static char text[16 * MAX_PROCESSES];
+	unsigned found = 0;
+
+	read_file(dir, "cgroup.procs", text, sizeof(text));
+	for (const char *c = text; *c; c++)
+		found += *c == '\n';
+	if (found != expected)
+		errx(2, "the group holds %u processes, not %u", found, expected);
+}
+
+/* Start processes that only wait in the side's group i, and return when every one of them is there. */
+static void start(const struct side *side, unsigned i, unsigned count)
+{
+	struct state *state = state_of(side);
+	int dir = side->fd(state->groups[i]);
+	int procs = openat(dir, "cgroup.procs", O_WRONLY | O_CLOEXEC), ready[2];
+	char answer = '+';
+
+	if (procs < 0 || pipe(ready) != 0)
+		err(2, "open cgroup.procs and a pipe");
+	for (unsigned n = 0; n < count; n++) {
+		pid_t pid = fork();
+		if (pid < 0)
+			err(2, "fork of process %u", n);
+		if (pid == 0) {
+			if (write(procs, "0", 1) != 1)
+				answer = '-';
+			if (write(ready[1], &answer, 1) != 1 || answer == '-')
+				_exit(1);
+			for (;;)
+				pause();
+		}
+		state->pids[state->running++] = pid;
+	}
+	for (unsigned n = 0; n < count; n++)
+		if (read(ready[0], &answer, 1) != 1 || answer == '-')
+			errx(2, "a process could not enter its group");
+	close(ready[0]);
+	close(ready[1]);
+	close(procs);
+	expect_members(dir, count);
+}
+
+static void reap(struct state *state)
+{
+	while (state->running > 0) {
+		int status;
+		if (waitpid(state->pids[--state->running], &status, 0) < 0 || !WIFSIGNALED(status))
+			errx(2, "a process ended otherwise than by a signal");
+	}
+}
+
+static void nothing(const struct side *side, const struct operation *op)
+{
+	(void)side;
+	(void)op;
+}
+
+static void setup_groups(const struct side *side, const struct operation *op)
+{
+	for (unsigned i = 0; i < op->batch; i++) {
+		state_of(side)->groups[i] = side->make();
+		if (op->processes > 0)
+			start(side, i, op->processes);
+	}
+}
+
+static void teardown_groups(const struct side *side, const struct operation *op)
+{
+	for (unsigned i = 0; i < op->batch; i++)
+		side->remove(state_of(side)->groups[i]);
+}
+
+static void teardown_killed(const struct side *side, const struct operation *op)
+{
+	char text[128];
+
+	for (unsigned i = 0; i < op->batch; i++) {
+		read_file(side->fd(state_of(side)->groups[i]), "cgroup.events", text, sizeof(text));
+		if (!strstr(text, "populated 0"))
+			errx(2, "%s: kill returned while something lives", side->name);
+	}
+	reap(state_of(side));
+	teardown_groups(side, op);
+}
+
+static void run_make(const struct side *side, unsigned i)
+{
+	state_of(side)->groups[i] = side->make();
+}
+
+static void run_remove(const struct side *side, unsigned i)
+{
+	side->remove(state_of(side)->groups[i]);
+}
+
+static void run_kill(const struct side *side, unsigned i)
+{
+	side->kill(state_of(side)->groups[i]);
+}
+
+/* A group that has used some CPU time: both sides have to see it. */
+static void setup_read(const struct side *side, const struct operation *op)
+{
+	void *group = state_of(side)->groups[0] = side->make();
+
+	(void)op;
+	start(side, 0, 1);
+	pid_t pid = fork();
+	if (pid < 0)
+		err(2, "fork");
+	if (pid == 0) {
+		side->move(group, getpid());
+		for (clock_t start = clock(); clock() - start < BURN_MS * CLOCKS_PER_SEC / 1000; )
+			;
+		_exit(0);
+	}
+	waitpid(pid, NULL, 0);
+	if (side->read(group) < BURN_MS * 1000000 / 2)   /* opens what is kept open, too */
+		errx(2, "%s: does not see the CPU time used", side->name);
+}
+
+static void run_read(const struct side *side, unsigned i)
+{
+	(void)i;
+	side->read(state_of(side)->groups[0]);
+}
+
+static void teardown_read(const struct side *side, const struct operation *op)
+{
+	struct state *state = state_of(side);
+
+	(void)op;
+	kill(state->pids[0], SIGKILL);
+	reap(state);
+	side->remove(state->groups[0]);
+}
+
+/* One process goes to and fro. The kernel delays the first move after a pause by milliseconds, whoever asks:
+ * starting the process has just been one. It runs on our CPU, since another would be told by an interrupt
+ * (perf_cgroup_attach in the kernel), which takes four times as long as the rest and would hide it. */
+static cpu_set_t all_cpus;
+
+static void setup_move(const struct side *side, const struct operation *op)
+{
+	struct state *state = state_of(side);
+	cpu_set_t here;
+
+	(void)op;
+	if (CPU_COUNT(&all_cpus) == 0 && sched_getaffinity(0, sizeof(all_cpus), &all_cpus) != 0)
+		err(2, "sched_getaffinity");
+	CPU_ZERO(&here);
+	CPU_SET(sched_getcpu(), &here);
+	if (sched_setaffinity(0, sizeof(here), &here) != 0)
+		err(2, "sched_setaffinity");
+	state->groups[0] = side->make();
+	state->groups[1] = side->make();
+	start(side, 0, 1);
+}
+
+static void run_move(const struct side *side, unsigned i)
+{
+	struct state *state = state_of(side);
+
+	side->move(state->groups[(i + 1) % 2], state->pids[0]);
+}
+
+static void teardown_move(const struct side *side, const struct operation *op)
+{
+	struct state *state = state_of(side);
+
+	if (sched_setaffinity(0, sizeof(all_cpus), &all_cpus) != 0)
+		err(2, "sched_setaffinity");
+	expect_members(side->fd(state->groups[op->batch % 2]), 1);
+	teardown_read(side, op);
+	side->remove(state->groups[1]);
+}
+
+const struct operation operations[OPERATIONS] = {
+	[READ] =      { "read_stats", 200, 501, 0, 1, setup_read, run_read, teardown_read },
+	[NEW] =       { "new", 20, 51, 0, 0, nothing, run_make, teardown_groups },
+	[DESTROY] =   { "destroy, empty", 20, 51, 0, 0, setup_groups, run_remove, nothing },
+	[MOVE] =      { "move_pid", 100, 101, 0, 1, setup_move, run_move, teardown_move },
+	[KILL_1] =    { "kill_all of 1", 10, 101, 1, 0, setup_groups, run_kill, teardown_killed },
+	[KILL_10] =   { "kill_all of 10", 5, 51, 10, 0, setup_groups, run_kill, teardown_killed },
+	[KILL_1000] = { "kill_all of 1000", 1, 15, 1000, 0, setup_groups, run_kill, teardown_killed },
+};

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The binary interface in literal numbers: what a program built years ago was
+ * compiled with. If the compiler stops here, a change in src/ffi/ has broken
+ * every such program: new fields go to the end, new constants get new values.
+ */
+#include "check.h"
+
+#include <stddef.h>
+
+#define SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), "size of " #type)
+#define AT(type, field, offset, bytes) \
+	_Static_assert(offsetof(type, field) == (offset) && sizeof(((type *)0)->field) == (bytes), \
+	               #type "." #field " has moved or has another size")
+#define IS(constant, value) _Static_assert((constant) == (value), #constant " has another value")
+/* 64 bits wide, even where a C compiler takes the bare number for an int. */
+#define BIT(constant, n) \
+	_Static_assert((constant) == UINT64_C(1) << (n) && sizeof(constant) == 8, \
+	               #constant " has another value or type")
+
+SIZE(agentcg_error, 256);
+AT(agentcg_error, code, 0, 4);
+AT(agentcg_error, reason, 4, 4);
+AT(agentcg_error, file, 8, 64);
+AT(agentcg_error, message, 72, 184);
+
+SIZE(agentcg_limits, 128);
+IS(AGENTCG_LIMITS_SIZE_V0, 128);
+AT(agentcg_limits, mask, 0, 8);
+AT(agentcg_limits, memory_max_bytes, 8, 8);
+AT(agentcg_limits, memory_high_bytes, 16, 8);
+AT(agentcg_limits, memory_low_bytes, 24, 8);
+AT(agentcg_limits, memory_min_bytes, 32, 8);
+AT(agentcg_limits, swap_max_bytes, 40, 8);
+AT(agentcg_limits, oom_group, 48, 8);
+AT(agentcg_limits, cpu_max_millicpu, 56, 8);
+AT(agentcg_limits, cpu_period_us, 64, 8);
+AT(agentcg_limits, cpu_burst_us, 72, 8);
+AT(agentcg_limits, cpu_weight, 80, 8);
+AT(agentcg_limits, cpu_idle, 88, 8);
+AT(agentcg_limits, pids_max, 96, 8);
+AT(agentcg_limits, io_weight, 104, 8);
+AT(agentcg_limits, max_depth, 112, 8);
+AT(agentcg_limits, max_descendants, 120, 8);
+
+SIZE(agentcg_stats, 296);
+IS(AGENTCG_STATS_SIZE_V0, 296);
+AT(agentcg_stats, mask, 0, 8);
+AT(agentcg_stats, time_ns, 8, 8);
+AT(agentcg_stats, cpu_usage_ns, 16, 8);
+AT(agentcg_stats, cpu_user_ns, 24, 8);
+AT(agentcg_stats, cpu_system_ns, 32, 8);
+AT(agentcg_stats, cpu_nr_periods, 40, 8);
+AT(agentcg_stats, cpu_nr_throttled, 48, 8);
+AT(agentcg_stats, cpu_throttled_ns, 56, 8);
+AT(agentcg_stats, memory_current_bytes, 64, 8);
+AT(agentcg_stats, memory_peak_bytes, 72, 8);
+AT(agentcg_stats, swap_current_bytes, 80, 8);
+AT(agentcg_stats, swap_peak_bytes, 88, 8);
+AT(agentcg_stats, memory_anon_bytes, 96, 8);
+AT(agentcg_stats, memory_file_bytes, 104, 8);
+AT(agentcg_stats, memory_kernel_bytes, 112, 8);
+AT(agentcg_stats, memory_shmem_bytes, 120, 8);
+AT(agentcg_stats, memory_events_high, 128, 8);
+AT(agentcg_stats, memory_events_max, 136, 8);
+AT(agentcg_stats, memory_events_oom, 144, 8);
+AT(agentcg_stats, memory_events_oom_kill, 152, 8);
+AT(agentcg_stats, memory_events_oom_group_kill, 160, 8);
+AT(agentcg_stats, pids_current, 168, 8);
+AT(agentcg_stats, pids_peak, 176, 8);
+AT(agentcg_stats, pids_events_max, 184, 8);
+AT(agentcg_stats, io_read_bytes, 192, 8);
+AT(agentcg_stats, io_write_bytes, 200, 8);
+AT(agentcg_stats, io_reads, 208, 8);
+AT(agentcg_stats, io_writes, 216, 8);
+AT(agentcg_stats, cpu_pressure_some_us, 224, 8);
+AT(agentcg_stats, memory_pressure_some_us, 232, 8);
+AT(agentcg_stats, memory_pressure_full_us, 240, 8);
+AT(agentcg_stats, io_pressure_some_us, 248, 8);
+AT(agentcg_stats, io_pressure_full_us, 256, 8);
+AT(agentcg_stats, populated, 264, 8);
+AT(agentcg_stats, frozen, 272, 8);
+AT(agentcg_stats, nr_descendants, 280, 8);
+AT(agentcg_stats, nr_dying_descendants, 288, 8);
+
+SIZE(agentcg_info, 32);
+AT(agentcg_info, id, 0, 8);
+AT(agentcg_info, controllers, 8, 8);
+AT(agentcg_info, place, 16, 4);
+AT(agentcg_info, owned, 20, 4);
+AT(agentcg_info, guarded, 24, 4);
+AT(agentcg_info, reserved, 28, 4);
+
+IS(AGENTCG_FOREVER, -1);
+IS(AGENTCG_UNLIMITED, UINT64_MAX);
+IS(AGENTCG_UUID_SIZE, 37);
+
+IS(AGENTCG_WHY_NO_CGROUP2, 1);
+IS(AGENTCG_WHY_OUTSIDE_NAMESPACE, 2);
+IS(AGENTCG_WHY_READ_ONLY, 3);
+IS(AGENTCG_WHY_NOT_DELEGATED, 4);
+IS(AGENTCG_WHY_NO_CONTROLLER, 5);
+IS(AGENTCG_WHY_POPULATED, 6);
+IS(AGENTCG_WHY_THREADED, 7);
+IS(AGENTCG_WHY_GONE, 8);
+IS(AGENTCG_WHY_NESTING_LIMIT, 9);
+IS(AGENTCG_WHY_CALLER_INSIDE, 12);
+
+BIT(AGENTCG_CONTROLLER_CPU, 0);
+BIT(AGENTCG_CONTROLLER_MEMORY, 1);
+BIT(AGENTCG_CONTROLLER_PIDS, 2);
+BIT(AGENTCG_CONTROLLER_IO, 3);
+BIT(AGENTCG_CONTROLLER_CPUSET, 4);
+BIT(AGENTCG_CONTROLLER_HUGETLB, 5);
+
+IS(AGENTCG_PLACE_GIVEN, 1);
+IS(AGENTCG_PLACE_SIBLING, 3);
+IS(AGENTCG_PLACE_ROOT, 4);
+
+BIT(AGENTCG_LIMIT_MEMORY_MAX, 0);
+BIT(AGENTCG_LIMIT_MEMORY_HIGH, 1);
+BIT(AGENTCG_LIMIT_MEMORY_LOW, 2);
+BIT(AGENTCG_LIMIT_MEMORY_MIN, 3);
+BIT(AGENTCG_LIMIT_SWAP_MAX, 4);
+BIT(AGENTCG_LIMIT_OOM_GROUP, 5);
+BIT(AGENTCG_LIMIT_CPU_MAX, 6);
+BIT(AGENTCG_LIMIT_CPU_BURST, 7);
+BIT(AGENTCG_LIMIT_CPU_WEIGHT, 8);
+BIT(AGENTCG_LIMIT_CPU_IDLE, 9);
+BIT(AGENTCG_LIMIT_PIDS_MAX, 10);
+BIT(AGENTCG_LIMIT_IO_WEIGHT, 11);
+BIT(AGENTCG_LIMIT_MAX_DEPTH, 12);
+BIT(AGENTCG_LIMIT_MAX_DESCENDANTS, 13);
+
+BIT(AGENTCG_DESTROY_IF_EMPTY, 0);
+
+BIT(AGENTCG_STAT_CPU, 0);
+BIT(AGENTCG_STAT_MEMORY, 1);
+BIT(AGENTCG_STAT_CPU_THROTTLE, 2);
+BIT(AGENTCG_STAT_PIDS, 7);
+BIT(AGENTCG_STAT_STATE, 14);
+IS(AGENTCG_STAT_BASIC, 7);
+IS(AGENTCG_STAT_ALL, UINT64_MAX);
+
+/* The functions, by the types that callers were compiled with. */
+static const struct functions {
+	uint32_t (*version_number)(void);
+	const char *(*version_string)(void);
+	int (*is_available)(void);
+	int (*discover_parent)(char *, size_t, agentcg_error *);
+	int (*new)(const char *, const char *, const agentcg_limits *, size_t, uint64_t, agentcg **,
+	           agentcg_error *);
+	int (*destroy)(agentcg *, uint64_t, int, agentcg_stats *, size_t, agentcg_error *);
+	void (*free)(agentcg *);
+	int (*uuid)(agentcg *, char *, size_t);
+	int (*path)(agentcg *, char *, size_t);
+	int (*fd)(agentcg *);
+	int (*get_info)(agentcg *, agentcg_info *, size_t, agentcg_error *);
+	int (*move_pid)(agentcg *, pid_t, agentcg_error *);
+	int (*move_self)(agentcg *);
+	int (*read_stats)(agentcg *, uint64_t, agentcg_stats *, size_t, agentcg_error *);
+	int (*wait_empty)(agentcg *, int, agentcg_error *);
+	int (*kill_all)(agentcg *, int, agentcg_error *);
+} functions = {
+	agentcg_version_number, agentcg_version_string, agentcg_is_available, agentcg_discover_parent,
+	agentcg_new, agentcg_destroy, agentcg_free, agentcg_uuid, agentcg_path, agentcg_fd, agentcg_get_info,
+	agentcg_move_pid, agentcg_move_self, agentcg_read_stats, agentcg_wait_empty, agentcg_kill_all,
+};
+
+int main(void)
+{
+	char version[32];
+
+	IS(AGENTCG_VERSION_NUMBER,
+	   AGENTCG_VERSION_MAJOR * 1000000 + AGENTCG_VERSION_MINOR * 1000 + AGENTCG_VERSION_PATCH);
+	CHECK_EQ(functions.version_number(), AGENTCG_VERSION_NUMBER);
+
+	snprintf(version, sizeof(version), "%d.%d.%d", AGENTCG_VERSION_MAJOR, AGENTCG_VERSION_MINOR,
+	         AGENTCG_VERSION_PATCH);
+	CHECK_STR(functions.version_string(), version);
+	return 0;
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Every descriptor is close-on-exec from the moment it is there: a host with
+ * threads may fork and exec at any moment, and a cgroup.procs that gets into
+ * an agent's hands acts with the rights of whoever opened it. So the kernel is
+ * told to end this process at the first system call that opens one otherwise.
+ */
+#include "kit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
+#define RETURN(verdict) BPF_STMT(BPF_RET | BPF_K, verdict)
+#define KILL RETURN(SECCOMP_RET_KILL_PROCESS)
+/* The call has its flags in this argument: without the flag the process ends. */
+#define NEEDS(call, argument, flag) \
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##call, 0, 4), LOAD(args[argument]), \
+	BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, flag, 0, 1), RETURN(SECCOMP_RET_ALLOW), KILL
+/* The call has no such flag. */
+#define NEVER(call) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##call, 0, 1), KILL
+
+/* What cannot be seen from here: openat2(2), whose flags are in memory, and fcntl(F_DUPFD). */
+static void forbid_descriptors_that_survive_exec(void)
+{
+	struct sock_filter filter[] = {
+		LOAD(nr),
+		NEEDS(openat, 2, O_CLOEXEC),
+		NEEDS(pipe2, 1, O_CLOEXEC),
+		NEEDS(dup3, 2, O_CLOEXEC),
+		NEEDS(socket, 1, SOCK_CLOEXEC),
+		NEEDS(eventfd2, 1, O_CLOEXEC),
+		NEEDS(epoll_create1, 0, O_CLOEXEC),
+		NEEDS(inotify_init1, 0, O_CLOEXEC),
+		NEEDS(memfd_create, 1, MFD_CLOEXEC),
+		NEVER(dup),
+#ifdef SYS_open   /* x86-64; newer architectures have only the above */
+		NEEDS(open, 1, O_CLOEXEC),
+		NEVER(creat), NEVER(pipe), NEVER(dup2), NEVER(eventfd), NEVER(epoll_create), NEVER(inotify_init),
+#endif
+		RETURN(SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { .len = sizeof(filter) / sizeof(filter[0]), .filter = filter };
+
+	CHECK_EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	CHECK_EQ(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+}
+
+static void open_one_that_survives(void *unused)
+{
+	(void)unused;
+	forbid_descriptors_that_survive_exec();
+	open("/dev/null", O_RDONLY);
+}
+
+static void the_kernel_ends_whoever_opens_one_that_survives(void)
+{
+	int status = reap(child_that_runs(open_one_that_survives, NULL));
+
+	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
+}
+
+static void use_the_library(void *unused)
+{
+	const agentcg_limits limits = {
+		.mask = AGENTCG_LIMIT_MEMORY_MAX | AGENTCG_LIMIT_CPU_MAX | AGENTCG_LIMIT_PIDS_MAX,
+		.memory_max_bytes = 64 << 20, .cpu_max_millicpu = 500, .pids_max = 32,
+	};
+	char path[PATH_SIZE];
+	agentcg_stats stats;
+	agentcg_info info;
+	agentcg *cg;
+	pid_t child;
+
+	(void)unused;
+	forbid_descriptors_that_survive_exec();
+	CHECK(agentcg_is_available() == 1);
+	CHECK_OK(agentcg_discover_parent(path, sizeof(path), &why));
+	CHECK_ERR(agentcg_new("/dev/shm", NULL, NULL, 0, 0, &cg, &why), -ENODEV);
+	CHECK_OK(agentcg_new(NULL, NULL, &limits, sizeof(limits), 0, &cg, &why));
+	child = pausing_child();
+	CHECK_OK(agentcg_move_pid(cg, child, &why));
+	CHECK_OK(agentcg_read_stats(cg, AGENTCG_STAT_ALL, &stats, sizeof(stats), &why));
+	CHECK_OK(agentcg_get_info(cg, &info, sizeof(info), &why));
+	CHECK_ERR(agentcg_wait_empty(cg, 120, &why), -ETIMEDOUT);
+	CHECK_OK(agentcg_kill_all(cg, SOON_MS, &why));
+	check_killed(child);
+
+	child = pausing_child();
+	CHECK_OK(agentcg_move_pid(cg, child, &why));
+	CHECK_EQ(mkdirat(agentcg_fd(cg), "inner", 0755), 0);
+	CHECK_OK(agentcg_destroy(cg, 0, SOON_MS, &stats, sizeof(stats), &why));
+	check_killed(child);
+}
+
+/* agentcg_move_self() too, in a child of its own: it does not come out of the group again. */
+static void move_in(void *cg)
+{
+	forbid_descriptors_that_survive_exec();
+	CHECK_EQ(agentcg_move_self(cg), 0);
+}
+
+static void the_library_opens_none(void)
+{
+	agentcg *cg = new_group();
+
+	in_child(use_the_library, NULL);
+	in_child(move_in, cg);
+	destroy_group(cg);
+}
+
+int main(void)
+{
+	RUN(the_kernel_ends_whoever_opens_one_that_survives);
+	RUN(the_library_opens_none);
+	return 0;
+}

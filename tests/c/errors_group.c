@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Why a group does not do what it is asked: what the functions that take a handle say. */
+#include "refusal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+/* ---- agentcg_move_pid ---- */
+
+static void ask_to_move(pid_t pid)
+{
+	agentcg *cg = new_group();
+
+	ASK(agentcg_move_pid, cg, pid);
+	CHECK_EQ(key_in(cg, "cgroup.events", "populated"), 0);
+	destroy_group(cg);
+}
+
+static void the_pid_is_0(void)
+{
+	ask_to_move(0);
+}
+
+static void the_pid_is_negative(void)
+{
+	ask_to_move(-1);
+}
+
+static void the_process_is_gone(void)
+{
+	pid_t child = pausing_child();
+
+	kill_and_reap(child);
+	ask_to_move(child);
+}
+
+/* The kernel says "success" to this, and does nothing. */
+static void the_process_is_a_zombie(void)
+{
+	pid_t child = zombie_child();
+
+	ask_to_move(child);
+	CHECK_EQ(reap(child), 0);
+}
+
+static void the_process_is_kthreadd(void)
+{
+	ask_to_move(2);
+}
+
+/* Those that are not bound to a CPU root could move, to everybody's harm. */
+static void the_process_is_any_kernel_thread(void)
+{
+	agentcg *cg = new_group();
+	char file[64], stat[512];
+	int found = 0;
+
+	for (pid_t pid = 3; pid < 100; pid++) {
+		int parent;
+
+		snprintf(file, sizeof(file), "/proc/%d/stat", pid);
+		if (read_in(AT_FDCWD, file, stat, sizeof(stat)) < 0 ||
+		    sscanf(strrchr(stat, ')'), ") %*c %d", &parent) != 1 || parent != 2)
+			continue;
+		found++;
+		if (ASK(agentcg_move_pid, cg, pid) != -EINVAL)
+			break;
+	}
+	CHECK(found > 0);
+	CHECK_EQ(key_in(cg, "cgroup.events", "populated"), 0);
+	destroy_group(cg);
+}
+
+static void the_process_is_out_of_reach(void)
+{
+	ask_to_move(1);
+}
+
+static void the_group_has_become_a_parent_with_controllers(void)
+{
+	agentcg *cg = new_group();
+	pid_t child = pausing_child();
+
+	CHECK_EQ(mkdirat(agentcg_fd(cg), "inner", 0755), 0);
+	CHECK_EQ(write_in(agentcg_fd(cg), "cgroup.subtree_control", "+memory"), 0);
+	ASK(agentcg_move_pid, cg, child);
+	kill_and_reap(child);
+	destroy_group(cg);
+}
+
+static void the_group_is_in_a_threaded_domain(void)
+{
+	char parent[PATH_SIZE], threads[PATH_SIZE + 32];
+	pid_t child = pausing_child();
+	agentcg *cg;
+
+	/* Only where no domain controller is on can agents/ become one. */
+	make_parent(parent, "becomes-threaded", "");
+	strcat(parent, "/inner");
+	CHECK_EQ(mkdir(parent, 0755), 0);
+	CHECK_OK(agentcg_new(parent, NULL, NULL, 0, 0, &cg, &why));
+	snprintf(threads, sizeof(threads), "%s/synwire/agents/threads", parent);
+	CHECK_EQ(mkdir(threads, 0755), 0);
+	write_to(threads, "cgroup.type", "threaded");
+	ASK(agentcg_move_pid, cg, child);
+	CHECK_EQ(agentcg_move_self(cg), -EOPNOTSUPP);
+	kill_and_reap(child);
+
+	CHECK_EQ(rmdir(threads), 0);
+	destroy_group(cg);
+	remove_parent(parent);
+	*strrchr(parent, '/') = '\0';
+	CHECK_EQ(rmdir(parent), 0);
+}
+
+/* ---- a group that somebody removed ---- */
+
+static agentcg *removed_group(void)
+{
+	agentcg *cg = new_group();
+	char path[PATH_SIZE];
+
+	agentcg_path(cg, path, sizeof(path));
+	CHECK_EQ(rmdir(path), 0);
+	return cg;
+}
+
+static void the_group_to_move_to_was_removed(void)
+{
+	agentcg *cg = removed_group();
+	pid_t child = pausing_child();
+
+	ASK(agentcg_move_pid, cg, child);
+	CHECK_EQ(agentcg_move_self(cg), -ENODEV);
+	kill_and_reap(child);
+	agentcg_free(cg);
+}
+
+static void the_group_to_measure_was_removed(void)
+{
+	agentcg *cg = new_group();
+	char path[PATH_SIZE];
+	agentcg_stats stats;
+
+	/* By the descriptors that it keeps from before, and by name. */
+	CHECK_OK(agentcg_read_stats(cg, AGENTCG_STAT_BASIC, &stats, sizeof(stats), &why));
+	agentcg_path(cg, path, sizeof(path));
+	CHECK_EQ(rmdir(path), 0);
+	CHECK_ERR(agentcg_read_stats(cg, AGENTCG_STAT_BASIC, &stats, sizeof(stats), &why), -ENODEV);
+	ASK(agentcg_read_stats, cg, AGENTCG_STAT_PIDS | AGENTCG_STAT_STATE, &stats, sizeof(stats));
+	agentcg_free(cg);
+}
+
+static void the_group_to_kill_was_removed(void)
+{
+	agentcg *cg = removed_group();
+
+	ASK(agentcg_kill_all, cg, SOON_MS);
+	agentcg_free(cg);
+}
+
+static void the_group_to_wait_for_was_removed(void)
+{
+	agentcg *cg = removed_group();
+
+	ASK(agentcg_wait_empty, cg, SOON_MS);
+	agentcg_free(cg);
+}
+
+static void the_group_to_tell_about_was_removed(void)
+{
+	agentcg *cg = removed_group();
+	agentcg_info info;
+
+	ASK(agentcg_get_info, cg, &info, sizeof(info));
+	agentcg_free(cg);
+}
+
+/* ---- killing ---- */
+
+static pid_t victim;
+
+static void ask_to_be_killed(void *cg)
+{
+	CHECK_EQ(agentcg_move_self(cg), 0);
+	ASK(agentcg_kill_all, cg, SOON_MS);
+}
+
+static void ask_to_be_destroyed(void *cg)
+{
+	CHECK_EQ(agentcg_move_self(cg), 0);
+	ASK(agentcg_destroy, cg, 0, SOON_MS, NULL, 0);
+	CHECK(holds(cg, victim));
+}
+
+static void ask_to_be_killed_in_a_nested_cgroup(void *cg)
+{
+	CHECK_EQ(write_in(agentcg_fd(cg), "inner/cgroup.procs", "0"), 0);
+	ASK(agentcg_kill_all, cg, SOON_MS);
+}
+
+static void in_a_member(void (*body)(void *))
+{
+	agentcg *cg = new_group();
+
+	victim = pausing_child();
+	CHECK_OK(agentcg_move_pid(cg, victim, &why));
+	CHECK_EQ(mkdirat(agentcg_fd(cg), "inner", 0755), 0);
+	in_child(body, cg);
+	/* Nobody was killed: neither the caller nor those beside it. */
+	CHECK(holds(cg, victim));
+	destroy_group(cg);
+	check_killed(victim);
+}
+
+static void the_killer_is_inside(void)
+{
+	in_a_member(ask_to_be_killed);
+}
+
+static void the_destroyer_is_inside(void)
+{
+	in_a_member(ask_to_be_destroyed);
+}
+
+static void the_killer_is_in_a_nested_cgroup(void)
+{
+	in_a_member(ask_to_be_killed_in_a_nested_cgroup);
+}
+
+static void a_group_to_be_removed_if_empty_is_not(void)
+{
+	agentcg *cg = new_group();
+	pid_t child = pausing_child();
+
+	CHECK_OK(agentcg_move_pid(cg, child, &why));
+	ASK(agentcg_destroy, cg, AGENTCG_DESTROY_IF_EMPTY, SOON_MS, NULL, 0);
+	kill_and_reap(child);
+	destroy_group(cg);
+}
+
+static void the_group_does_not_become_empty_in_time(void)
+{
+	agentcg *cg = new_group();
+	pid_t child = pausing_child();
+
+	CHECK_OK(agentcg_move_pid(cg, child, &why));
+	ASK(agentcg_wait_empty, cg, 1);
+	kill_and_reap(child);
+	destroy_group(cg);
+}
+
+static const struct refusal refusals[] = {
+	ROW(the_pid_is_0, -EINVAL, 0, "0 ", ANYBODY),
+	ROW(the_pid_is_negative, -EINVAL, 0, "-1", ANYBODY),
+	ROW(the_process_is_gone, -ESRCH, 0, "gone", ANYBODY),
+	ROW(the_process_is_a_zombie, -ESRCH, 0, "zombie", ANYBODY),
+	ROW(the_process_is_kthreadd, -EINVAL, 0, "kernel", ANYBODY),
+	ROW(the_process_is_any_kernel_thread, -EINVAL, 0, "kernel", ANYBODY),
+	ROW(the_process_is_out_of_reach, -EACCES, WHY(NOT_DELEGATED), "process 1 ", NOT_ROOT),
+	ROW(the_group_has_become_a_parent_with_controllers, -EBUSY, WHY(POPULATED), "controllers", ANYBODY),
+	ROW(the_group_is_in_a_threaded_domain, -EOPNOTSUPP, WHY(THREADED), "threaded", ANYBODY),
+
+	ROW(the_group_to_move_to_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
+	ROW(the_group_to_measure_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
+	ROW(the_group_to_kill_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
+	ROW(the_group_to_wait_for_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
+	ROW(the_group_to_tell_about_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
+
+	ROW(the_killer_is_inside, -EDEADLK, WHY(CALLER_INSIDE), "outside", ANYBODY),
+	ROW(the_destroyer_is_inside, -EDEADLK, WHY(CALLER_INSIDE), "outside", ANYBODY),
+	ROW(the_killer_is_in_a_nested_cgroup, -EDEADLK, WHY(CALLER_INSIDE), "outside", ANYBODY),
+	ROW(a_group_to_be_removed_if_empty_is_not, -EBUSY, 0, "process", ANYBODY),
+	ROW(the_group_does_not_become_empty_in_time, -ETIMEDOUT, 0, "process", ANYBODY),
+};
+
+int main(void)
+{
+	run_refusals(refusals, sizeof(refusals) / sizeof(refusals[0]));
+	return 0;
+}

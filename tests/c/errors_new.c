@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Why there is no group: what agentcg_new() says, and that it has left nothing behind. */
+#include "refusal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+static void ask_for_new(const char *parent)
+{
+	agentcg *cg = NULL;
+
+	ASK(agentcg_new, parent, NULL, NULL, 0, 0, &cg);
+	CHECK(cg == NULL);
+}
+
+static void check_file(const char *directory, const char *file, const char *expected)
+{
+	char path[PATH_SIZE + 32], text[256];
+
+	snprintf(path, sizeof(path), "%s/%s", directory, file);
+	CHECK(read_in(AT_FDCWD, path, text, sizeof(text)) >= 0);
+	CHECK_STR(text, expected);
+}
+
+static void the_parent_is_missing(void)
+{
+	ask_for_new("/nonexistent/parent");
+}
+
+static void the_parent_is_no_cgroup(void)
+{
+	ask_for_new("/dev/shm");
+	CHECK(!is_directory("/dev/shm/synwire"));
+}
+
+static void the_parent_is_a_file(void)
+{
+	char file[PATH_SIZE];
+
+	make_parent(file, "a-file", "");
+	strcat(file, "/cgroup.procs");
+	ask_for_new(file);
+	*strrchr(file, '/') = '\0';
+	remove_parent(file);
+}
+
+/* "+pids" and "+cpu" would be accepted, and make of it a threaded domain that is of no use to anyone. */
+static void the_parent_holds_processes_and_stays_as_it_was(void)
+{
+	char parent[PATH_SIZE], pid[16];
+	pid_t child = pausing_child();
+
+	make_parent(parent, "populated", "");
+	snprintf(pid, sizeof(pid), "%d", child);
+	write_to(parent, "cgroup.procs", pid);
+	ask_for_new(parent);
+	check_file(parent, "cgroup.type", "domain\n");
+	check_file(parent, "cgroup.subtree_control", "");
+	CHECK_EQ(count_subdirectories(parent), 0);
+	kill_and_reap(child);
+	remove_parent(parent);
+}
+
+/* A child that is threaded makes its parent the domain of its threads. */
+static void the_parent_is_a_threaded_domain(void)
+{
+	char parent[PATH_SIZE], threads[PATH_SIZE + 16];
+
+	make_parent(parent, "threaded", "");
+	snprintf(threads, sizeof(threads), "%s/threads", parent);
+	CHECK_EQ(mkdir(threads, 0755), 0);
+	write_to(threads, "cgroup.type", "threaded");
+	ask_for_new(parent);
+	CHECK_EQ(count_subdirectories(parent), 1);
+	CHECK_EQ(rmdir(threads), 0);
+	remove_parent(parent);
+}
+
+static void the_parent_allows_no_more_cgroups(void)
+{
+	char parent[PATH_SIZE];
+
+	make_parent(parent, "narrow", "");
+	write_to(parent, "cgroup.max.descendants", "2");   /* synwire and agents */
+	ask_for_new(parent);
+	CHECK_EQ(agents_below(parent), 0);
+	remove_parent(parent);
+}
+
+static void the_parent_belongs_to_somebody_else(void)
+{
+	ask_for_new("/sys/fs/cgroup/user.slice");
+}
+
+/* A parent whose own controllers lack memory, because its parent does not hand it down. */
+static void a_limit_needs_a_controller_that_is_not_to_be_had(void)
+{
+	agentcg_limits limits = { 0 };
+	char parent[PATH_SIZE];
+	agentcg *cg = NULL;
+	agentcg_info info;
+
+	make_parent(parent, "no-memory", "+pids +cpu");
+	strcat(parent, "/inner");
+	CHECK_EQ(mkdir(parent, 0755), 0);
+
+	/* pids_max first, so that there is something to undo. */
+	limits.mask = AGENTCG_LIMIT_PIDS_MAX | AGENTCG_LIMIT_MEMORY_MAX;
+	limits.memory_max_bytes = 64 << 20;
+	limits.pids_max = 8;
+	ASK(agentcg_new, parent, NULL, &limits, sizeof(limits), 0, &cg);
+	CHECK(cg == NULL);
+	CHECK_EQ(agents_below(parent), 0);
+
+	/* What is to be had works. */
+	limits.mask = AGENTCG_LIMIT_PIDS_MAX;
+	CHECK_OK(agentcg_new(parent, NULL, &limits, sizeof(limits), 0, &cg, &why));
+	CHECK_EQ(number_in(cg, "pids.max"), 8);
+	CHECK_OK(agentcg_get_info(cg, &info, sizeof(info), &why));
+	CHECK_EQ(info.controllers, AGENTCG_CONTROLLER_CPU | AGENTCG_CONTROLLER_PIDS);
+	destroy_group(cg);
+
+	remove_parent(parent);
+	*strrchr(parent, '/') = '\0';
+	CHECK_EQ(rmdir(parent), 0);
+}
+
+static void the_uuid_is_in_use(void)
+{
+	static const char uuid[] = "6fa459ea-ee8a-4ca4-894e-db77e160355e";
+	agentcg *first, *second = NULL;
+
+	CHECK_OK(agentcg_new(NULL, uuid, NULL, 0, 0, &first, &why));
+	ASK(agentcg_new, NULL, uuid, NULL, 0, 0, &second);
+	CHECK(second == NULL);
+	destroy_group(first);
+}
+
+static void the_uuid_is_none(void)
+{
+	agentcg *cg;
+
+	ASK(agentcg_new, NULL, "agent-7", NULL, 0, 0, &cg);
+}
+
+static void a_limit_is_out_of_range(void)
+{
+	const agentcg_limits limits = { .mask = AGENTCG_LIMIT_CPU_WEIGHT, .cpu_weight = 10001 };
+	agentcg *cg;
+
+	ASK(agentcg_new, NULL, NULL, &limits, sizeof(limits), 0, &cg);
+}
+
+static const struct refusal refusals[] = {
+	ROW(the_parent_is_missing, -ENODEV, WHY(NO_CGROUP2), "/nonexistent/parent", ANYBODY),
+	ROW(the_parent_is_no_cgroup, -ENODEV, WHY(NO_CGROUP2), "/dev/shm", ANYBODY),
+	ROW(the_parent_is_a_file, -ENODEV, WHY(NO_CGROUP2), "cgroup.procs", ANYBODY),
+	ROW(the_parent_holds_processes_and_stays_as_it_was, -EBUSY, WHY(POPULATED), "process", ANYBODY),
+	ROW(the_parent_is_a_threaded_domain, -EOPNOTSUPP, WHY(THREADED), "thread", ANYBODY),
+	ROW(the_parent_allows_no_more_cgroups, -EAGAIN, WHY(NESTING_LIMIT), "cgroup.max.descendants", ANYBODY),
+	ROW(the_parent_belongs_to_somebody_else, -EACCES, WHY(NOT_DELEGATED), "user.slice", NOT_ROOT),
+	ROW(a_limit_needs_a_controller_that_is_not_to_be_had, -EOPNOTSUPP, WHY(NO_CONTROLLER), "memory.max",
+	    ANYBODY),
+	ROW(the_uuid_is_in_use, -EEXIST, 0, "6fa459ea-ee8a-4ca4-894e-db77e160355e", ANYBODY),
+	ROW(the_uuid_is_none, -EINVAL, 0, "uuid", ANYBODY),
+	ROW(a_limit_is_out_of_range, -ERANGE, 0, "10001", ANYBODY),
+};
+
+int main(void)
+{
+	run_refusals(refusals, sizeof(refusals) / sizeof(refusals[0]));
+	return 0;
+}

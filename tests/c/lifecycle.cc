@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+// The same header from C++11: every function once, in the way a C++ program wraps it.
+#include "kit.h"
+
+#include <cerrno>
+#include <csignal>
+#include <memory>
+#include <string>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace {
+
+struct Free {
+	void operator()(agentcg *cg) const { agentcg_free(cg); }
+};
+using Group = std::unique_ptr<agentcg, Free>;
+
+Group make(const char *parent, const char *uuid, const agentcg_limits &limits)
+{
+	agentcg *cg = nullptr;
+
+	CHECK_OK(agentcg_new(parent, uuid, &limits, sizeof(limits), 0, &cg, &why));
+	return Group(cg);
+}
+
+std::string text(int (*ask)(agentcg *, char *, size_t), const Group &group)
+{
+	int length = ask(group.get(), nullptr, 0);
+
+	CHECK(length > 0);
+	std::string answer(static_cast<size_t>(length) + 1, '\0');
+	CHECK_EQ(ask(group.get(), &answer[0], answer.size()), length);
+	answer.pop_back();
+	return answer;
+}
+
+void a_cxx_program_uses_every_function()
+{
+	agentcg_limits limits{};
+	limits.mask = AGENTCG_LIMIT_MEMORY_MAX | AGENTCG_LIMIT_PIDS_MAX;
+	limits.memory_max_bytes = 64 << 20;
+	limits.pids_max = 32;
+
+	CHECK_EQ(agentcg_version_number(), AGENTCG_VERSION_NUMBER);
+	CHECK(*agentcg_version_string() != '\0');
+	CHECK_EQ(agentcg_is_available(), 1);
+	char parent[PATH_SIZE];
+	CHECK_OK(agentcg_discover_parent(parent, sizeof(parent), &why));
+
+	Group group = make(nullptr, nullptr, limits);
+	std::string uuid = text(agentcg_uuid, group), path = text(agentcg_path, group);
+	CHECK(path == std::string(parent) + "/synwire/agents/" + uuid);
+	CHECK(agentcg_fd(group.get()) >= 0);
+	agentcg_info info{};
+	CHECK_OK(agentcg_get_info(group.get(), &info, sizeof(info), &why));
+	CHECK(info.controllers & AGENTCG_CONTROLLER_MEMORY);
+
+	pid_t moved = pausing_child();
+	CHECK_OK(agentcg_move_pid(group.get(), moved, &why));
+	pid_t self = fork();
+	CHECK(self >= 0);
+	if (self == 0) {
+		if (agentcg_move_self(group.get()) == 0)
+			raise(SIGSTOP);
+		_exit(1);
+	}
+	siginfo_t stopped;
+	CHECK_EQ(waitid(P_PID, static_cast<id_t>(self), &stopped, WSTOPPED), 0);
+
+	agentcg_stats stats{};
+	CHECK_OK(agentcg_read_stats(group.get(), AGENTCG_STAT_ALL, &stats, sizeof(stats), &why));
+	CHECK_EQ(stats.pids_current, 2);
+	CHECK_ERR(agentcg_wait_empty(group.get(), 0, &why), -ETIMEDOUT);
+	CHECK_OK(agentcg_kill_all(group.get(), SOON_MS, &why));
+	for (pid_t child : {moved, self})
+		check_killed(child);
+
+	CHECK_OK(agentcg_destroy(group.release(), 0, AGENTCG_FOREVER, &stats, sizeof(stats), &why));
+	CHECK(!is_directory(path.c_str()));
+}
+
+}
+
+int main()
+{
+	RUN(a_cxx_program_uses_every_function);
+}

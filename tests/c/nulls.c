@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Arguments that no caller means to pass: each is refused, and nothing else happens. */
+#include "kit.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+/* reterr itself may be NULL, for every function alike. */
+#define REFUSED(function, ...) \
+	do { \
+		CHECK_ERR(function(__VA_ARGS__, &why), -EINVAL); \
+		CHECK_EQ(function(__VA_ARGS__, NULL), -EINVAL); \
+	} while (0)
+
+static agentcg *cg;          /* a group with a child in it, to which nothing must happen */
+static agentcg_stats stats;
+static agentcg_info info;
+static char text[64];
+
+static void poison_outputs(void)
+{
+	check_poison(&stats, sizeof(stats));
+	check_poison(&info, sizeof(info));
+	check_poison(text, sizeof(text));
+}
+
+static void check_outputs_untouched(void)
+{
+	CHECK(check_untouched(&stats, sizeof(stats)));
+	CHECK(check_untouched(&info, sizeof(info)));
+	CHECK(check_untouched(text, sizeof(text)));
+}
+
+static void a_null_handle_is_refused_and_outputs_are_left_alone(void)
+{
+	poison_outputs();
+	CHECK_EQ(agentcg_uuid(NULL, text, sizeof(text)), -EINVAL);
+	CHECK_EQ(agentcg_path(NULL, text, sizeof(text)), -EINVAL);
+	CHECK_EQ(agentcg_fd(NULL), -EINVAL);
+	CHECK_EQ(agentcg_move_self(NULL), -EINVAL);
+	REFUSED(agentcg_get_info, NULL, &info, sizeof(info));
+	REFUSED(agentcg_move_pid, NULL, getpid());
+	REFUSED(agentcg_read_stats, NULL, AGENTCG_STAT_BASIC, &stats, sizeof(stats));
+	REFUSED(agentcg_wait_empty, NULL, 0);
+	REFUSED(agentcg_kill_all, NULL, 0);
+	check_outputs_untouched();
+}
+
+static void freeing_and_destroying_nothing_is_fine(void)
+{
+	agentcg_free(NULL);
+	CHECK_OK(agentcg_destroy(NULL, 0, 0, NULL, 0, &why));
+	CHECK_EQ(agentcg_destroy(NULL, 0, 0, NULL, 0, NULL), 0);
+}
+
+static void a_null_output_is_refused(void)
+{
+	REFUSED(agentcg_new, NULL, NULL, NULL, 0, 0, NULL);
+	REFUSED(agentcg_get_info, cg, NULL, sizeof(info));
+	REFUSED(agentcg_read_stats, cg, AGENTCG_STAT_BASIC, NULL, sizeof(stats));
+	REFUSED(agentcg_discover_parent, NULL, sizeof(text));
+	CHECK_EQ(agentcg_uuid(cg, NULL, sizeof(text)), -EINVAL);
+	CHECK_EQ(agentcg_path(cg, NULL, sizeof(text)), -EINVAL);
+}
+
+static void a_size_without_its_struct_is_refused(void)
+{
+	agentcg *fresh = cg;
+
+	REFUSED(agentcg_new, NULL, NULL, NULL, sizeof(agentcg_limits), 0, &fresh);
+	REFUSED(agentcg_destroy, cg, 0, SOON_MS, NULL, sizeof(stats));
+	CHECK(fresh == cg);
+}
+
+static void a_null_buffer_of_size_0_asks_for_the_length(void)
+{
+	char path[PATH_SIZE];
+	int length;
+
+	CHECK_EQ(agentcg_uuid(cg, NULL, 0), AGENTCG_UUID_SIZE - 1);
+	CHECK_EQ(agentcg_path(cg, NULL, 0), agentcg_path(cg, path, sizeof(path)));
+	CHECK_OK(length = agentcg_discover_parent(NULL, 0, &why));
+	CHECK_EQ(length, agentcg_discover_parent(path, sizeof(path), NULL));
+}
+
+static void an_unknown_flag_is_refused(void)
+{
+	static const uint64_t unknown[] = { 1ull << 20, 1ull << 32, 1ull << 63, UINT64_MAX };
+	agentcg *fresh = cg;
+
+	poison_outputs();
+	for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {
+		REFUSED(agentcg_new, NULL, NULL, NULL, 0, unknown[i], &fresh);
+		REFUSED(agentcg_destroy, cg, unknown[i], SOON_MS, &stats, sizeof(stats));
+	}
+	CHECK(fresh == cg);
+	check_outputs_untouched();
+}
+
+static void a_negative_timeout_other_than_forever_is_refused(void)
+{
+	static const int negative[] = { -2, -1000, INT32_MIN };
+
+	poison_outputs();
+	for (size_t i = 0; i < sizeof(negative) / sizeof(negative[0]); i++) {
+		REFUSED(agentcg_wait_empty, cg, negative[i]);
+		REFUSED(agentcg_kill_all, cg, negative[i]);
+		REFUSED(agentcg_destroy, cg, 0, negative[i], &stats, sizeof(stats));
+	}
+	check_outputs_untouched();
+}
+
+static void a_pid_below_1_is_refused_and_moves_nobody(void)
+{
+	/* The kernel would take 0 for the caller, and kill(2) takes -1 for everybody. */
+	REFUSED(agentcg_move_pid, cg, 0);
+	REFUSED(agentcg_move_pid, cg, -1);
+	REFUSED(agentcg_move_pid, cg, INT32_MIN);
+	CHECK(!holds(cg, getpid()));
+}
+
+int main(void)
+{
+	cg = new_group();
+	pid_t child = pausing_child();
+
+	CHECK_OK(agentcg_move_pid(cg, child, &why));
+
+	RUN(a_null_handle_is_refused_and_outputs_are_left_alone);
+	RUN(freeing_and_destroying_nothing_is_fine);
+	RUN(a_null_output_is_refused);
+	RUN(a_size_without_its_struct_is_refused);
+	RUN(a_null_buffer_of_size_0_asks_for_the_length);
+	RUN(an_unknown_flag_is_refused);
+	RUN(a_negative_timeout_other_than_forever_is_refused);
+	RUN(a_pid_below_1_is_refused_and_moves_nobody);
+
+	CHECK(holds(cg, child));
+	CHECK_EQ(agents_below(NULL), 1);
+	kill_and_reap(child);
+	destroy_group(cg);
+	return 0;
+}

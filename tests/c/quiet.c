@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* A guest in somebody else's process: it prints nothing, changes nothing, and reaps nobody. */
+#include "kit.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+/* What a library could change in its host and must not. */
+struct host {
+	struct sigaction actions[NSIG];
+	sigset_t blocked;
+	mode_t umask;
+	char directory[PATH_SIZE];
+	char **environment;
+	char limits[4096];       /* /proc/self/limits */
+	int threads;
+	unsigned alarm_seconds;
+};
+
+static struct host look_at_host(void)
+{
+	struct host host;
+	char status[4096];
+
+	memset(&host, 0, sizeof(host));
+	for (int signal = 1; signal < NSIG; signal++)
+		sigaction(signal, NULL, &host.actions[signal]);
+	sigprocmask(SIG_SETMASK, NULL, &host.blocked);
+	host.umask = umask(0);
+	umask(host.umask);
+	CHECK(getcwd(host.directory, sizeof(host.directory)) != NULL);
+	host.environment = environ;
+	CHECK(read_in(AT_FDCWD, "/proc/self/limits", host.limits, sizeof(host.limits)) > 0);
+	CHECK(read_in(AT_FDCWD, "/proc/self/status", status, sizeof(status)) > 0);
+	CHECK_EQ(sscanf(strstr(status, "Threads:"), "Threads: %d", &host.threads), 1);
+	host.alarm_seconds = alarm(0);
+	return host;
+}
+
+static int children_ended;
+
+static void count_children(int signal)
+{
+	(void)signal;
+	children_ended++;
+}
+
+/* Every function, well and badly used, with members that live and die. */
+static void use_everything(void)
+{
+	const agentcg_limits limits = {
+		.mask = AGENTCG_LIMIT_MEMORY_MAX | AGENTCG_LIMIT_PIDS_MAX,
+		.memory_max_bytes = 64 << 20, .pids_max = 32,
+	};
+	agentcg *cg, *none = NULL;
+	char text[PATH_SIZE];
+	agentcg_stats stats;
+	agentcg_info info;
+	pid_t child = pausing_child(), second = pausing_child(), zombie = zombie_child();
+
+	agentcg_version_number();
+	agentcg_version_string();
+	CHECK(agentcg_is_available());
+	CHECK_OK(agentcg_discover_parent(text, sizeof(text), &why));
+	CHECK_ERR(agentcg_new("/dev/shm", NULL, NULL, 0, 0, &none, &why), -ENODEV);
+	CHECK_OK(agentcg_new(NULL, NULL, &limits, sizeof(limits), 0, &cg, &why));
+	CHECK_OK(agentcg_move_pid(cg, child, &why));
+	CHECK_OK(agentcg_move_pid(cg, second, &why));
+	CHECK_ERR(agentcg_move_pid(cg, zombie, &why), -ESRCH);
+	CHECK(agentcg_uuid(cg, text, sizeof(text)) > 0);
+	CHECK(agentcg_path(cg, text, sizeof(text)) > 0);
+	CHECK(agentcg_fd(cg) >= 0);
+	CHECK_OK(agentcg_get_info(cg, &info, sizeof(info), &why));
+	CHECK_OK(agentcg_read_stats(cg, AGENTCG_STAT_ALL, &stats, sizeof(stats), &why));
+	CHECK_ERR(agentcg_wait_empty(cg, 120, &why), -ETIMEDOUT);
+
+	/* Whoever the library kills is still the host's to wait for. */
+	CHECK_OK(agentcg_kill_all(cg, SOON_MS, &why));
+	check_killed(child);
+	CHECK_OK(agentcg_destroy(cg, 0, SOON_MS, &stats, sizeof(stats), &why));
+	check_killed(second);
+	CHECK_EQ(reap(zombie), 0);
+}
+
+static void nothing_of_the_host_is_changed(void)
+{
+	struct sigaction mine = { .sa_handler = count_children, .sa_flags = SA_RESTART }, old;
+	sigset_t some, before_mask;
+	struct host before, after;
+
+	/* Not the defaults, which could be put "back". */
+	sigemptyset(&some);
+	sigaddset(&some, SIGUSR2);
+	CHECK_EQ(sigprocmask(SIG_BLOCK, &some, &before_mask), 0);
+	CHECK_EQ(sigaction(SIGCHLD, &mine, &old), 0);
+	children_ended = 0;
+
+	before = look_at_host();
+	use_everything();
+	after = look_at_host();
+
+	for (int signal = 1; signal < NSIG; signal++) {
+		CHECK(before.actions[signal].sa_handler == after.actions[signal].sa_handler);
+		CHECK_EQ(before.actions[signal].sa_flags, after.actions[signal].sa_flags);
+		CHECK_EQ(sigismember(&before.blocked, signal), sigismember(&after.blocked, signal));
+	}
+	CHECK_EQ(before.umask, after.umask);
+	CHECK_STR(after.directory, before.directory);
+	CHECK(before.environment == after.environment);
+	CHECK_STR(after.limits, before.limits);
+	CHECK_EQ(after.threads, before.threads);
+	CHECK_EQ(after.alarm_seconds, before.alarm_seconds);
+	CHECK(children_ended > 0);
+	CHECK_EQ(sigaction(SIGCHLD, &old, NULL), 0);
+	CHECK_EQ(sigprocmask(SIG_SETMASK, &before_mask, NULL), 0);
+}
+
+/* As in a host that wants to hear of no child. */
+static void it_works_where_sigchld_is_ignored(void)
+{
+	agentcg *cg = new_group();
+	pid_t child = pausing_child();
+
+	signal(SIGCHLD, SIG_IGN);
+	CHECK_OK(agentcg_move_pid(cg, child, &why));
+	destroy_group(cg);
+	CHECK(waitpid(child, NULL, 0) == -1 && errno == ECHILD);
+	signal(SIGCHLD, SIG_DFL);
+}
+
+static void nothing_is_printed(void)
+{
+	int output = memfd_create("output", MFD_CLOEXEC), out, err;
+	struct stat status;
+
+	CHECK(output >= 0);
+	out = dup(STDOUT_FILENO);
+	err = dup(STDERR_FILENO);
+	CHECK(dup2(output, STDOUT_FILENO) >= 0 && dup2(output, STDERR_FILENO) >= 0);
+	use_everything();
+	CHECK(dup2(out, STDOUT_FILENO) >= 0 && dup2(err, STDERR_FILENO) >= 0);
+	CHECK_EQ(fstat(output, &status), 0);
+	CHECK_EQ(status.st_size, 0);
+	close(out);
+	close(err);
+	close(output);
+}
+
+/* How many processes run this program: a helper that was set free would be one more. */
+static int count_of_us(void)
+{
+	char us[PATH_SIZE] = "", they[PATH_SIZE], link[300];
+	DIR *processes = opendir("/proc");
+	int count = 0;
+
+	CHECK(processes != NULL);
+	CHECK(readlink("/proc/self/exe", us, sizeof(us) - 1) > 0);
+	for (struct dirent *process; (process = readdir(processes)); ) {
+		snprintf(link, sizeof(link), "/proc/%s/exe", process->d_name);
+		memset(they, 0, sizeof(they));
+		if (strspn(process->d_name, "0123456789") == strlen(process->d_name) &&
+		    readlink(link, they, sizeof(they) - 1) > 0 && strcmp(us, they) == 0)
+			count++;
+	}
+	closedir(processes);
+	return count;
+}
+
+static void no_process_of_its_own_is_left(void)
+{
+	int before = count_of_us();
+
+	use_everything();
+	CHECK_EQ(count_of_us(), before);
+}
+
+int main(void)
+{
+	RUN(nothing_of_the_host_is_changed);
+	RUN(it_works_where_sigchld_is_ignored);
+	RUN(nothing_is_printed);
+	RUN(no_process_of_its_own_is_left);
+	return 0;
+}

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * Structs are passed with their size and only ever grow at the end. An older
+ * program, whose structs are smaller, and a newer one, whose structs have
+ * fields that this library does not know, must both get along with it.
+ */
+#include "kit.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* What a newer program's struct has more. */
+#define MORE 64
+
+/*
+ * size bytes that end where the next page, which nobody may touch, begins: one
+ * byte too far and the test dies of SIGSEGV. Those before are poisoned, and
+ * checked afterwards.
+ */
+static unsigned char *page;
+static size_t page_size;
+
+static void *at_the_edge(size_t size)
+{
+	if (!page) {
+		page_size = (size_t)sysconf(_SC_PAGESIZE);
+		page = mmap(NULL, 2 * page_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		CHECK(page != MAP_FAILED);
+		CHECK_EQ(mprotect(page + page_size, page_size, PROT_NONE), 0);
+	}
+	check_poison(page, page_size);
+	return page + page_size - size;
+}
+
+static void check_only_written(size_t size)
+{
+	CHECK(check_untouched(page, page_size - size));
+}
+
+static void check_all_zero(const void *memory, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		CHECK_EQ(((const unsigned char *)memory)[i], 0);
+}
+
+static agentcg_limits *limits_at_the_edge(size_t size)
+{
+	agentcg_limits *limits = at_the_edge(size);
+
+	memset(limits, 0, size);
+	limits->mask = AGENTCG_LIMIT_PIDS_MAX;
+	limits->pids_max = 7;
+	return limits;
+}
+
+static agentcg *const untouched = (agentcg *)&page;
+
+static int new_with(const agentcg_limits *limits, size_t size, agentcg **ret)
+{
+	*ret = untouched;
+	return agentcg_new(NULL, NULL, limits, size, 0, ret, &why);
+}
+
+/* ---- in ---- */
+
+static void limits_of_the_first_release_work(void)
+{
+	agentcg *cg;
+
+	CHECK_OK(new_with(limits_at_the_edge(AGENTCG_LIMITS_SIZE_V0), AGENTCG_LIMITS_SIZE_V0, &cg));
+	CHECK_EQ(number_in(cg, "pids.max"), 7);
+	destroy_group(cg);
+}
+
+static void limits_smaller_than_any_release_had_are_refused(void)
+{
+	static const size_t sizes[] = { 0, 1, sizeof(uint64_t), AGENTCG_LIMITS_SIZE_V0 - 1 };
+	agentcg *cg;
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		CHECK_ERR(new_with(limits_at_the_edge(AGENTCG_LIMITS_SIZE_V0), sizes[i], &cg), -EINVAL);
+		CHECK(cg == untouched);
+	}
+}
+
+static void larger_limits_whose_new_fields_are_zero_work(void)
+{
+	agentcg *cg;
+
+	CHECK_OK(new_with(limits_at_the_edge(sizeof(agentcg_limits) + MORE), sizeof(agentcg_limits) + MORE, &cg));
+	CHECK_EQ(number_in(cg, "pids.max"), 7);
+	destroy_group(cg);
+}
+
+static void larger_limits_with_any_new_field_set_are_too_big(void)
+{
+	agentcg *cg;
+
+	for (size_t i = 0; i < MORE; i++) {
+		agentcg_limits *limits = limits_at_the_edge(sizeof(*limits) + MORE);
+
+		((unsigned char *)(limits + 1))[i] = 1;
+		CHECK_ERR(new_with(limits, sizeof(*limits) + MORE, &cg), -E2BIG);
+		CHECK(cg == untouched);
+	}
+}
+
+static void an_unknown_limit_in_the_mask_is_too_big(void)
+{
+	for (int bit = 20; bit < 64; bit++) {
+		agentcg_limits *limits = limits_at_the_edge(sizeof(*limits));
+		agentcg *cg;
+
+		limits->mask |= UINT64_C(1) << bit;
+		CHECK_ERR(new_with(limits, sizeof(*limits), &cg), -E2BIG);
+		CHECK(cg == untouched);
+	}
+}
+
+static void limits_are_not_written_to(void)
+{
+	agentcg_limits *limits = limits_at_the_edge(sizeof(*limits)), before = *limits;
+	agentcg *cg;
+
+	CHECK_OK(new_with(limits, sizeof(*limits), &cg));
+	CHECK_EQ(memcmp(limits, &before, sizeof(before)), 0);
+	destroy_group(cg);
+}
+
+/* ---- out ---- */
+
+/* The three functions that fill a struct, as one. */
+static agentcg *shared;
+
+static int read_stats(void *ret, size_t size)
+{
+	return agentcg_read_stats(shared, AGENTCG_STAT_ALL, ret, size, &why);
+}
+
+static int get_info(void *ret, size_t size)
+{
+	return agentcg_get_info(shared, ret, size, &why);
+}
+
+static int destroy(void *ret, size_t size)
+{
+	agentcg *cg = new_group();
+	int result = agentcg_destroy(cg, 0, SOON_MS, ret, size, &why);
+
+	if (result < 0) {
+		agentcg_error error = why;
+
+		destroy_group(cg);   /* the handle must still be good */
+		why = error;
+	}
+	return result;
+}
+
+static const struct output {
+	int (*fill)(void *ret, size_t size);
+	size_t size;         /* what this library knows */
+	size_t size_v0;      /* what the first release knew */
+} outputs[] = {
+	{ read_stats, sizeof(agentcg_stats), AGENTCG_STATS_SIZE_V0 },
+	{ get_info, sizeof(agentcg_info), 32 },
+	{ destroy, sizeof(agentcg_stats), AGENTCG_STATS_SIZE_V0 },
+};
+#define FOR_EACH_OUTPUT(o) \
+	for (const struct output *o = outputs; o < outputs + sizeof(outputs) / sizeof(outputs[0]); o++)
+
+static void an_output_of_the_first_release_is_filled_and_nothing_around_it(void)
+{
+	FOR_EACH_OUTPUT(o) {
+		unsigned char *ret = at_the_edge(o->size_v0);
+
+		CHECK_OK(o->fill(ret, o->size_v0));
+		CHECK(!check_untouched(ret, o->size_v0));
+		check_only_written(o->size_v0);
+	}
+}
+
+static void an_output_smaller_than_any_release_had_is_refused_and_left_alone(void)
+{
+	FOR_EACH_OUTPUT(o) {
+		const size_t sizes[] = { 0, 1, sizeof(uint64_t), o->size_v0 - 1 };
+
+		for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+			void *ret = at_the_edge(sizes[i]);
+
+			CHECK_ERR(o->fill(ret, sizes[i]), -EINVAL);
+			check_only_written(0);
+		}
+	}
+}
+
+static void what_a_larger_output_has_more_is_zeroed(void)
+{
+	FOR_EACH_OUTPUT(o) {
+		unsigned char *ret = at_the_edge(o->size + MORE);
+
+		CHECK_OK(o->fill(ret, o->size + MORE));
+		CHECK(!check_untouched(ret, o->size));
+		check_all_zero(ret + o->size, MORE);
+		check_only_written(o->size + MORE);
+	}
+}
+
+static void the_error_is_written_within_its_256_bytes(void)
+{
+	agentcg_error *error = at_the_edge(sizeof(*error));
+
+	CHECK_EQ(agentcg_kill_all(shared, -2, error), -EINVAL);
+	CHECK(!check_error_flaw(error, -EINVAL));
+	check_only_written(sizeof(*error));
+}
+
+int main(void)
+{
+	RUN(limits_of_the_first_release_work);
+	RUN(limits_smaller_than_any_release_had_are_refused);
+	RUN(larger_limits_whose_new_fields_are_zero_work);
+	RUN(larger_limits_with_any_new_field_set_are_too_big);
+	RUN(an_unknown_limit_in_the_mask_is_too_big);
+	RUN(limits_are_not_written_to);
+
+	shared = new_group();
+	/* From here on it keeps the descriptors that it reads by. */
+	CHECK_OK(read_stats(at_the_edge(sizeof(agentcg_stats)), sizeof(agentcg_stats)));
+	RUN(an_output_of_the_first_release_is_filled_and_nothing_around_it);
+	RUN(an_output_smaller_than_any_release_had_is_refused_and_left_alone);
+	RUN(what_a_larger_output_has_more_is_zeroed);
+	RUN(the_error_is_written_within_its_256_bytes);
+	destroy_group(shared);
+	return 0;
+}
