@@ -137,8 +137,14 @@ impl Target<'_> {
         let own = i32::try_from(std::process::id()).map_err(|_| Errno::ESRCH)?;
         let mut inside = false;
         self.each_cgroup(|dir| {
-            // A threaded cgroup lists its processes in the domain above it, which we come by too.
-            inside |= ignore_gone(dir.lists(c"cgroup.procs", own), false)?;
+            inside |= match dir.lists(c"cgroup.procs", own) {
+                // A threaded cgroup has no list of processes, and may hold any one thread of ours.
+                Err(Errno::EOPNOTSUPP) => {
+                    let threads = ignore_gone(dir.read_all(c"cgroup.threads"), Vec::new())?;
+                    parse::ids(&threads).any(procfs::is_own_thread)
+                }
+                listed => ignore_gone(listed, false)?,
+            };
             Ok(())
         })?;
         Ok(inside)

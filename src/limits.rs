@@ -125,9 +125,11 @@ impl Limits {
 
         add(c"pids.max", Controllers::PIDS, count(c"pids.max", self.pids_max, 0..=PIDS_MOST, true)?);
         add(c"io.weight", Controllers::IO, count(c"io.weight", self.io_weight, 1..=10_000, false)?);
-        let depth = count(c"cgroup.max.depth", self.max_depth, 0..=int_max, true)?;
+        // An int, whose largest value is the kernel's own "max".
+        let nesting = |value: Option<u64>| value.map(|most| if most == int_max { UNLIMITED } else { most });
+        let depth = count(c"cgroup.max.depth", nesting(self.max_depth), 0..=int_max, true)?;
         add(c"cgroup.max.depth", Controllers::NONE, depth);
-        let descendants = count(c"cgroup.max.descendants", self.max_descendants, 0..=int_max, true)?;
+        let descendants = count(c"cgroup.max.descendants", nesting(self.max_descendants), 0..=int_max, true)?;
         add(c"cgroup.max.descendants", Controllers::NONE, descendants);
         Ok(all)
     }

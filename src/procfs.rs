@@ -7,11 +7,17 @@ use nix::errno::Errno;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 /// The `0::` path of a process (`self` or a pid), nothing if no cgroup2 hierarchy was ever mounted.
 pub fn cgroup_of(process: &str) -> nix::Result<Option<Vec<u8>>> {
     let file = open(&format!("/proc/{process}/cgroup"))?;
     kernfile::find_line(file, |line| parse::own_cgroup(line).map(<[u8]>::to_vec))
+}
+
+/// Whether this is a thread of ours.
+pub fn is_own_thread(tid: i32) -> bool {
+    Path::new(&format!("/proc/self/task/{tid}")).exists()
 }
 
 /// Offers each line of mountinfo to `find` until it takes one.

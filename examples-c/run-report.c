@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+/* What agentcg-run measures of its group, and how it says it. */
+#include "run.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+void say(const char *format, ...)
+{
+	va_list args;
+
+	fputs("agentcg-run: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+}
+
+/*
+ * For what agentcg_read_stats() does not tell: the number in one of the group's interface files, or beside key in
+ * one that has a "key number" on each line.
+ */
+static uint64_t read_number(int group_fd, const char *file, const char *key)
+{
+	char text[1024];
+	const char *line = text;
+	size_t key_length = key ? strlen(key) : 0;
+	int fd = openat(group_fd, file, O_RDONLY | O_CLOEXEC);
+	ssize_t length;
+
+	if (fd < 0)
+		return UNKNOWN;
+	length = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (length <= 0)
+		return UNKNOWN;
+	text[length] = '\0';
+	while (key && !(strncmp(line, key, key_length) == 0 && line[key_length] == ' ')) {
+		line = strchr(line, '\n');
+		if (!line++)
+			return UNKNOWN;
+	}
+	return strtoull(line + key_length, NULL, 10);
+}
+
+static uint64_t count_processes(int group_fd)
+{
+	char text[4096];
+	uint64_t lines = 0;
+	ssize_t length;
+	int fd = openat(group_fd, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return UNKNOWN;
+	while ((length = read(fd, text, sizeof(text))) > 0)
+		for (ssize_t i = 0; i < length; i++)
+			lines += text[i] == '\n';
+	close(fd);
+	return length < 0 ? UNKNOWN : lines;
+}
+
+int measure(agentcg *cg, struct measurements *ret_measured, agentcg_error *reterr)
+{
+	struct measurements measured = {
+		.memory_peak_bytes = read_number(agentcg_fd(cg), "memory.peak", NULL),
+		.oom_kills = read_number(agentcg_fd(cg), "memory.events", "oom_kill"),
+		.pids_peak = read_number(agentcg_fd(cg), "pids.peak", NULL),
+		.forks_refused = read_number(agentcg_fd(cg), "pids.events", "max"),
+		.processes = count_processes(agentcg_fd(cg)),
+	};
+	int rc = agentcg_read_stats(cg, AGENTCG_STAT_BASIC | AGENTCG_STAT_PIDS | AGENTCG_STAT_STATE,
+	                            &measured.stats, sizeof(measured.stats), reterr);
+
+	if (rc == 0)
+		*ret_measured = measured;
+	return rc;
+}
+
+const char *format_bytes(char text[BYTES_TEXT_SIZE], uint64_t bytes)
+{
+	const char *unit = "KMGTPE";
+	double value = (double)bytes / 1024;
+
+	if (bytes < 1024) {
+		snprintf(text, BYTES_TEXT_SIZE, "%" PRIu64, bytes);
+		return text;
+	}
+	for (; value >= 1024; value /= 1024)
+		unit++;
+	snprintf(text, BYTES_TEXT_SIZE, "%.1f%c", value, *unit);
+	return text;
+}
+
+static double seconds(uint64_t ns)
+{
+	return (double)ns / NS_PER_S;
+}
+
+static bool is_limited(const agentcg_limits *limits, uint64_t bit, uint64_t value)
+{
+	return (limits->mask & bit) && value != AGENTCG_UNLIMITED;
+}
+
+/* snprintf(3) at the end of what is there, cut where line is full. */
+__attribute__((format(printf, 3, 4))) static void append(char *line, size_t size, const char *format, ...)
+{
+	size_t length = strlen(line);
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(line + length, size - length, format, args);
+	va_end(args);
+}
+
+void append_live_line(char *line, size_t size, const agentcg_limits *limits, uint64_t elapsed_ns,
+                      const agentcg_stats *before, const agentcg_stats *now)
+{
+	char text[BYTES_TEXT_SIZE];
+
+	append(line, size, "%.1f s", seconds(elapsed_ns));
+	if (now->mask & AGENTCG_STAT_CPU && now->time_ns > before->time_ns)
+		append(line, size, "  cpu %.0f %%", 100.0 * (double)(now->cpu_usage_ns - before->cpu_usage_ns) /
+		                                    (double)(now->time_ns - before->time_ns));
+	if (now->mask & AGENTCG_STAT_MEMORY) {
+		append(line, size, "  memory %s", format_bytes(text, now->memory_current_bytes));
+		if (is_limited(limits, AGENTCG_LIMIT_MEMORY_MAX, limits->memory_max_bytes))
+			append(line, size, " of %s", format_bytes(text, limits->memory_max_bytes));
+	}
+	if (now->mask & AGENTCG_STAT_PIDS) {
+		append(line, size, "  processes %" PRIu64, now->pids_current);
+		if (is_limited(limits, AGENTCG_LIMIT_PIDS_MAX, limits->pids_max))
+			append(line, size, " of %" PRIu64, limits->pids_max);
+	}
+}
+
+static void print_end(const struct run_options *options, const struct outcome *outcome)
+{
+	double wall_s = seconds(outcome->wall_ns);
+	int status = outcome->wait_status;
+
+	if (outcome->time_is_up)
+		say("the time limit of %g s was reached, everything was killed", seconds(options->time_limit_ns));
+	else if (outcome->interrupted_twice)
+		say("interrupted twice, everything was killed after %.3f s", wall_s);
+	else if (WIFEXITED(status))
+		say("exit status %d after %.3f s", WEXITSTATUS(status), wall_s);
+	else if (sigabbrev_np(WTERMSIG(status)))
+		say("ended by SIG%s after %.3f s", sigabbrev_np(WTERMSIG(status)), wall_s);
+	else
+		say("ended by signal %d after %.3f s", WTERMSIG(status), wall_s);
+}
+
+static void print_cpu(const agentcg_stats *stats, uint64_t wall_ns)
+{
+	fprintf(stderr, "  cpu        %.3f s user, %.3f s system, %.1f %% of one CPU", seconds(stats->cpu_user_ns),
+	        seconds(stats->cpu_system_ns), 100.0 * (double)stats->cpu_usage_ns / (double)wall_ns);
+	if (stats->cpu_throttled_ns > 0)
+		fprintf(stderr, ", throttled %.3f s", seconds(stats->cpu_throttled_ns));
+	fputc('\n', stderr);
+}
+
+static void print_memory(const struct measurements *measured, const agentcg_limits *limits)
+{
+	char text[BYTES_TEXT_SIZE];
+
+	fprintf(stderr, "  memory     %s at the end", format_bytes(text, measured->stats.memory_current_bytes));
+	if (measured->memory_peak_bytes != UNKNOWN)
+		fprintf(stderr, ", %s at most", format_bytes(text, measured->memory_peak_bytes));
+	if (is_limited(limits, AGENTCG_LIMIT_MEMORY_MAX, limits->memory_max_bytes))
+		fprintf(stderr, ", limit %s", format_bytes(text, limits->memory_max_bytes));
+	fputc('\n', stderr);
+	if (measured->oom_kills != UNKNOWN && measured->oom_kills > 0)
+		fprintf(stderr, "             %" PRIu64 " killed by the out-of-memory killer\n", measured->oom_kills);
+}
+
+static void print_processes(const struct measurements *measured, const agentcg_limits *limits)
+{
+	fprintf(stderr, "  processes  %" PRIu64 " at the end", measured->stats.pids_current);
+	if (measured->pids_peak != UNKNOWN)
+		fprintf(stderr, ", %" PRIu64 " at most", measured->pids_peak);
+	if (is_limited(limits, AGENTCG_LIMIT_PIDS_MAX, limits->pids_max))
+		fprintf(stderr, ", limit %" PRIu64, limits->pids_max);
+	if (measured->forks_refused != UNKNOWN && measured->forks_refused > 0)
+		fprintf(stderr, ", %" PRIu64 " refused", measured->forks_refused);
+	fputc('\n', stderr);
+}
+
+static void print_killed(const struct outcome *outcome, const struct measurements *measured)
+{
+	bool everything = outcome->time_is_up || outcome->interrupted_twice;
+	uint64_t processes = measured->processes, nested = measured->stats.nr_descendants;
+
+	fprintf(stderr, "  %-9s  ", everything ? "killed" : "left over");
+	if (processes == UNKNOWN)
+		fputs("processes", stderr);
+	else
+		fprintf(stderr, "%" PRIu64 " process%s", processes, processes == 1 ? "" : "es");
+	if (nested > 0)
+		fprintf(stderr, " and what was in %" PRIu64 " nested cgroup%s", nested, nested == 1 ? "" : "s");
+	fputs(everything ? "\n" : ", killed\n", stderr);
+}
+
+void print_report(const struct run_options *options, const struct outcome *outcome,
+                  const struct measurements *measured)
+{
+	const agentcg_stats *stats = &measured->stats;
+
+	print_end(options, outcome);
+	if (stats->mask & AGENTCG_STAT_CPU)
+		print_cpu(stats, outcome->wall_ns);
+	if (stats->mask & AGENTCG_STAT_MEMORY)
+		print_memory(measured, &options->limits);
+	if (stats->mask & AGENTCG_STAT_PIDS)
+		print_processes(measured, &options->limits);
+	if (stats->populated)
+		print_killed(outcome, measured);
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! In a container, once its processes have made room at its root, agents stand beside them.
+
+#[macro_use]
+mod common;
+
+use agentcg::{Agent, Limits, PlaceKind, discover_parent};
+use common::cgroup::Cgroup;
+use common::member::{Member, role, sleeper};
+use common::{lab, patience};
+
+roles![sleeper, makes_room];
+
+#[test]
+fn a_container_whose_root_is_empty_has_agents() {
+    lab::needs(&["container"]);
+    let mut member = Member::start("makes_room", &[]);
+    member.hears("outside: EACCES Some(OutsideNamespace)");
+    member.hears("done");
+    assert!(member.wait().success());
+}
+
+fn makes_room(_: &[String]) {
+    let root = Cgroup("/sys/fs/cgroup".into());
+    let host = root.make("host");
+    for pid in root.words("cgroup.procs") {
+        host.write("cgroup.procs", pid);
+    }
+    assert_eq!(discover_parent().expect("discover"), b"/sys/fs/cgroup");
+    let limits = Limits { pids_max: Some(5), memory_max: Some(64 << 20), ..Limits::default() };
+    let agent = Agent::new(None, None, &limits).expect("new");
+    assert_eq!(agent.info().expect("info").place, PlaceKind::Sibling);
+    let cgroup = Cgroup::at(agent.path());
+    assert_eq!(cgroup.read("pids.max"), "5");
+    assert_eq!(cgroup.read("memory.max"), "67108864");
+    let mut member = Member::start("sleeper", &[]);
+    agent.move_pid(member.pid()).expect("move_pid");
+    member.say("go");
+    member.hears("ready");
+    // Process 1 is the lab's, outside of our cgroup namespace.
+    let e = agent.move_pid(1).expect_err("moved");
+    role::say(&format!("outside: {:?} {:?}", e.errno(), e.reason()));
+    agent.destroy(false, patience(), true).expect("destroy");
+    assert!(member.is_dead() && !cgroup.exists());
+    role::say("done");
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Many at once, in one process and in several: none fails, none is left.
+
+#[macro_use]
+mod common;
+
+use agentcg::{Agent, Errno, Limits};
+use common::cgroup::{Cgroup, Scratch};
+use common::member::{Member, role};
+use common::patience;
+use std::ffi::{CStr, CString};
+use std::sync::Barrier;
+
+roles![makes_groups];
+
+const EACH: usize = 125;
+
+fn limits() -> Limits {
+    Limits { pids_max: Some(10), memory_max: Some(32 << 20), ..Limits::default() }
+}
+
+fn new_and_destroy(parent: &CStr, rounds: usize) {
+    for round in 0..rounds {
+        let agent = Agent::new(Some(parent), None, &limits()).unwrap_or_else(|e| panic!("new {round}: {e}"));
+        agent.destroy(false, patience(), false).unwrap_or_else(|e| panic!("destroy {round}: {e}"));
+    }
+}
+
+fn only_the_tree_is_left(scratch: &Scratch) {
+    let agents = scratch.parent.join("synwire/agents");
+    let synwire = scratch.parent.join("synwire");
+    assert_eq!(scratch.parent.all(), [scratch.parent.clone(), synwire, agents]);
+}
+
+#[test]
+fn eight_threads_make_and_destroy_a_thousand_groups() {
+    let scratch = Scratch::new();
+    let (parent, start) = (scratch.path(), Barrier::new(8));
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                start.wait();
+                new_and_destroy(&parent, EACH);
+            });
+        }
+    });
+    only_the_tree_is_left(&scratch);
+}
+
+#[test]
+fn eight_processes_make_and_destroy_a_thousand_groups() {
+    let scratch = Scratch::new();
+    let mut members: Vec<_> = (0..8).map(|_| maker(&scratch, EACH)).collect();
+    members.iter_mut().for_each(|member| member.say("go"));
+    for member in &mut members {
+        member.hears("done");
+        assert!(member.wait().success());
+    }
+    only_the_tree_is_left(&scratch);
+}
+
+fn maker(scratch: &Scratch, rounds: usize) -> Member {
+    let mut member =
+        Member::start("makes_groups", &[&scratch.parent.0.to_string_lossy(), &rounds.to_string()]);
+    member.hears("ready");
+    member
+}
+
+fn makes_groups(args: &[String]) {
+    let parent = CString::new(args[0].as_str()).expect("no NUL");
+    role::say("ready");
+    role::listen();
+    new_and_destroy(&parent, args[1].parse().expect("a number"));
+    role::say("done");
+}
+
+#[test]
+fn of_many_that_want_the_same_uuid_one_gets_it() {
+    let scratch = Scratch::new();
+    let (parent, start) = (scratch.path(), Barrier::new(8));
+    for _ in 0..20 {
+        let uuid = "01234567-89ab-4def-8123-456789abcdef";
+        let made: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8)
+                .map(|_| {
+                    scope.spawn(|| {
+                        start.wait();
+                        Agent::new(Some(&parent), Some(uuid), &limits())
+                    })
+                })
+                .collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let (one, others): (Vec<_>, Vec<_>) = made.into_iter().partition(Result::is_ok);
+        assert_eq!((one.len(), others.len()), (1, 7));
+        assert!(others.iter().all(|other| other.as_ref().unwrap_err().errno() == Errno::EEXIST));
+        let one = one[0].as_ref().unwrap();
+        assert_eq!(Cgroup::at(one.path()).read("pids.max"), "10");
+        one.destroy(false, patience(), false).unwrap();
+    }
+}
+
+/// Those that fail take back what they built, from under those that do not.
+#[test]
+fn who_succeeds_is_not_harmed_by_those_that_fail() {
+    let scratch = Scratch::having(&["memory", "pids"]);
+    let (parent, start) = (scratch.path(), Barrier::new(8));
+    let refused = Limits { cpu_weight: Some(100), ..limits() };
+    std::thread::scope(|scope| {
+        for number in 0..8 {
+            let (parent, start, refused) = (&parent, &start, &refused);
+            scope.spawn(move || {
+                start.wait();
+                for _ in 0..60 {
+                    if number % 2 == 0 {
+                        let e = Agent::new(Some(parent), None, refused).unwrap_err();
+                        assert_eq!(e.errno(), Errno::EOPNOTSUPP, "{e}");
+                    } else {
+                        new_and_destroy(parent, 1);
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn one_handle_can_be_used_by_many_threads() {
+    let scratch = Scratch::new();
+    let agent = Agent::new(Some(&scratch.path()), None, &limits()).unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    let stats = agent.read_stats(u64::MAX).unwrap();
+                    assert_eq!(stats.mask, agent.read_stats(u64::MAX).unwrap().mask);
+                    agent.kill_all(patience()).unwrap();
+                }
+            });
+        }
+    });
+    agent.destroy(false, patience(), false).unwrap();
+}

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A library must not eat its host's descriptors, nor stop to measure when the host has used them up.
+
+#[macro_use]
+mod common;
+
+use agentcg::stats::Stats;
+use agentcg::{Agent, Errno, Limits};
+use common::cgroup::Cgroup;
+use common::measured::by_hand;
+use common::member::{Member, role};
+use common::patience;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use std::fs::{self, File};
+
+roles![with_few_descriptors, with_none_left];
+
+#[test]
+fn few_descriptors_are_left_to_the_host() {
+    let mut member = Member::start("with_few_descriptors", &[]);
+    member.hears("done");
+}
+
+fn open_descriptors() -> usize {
+    // Less the one that lists them.
+    fs::read_dir("/proc/self/fd").expect("/proc").count() - 1
+}
+
+/// Past half of the limit no descriptor is kept, under it each is.
+fn with_few_descriptors(_: &[String]) {
+    let agent = Agent::new(None, None, &Limits::default()).expect("new");
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("getrlimit");
+    setrlimit(Resource::RLIMIT_NOFILE, 40, hard).expect("setrlimit");
+    let before = open_descriptors();
+    agent.read_stats(u64::MAX).expect("read_stats");
+    let files = open_descriptors() - before;
+    let cgroup = Cgroup::at(agent.path());
+    let kept = ["cpu.stat", "memory.current", "pids.current", "cgroup.events", "cgroup.stat"];
+    assert_eq!(files, kept.iter().filter(|file| cgroup.has(file)).count());
+    agent.read_stats(u64::MAX).expect("read_stats");
+    assert_eq!(open_descriptors(), before + files, "the second reading opens nothing");
+
+    let mut filling = Vec::new();
+    while open_descriptors() < 25 {
+        filling.push(File::open("/dev/null").expect("open"));
+    }
+    let other = Agent::new(None, None, &Limits::default()).expect("new");
+    let before = open_descriptors();
+    let told = other.read_stats(u64::MAX).expect("read_stats");
+    assert_eq!(Stats { time_ns: 0, ..told }, by_hand(&Cgroup::at(other.path())));
+    assert_eq!(open_descriptors(), before, "it takes what little is left");
+    for agent in [agent, other] {
+        agent.destroy(false, patience(), true).expect("destroy");
+    }
+    role::say("done");
+}
+
+#[test]
+fn what_is_kept_is_read_with_no_descriptor_left() {
+    let mut member = Member::start("with_none_left", &[]);
+    member.hears("done");
+}
+
+fn with_none_left(_: &[String]) {
+    let make = || Agent::new(None, None, &Limits::default()).expect("new");
+    let (kept, new) = (make(), make());
+    // A file that is not there has no descriptor to be kept, and is looked for each time.
+    let offered = kept.read_stats(u64::MAX).expect("read_stats").mask;
+    let before = kept.read_stats(offered).expect("read_stats");
+    let mut filling = Vec::new();
+    while let Ok(file) = File::open("/dev/null") {
+        filling.push(file);
+    }
+    let after = kept.read_stats(offered).expect("read_stats");
+    assert_eq!(Stats { time_ns: 0, ..after }, Stats { time_ns: 0, ..before });
+    assert_eq!(new.read_stats(u64::MAX).expect_err("with what?").errno(), Errno::EMFILE);
+    drop(filling);
+    assert!(new.read_stats(u64::MAX).is_ok());
+    for agent in [kept, new] {
+        agent.destroy(false, patience(), true).expect("destroy");
+    }
+    role::say("done");
+}

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! After `destroy` nothing of an agent is left: no process, no directory. What is not its own stays.
+
+#[macro_use]
+mod common;
+
+use agentcg::stats::{CPU, Stats};
+use agentcg::{Agent, Deadline, Errno, Limits, Reason};
+use common::cgroup::{Cgroup, Scratch};
+use common::group::Group;
+use common::member::{Member, burner, role, sleeper};
+use common::{lab, patience};
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::Pid;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+roles![sleeper, burner, makes_cgroups, sleeps_below];
+
+fn plain() -> Limits {
+    Limits::default()
+}
+
+#[test]
+fn two_hundred_rounds_leave_no_directory() {
+    let scratch = Scratch::new();
+    let keeper = Group::under(&scratch, &plain());
+    let before = scratch.parent.picture();
+    for round in 0..200 {
+        let group = Group::under(&scratch, &plain());
+        // Every other one has members, and cgroups that they have made.
+        if round % 2 == 0 {
+            let mut member = group.start("sleeps_below", &[&group.cgroup.0.to_string_lossy()]);
+            member.hears("ready");
+            group.destroy();
+            assert!(member.is_dead(), "round {round}");
+        } else {
+            group.destroy();
+        }
+        assert_eq!(scratch.parent.picture(), before, "round {round}");
+    }
+    keeper.destroy();
+}
+
+fn sleeps_below(args: &[String]) {
+    role::listen();
+    let own = Cgroup(args[0].clone().into());
+    if role::fork() {
+        role::enter(&own.make("below").make("further below"));
+        role::say("ready");
+    }
+    role::sleep();
+}
+
+#[test]
+fn cgroups_nested_deeper_than_a_path_can_name_are_removed() {
+    let group = Group::plain();
+    let name = "n".repeat(250);
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut dir: OwnedFd = openat(AT_FDCWD, &group.cgroup.0, flags, Mode::empty()).unwrap();
+    for _ in 0..50 {
+        mkdirat(&dir, name.as_str(), Mode::from_bits_truncate(0o755)).unwrap();
+        dir = openat(&dir, name.as_str(), flags, Mode::empty()).unwrap();
+    }
+    assert_eq!(group.cgroup.value("cgroup.stat", "nr_descendants"), 50);
+    group.destroy();
+}
+
+#[test]
+fn cgroups_side_by_side_are_removed() {
+    let group = Group::plain();
+    for outer in 0..12 {
+        let outer = group.cgroup.make(format!("outer {outer}"));
+        for inner in 0..8 {
+            outer.make(format!("inner-{inner}"));
+        }
+    }
+    group.destroy();
+}
+
+#[test]
+fn cgroups_with_strange_names_are_removed() {
+    let group = Group::plain();
+    for name in [&b" "[..], b"..x", b"...", b"a:b", b"\xff\xfe\x01", b"(deleted)", "caf\u{e9}".as_bytes()] {
+        group.cgroup.make(OsStr::from_bytes(name)).make("below");
+    }
+    group.destroy();
+}
+
+#[test]
+fn cgroups_with_controllers_on_are_removed() {
+    let group = Group::plain();
+    let inner = group.cgroup.make("inner");
+    inner.make("innermost");
+    for cgroup in [&group.cgroup, &inner] {
+        for controller in cgroup.words("cgroup.controllers") {
+            cgroup.write("cgroup.subtree_control", format!("+{controller}"));
+        }
+    }
+    group.destroy();
+}
+
+#[test]
+fn an_agent_that_goes_on_making_cgroups_is_removed() {
+    for _ in 0..20 {
+        let group = Group::new(&Limits { max_descendants: Some(60), ..plain() });
+        let mut member = group.start("makes_cgroups", &[&group.cgroup.0.to_string_lossy()]);
+        member.hears("ready");
+        group.destroy();
+        assert!(member.is_dead());
+    }
+}
+
+fn makes_cgroups(args: &[String]) {
+    role::listen();
+    let mut deepest = Cgroup(args[0].clone().into());
+    for count in 0u64.. {
+        let next = deepest.join(format!("{count}"));
+        if fs::create_dir(&next.0).is_ok() {
+            role::enter(&next);
+            deepest = next;
+        }
+        if count == 5 {
+            role::say("ready");
+        }
+    }
+}
+
+#[test]
+fn the_last_measurements_are_taken_after_the_last_member_is_dead() {
+    let group = Group::plain();
+    let mut member = group.start("burner", &[]);
+    member.hears("ready");
+    common::wait_until("it has used 20 ms", || group.cgroup.value("cpu.stat", "usage_usec") > 20_000);
+    let before = group.read_stats(u64::MAX).unwrap();
+    let last = group.destroy();
+    assert_eq!(last.mask, before.mask);
+    assert!(last.cpu_usage_ns >= before.cpu_usage_ns && last.time_ns > before.time_ns);
+    assert_eq!(last.populated, 0);
+}
+
+#[test]
+fn measurements_that_nobody_wants_are_not_taken() {
+    let group = Group::plain();
+    assert_eq!(group.agent().destroy(false, patience(), false).unwrap(), Stats::default());
+    assert!(!group.cgroup.exists());
+}
+
+#[test]
+fn with_if_empty_a_group_with_members_stays() {
+    let group = Group::plain();
+    let mut member = group.start("sleeps_below", &[&group.cgroup.0.to_string_lossy()]);
+    member.hears("ready");
+    let before = group.cgroup.picture();
+    let e = group.agent().destroy(true, patience(), true).unwrap_err();
+    assert_eq!((e.errno(), e.reason(), e.file()), (Errno::EBUSY, None, "cgroup.events"));
+    assert_eq!(group.cgroup.picture(), before);
+    assert!(!member.is_dead());
+    assert_eq!(group.read_stats(CPU).unwrap().mask, CPU, "the handle is of use still");
+    group.kill_all(patience()).unwrap();
+    group.agent().destroy(true, patience(), true).unwrap();
+    assert!(!group.cgroup.exists());
+}
+
+#[test]
+fn with_if_empty_nested_cgroups_go_too() {
+    let group = Group::plain();
+    group.cgroup.make("one").make("two");
+    group.agent().destroy(true, Deadline::after(Duration::ZERO), false).unwrap();
+    assert!(!group.cgroup.exists());
+}
+
+#[test]
+fn a_group_that_somebody_has_removed_is_destroyed() {
+    let group = Group::plain();
+    group.cgroup.remove();
+    for if_empty in [false, true] {
+        group.agent().destroy(if_empty, patience(), true).unwrap();
+    }
+}
+
+#[test]
+fn a_group_made_again_under_the_same_name_is_not_touched() {
+    let group = Group::plain();
+    group.cgroup.remove();
+    let again = group.cgroup.parent().make(group.uuid());
+    let below = again.make("below");
+    let mut member = Member::start("sleeper", &[]);
+    below.take(member.pid());
+    member.say("go");
+    member.hears("ready");
+    for if_empty in [false, true] {
+        group.agent().destroy(if_empty, patience(), true).unwrap();
+    }
+    assert!(below.exists() && below.lists(member.pid()) && !member.is_dead());
+    again.clear();
+}
+
+#[test]
+fn one_that_is_destroyed_already_is_gone() {
+    let group = Group::plain();
+    group.destroy();
+    group.agent().destroy(false, patience(), true).unwrap();
+    let e = group.wait_empty(patience()).unwrap_err();
+    assert_eq!((e.errno(), e.reason()), (Errno::ENODEV, Some(Reason::Gone)));
+}
+
+#[test]
+fn wait_empty_waits_for_the_last() {
+    let group = Group::plain();
+    group.wait_empty(Deadline::after(Duration::ZERO)).unwrap();
+    let mut member = group.start("sleeps_below", &[&group.cgroup.0.to_string_lossy()]);
+    member.hears("ready");
+    let e = group.wait_empty(Deadline::after(Duration::from_millis(30))).unwrap_err();
+    assert_eq!((e.errno(), e.reason(), e.file()), (Errno::ETIMEDOUT, None, "cgroup.events"));
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| group.wait_empty(patience()));
+        for pid in group.cgroup.members() {
+            kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL).unwrap();
+        }
+        waiting.join().unwrap().unwrap();
+    });
+    assert!(member.is_dead());
+    group.destroy();
+}
+
+#[test]
+fn a_handle_that_is_dropped_leaves_the_group_and_its_members_be() {
+    lab::layout();
+    let agent = Agent::new(None, None, &plain()).unwrap();
+    let cgroup = Cgroup::at(agent.path());
+    let mut member = Member::start("sleeper", &[]);
+    agent.move_pid(member.pid()).unwrap();
+    member.say("go");
+    member.hears("ready");
+    drop(agent);
+    assert!(cgroup.lists(member.pid()) && !member.is_dead());
+    cgroup.clear();
+}
+
+#[test]
+fn an_existing_uuid_is_refused_and_unharmed() {
+    let group = Group::new(&Limits { pids_max: Some(12), ..plain() });
+    let mut member = group.start("sleeper", &[]);
+    member.hears("ready");
+    let agents = group.cgroup.parent();
+    let before = agents.picture();
+    let limits = Limits { pids_max: Some(1), ..plain() };
+    let e = Agent::new(None, Some(group.uuid()), &limits).unwrap_err();
+    assert_eq!((e.errno(), e.reason()), (Errno::EEXIST, None), "{e}");
+    assert!(e.message().ends_with("choose another uuid") && e.message().len() <= 183, "{e}");
+    assert_eq!(agents.picture(), before);
+    assert_eq!(group.cgroup.read("pids.max"), "12");
+    assert!(group.cgroup.lists(member.pid()) && !member.is_dead());
+    group.destroy();
+}
+
+#[test]
+fn a_uuid_names_the_directory() {
+    lab::layout();
+    let text = "01234567-89ab-4def-8123-456789abcdef";
+    let agent = Agent::new(None, Some(text), &plain()).unwrap();
+    assert_eq!(agent.uuid(), text);
+    assert!(agent.path().ends_with(format!("/synwire/agents/{text}").as_bytes()));
+    agent.destroy(false, patience(), false).unwrap();
+    // Free again, and in capitals the same.
+    let agent = Agent::new(None, Some(&text.to_uppercase()), &plain()).unwrap();
+    assert_eq!(agent.uuid(), text);
+    agent.destroy(false, patience(), false).unwrap();
+    for bad in [
+        "",
+        "x",
+        "../../../../../../../../../../../tmp",
+        "0123456789ab4def8123456789abcdef",
+        "{01234567-89ab-4def-8123-456789abcdef}",
+    ] {
+        assert_eq!(Agent::new(None, Some(bad), &plain()).unwrap_err().errno(), Errno::EINVAL, "{bad}");
+    }
+}

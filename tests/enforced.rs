@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The kernel keeps an agent within its limits.
+
+#[macro_use]
+mod common;
+
+use agentcg::{CpuMax, Errno, Limits};
+use common::group::Group;
+use common::member::{burner, role};
+use std::os::unix::process::ExitStatusExt;
+use std::time::{Duration, Instant};
+
+roles![burner, hog, hog_and_company, forks_while_it_can];
+
+const MIB: u64 = 1 << 20;
+
+fn memory_max(bytes: u64) -> Limits {
+    Limits { memory_max: Some(bytes), swap_max: Some(0), ..Limits::default() }
+}
+
+#[test]
+fn more_memory_than_memory_max_is_an_oom_kill() {
+    let group = Group::new(&memory_max(16 * MIB));
+    assert_eq!(group.cgroup.value("memory.events", "oom_kill"), 0);
+    let mut member = group.start("hog", &["64"]);
+    assert_eq!(member.wait().signal(), Some(libc::SIGKILL));
+    assert_eq!(group.cgroup.value("memory.events", "oom_kill"), 1);
+    group.destroy();
+}
+
+#[test]
+fn as_much_memory_as_memory_max_allows_is_none() {
+    let group = Group::new(&memory_max(96 * MIB));
+    let mut member = group.start("hog", &["64"]);
+    member.hears("it fits");
+    assert!(group.cgroup.number("memory.current") >= 64 * MIB);
+    assert_eq!(group.cgroup.value("memory.events", "oom_kill"), 0);
+    group.destroy();
+}
+
+/// Touches so many MiB.
+fn hog(args: &[String]) {
+    role::listen();
+    let mib: usize = args[0].parse().expect("a number");
+    let mut memory = vec![0u8; mib << 20];
+    memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+    std::hint::black_box(&memory);
+    role::say("it fits");
+    role::sleep();
+}
+
+#[test]
+fn with_oom_group_all_die_together() {
+    let group = Group::new(&Limits { oom_group: Some(true), ..memory_max(16 * MIB) });
+    let mut member = group.start("hog_and_company", &[]);
+    member.wait_dead();
+    assert_eq!(group.cgroup.value("memory.events", "oom_group_kill"), 1);
+    group.destroy();
+}
+
+#[test]
+fn without_oom_group_the_others_live_on() {
+    let group = Group::new(&memory_max(16 * MIB));
+    let mut member = group.start("hog_and_company", &[]);
+    group.cgroup.wait_for_value("memory.events", "oom_kill", 1);
+    common::wait_until("the killed one is gone", || group.cgroup.words("cgroup.procs").len() == 2);
+    assert!(!member.is_dead());
+    group.destroy();
+    assert!(member.is_dead());
+}
+
+/// Two that need little, and one that takes too much.
+fn hog_and_company(_: &[String]) {
+    role::listen();
+    for _ in 0..2 {
+        if role::fork() {
+            role::sleep();
+        }
+    }
+    hog_at_once();
+}
+
+fn hog_at_once() -> ! {
+    let mut memory = vec![0u8; 64 << 20];
+    memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+    std::hint::black_box(&memory);
+    role::exit(0)
+}
+
+#[test]
+fn over_memory_high_it_is_throttled() {
+    let group = Group::new(&Limits { memory_high: Some(8 * MIB), swap_max: Some(0), ..Limits::default() });
+    let mut member = group.start("hog", &["64"]);
+    group.cgroup.wait_for_value("memory.events", "high", 1);
+    assert_eq!(group.cgroup.value("memory.events", "oom_kill"), 0);
+    assert!(!member.is_dead());
+    group.destroy();
+}
+
+#[test]
+fn a_fifth_of_a_cpu_is_a_fifth_of_the_time() {
+    let cpu_max = CpuMax { millicpu: 200, period_us: 0 };
+    let group = Group::new(&Limits { cpu_max: Some(cpu_max), ..Limits::default() });
+    let mut member = group.start("burner", &[]);
+    member.hears("ready");
+    let usage = || Duration::from_micros(group.cgroup.value("cpu.stat", "usage_usec"));
+    let (start, before) = (Instant::now(), usage());
+    std::thread::sleep(Duration::from_secs(2));
+    let (used, time) = (usage() - before, start.elapsed());
+    let part = used.as_secs_f64() / time.as_secs_f64();
+    assert!((0.15..=0.25).contains(&part), "used {used:?} in {time:?}: {part:.3} of a CPU and not 0.2");
+    group.destroy();
+}
+
+#[test]
+fn the_33rd_process_is_refused_where_32_are_allowed() {
+    let group = Group::new(&Limits { pids_max: Some(32), ..Limits::default() });
+    let mut member = group.start("forks_while_it_can", &[]);
+    member.hears("31 and then EAGAIN");
+    assert_eq!(group.cgroup.number("pids.current"), 32);
+    assert_eq!(group.cgroup.value("pids.events", "max"), 1);
+    group.destroy();
+}
+
+fn forks_while_it_can(_: &[String]) {
+    role::listen();
+    let mut count = 0;
+    loop {
+        match role::try_fork() {
+            Ok(true) => role::sleep(),
+            Ok(false) => count += 1,
+            Err(e) => {
+                role::say(&format!("{count} and then {e:?}"));
+                role::sleep();
+            }
+        }
+    }
+}
+
+#[test]
+fn more_cgroups_than_max_descendants_are_refused() {
+    let group = Group::new(&Limits { max_descendants: Some(2), ..Limits::default() });
+    group.cgroup.make("one");
+    group.cgroup.make("two");
+    let refused = std::fs::create_dir(&group.cgroup.join("three").0).unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(Errno::EAGAIN as i32));
+    group.destroy();
+}
+
+#[test]
+fn deeper_cgroups_than_max_depth_are_refused() {
+    let group = Group::new(&Limits { max_depth: Some(1), ..Limits::default() });
+    let inner = group.cgroup.make("one");
+    let refused = std::fs::create_dir(&inner.join("two").0).unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(Errno::EAGAIN as i32));
+    group.destroy();
+}

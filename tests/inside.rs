@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Who is in a group itself is told so, and nobody is killed.
+
+#[macro_use]
+mod common;
+
+use agentcg::{Agent, Limits};
+use common::cgroup::{Cgroup, Scratch};
+use common::member::{Member, role};
+use common::patience;
+use std::ffi::CString;
+
+roles![insider, answers];
+
+/// Plays a role that is inside of its own agent's group and wants to have it killed, then destroyed.
+fn told_and_unharmed(where_inside: &str, parent: &str) {
+    let mut member = Member::start("insider", &[where_inside, parent]);
+    member.hears("kill_all: EDEADLK Some(CallerInside)");
+    member.hears("destroy: EDEADLK Some(CallerInside)");
+    member.hears("the other lives");
+    member.hears("out again: destroyed");
+    assert!(member.wait().success());
+}
+
+#[test]
+fn a_caller_in_the_group_is_told_and_nobody_dies() {
+    told_and_unharmed("group", "");
+}
+
+#[test]
+fn a_caller_in_a_nested_cgroup_is_told_and_nobody_dies() {
+    told_and_unharmed("nested", "");
+}
+
+#[test]
+fn a_caller_in_a_threaded_cgroup_below_is_told_and_nobody_dies() {
+    told_and_unharmed("threaded below", "");
+}
+
+#[test]
+fn a_caller_in_a_group_made_threaded_itself_is_told_and_nobody_dies() {
+    let scratch = Scratch::having(&[]);
+    told_and_unharmed("threaded", &scratch.parent.0.to_string_lossy());
+}
+
+/// Another process in the same group says that it lives when it is asked.
+fn insider(args: &[String]) {
+    let [where_inside, parent] = args else { panic!("{args:?}") };
+    let before = Cgroup::own();
+    let parent = CString::new(parent.as_str()).expect("no NUL");
+    let parent = (!parent.is_empty()).then_some(parent.as_c_str());
+    let agent = Agent::new(parent, None, &Limits::default()).expect("new");
+    let cgroup = Cgroup::at(agent.path());
+    let into = match where_inside.as_str() {
+        "nested" => cgroup.make("one").make("two"),
+        "threaded below" => cgroup.make("one"),
+        _ => cgroup.clone(),
+    };
+    if where_inside == "threaded" {
+        into.write("cgroup.type", "threaded");
+    }
+    let mut other = Member::start("answers", &[]);
+    agent.move_pid(other.pid()).expect("move_pid");
+    if where_inside == "threaded below" {
+        into.write("cgroup.type", "threaded");
+        agent.move_self().expect("move_self");
+    }
+    role::enter(&into);
+    // Threads of ours are in the lists of a threaded cgroup too.
+    std::thread::spawn(|| role::sleep());
+
+    let told = |e: agentcg::Error| format!("{:?} {:?}", e.errno(), e.reason());
+    role::say(&format!("kill_all: {}", told(agent.kill_all(patience()).expect_err("killed"))));
+    let destroyed = agent.destroy(false, patience(), false);
+    role::say(&format!("destroy: {}", told(destroyed.expect_err("destroyed"))));
+    other.say("are you there?");
+    other.hears("yes");
+    role::say("the other lives");
+    role::enter(&before);
+    agent.destroy(false, patience(), false).expect("destroy");
+    assert!(other.is_dead() && !cgroup.exists());
+    role::say("out again: destroyed");
+}
+
+fn answers(_: &[String]) {
+    role::listen();
+    role::say("yes");
+    role::sleep();
+}

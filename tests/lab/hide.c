@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+/*
+ * LD_PRELOAD library for `tests/lab/run --hide`: a file whose base name is in
+ * $LAB_HIDE (separated by spaces or commas) does not exist, as on a kernel that
+ * lacks the interface. Only lookups are answered so; a listing still shows the file.
+ *
+ * It stands in front of the C library, so it reaches C, C++ and Rust, syscall(3)
+ * included, but no static program and no system call made by hand.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+static int separates(char c)
+{
+	return c == ' ' || c == ',' || c == '\0';
+}
+
+static int hidden(const char *path)
+{
+	const char *list = getenv("LAB_HIDE");
+	const char *name, *at;
+	size_t length;
+
+	if (!list || !path)
+		return 0;
+	name = strrchr(path, '/');
+	name = name ? name + 1 : path;
+	length = strlen(name);
+	for (at = list; length && (at = strstr(at, name)); at += length) {
+		if ((at == list || separates(at[-1])) && separates(at[length])) {
+			errno = ENOENT;
+			return 1;
+		}
+	}
+	return 0;
+}
+
+/* The address goes through memory: ISO C has no cast from void * to a function. */
+#define NEXT(name) \
+	__typeof__(&name) next; \
+	*(void **)&next = dlsym(RTLD_NEXT, #name)
+
+#define MODE(mode, flags) \
+	mode_t mode = 0; \
+	if ((flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE) { \
+		va_list args; \
+		va_start(args, flags); \
+		mode = va_arg(args, mode_t); \
+		va_end(args); \
+	}
+
+#define HIDE_OPEN(name) \
+int name(const char *path, int flags, ...) \
+{ \
+	NEXT(name); \
+	MODE(mode, flags) \
+	return hidden(path) ? -1 : next(path, flags, mode); \
+}
+
+#define HIDE_OPENAT(name) \
+int name(int dir, const char *path, int flags, ...) \
+{ \
+	NEXT(name); \
+	MODE(mode, flags) \
+	return hidden(path) ? -1 : next(dir, path, flags, mode); \
+}
+
+#define HIDE(type, missing, name, parameters, ...) \
+type name parameters \
+{ \
+	NEXT(name); \
+	return hidden(path) ? missing : next(__VA_ARGS__); \
+}
+
+HIDE_OPEN(open)
+HIDE_OPEN(open64)
+HIDE_OPENAT(openat)
+HIDE_OPENAT(openat64)
+HIDE(FILE *, NULL, fopen, (const char *path, const char *mode), path, mode)
+HIDE(FILE *, NULL, fopen64, (const char *path, const char *mode), path, mode)
+HIDE(int, -1, access, (const char *path, int mode), path, mode)
+HIDE(int, -1, faccessat, (int dir, const char *path, int mode, int flags), dir, path, mode, flags)
+HIDE(int, -1, stat, (const char *path, struct stat *st), path, st)
+HIDE(int, -1, stat64, (const char *path, struct stat64 *st), path, st)
+HIDE(int, -1, lstat, (const char *path, struct stat *st), path, st)
+HIDE(int, -1, lstat64, (const char *path, struct stat64 *st), path, st)
+HIDE(int, -1, fstatat, (int dir, const char *path, struct stat *st, int flags), dir, path, st, flags)
+HIDE(int, -1, fstatat64, (int dir, const char *path, struct stat64 *st, int flags), dir, path, st, flags)
+HIDE(int, -1, statx, (int dir, const char *path, int flags, unsigned int mask, struct statx *st),
+     dir, path, flags, mask, st)
+
+static int takes_path_second(long number)
+{
+	switch (number) {
+	case SYS_openat:
+	case SYS_openat2:
+	case SYS_faccessat:
+	case SYS_faccessat2:
+	case SYS_newfstatat:
+	case SYS_statx:
+		return 1;
+	default:
+		return 0;
+	}
+}
+
+long syscall(long number, ...)
+{
+	NEXT(syscall);
+	long arg[6];
+	va_list args;
+	int i;
+
+	/* The kernel ignores the arguments that a call does not have, whatever is read here for them. */
+	va_start(args, number);
+	for (i = 0; i < 6; i++)
+		arg[i] = va_arg(args, long);
+	va_end(args);
+	if (takes_path_second(number) && hidden((const char *)arg[1]))
+		return -1;
+	return next(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+}

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `move_pid` moves a whole process, or says why it did not.
+
+#[macro_use]
+mod common;
+
+use agentcg::{Agent, Errno, Limits, Reason};
+use common::cgroup::{Cgroup, Scratch};
+use common::group::{Group, own_pid};
+use common::member::{Member, role, sleeper};
+use common::patience;
+use nix::sys::signal::Signal;
+use std::fs;
+
+roles![sleeper, with_threads, without_main_thread, moves_process_1, moves_itself];
+
+/// Errno and reason; the file is always cgroup.procs.
+#[track_caller]
+fn refusal(group: &Group, pid: i32) -> (Errno, Option<Reason>) {
+    let e = group.move_pid(pid).expect_err("it was moved");
+    assert_eq!(e.file(), "cgroup.procs", "{e}");
+    (e.errno(), e.reason())
+}
+
+fn started(role: &str) -> Member {
+    let mut member = Member::start(role, &[]);
+    member.say("go");
+    member.hears("ready");
+    member
+}
+
+fn threads_of(pid: i32) -> Vec<String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    tasks.map(|task| task.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+#[test]
+fn a_process_is_moved_with_all_its_threads() {
+    let group = Group::plain();
+    let member = started("with_threads");
+    group.move_pid(member.pid()).unwrap();
+    assert!(group.cgroup.lists(member.pid()));
+    let threads = group.cgroup.words("cgroup.threads");
+    assert_eq!(threads.len(), 4);
+    assert!(threads_of(member.pid()).iter().all(|thread| threads.contains(thread)));
+    group.destroy();
+}
+
+fn with_threads(_: &[String]) {
+    role::listen();
+    for _ in 0..3 {
+        std::thread::spawn(|| role::sleep());
+    }
+    role::say("ready");
+    role::sleep();
+}
+
+#[test]
+fn a_process_can_be_moved_twice() {
+    let (group, other) = (Group::plain(), Group::plain());
+    let member = started("sleeper");
+    group.move_pid(member.pid()).unwrap();
+    group.move_pid(member.pid()).unwrap();
+    other.move_pid(member.pid()).unwrap();
+    assert!(!group.cgroup.lists(member.pid()));
+    assert!(other.cgroup.lists(member.pid()));
+    group.destroy();
+    other.destroy();
+}
+
+#[test]
+fn pids_below_1_are_refused() {
+    let group = Group::plain();
+    for pid in [0, -1, i32::MIN] {
+        assert_eq!(refusal(&group, pid), (Errno::EINVAL, None));
+    }
+    assert!(group.cgroup.members().is_empty(), "0 was taken for us");
+}
+
+#[test]
+fn a_process_that_does_not_exist_is_refused() {
+    let group = Group::plain();
+    // Above /proc/sys/kernel/pid_max there is none.
+    assert_eq!(refusal(&group, i32::MAX), (Errno::ESRCH, None));
+}
+
+#[test]
+fn a_process_that_has_been_waited_for_is_refused() {
+    let group = Group::plain();
+    let mut member = started("sleeper");
+    member.signal(Signal::SIGKILL);
+    member.wait();
+    assert_eq!(refusal(&group, member.pid()), (Errno::ESRCH, None));
+}
+
+#[test]
+fn a_zombie_is_refused() {
+    let group = Group::plain();
+    let mut member = started("sleeper");
+    member.signal(Signal::SIGKILL);
+    // Its pipe is closed before it is a zombie.
+    member.wait_dead();
+    let stat = format!("/proc/{}/stat", member.pid());
+    common::wait_until("it is a zombie", || fs::read_to_string(&stat).unwrap().contains(") Z "));
+    assert_eq!(refusal(&group, member.pid()), (Errno::ESRCH, None));
+}
+
+#[test]
+fn a_process_whose_main_thread_has_exited_is_moved_with_the_others() {
+    let group = Group::plain();
+    let member = started("without_main_thread");
+    let living: Vec<_> =
+        threads_of(member.pid()).into_iter().filter(|id| *id != member.pid().to_string()).collect();
+    assert_eq!(living.len(), 2);
+    group.move_pid(member.pid()).unwrap();
+    let inside = group.cgroup.words("cgroup.threads");
+    assert!(living.iter().all(|thread| inside.contains(thread)), "{living:?} are not in {inside:?}");
+    group.destroy();
+}
+
+fn without_main_thread(_: &[String]) {
+    role::listen();
+    let stat = format!("/proc/{}/stat", own_pid());
+    std::thread::spawn(|| role::sleep());
+    std::thread::spawn(move || {
+        common::wait_until("zombie", || fs::read_to_string(&stat).unwrap().contains(") Z "));
+        role::say("ready");
+        role::sleep()
+    });
+    role::end_thread()
+}
+
+#[test]
+fn a_stopped_process_is_moved() {
+    let group = Group::plain();
+    let member = started("sleeper");
+    member.signal(Signal::SIGSTOP);
+    group.move_pid(member.pid()).unwrap();
+    assert!(group.cgroup.lists(member.pid()));
+    group.destroy();
+}
+
+#[test]
+fn a_thread_of_the_kernel_stays_where_it_is() {
+    let group = Group::plain();
+    assert_eq!(fs::read_to_string("/proc/2/comm").unwrap(), "kthreadd\n");
+    assert_eq!(refusal(&group, 2), (Errno::EINVAL, None));
+    // Some the kernel itself would refuse, others it would move.
+    let of_the_kernel = |pid: &i32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(") ").next().is_some_and(|rest| rest.split(' ').nth(1) == Some("2"))
+    };
+    let threads: Vec<_> = (3..200).filter(of_the_kernel).collect();
+    assert!(threads.len() > 5, "{threads:?}");
+    for thread in threads {
+        assert_eq!(refusal(&group, thread), (Errno::EINVAL, None));
+    }
+    assert!(group.cgroup.members().is_empty());
+}
+
+#[test]
+fn a_group_that_somebody_has_removed_takes_nobody() {
+    let group = Group::plain();
+    let member = started("sleeper");
+    let before = Cgroup::of(member.pid());
+    group.cgroup.remove();
+    assert_eq!(refusal(&group, member.pid()), (Errno::ENODEV, Some(Reason::Gone)));
+    assert_eq!(Cgroup::of(member.pid()), before);
+    assert_eq!(group.move_self(), Err(Errno::ENODEV));
+}
+
+#[test]
+fn a_group_with_controllers_on_for_children_of_its_own_takes_nobody() {
+    let group = Group::plain();
+    let member = started("sleeper");
+    group.cgroup.make("inner");
+    group.cgroup.write("cgroup.subtree_control", "+memory");
+    assert_eq!(refusal(&group, member.pid()), (Errno::EBUSY, Some(Reason::Populated)));
+    group.destroy();
+}
+
+#[test]
+fn a_group_beside_a_threaded_one_takes_nobody() {
+    // Only where nothing is limited does the kernel let a group be made threaded. It makes its parent
+    // a threaded domain, and each group beside it invalid.
+    let scratch = Scratch::having(&[]);
+    let group = Group::under(&scratch, &Limits::default());
+    let threaded = Group::under(&scratch, &Limits::default());
+    let member = started("sleeper");
+    threaded.cgroup.write("cgroup.type", "threaded");
+    assert_eq!(group.cgroup.read("cgroup.type"), "domain invalid");
+    assert_eq!(refusal(&group, member.pid()), (Errno::EOPNOTSUPP, Some(Reason::Threaded)));
+    threaded.move_pid(member.pid()).unwrap();
+    assert_eq!(threaded.cgroup.read("cgroup.threads"), member.pid().to_string());
+}
+
+#[test]
+fn without_a_right_to_it_a_process_stays_where_it_is() {
+    let before = Cgroup::of(1);
+    let mut member = Member::start("moves_process_1", &[]);
+    member.hears("EACCES Some(NotDelegated)");
+    assert_eq!(Cgroup::of(1), before);
+    assert!(member.wait().success());
+}
+
+/// As a user, who has no right to what process 1 and the group have in common above.
+fn moves_process_1(_: &[String]) {
+    let agent = Agent::new(None, None, &Limits::default()).expect("new");
+    let uid = nix::unistd::geteuid();
+    if uid.is_root() {
+        nix::unistd::seteuid(1000.into()).expect("seteuid");
+    }
+    let e = agent.move_pid(1).expect_err("it was moved");
+    role::say(&format!("{:?} {:?}", e.errno(), e.reason()));
+    nix::unistd::seteuid(uid).expect("seteuid");
+    agent.destroy(false, patience(), false).expect("destroy");
+}
+
+#[test]
+fn a_process_moves_itself() {
+    let mut member = Member::start("moves_itself", &[]);
+    let path = member.hear();
+    assert!(Cgroup(path.clone().into()).lists(member.pid()));
+    assert_eq!(Cgroup::of(member.pid()), Some(Cgroup(path.into())));
+    member.say("out");
+    assert!(member.wait().success());
+}
+
+fn moves_itself(_: &[String]) {
+    let before = Cgroup::own();
+    let agent = Agent::new(None, None, &Limits::default()).expect("new");
+    agent.move_self().expect("move_self");
+    role::say(&String::from_utf8_lossy(agent.path()));
+    role::listen();
+    role::enter(&before);
+    agent.destroy(false, patience(), false).expect("destroy");
+}

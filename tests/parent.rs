@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A parent that the caller names is taken as it is, or refused and left unharmed.
+
+#[macro_use]
+mod common;
+
+use agentcg::{Agent, Errno, Limits, PlaceKind, Reason};
+use common::cgroup::{Cgroup, Scratch};
+use common::group::Group;
+use common::member::{Member, sleeper};
+use common::patience;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+roles![sleeper];
+
+fn plain() -> Limits {
+    Limits::default()
+}
+
+fn c(path: impl AsRef<Path>) -> CString {
+    CString::new(path.as_ref().as_os_str().as_bytes()).unwrap()
+}
+
+/// New under `named` makes an agent under `parent`, and leaves nothing of it when it is destroyed.
+#[track_caller]
+fn names(named: impl AsRef<Path>, parent: &Cgroup) {
+    let named = c(named);
+    let agent = Agent::new(Some(&named), None, &plain()).unwrap_or_else(|e| panic!("{named:?}: {e}"));
+    let expected = parent.join("synwire/agents").join(agent.uuid());
+    assert_eq!(Cgroup::at(agent.path()), expected, "{named:?}");
+    assert_eq!(agent.info().unwrap().place, PlaceKind::Given);
+    assert!(expected.exists());
+    agent.destroy(false, patience(), false).unwrap();
+    assert!(!expected.exists());
+}
+
+/// Errno and reason with which a parent is refused; the message is whole.
+#[track_caller]
+fn refusal(named: impl AsRef<Path>) -> (Errno, Option<Reason>) {
+    let named = c(named);
+    let Err(e) = Agent::new(Some(&named), None, &plain()) else { panic!("{named:?} is taken") };
+    assert!(e.message().len() <= 183 && !e.message().contains(char::is_control), "{e}");
+    (e.errno(), e.reason())
+}
+
+#[test]
+fn a_parent_may_be_named_in_any_way() {
+    let scratch = Scratch::new();
+    let (parent, path) = (&scratch.parent, &scratch.parent.0);
+    names(path, parent);
+    names(format!("{}/", path.display()), parent);
+    names(path.join("../parent/."), parent);
+    names(format!("/{}//", path.display()), parent);
+
+    let link = std::env::temp_dir().join(format!("parent-{}", std::process::id()));
+    symlink(path, &link).unwrap();
+    names(&link, parent);
+    names(link.join("."), parent);
+    std::fs::remove_file(&link).unwrap();
+
+    // From where we stand: the root's parent is the root.
+    let up = "../".repeat(std::env::current_dir().unwrap().components().count());
+    names(format!("{up}{}", path.strip_prefix("/").unwrap().display()), parent);
+}
+
+#[test]
+fn a_parent_below_a_parent_is_as_good() {
+    let scratch = Scratch::new();
+    scratch.parent.write("cgroup.subtree_control", "+memory");
+    let below = scratch.parent.make("a b").make("..c");
+    below.parent().write("cgroup.subtree_control", "+memory");
+    names(&below.0, &below);
+}
+
+#[test]
+fn what_is_no_cgroup2_directory_is_refused() {
+    let no_cgroup2 = (Errno::ENODEV, Some(Reason::NoCgroup2));
+    let scratch = Scratch::new();
+    for path in ["/", "/proc", "/tmp", "/nowhere", "", "/dev/null", "relative"] {
+        assert_eq!(refusal(path), no_cgroup2, "{path:?}");
+    }
+    assert_eq!(refusal(scratch.parent.0.join("cgroup.procs")), no_cgroup2);
+    assert_eq!(refusal(scratch.parent.0.join("nothing")), no_cgroup2);
+    assert_eq!(refusal("/x".repeat(3000)), no_cgroup2);
+    assert_eq!(refusal(format!("/tmp/{}\n{}", "x".repeat(200), "\u{e9}".repeat(200))), no_cgroup2);
+}
+
+#[test]
+fn a_parent_that_holds_processes_is_refused_and_unharmed() {
+    // Threaded controllers alone are the trap: the kernel would enable those.
+    for controllers in [&["cpu", "io", "memory", "pids"][..], &["cpu", "pids"], &["pids"], &["memory"]] {
+        let scratch = Scratch::having(controllers);
+        let parent = &scratch.parent;
+        let mut member = Member::start("sleeper", &[]);
+        parent.take(member.pid());
+        member.say("go");
+        member.hears("ready");
+        let before = parent.picture();
+        assert_eq!(refusal(&parent.0), (Errno::EBUSY, Some(Reason::Populated)), "{controllers:?}");
+        assert_eq!(parent.picture(), before, "{controllers:?}");
+        assert_eq!(parent.read("cgroup.type"), "domain");
+        // Processes can be moved in and out as before.
+        let home = Cgroup::own();
+        let mut other = Member::start("sleeper", &[]);
+        parent.take(other.pid());
+        home.take(other.pid());
+        home.take(member.pid());
+        parent.take(other.pid());
+        other.say("go");
+        other.hears("ready");
+        assert!(parent.lists(other.pid()) && !parent.lists(member.pid()));
+        // Empty it is taken.
+        home.take(other.pid());
+        names(&parent.0, parent);
+    }
+}
+
+#[test]
+fn the_message_says_what_to_do_about_the_processes() {
+    let scratch = Scratch::new();
+    let member = Member::start("sleeper", &[]);
+    scratch.parent.take(member.pid());
+    let e = Agent::new(Some(&scratch.path()), None, &plain()).unwrap_err();
+    assert!(e.message().ends_with("move them into a child of it, or name another parent"), "{e}");
+    assert_eq!(e.file(), "cgroup.procs");
+}
+
+#[test]
+fn a_threaded_parent_is_refused_and_unharmed() {
+    let threaded = (Errno::EOPNOTSUPP, Some(Reason::Threaded));
+    let scratch = Scratch::having(&["cpu", "pids"]);
+    let child = scratch.parent.make("child");
+    child.write("cgroup.type", "threaded");
+    let beside = scratch.parent.make("beside");
+    assert_eq!(scratch.parent.read("cgroup.type"), "domain threaded");
+    assert_eq!(beside.read("cgroup.type"), "domain invalid");
+    let before = scratch.parent.picture();
+    for parent in [&scratch.parent, &child, &beside] {
+        assert_eq!(refusal(&parent.0), threaded, "{}", parent.read("cgroup.type"));
+    }
+    assert_eq!(scratch.parent.picture(), before);
+}
+
+#[test]
+fn a_parent_that_may_have_no_more_below_it_is_refused_and_unharmed() {
+    let nesting = (Errno::EAGAIN, Some(Reason::NestingLimit));
+    // Room for nothing, for synwire alone, for synwire/agents but no agent in it.
+    for (file, limit) in [
+        ("cgroup.max.descendants", "0"),
+        ("cgroup.max.descendants", "1"),
+        ("cgroup.max.descendants", "2"),
+        ("cgroup.max.depth", "0"),
+        ("cgroup.max.depth", "1"),
+        ("cgroup.max.depth", "2"),
+    ] {
+        let scratch = Scratch::new();
+        let before = scratch.parent.picture();
+        scratch.parent.write(file, limit);
+        assert_eq!(refusal(&scratch.parent.0), nesting, "{file} {limit}");
+        assert_eq!(scratch.parent.picture(), before, "{file} {limit}");
+        scratch.parent.write(file, "3");
+        names(&scratch.parent.0, &scratch.parent);
+    }
+}
+
+#[test]
+fn a_parent_that_is_removed_meanwhile_takes_the_agents_with_it_or_stays() {
+    let scratch = Scratch::new();
+    let group = Group::under(&scratch, &plain());
+    let refused = std::fs::remove_dir(&scratch.parent.0).unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(libc::EBUSY));
+    group.destroy();
+    for cgroup in scratch.parent.all().iter().rev() {
+        cgroup.remove();
+    }
+    assert_eq!(refusal(&scratch.parent.0), (Errno::ENODEV, Some(Reason::NoCgroup2)));
+}

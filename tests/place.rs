@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What each layout is told: where its agents go, or why there is no place for them and what to do.
+//! Run in every layout, before anything else has been made there.
+
+mod common;
+
+use agentcg::{Agent, CpuMax, Errno, Limits, PlaceKind, Reason, discover_parent, is_available};
+use common::cgroup::Cgroup;
+use common::{lab, patience};
+use std::sync::{Mutex, MutexGuard};
+
+/// What a layout is to say.
+enum Told {
+    /// The place's kind and path, and whether limits are to be had there.
+    Place(PlaceKind, &'static str, bool),
+    /// Errno, reason, and how the advice ends.
+    Refusal(Errno, Reason, &'static str),
+}
+
+const DELEGATE: &str = "run under a user manager (systemd-run --user --scope) or in a unit with Delegate=yes";
+const MOVE_OUT: &str = "move them into a child of it, or name another parent";
+
+fn told() -> Told {
+    use Told::{Place, Refusal};
+    match (lab::layout().as_str(), lab::is_root()) {
+        ("unified", true) => Place(PlaceKind::Root, "/sys/fs/cgroup", true),
+        ("unified", false) => Refusal(Errno::EACCES, Reason::NotDelegated, DELEGATE),
+        ("user", _) => Place(
+            PlaceKind::Sibling,
+            "/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service/app.slice",
+            true,
+        ),
+        ("session", _) => Refusal(Errno::EACCES, Reason::NotDelegated, DELEGATE),
+        ("hybrid", true) => Place(PlaceKind::Sibling, "/sys/fs/cgroup/unified/system.slice", false),
+        ("hybrid", false) => Place(
+            PlaceKind::Sibling,
+            "/sys/fs/cgroup/unified/user.slice/user-1000.slice/user@1000.service/app.slice",
+            false,
+        ),
+        ("legacy", _) => {
+            Refusal(Errno::ENODEV, Reason::NoCgroup2, "boot with systemd.unified_cgroup_hierarchy=1")
+        }
+        ("container" | "nodelegate-root", true) => Refusal(Errno::EBUSY, Reason::Populated, MOVE_OUT),
+        ("container-ro", _) => Refusal(Errno::EROFS, Reason::ReadOnly, "have it mounted writable"),
+        (other, root) => panic!("nothing is written down for layout {other}, root: {root}"),
+    }
+}
+
+/// Each test looks at the whole place, so only one may change it.
+fn alone() -> MutexGuard<'static, ()> {
+    static PLACE: Mutex<()> = Mutex::new(());
+    PLACE.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// Everything under the top of what is mounted; nothing, where no cgroup2 is.
+fn whole() -> impl PartialEq + std::fmt::Debug {
+    (lab::layout() != "legacy").then(|| {
+        let mut top = Cgroup::own();
+        while top.parent().has("cgroup.controllers") {
+            top = top.parent();
+        }
+        top.picture()
+    })
+}
+
+#[test]
+fn a_place_is_available_wherever_our_own_cgroup_is_mounted() {
+    assert_eq!(is_available(), lab::layout() != "legacy");
+}
+
+#[test]
+fn to_look_for_a_place_changes_nothing() {
+    let _alone = alone();
+    let before = whole();
+    let found = discover_parent();
+    assert_eq!(whole(), before);
+    match (told(), found) {
+        (Told::Place(_, path, _), Ok(found)) => assert_eq!(String::from_utf8_lossy(&found), path),
+        (Told::Refusal(errno, reason, _), Err(e)) => {
+            assert_eq!((e.errno(), e.reason()), (errno, Some(reason)))
+        }
+        (_, found) => panic!("{found:?}"),
+    }
+}
+
+#[test]
+fn new_makes_an_agent_where_discover_says_or_gives_the_same_refusal() {
+    let _alone = alone();
+    let before = whole();
+    let made = Agent::new(None, None, &Limits::default());
+    match (told(), made) {
+        (Told::Place(kind, path, limits), Ok(agent)) => {
+            let info = agent.info().unwrap();
+            assert_eq!(info.place, kind);
+            let expected = format!("{path}/synwire/agents/{}", agent.uuid());
+            assert_eq!(String::from_utf8_lossy(agent.path()), expected);
+            assert_eq!(discover_parent().unwrap(), path.as_bytes(), "the same, now that it stands");
+            let cgroup = Cgroup::at(agent.path());
+            assert_eq!(info.controllers.to_string(), in_order(&cgroup));
+            assert_eq!(!info.controllers.is_empty(), limits);
+            assert_eq!(cgroup.read("cgroup.type"), "domain");
+            agent.destroy(false, patience(), false).unwrap();
+            assert!(!cgroup.exists());
+        }
+        (Told::Refusal(_, _, advice), Err(e)) => {
+            assert!(e.message().ends_with(advice), "{e}");
+            assert_eq!(discover_parent().unwrap_err(), e, "discover_parent and new agree");
+            one_line(&e);
+            assert_eq!(whole(), before, "the refused attempt left something behind");
+        }
+        (_, made) => panic!("{made:?}"),
+    }
+}
+
+/// The library names controllers in the order of enabling.
+fn in_order(cgroup: &Cgroup) -> String {
+    let had = cgroup.words("cgroup.controllers");
+    let order = ["memory", "io", "hugetlb", "pids", "cpuset", "cpu"];
+    order.into_iter().filter(|one| had.contains(*one)).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn limits_are_set_where_they_are_to_be_had_and_elsewhere_refused() {
+    let _alone = alone();
+    let before = whole();
+    let limits = Limits {
+        memory_max: Some(64 << 20),
+        pids_max: Some(20),
+        cpu_max: Some(CpuMax { millicpu: 500, period_us: 0 }),
+        ..Limits::default()
+    };
+    match (told(), Agent::new(None, None, &limits)) {
+        (Told::Place(_, _, true), Ok(agent)) => {
+            let cgroup = Cgroup::at(agent.path());
+            assert_eq!(cgroup.read("memory.max"), "67108864");
+            assert_eq!(cgroup.read("pids.max"), "20");
+            assert_eq!(cgroup.read("cpu.max"), "50000 100000");
+            agent.destroy(false, patience(), false).unwrap();
+        }
+        (Told::Place(_, _, false), Err(e)) => {
+            assert_eq!((e.errno(), e.reason()), (Errno::EOPNOTSUPP, Some(Reason::NoController)), "{e}");
+            assert_eq!(e.file(), "memory.max");
+            one_line(&e);
+            assert_eq!(whole(), before, "the refused attempt left something behind");
+        }
+        (Told::Refusal(errno, reason, advice), Err(e)) => {
+            assert_eq!((e.errno(), e.reason()), (errno, Some(reason)), "{e}");
+            assert!(e.message().ends_with(advice), "{e}");
+            assert_eq!(whole(), before, "the refused attempt left something behind");
+        }
+        (_, made) => panic!("{made:?}"),
+    }
+}
+
+/// The lab's kernel has no io.weight: the last limit to be set, when all else is done.
+#[test]
+fn a_refused_limit_leaves_the_place_as_it_was() {
+    let _alone = alone();
+    let before = whole();
+    let limits = Limits { io_weight: Some(100), max_depth: Some(1), ..Limits::default() };
+    let e = Agent::new(None, None, &limits).unwrap_err();
+    let expected = match told() {
+        Told::Place(..) => (Errno::EOPNOTSUPP, Some(Reason::NoController), "io.weight"),
+        Told::Refusal(errno, reason, _) => (errno, Some(reason), e.file()),
+    };
+    assert_eq!((e.errno(), e.reason(), e.file()), expected, "{e}");
+    one_line(&e);
+    assert_eq!(whole(), before, "the refused attempt left something behind");
+}
+
+fn one_line(e: &agentcg::Error) {
+    assert!(e.message().len() <= 183, "{} bytes: {e}", e.message().len());
+    assert!(!e.message().contains(char::is_control), "{e:?}");
+}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! In a login session a caller may make cgroups in the user manager's tree, but move no process there.
+
+#[macro_use]
+mod common;
+
+use agentcg::{Agent, Errno, Limits, Reason};
+use common::cgroup::Cgroup;
+use common::member::{Member, sleeper};
+use common::{lab, patience};
+
+roles![sleeper];
+
+/// What the session and that tree have in common above them is root's.
+#[test]
+fn no_process_of_the_session_gets_into_the_user_managers_tree() {
+    lab::needs(&["session"]);
+    let app_slice = c"/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service/app.slice";
+    let agent = Agent::new(Some(app_slice), None, &Limits::default()).unwrap();
+    let mut member = Member::start("sleeper", &[]);
+    let e = agent.move_pid(member.pid()).unwrap_err();
+    assert_eq!((e.errno(), e.reason()), (Errno::EACCES, Some(Reason::NotDelegated)), "{e}");
+    assert_eq!(e.file(), "cgroup.procs");
+    assert!(e.message().len() <= 183, "{e}");
+    assert_eq!(agent.move_self(), Err(Errno::EACCES));
+    assert!(Cgroup::at(agent.path()).members().is_empty());
+    assert!(!member.is_dead());
+    agent.destroy(false, patience(), false).unwrap();
+}

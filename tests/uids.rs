@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Processes and cgroups of several users. Root plays them all.
+
+#[macro_use]
+mod common;
+
+use agentcg::{Agent, Limits};
+use common::cgroup::{Cgroup, Scratch};
+use common::group::Group;
+use common::member::{Member, role, sleeper};
+use common::{lab, patience};
+use nix::unistd::{Gid, Uid, chown, setgid, setuid};
+use std::ffi::CString;
+use std::fs;
+
+roles![sleeper, sleeps_as_a_user, users_agent];
+
+const USER: u32 = 1000;
+
+fn become_user() {
+    setgid(Gid::from_raw(USER)).expect("setgid");
+    setuid(Uid::from_raw(USER)).expect("setuid");
+}
+
+#[test]
+fn root_moves_and_kills_processes_of_a_user() {
+    lab::needs(&["unified"]);
+    let group = Group::plain();
+    let mut member = Member::start("sleeps_as_a_user", &[]);
+    member.hears("ready");
+    group.move_pid(member.pid()).unwrap();
+    assert!(group.cgroup.lists(member.pid()));
+    group.kill_all(patience()).unwrap();
+    assert!(member.is_dead());
+    group.destroy();
+}
+
+fn sleeps_as_a_user(_: &[String]) {
+    become_user();
+    role::say("ready");
+    role::sleep();
+}
+
+/// A user's agent under a parent that root has given away as systemd does, in a role of its own.
+struct UsersAgent {
+    member: Member,
+    cgroup: Cgroup,
+    scratch: Scratch,
+}
+
+fn users_agent_starts() -> UsersAgent {
+    lab::needs(&["unified"]);
+    let scratch = Scratch::new();
+    for file in ["", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"] {
+        chown(&scratch.parent.0.join(file), Some(USER.into()), Some(USER.into())).unwrap();
+    }
+    let mut member = Member::start("users_agent", &[&scratch.parent.0.to_string_lossy()]);
+    let cgroup = Cgroup(member.hear().into());
+    UsersAgent { member, cgroup, scratch }
+}
+
+/// Does what it is told and tells how it went.
+fn users_agent(args: &[String]) {
+    become_user();
+    let parent = CString::new(args[0].as_str()).expect("no NUL");
+    let agent = Agent::new(Some(&parent), None, &Limits::default()).expect("new");
+    role::say(&String::from_utf8_lossy(agent.path()));
+    loop {
+        let wait = agentcg::Deadline::after(std::time::Duration::from_secs(1));
+        let done = match role::listen().as_str() {
+            "kill_all" => agent.kill_all(wait),
+            "destroy" => agent.destroy(false, wait, false).map(drop),
+            other => panic!("{other}?"),
+        };
+        role::say(&match done {
+            Ok(()) => "done".to_owned(),
+            Err(e) => format!("{:?} {:?} {}", e.errno(), e.reason(), e.file()),
+        });
+    }
+}
+
+/// cgroup.kill asks for no right to the processes. kill(2) does: without the file there is no way.
+#[test]
+fn a_process_of_root_in_a_users_group_dies_where_cgroup_kill_is_there() {
+    let mut user = users_agent_starts();
+    let mut roots = Member::start("sleeper", &[]);
+    user.cgroup.take(roots.pid());
+    roots.say("go");
+    roots.hears("ready");
+    for what in ["kill_all", "destroy"] {
+        user.member.say(what);
+        if lab::hides("cgroup.kill") {
+            keeps_it_from_forking(&user.cgroup);
+            user.member.hears("EACCES Some(NotDelegated) cgroup.kill");
+            assert!(!roots.is_dead() && user.cgroup.lists(roots.pid()));
+            let left = |file| user.cgroup.try_read(file).unwrap_or_default();
+            assert!(left("cgroup.freeze") != "1" && left("pids.max") == "max", "it is left as it was held");
+        } else {
+            user.member.hears("done");
+            assert!(roots.is_dead());
+        }
+    }
+    assert_eq!(user.cgroup.exists(), lab::hides("cgroup.kill"));
+}
+
+/// While the library tries, members are frozen; where that cannot be, pids.max is 0.
+fn keeps_it_from_forking(cgroup: &Cgroup) {
+    if lab::hides("cgroup.freeze") {
+        common::wait_until("pids.max is 0", || cgroup.read("pids.max") == "0");
+    } else {
+        cgroup.wait_for_value("cgroup.events", "frozen", 1);
+    }
+}
+
+#[test]
+fn a_nested_cgroup_of_root_in_a_users_group_stays_and_the_user_can_try_again() {
+    let mut user = users_agent_starts();
+    let roots = user.cgroup.make("roots").make("below");
+    user.member.say("destroy");
+    user.member.hears("EACCES Some(NotDelegated) ");
+    assert!(roots.exists());
+    roots.remove();
+    user.member.say("destroy");
+    user.member.hears("done");
+    assert!(!user.cgroup.exists());
+    assert!(user.scratch.parent.exists());
+}
+
+#[test]
+fn what_a_user_made_is_the_users() {
+    use std::os::unix::fs::MetadataExt;
+    let user = users_agent_starts();
+    for cgroup in user.scratch.parent.all() {
+        assert_eq!(fs::metadata(&cgroup.0).unwrap().uid(), USER, "{}", cgroup.0.display());
+    }
+}
