@@ -109,8 +109,9 @@ const char *agentcg_version_string(void);
 #define AGENTCG_CONTROLLER_CPUSET  (1ull << 4)
 #define AGENTCG_CONTROLLER_HUGETLB (1ull << 5)
 #define AGENTCG_PLACE_GIVEN        1u  /* The caller named the parent. */
+#define AGENTCG_PLACE_DELEGATED    2u  /* A unit or container delegated to us (user.delegate). */
 #define AGENTCG_PLACE_SIBLING      3u  /* The parent of our own cgroup. */
-#define AGENTCG_PLACE_ROOT         4u  /* The real root. */
+#define AGENTCG_PLACE_ROOT         4u  /* The real root or a namespace root. */
 
 /* 1 if the caller's own cgroup is found in a mounted cgroup2 hierarchy, be it
  * at /sys/fs/cgroup, at /sys/fs/cgroup/unified or elsewhere; else 0. */
@@ -165,6 +166,8 @@ struct agentcg_limits {
 
 /* ---- 3. life ------------------------------------------------------------- */
 
+/* agentcg_new(): never move the calling process to make room in a delegated cgroup. */
+#define AGENTCG_NEW_KEEP_CALLER  (1ull << 3)
 /* agentcg_destroy(): do not kill: -EBUSY if anything lives in it. */
 #define AGENTCG_DESTROY_IF_EMPTY (1ull << 0)
 
@@ -172,9 +175,10 @@ struct agentcg_limits {
  * controllers that are to be had on the way down, set the limits, open it.
  *
  * parent is a cgroup directory, or NULL: the first of these that works is
- * taken - the parent of the caller's own cgroup, the root. uuid is its text,
- * or NULL for a fresh random one. limits may be NULL with limits_size 0.
- * flags is 0.
+ * taken - a cgroup delegated to us, the parent of the caller's own cgroup, the
+ * root. uuid is its text, or NULL for a fresh random one. limits may be NULL
+ * with limits_size 0. In a delegated cgroup, and in a container's root, the
+ * caller is moved to a child of it, "supervisor", if nobody else is in there.
  *
  * All or nothing: on failure no directory of this agent is left. Any two
  * callers, in one process or several, can do this at once.

@@ -8,7 +8,7 @@ use crate::error::{Error, Reason, Result, shown, words};
 use crate::events::Events;
 use crate::kill::{self, Target};
 use crate::limits::Limits;
-use crate::place::{self, Kind};
+use crate::place::{self, Kind, Wish};
 use crate::stats::{Files, Stats};
 use crate::{migrate, remove};
 use nix::errno::Errno;
@@ -47,6 +47,11 @@ impl Agent {
     /// Make `<parent>/synwire/agents/<uuid>` with these limits, all or nothing. Without a parent the
     /// best place that there is is taken; without a uuid a random one.
     pub fn new(parent: Option<&CStr>, uuid: Option<&str>, limits: &Limits) -> Result<Self> {
+        Self::new_where(Wish { parent, ..Wish::default() }, uuid, limits)
+    }
+
+    /// The same with more to say about the place.
+    pub fn new_where(wish: Wish<'_>, uuid: Option<&str>, limits: &Limits) -> Result<Self> {
         limits.check()?;
         let uuid = match uuid {
             None => Uuid::new_v4(),
@@ -56,8 +61,8 @@ impl Agent {
             })?,
         };
         let uuid = uuid.to_string();
-        place::first_usable(parent, |place| {
-            let leaf = place::make_leaf(place, &uuid)?;
+        place::first_usable(wish, |place| {
+            let mut leaf = place::make_leaf(place, &uuid)?;
             let applied = match limits.apply(&leaf.dir, &leaf.path) {
                 // The tree may have been made when less was to be had.
                 Err(e) if e.reason() == Some(Reason::NoController) => {

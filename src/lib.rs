@@ -47,4 +47,4 @@ pub use error::{Error, Reason, Result};
 pub use limits::{CpuMax, Limits};
 pub use nix::errno::Errno;
 pub use parse::UNLIMITED;
-pub use place::{Kind as PlaceKind, discover as discover_parent, is_available};
+pub use place::{Kind as PlaceKind, Wish, discover as discover_parent, is_available};

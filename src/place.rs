@@ -2,9 +2,11 @@
 //! Where agents can be put. A chain of links, each of which knows one kind of place; the first that
 //! can be used is taken. Nothing but [`CHAIN`] knows their order.
 
+mod delegated;
 mod enable;
 mod given;
 mod own;
+mod room;
 mod root;
 mod sibling;
 mod tree;
@@ -25,14 +27,16 @@ use std::rc::Rc;
 pub enum Kind {
     /// The caller named the parent.
     Given = 1,
+    /// A unit or container delegated to us.
+    Delegated = 2,
     /// The parent of our own cgroup.
     Sibling = 3,
-    /// The real root.
+    /// The real root or a namespace root.
     Root = 4,
 }
 
 /// A directory under which `synwire/agents` stands or may be made.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Place {
     /// How it was found.
     pub kind: Kind,
@@ -40,41 +44,41 @@ pub struct Place {
     pub dir: Rc<Dir>,
     /// Absolute, as mounted here.
     pub path: Vec<u8>,
+    /// We are in it, and have to make room by moving to a child.
+    pub holds_us: bool,
 }
 
-/// What a link of the chain says of the caller's situation.
-enum Answer {
-    /// This would be the place.
-    Use(Place),
-    /// There is a place of this kind, but not for us, for this reason.
-    Not(Error),
-    /// We are not where this kind of place could be.
-    Elsewhere,
+/// What the caller wants of the place.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wish<'a> {
+    /// This one and no other.
+    pub parent: Option<&'a CStr>,
+    /// Never move the calling process to make room.
+    pub keep_caller: bool,
 }
 
-type Link = fn(&Own) -> Answer;
+/// One link of the chain: the place of its kind, if we are where there could be one. Whether it can be
+/// used shows when it is tried.
+type Link = fn(&Own) -> Option<Place>;
 
-const CHAIN: [Link; 2] = [sibling::look, root::look];
+const CHAIN: [Link; 3] = [delegated::look, root::look, sibling::look];
 
 /// Try the places in their order: the parent that the caller named, or else the chain. `attempt` is
 /// asked for each until it succeeds; the first refusal is the one to report, since it stands for the
 /// best place that there could have been.
-pub fn first_usable<T>(parent: Option<&CStr>, mut attempt: impl FnMut(&Place) -> Result<T>) -> Result<T> {
-    if let Some(parent) = parent {
+pub fn first_usable<T>(wish: Wish<'_>, mut attempt: impl FnMut(&Place) -> Result<T>) -> Result<T> {
+    if let Some(parent) = wish.parent {
         return attempt(&given::look(parent)?);
     }
     let own = own::find()?;
     let mut refusal = None;
-    for link in CHAIN {
-        match link(&own) {
-            Answer::Use(place) => match attempt(&place) {
-                Ok(done) => return Ok(done),
-                // Not the place's fault: elsewhere it would be the same.
-                Err(e) if e.reason().is_none() => return Err(e),
-                Err(e) => refusal = refusal.or(Some(e)),
-            },
-            Answer::Not(e) => refusal = refusal.or(Some(e)),
-            Answer::Elsewhere => {}
+    for place in CHAIN.iter().filter_map(|link| link(&own)) {
+        let outcome = if place.holds_us && wish.keep_caller { Err(kept(&place)) } else { attempt(&place) };
+        match outcome {
+            Ok(done) => return Ok(done),
+            // Not the place's fault: elsewhere it would be the same.
+            Err(e) if e.reason().is_none() => return Err(e),
+            Err(e) => refusal = refusal.or(Some(e)),
         }
     }
     Err(refusal.unwrap_or_else(|| Error::new(Errno::EACCES, "no place for agents was found here")))
@@ -87,7 +91,7 @@ pub fn is_available() -> bool {
 
 /// Where a tree would be put. Changes nothing.
 pub fn discover() -> Result<Vec<u8>> {
-    first_usable(None, |place| {
+    first_usable(Wish::default(), |place| {
         match place.dir.may_write(tree::AGENTS) {
             Err(Errno::ENOENT) => place.vet()?,
             stands => stands.map_err(|e| refused(e, &shown(&place.path)))?,
@@ -104,7 +108,11 @@ impl Place {
         let root = enable::is_real_root(&self.dir);
         if !root {
             enable::check_domain(&self.dir, &here)?;
-            enable::check_empty(&self.dir, &here)?;
+            if self.holds_us {
+                room::check(&self.dir, &here)?;
+            } else {
+                enable::check_empty(&self.dir, &here)?;
+            }
         }
         if self.kind == Kind::Sibling {
             // Moving a process needs write permission on cgroup.procs of the nearest common ancestor
@@ -121,6 +129,18 @@ impl Place {
         }
         Ok(())
     }
+}
+
+/// A place that needs what the caller forbade.
+fn kept(place: &Place) -> Error {
+    let here = shown(&place.path);
+    Error::new(
+        Errno::EBUSY,
+        format!(
+            "agents could be in {here} if we moved ourselves to a child of it: allow that, or move us there"
+        ),
+    )
+    .because(Reason::Populated)
 }
 
 /// A directory in which we cannot make or write what we need.

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use nix::errno::Errno;
+use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -67,4 +68,12 @@ pub fn pidfd_kill(pidfd: BorrowedFd<'_>) -> nix::Result<()> {
     let done =
         unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), libc::SIGKILL, no_info, 0) };
     Errno::result(done).map(drop)
+}
+
+/// getxattr(2): whether the attribute is there and is just this.
+pub fn has_xattr(path: &CStr, name: &CStr, value: &[u8]) -> bool {
+    let mut buf = [0u8; 16];
+    // SAFETY: both strings end with NUL, and the kernel writes at most the buffer's length.
+    let size = unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), buf.as_mut_ptr().cast(), buf.len()) };
+    usize::try_from(size).is_ok_and(|size| buf.get(..size) == Some(value))
 }

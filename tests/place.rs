@@ -40,7 +40,11 @@ fn told() -> Told {
         ("legacy", _) => {
             Refusal(Errno::ENODEV, Reason::NoCgroup2, "boot with systemd.unified_cgroup_hierarchy=1")
         }
-        ("container" | "nodelegate-root", true) => Refusal(Errno::EBUSY, Reason::Populated, MOVE_OUT),
+        ("delegated" | "delegated-subgroup", _) => {
+            Place(PlaceKind::Delegated, "/sys/fs/cgroup/system.slice/agent.service", true)
+        }
+        ("delegated-shared", _) => Refusal(Errno::EBUSY, Reason::Populated, MOVE_OUT),
+        ("container" | "nodelegate-root", true) => Place(PlaceKind::Root, "/sys/fs/cgroup", true),
         ("container-ro", _) => Refusal(Errno::EROFS, Reason::ReadOnly, "have it mounted writable"),
         (other, root) => panic!("nothing is written down for layout {other}, root: {root}"),
     }

@@ -8,8 +8,12 @@ use super::limits::{self, agentcg_limits};
 use super::memory::{check_flags, check_struct, deadline, give_struct, string};
 use super::stats::agentcg_stats;
 use crate::agent::Agent;
+use crate::place::Wish;
 use nix::errno::Errno;
 use std::ffi::{c_char, c_int};
+
+/// agentcg_new(): never move the calling process to make room in a delegated cgroup.
+pub const AGENTCG_NEW_KEEP_CALLER: u64 = 1u64 << 3;
 
 /// agentcg_destroy(): do not kill: -EBUSY if anything lives in it.
 pub const AGENTCG_DESTROY_IF_EMPTY: u64 = 1u64 << 0;
@@ -18,9 +22,10 @@ pub const AGENTCG_DESTROY_IF_EMPTY: u64 = 1u64 << 0;
 /// controllers that are to be had on the way down, set the limits, open it.
 ///
 /// parent is a cgroup directory, or NULL: the first of these that works is
-/// taken - the parent of the caller's own cgroup, the root. uuid is its text,
-/// or NULL for a fresh random one. limits may be NULL with limits_size 0.
-/// flags is 0.
+/// taken - a cgroup delegated to us, the parent of the caller's own cgroup, the
+/// root. uuid is its text, or NULL for a fresh random one. limits may be NULL
+/// with limits_size 0. In a delegated cgroup, and in a container's root, the
+/// caller is moved to a child of it, "supervisor", if nobody else is in there.
 ///
 /// All or nothing: on failure no directory of this agent is left. Any two
 /// callers, in one process or several, can do this at once.
@@ -52,13 +57,15 @@ pub unsafe extern "C" fn agentcg_new(
             if ret_cg.is_null() {
                 return invalid("ret_cg is NULL");
             }
-            check_flags(flags, 0)?;
+            check_flags(flags, AGENTCG_NEW_KEEP_CALLER)?;
             let uuid = match string(uuid).map(|text| text.to_str()) {
                 Some(Err(_)) => return invalid("the uuid is not text"),
                 other => other.and_then(Result::ok),
             };
             let limits = limits::take(limits, limits_size)?;
-            ret_cg.write(into_handle(Agent::new(string(parent), uuid, &limits)?));
+            let keep_caller = flags & AGENTCG_NEW_KEEP_CALLER != 0;
+            let wish = Wish { parent: string(parent), keep_caller };
+            ret_cg.write(into_handle(Agent::new_where(wish, uuid, &limits)?));
             Ok(0)
         })
     }

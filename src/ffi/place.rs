@@ -18,9 +18,11 @@ pub const AGENTCG_CONTROLLER_HUGETLB: u64 = 1u64 << 5;
 
 /// The caller named the parent.
 pub const AGENTCG_PLACE_GIVEN: u32 = 1u32;
+/// A unit or container delegated to us (user.delegate).
+pub const AGENTCG_PLACE_DELEGATED: u32 = 2u32;
 /// The parent of our own cgroup.
 pub const AGENTCG_PLACE_SIBLING: u32 = 3u32;
-/// The real root.
+/// The real root or a namespace root.
 pub const AGENTCG_PLACE_ROOT: u32 = 4u32;
 
 const _: () = {
@@ -31,6 +33,7 @@ const _: () = {
     assert!(Controllers::CPUSET.bits() == AGENTCG_CONTROLLER_CPUSET);
     assert!(Controllers::HUGETLB.bits() == AGENTCG_CONTROLLER_HUGETLB);
     assert!(Kind::Given as u32 == AGENTCG_PLACE_GIVEN);
+    assert!(Kind::Delegated as u32 == AGENTCG_PLACE_DELEGATED);
     assert!(Kind::Sibling as u32 == AGENTCG_PLACE_SIBLING);
     assert!(Kind::Root as u32 == AGENTCG_PLACE_ROOT);
 };

@@ -56,7 +56,7 @@ pub fn check_empty(dir: &Dir, here: &str) -> Result<()> {
     Err(populated(here))
 }
 
-fn populated(here: &str) -> Error {
+pub fn populated(here: &str) -> Error {
     Error::new(
         Errno::EBUSY,
         format!("{here} holds processes, so its children cannot have limits: move them into a child of it, or name another parent"),
@@ -117,7 +117,7 @@ pub fn disable(dir: &Dir, added: Controllers) {
     }
 }
 
-fn cannot(verb: &str, file: &'static str, errno: Errno, here: &str) -> Error {
+pub fn cannot(verb: &str, file: &'static str, errno: Errno, here: &str) -> Error {
     let why = words(errno);
     let error = Error::new(errno, format!("cannot {verb} {file} of {here}: {why}")).on(file);
     match errno {

@@ -34,5 +34,5 @@ pub fn look(parent: &CStr) -> Result<Place> {
         )
     })?;
     let path = path.into_os_string().into_vec();
-    Ok(Place { kind: Kind::Given, dir: Rc::new(dir), path })
+    Ok(Place { kind: Kind::Given, dir: Rc::new(dir), path, holds_us: false })
 }

@@ -16,21 +16,66 @@ pub struct Own {
     pub dir: Rc<Dir>,
     /// Its path, absolute, as mounted here.
     pub path: Vec<u8>,
-    /// Our own cgroup is the top of the mount: there is nothing above it in reach.
-    pub at_top: bool,
+    /// Our own cgroup's name in there; nothing at the top of the mount, above which nothing is in reach.
+    pub name: Option<CString>,
+    /// How many levels `dir` is below the top.
+    pub depth: usize,
 }
 
-/// Find our own cgroup in the mounts of the hierarchy. A mount may be covered by another, shown under
-/// a part of the tree only, or left over from another namespace: the first where our own pid stands in
-/// `cgroup.procs` is right, and a writable one is better than a read-only one.
+impl Own {
+    /// The paths of our own cgroup and of those above it, up to the top of the mount.
+    pub fn upwards(&self) -> impl Iterator<Item = Vec<u8>> {
+        let itself = self.name.as_ref().map(|name| [self.path.as_slice(), name.to_bytes()].join(&b'/'));
+        let above =
+            std::iter::successors(Some(self.path.clone()), |path| Some(parse::split_last(path).0.to_vec()));
+        itself.into_iter().chain(above.take(self.depth + 1))
+    }
+
+    /// Open one of them, by its number.
+    pub fn open(&self, number: usize) -> nix::Result<Rc<Dir>> {
+        match (&self.name, number) {
+            (Some(name), 0) => Ok(Rc::new(self.dir.child(name)?)),
+            (Some(_), 1) | (None, _) => Ok(Rc::clone(&self.dir)),
+            (Some(_), further) => {
+                let up = CString::new(vec![".."; further - 1].join("/")).unwrap_or_default();
+                Ok(Rc::new(self.dir.child(&up)?))
+            }
+        }
+    }
+}
+
+/// Find our own cgroup. Somebody, be it another thread of ours, may move us while we look.
 pub fn find() -> Result<Own> {
-    let Some(own_path) = procfs::cgroup_of("self").map_err(no_proc)? else {
-        return Err(no_cgroup2(
-            "this system has no cgroup2 hierarchy (legacy cgroups?): boot with systemd.unified_cgroup_hierarchy=1",
-        ));
-    };
-    if parse::leads_out(&own_path) {
-        let path = shown(&own_path);
+    let mut path = own_path()?;
+    for _ in 0..MOVES {
+        let found = find_at(&path);
+        if found.is_ok() {
+            return found;
+        }
+        let now = own_path()?;
+        if now == path {
+            return found;
+        }
+        path = now;
+    }
+    find_at(&path)
+}
+
+/// How often we may be moved while we look.
+const MOVES: usize = 10;
+
+fn own_path() -> Result<Vec<u8>> {
+    procfs::cgroup_of("self").map_err(no_proc)?.ok_or_else(|| {
+        no_cgroup2("this system has no cgroup2 hierarchy (legacy cgroups?): boot with systemd.unified_cgroup_hierarchy=1")
+    })
+}
+
+/// In the mounts of the hierarchy. A mount may be covered by another, shown under a part of the tree
+/// only, or left over from another namespace: the first where our own pid stands in `cgroup.procs` is
+/// right, and a writable one is better than a read-only one.
+fn find_at(own_path: &[u8]) -> Result<Own> {
+    if parse::leads_out(own_path) {
+        let path = shown(own_path);
         return Err(Error::new(
             Errno::ENODEV,
             format!("our own cgroup {path} is outside of our cgroup namespace: enter the namespace that holds it, or name a parent"),
@@ -42,7 +87,7 @@ pub fn find() -> Result<Own> {
     let mut exhausted = None;
     let writable = procfs::find_mount(|line| {
         let mount = parse::cgroup2_mount(line)?;
-        match open(&mount, &own_path) {
+        match open(&mount, own_path) {
             Ok(own) if mount.read_only => {
                 read_only = read_only.take().or(Some(own));
                 None
@@ -57,7 +102,7 @@ pub fn find() -> Result<Own> {
     })
     .map_err(no_proc)?;
     writable.or(read_only).ok_or_else(|| {
-        let path = shown(&own_path);
+        let path = shown(own_path);
         if let Some(e) = exhausted {
             Error::new(e, format!("cannot open our own cgroup {path}: {}", words(e)))
         } else if threaded {
@@ -92,7 +137,9 @@ fn open(mount: &Mount, own_path: &[u8]) -> nix::Result<Own> {
     if !dir.lists(&procs, own_pid)? {
         return Err(Errno::ESRCH);
     }
-    Ok(Own { dir: Rc::new(dir), path, at_top: name.is_empty() })
+    let depth = above.split(|&b| b == b'/').filter(|part| !part.is_empty()).count();
+    let name = if name.is_empty() { None } else { Some(cstring(name)?) };
+    Ok(Own { dir: Rc::new(dir), path, name, depth })
 }
 
 fn cstring(bytes: &[u8]) -> nix::Result<CString> {

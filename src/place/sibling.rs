@@ -4,12 +4,14 @@
 //! slice when no unit of its own needs them, and meets EBUSY while our second level uses them.
 
 use super::own::Own;
-use super::{Answer, Kind, Place};
+use super::{Kind, Place};
 use std::rc::Rc;
 
-pub fn look(own: &Own) -> Answer {
-    if own.at_top {
-        return Answer::Elsewhere;
+pub fn look(own: &Own) -> Option<Place> {
+    own.name.as_ref()?;
+    // Beside an agent's group there are other agents', who are not ours to join.
+    if own.path.ends_with(b"/synwire/agents") {
+        return None;
     }
-    Answer::Use(Place { kind: Kind::Sibling, dir: Rc::clone(&own.dir), path: own.path.clone() })
+    Some(Place { kind: Kind::Sibling, dir: Rc::clone(&own.dir), path: own.path.clone(), holds_us: false })
 }

@@ -3,13 +3,12 @@
 //! them may fail and take back what it built: each step is tried, and begun again where another's
 //! clean-up took its ground away.
 
-use super::{Place, enable, refused};
+use super::{Place, enable, refused, room};
 use crate::cgroupfs::Dir;
 use crate::controllers::Controllers;
 use crate::error::{Error, Reason, Result, shown};
 use nix::errno::Errno;
 use std::ffi::{CStr, CString};
-use std::rc::Rc;
 
 const SYNWIRE: &CStr = c"synwire";
 /// Below a place.
@@ -26,14 +25,14 @@ pub struct Leaf {
     /// Absolute, as mounted here.
     pub path: Vec<u8>,
     name: CString,
-    place: Rc<Dir>,
-    place_shown: String,
+    place: Place,
     built: Built,
 }
 
 /// What was not there before.
 #[derive(Debug, Default)]
 struct Built {
+    moved: bool,
     synwire: bool,
     agents: bool,
     enabled: Controllers,
@@ -50,8 +49,7 @@ pub fn make_leaf(place: &Place, uuid: &str) -> Result<Leaf> {
             Ok(dir) => {
                 let path = [b"/", name.to_bytes()].concat();
                 let path = [place.path.strip_suffix(b"/").unwrap_or(&place.path), &path].concat();
-                let place_dir = Rc::clone(&place.dir);
-                let leaf = Leaf { dir, path, name, place: place_dir, place_shown: here, built };
+                let mut leaf = Leaf { dir, path, name, place: place.clone(), built };
                 // Whoever made the tree switched cpu on last, so its file says that all is on.
                 if !leaf.dir.has(c"cpu.max") {
                     if let Err(e) = leaf.complete() {
@@ -110,6 +108,7 @@ impl From<Error> for Failed {
 
 fn build(place: &Place, here: &str, built: &mut Built) -> std::result::Result<(), Failed> {
     place.vet().map_err(|e| Failed::For(Box::new(e)))?;
+    built.make_room(place, here).map_err(|e| Failed::For(Box::new(e)))?;
     built.enabled = built.enabled | enable::enable(&place.dir, Controllers::WANTED, here)?;
     let on = enable::in_force(&place.dir).map_err(|e| refused(e, here))? & Controllers::WANTED;
     built.synwire |= make_level(&place.dir, SYNWIRE, here)?;
@@ -142,17 +141,19 @@ fn enable_level(
 impl Leaf {
     /// Switch on what the tree lacks, as where another process has made it but not finished, or died
     /// before it could.
-    pub fn complete(&self) -> Result<()> {
-        let here = &self.place_shown;
+    pub fn complete(&mut self) -> Result<()> {
+        let here = &shown(&self.place.path);
+        let place = &self.place.dir;
+        self.built.make_room(&self.place, here)?;
         for _ in 0..TRIES {
-            let added = enable::enable(&self.place, Controllers::WANTED, here)?;
-            let on = enable::in_force(&self.place).map_err(|e| refused(e, here))?;
-            let level = |name| enable_level(&self.place, name, on & Controllers::WANTED, here);
+            let added = enable::enable(place, Controllers::WANTED, here)?;
+            let on = enable::in_force(place).map_err(|e| refused(e, here))?;
+            let level = |name| enable_level(place, name, on & Controllers::WANTED, here);
             match level(SYNWIRE).and_then(|()| level(AGENTS)) {
                 Ok(()) => return Ok(()),
                 Err(Failed::GroundTaken) => {}
                 Err(Failed::For(e)) => {
-                    enable::disable(&self.place, added);
+                    enable::disable(place, added);
                     return Err(*e);
                 }
             }
@@ -163,12 +164,19 @@ impl Leaf {
 
     /// Remove the leaf, and of the tree what making it has built. For a leaf that never held a process.
     pub fn undo(&self) {
-        let _already_gone = self.place.remove(&self.name);
-        self.built.undo(&self.place);
+        let _already_gone = self.place.dir.remove(&self.name);
+        self.built.undo(&self.place.dir);
     }
 }
 
 impl Built {
+    fn make_room(&mut self, place: &Place, here: &str) -> Result<()> {
+        if place.holds_us {
+            self.moved |= room::make(&place.dir, here)?;
+        }
+        Ok(())
+    }
+
     /// Take back what nobody uses by now. Each refusal says that somebody does: a level that has other
     /// agents is EBUSY, and while one stands its controllers stay.
     fn undo(&self, place: &Dir) {
@@ -179,5 +187,8 @@ impl Built {
             return;
         }
         enable::disable(place, self.enabled);
+        if self.moved {
+            room::give_back(place);
+        }
     }
 }

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where the cgroup that is ours holds us as well, we make room: by moving ourselves to a child of it, if
+//! nobody else is in there. One test, since it moves the whole program.
+
+mod common;
+
+use agentcg::{Agent, Errno, Limits, PlaceKind, Reason, Wish, discover_parent};
+use common::cgroup::Cgroup;
+use common::{lab, patience};
+use std::os::unix::ffi::OsStrExt;
+
+#[test]
+fn we_make_room_in_a_cgroup_that_is_ours_alone_and_only_there() {
+    lab::needs(&["delegated", "container", "nodelegate-root"]);
+    let kind = if lab::layout() == "delegated" { PlaceKind::Delegated } else { PlaceKind::Root };
+    let unit = Cgroup::own();
+    let before = unit.picture();
+    assert_eq!(discover_parent().expect("discover"), unit.0.as_os_str().as_bytes());
+
+    let e = Agent::new_where(Wish { keep_caller: true, ..Wish::default() }, None, &Limits::default())
+        .expect_err("keep_caller was not heeded");
+    assert_eq!((e.errno(), e.reason()), (Errno::EBUSY, Some(Reason::Populated)), "{e}");
+    assert_eq!((unit.picture(), Cgroup::own().0), (before.clone(), unit.0.clone()));
+
+    // The lab's kernel has no io.weight: all else is done by then.
+    let e = Agent::new(None, None, &Limits { io_weight: Some(100), ..Limits::default() }).expect_err("io");
+    assert_eq!((e.errno(), e.reason()), (Errno::EOPNOTSUPP, Some(Reason::NoController)), "{e}");
+    assert_eq!((unit.picture(), Cgroup::own().0), (before, unit.0.clone()), "we are back");
+
+    let limits = Limits { memory_max: Some(64 << 20), pids_max: Some(9), ..Limits::default() };
+    let agents: Vec<Agent> =
+        (0..2).map(|_| Agent::new(None, None, &limits).unwrap_or_else(|e| panic!("{e}"))).collect();
+    assert_eq!(Cgroup::own().0, unit.0.join("supervisor"));
+    assert!(unit.words("cgroup.procs").is_empty());
+    for agent in agents {
+        let cgroup = Cgroup::at(agent.path());
+        assert_eq!(cgroup.0, unit.0.join("synwire/agents").join(agent.uuid()));
+        assert_eq!(agent.info().expect("info").place, kind);
+        assert_eq!((cgroup.read("memory.max"), cgroup.read("pids.max")), ("67108864".into(), "9".into()));
+        agent.destroy(false, patience(), false).expect("destroy");
+    }
+    assert_eq!(discover_parent().expect("discover"), unit.0.as_os_str().as_bytes());
+}
