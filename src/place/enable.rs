@@ -19,12 +19,12 @@ pub fn is_real_root(dir: &Dir) -> bool {
 }
 
 /// What is switched on for the children of `dir`.
-pub fn in_force(dir: &Dir) -> nix::Result<Controllers> {
+fn in_force(dir: &Dir) -> nix::Result<Controllers> {
     Ok(Controllers::listed(dir.read(SUBTREE_CONTROL, &mut [0; FILE_MAX])?))
 }
 
 /// What could be switched on for the children of `dir`.
-pub fn to_be_had(dir: &Dir) -> nix::Result<Controllers> {
+fn to_be_had(dir: &Dir) -> nix::Result<Controllers> {
     Ok(Controllers::listed(dir.read(c"cgroup.controllers", &mut [0; FILE_MAX])?))
 }
 
@@ -65,17 +65,26 @@ pub fn populated(here: &str) -> Error {
     .on("cgroup.procs")
 }
 
-/// Switch on what of `wanted` can be had, and tell what was not on before.
-pub fn enable(dir: &Dir, wanted: Controllers, here: &str) -> Result<Controllers> {
+/// What [`enable`] has come to.
+pub struct Enabled {
+    /// In force now, of what was wanted.
+    pub on: Controllers,
+    /// Of that, what was not before.
+    pub added: Controllers,
+}
+
+/// Switch on what of `wanted` can be had.
+pub fn enable(dir: &Dir, wanted: Controllers, here: &str) -> Result<Enabled> {
     let on = in_force(dir).map_err(|e| cannot("read", "cgroup.subtree_control", e, here))?;
+    let nothing_to_do = Enabled { on: on & wanted, added: Controllers::NONE };
     if on.contains(wanted) {
-        return Ok(Controllers::NONE);
+        return Ok(nothing_to_do);
     }
     let had = to_be_had(dir).map_err(|e| cannot("read", "cgroup.controllers", e, here))?;
     let missing = (wanted & had) - on;
     if missing.is_empty() {
         // Not even a write that changes nothing: it costs the more, the more children there are.
-        return Ok(Controllers::NONE);
+        return Ok(nothing_to_do);
     }
     let root = is_real_root(dir);
     if !root {
@@ -106,7 +115,9 @@ pub fn enable(dir: &Dir, wanted: Controllers, here: &str) -> Result<Controllers>
             return Err(e);
         }
     }
-    Ok(added)
+    // What came of it, others' doing included.
+    let on = in_force(dir).map_err(|e| cannot("read", "cgroup.subtree_control", e, here))?;
+    Ok(Enabled { on: on & wanted, added })
 }
 
 /// Take back what [`enable`] added, threaded ones first. A refusal is right: EBUSY says that another

@@ -3,7 +3,8 @@
 //! them may fail and take back what it built: each step is tried, and begun again where another's
 //! clean-up took its ground away.
 
-use super::{Place, enable, refused, room};
+use super::enable::{self, Enabled};
+use super::{Place, refused, room};
 use crate::cgroupfs::Dir;
 use crate::controllers::Controllers;
 use crate::error::{Error, Reason, Result, shown};
@@ -109,12 +110,12 @@ impl From<Error> for Failed {
 fn build(place: &Place, here: &str, built: &mut Built) -> std::result::Result<(), Failed> {
     place.vet().map_err(|e| Failed::For(Box::new(e)))?;
     built.make_room(place, here).map_err(|e| Failed::For(Box::new(e)))?;
-    built.enabled = built.enabled | enable::enable(&place.dir, Controllers::WANTED, here)?;
-    let on = enable::in_force(&place.dir).map_err(|e| refused(e, here))? & Controllers::WANTED;
+    let Enabled { on, added } = enable::enable(&place.dir, Controllers::WANTED, here)?;
+    built.enabled = built.enabled | added;
     built.synwire |= make_level(&place.dir, SYNWIRE, here)?;
     enable_level(&place.dir, SYNWIRE, on, here)?;
     built.agents |= make_level(&place.dir, AGENTS, here)?;
-    enable_level(&place.dir, AGENTS, on, here)
+    enable_level(&place.dir, AGENTS, on, here).map(drop)
 }
 
 /// Make one level of the tree, or find it. Tells whether it was made.
@@ -131,11 +132,10 @@ fn enable_level(
     name: &CStr,
     wanted: Controllers,
     here: &str,
-) -> std::result::Result<(), Failed> {
+) -> std::result::Result<Enabled, Failed> {
     let level = shown(&[here.as_bytes(), b"/", name.to_bytes()].concat());
     let dir = place.child(name).map_err(|e| refused(e, &level))?;
-    enable::enable(&dir, wanted, &level)?;
-    Ok(())
+    Ok(enable::enable(&dir, wanted, &level)?)
 }
 
 impl Leaf {
@@ -146,10 +146,13 @@ impl Leaf {
         let place = &self.place.dir;
         self.built.make_room(&self.place, here)?;
         for _ in 0..TRIES {
-            let added = enable::enable(place, Controllers::WANTED, here)?;
-            let on = enable::in_force(place).map_err(|e| refused(e, here))?;
-            let level = |name| enable_level(place, name, on & Controllers::WANTED, here);
-            match level(SYNWIRE).and_then(|()| level(AGENTS)) {
+            let Enabled { on, added } = enable::enable(place, Controllers::WANTED, here)?;
+            let level = |name| enable_level(place, name, on, here);
+            // What is on for the agents is on above them, too.
+            let done = level(AGENTS).and_then(|agents| {
+                if agents.on == on { Ok(()) } else { level(SYNWIRE).and_then(|_| level(AGENTS)).map(drop) }
+            });
+            match done {
                 Ok(()) => return Ok(()),
                 Err(Failed::GroundTaken) => {}
                 Err(Failed::For(e)) => {
