@@ -3,6 +3,7 @@
 # what is missing (tools/setup); the other targets expect it to be there.
 
 BUILD ?= build
+MAKEFLAGS += --no-print-directory
 
 .PHONY: all demo check test lint header bench install clean
 
