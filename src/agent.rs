@@ -177,7 +177,7 @@ impl Agent {
 
     /// Kill all in it and below it, and wait until none lives.
     pub fn kill_all(&self, deadline: Deadline) -> Result<()> {
-        let mark = self.mark();
+        let mark = [b"/", self.uuid.as_bytes()].concat();
         let target = Target { dir: &self.dir, mark: &mark };
         target.kill_all(deadline).map_err(|failure| self.not_killed(failure))
     }
@@ -260,11 +260,6 @@ impl Agent {
             }
             e => Error::new(e, format!("cannot remove {group}: {}", words(e))),
         }
-    }
-
-    /// What the cgroup path of each member holds, from whatever namespace it is seen.
-    fn mark(&self) -> Vec<u8> {
-        [b"/synwire/agents/", self.uuid.as_bytes()].concat()
     }
 
     fn failed(&self, verb: &str, file: &'static str, errno: Errno) -> Error {

@@ -54,7 +54,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 pub struct Target<'a> {
     /// Its directory.
     pub dir: &'a Dir,
-    /// What the path of all its members holds: `/synwire/agents/<uuid>`.
+    /// What the path of all its members holds, from whatever namespace it is seen: `/<uuid>`.
     pub mark: &'a [u8],
 }
 
@@ -199,9 +199,10 @@ impl Target<'_> {
             // Without /proc there is no telling: a member that lives on would be worse.
             _ => {}
         }
-        let sent = match pidfd {
-            Some(pidfd) => sys::pidfd_kill(pidfd.as_fd()),
-            None => kill(Pid::from_raw(id), Signal::SIGKILL),
+        // A seccomp filter may know the one call and not the other.
+        let sent = match pidfd.as_ref().map(|pidfd| sys::pidfd_kill(pidfd.as_fd())) {
+            None | Some(Err(Errno::EPERM | Errno::ENOSYS)) => kill(Pid::from_raw(id), Signal::SIGKILL),
+            Some(sent) => sent,
         };
         sent.or_else(|e| if e == Errno::ESRCH { Ok(()) } else { Err(e) })
     }
