@@ -52,7 +52,7 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     while let Some((&first, after)) = rest.split_first() {
         match after {
             [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', more @ ..] if first == b'\\' => {
-                plain.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                plain.push(((a - b'0') << 6) | ((b - b'0') << 3) | (c - b'0'));
                 rest = more;
             }
             _ => {

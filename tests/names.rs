@@ -17,7 +17,7 @@ use std::path::PathBuf;
 roles![sleeper, in_the_named_cgroup, under_a_strange_mount_point];
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat()
 }
 
 fn unhex(text: &str) -> Vec<u8> {
