@@ -97,11 +97,11 @@ static void all_that_are_kept_are_close_on_exec(void)
 	agentcg *cg;
 
 	for (int fd = 0; fd < 64; fd++)
-		before[fd] = fcntl(fd, F_GETFD) != -1;
+		before[fd] = is_open(fd);
 	cg = new_group();
 	read_all_stats(cg);
 	for (int fd = 0; fd < 64; fd++) {
-		if (before[fd] || fcntl(fd, F_GETFD) == -1)
+		if (before[fd] || !is_open(fd))
 			continue;
 		CHECK(fcntl(fd, F_GETFD) & FD_CLOEXEC);
 		highest = fd;
@@ -156,7 +156,7 @@ static void none_is_kept_above_half_of_what_the_host_may_have(void)
 		CHECK_EQ(count_descriptors() - open_now, 1);
 	}
 	for (int fd = 32; fd < 64; fd++)
-		CHECK(fcntl(fd, F_GETFD) == -1);
+		CHECK(!is_open(fd));
 
 	close_all(fillers, count);
 	destroy_group(cg);

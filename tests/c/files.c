@@ -118,6 +118,15 @@ int count_descriptors(void)
 	return count_entries("/proc/self/fd", DT_LNK) - 1;   /* its own */
 }
 
+int is_open(int fd)
+{
+	char path[32];
+	struct stat status;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	return lstat(path, &status) == 0;
+}
+
 int is_directory(const char *path)
 {
 	struct stat status;

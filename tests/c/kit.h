@@ -66,6 +66,8 @@ int holds(agentcg *cg, pid_t pid);
 
 int count_subdirectories(const char *path);
 int count_descriptors(void);
+/* Asked in /proc: newer valgrinds take fcntl(2) on a descriptor that was closed for a mistake. */
+int is_open(int fd);
 int is_directory(const char *path);
 int64_t now_ms(void);
 
