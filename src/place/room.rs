@@ -32,7 +32,10 @@ pub fn make(dir: &Dir, here: &str) -> Result<bool> {
         Ok(()) | Err(nix::errno::Errno::EEXIST) => dir.write(SUPERVISOR_PROCS, b"0"),
         Err(e) => Err(e),
     };
-    moved.map_err(|e| enable::cannot("move ourselves by", "supervisor/cgroup.procs", e, here))?;
+    moved.map_err(|e| {
+        let _others_are_in_it = dir.remove(SUPERVISOR);
+        enable::cannot("move ourselves by", "supervisor/cgroup.procs", e, here)
+    })?;
     // Somebody may have come in since we looked.
     if let Err(e) = enable::check_empty(dir, here) {
         give_back(dir);
