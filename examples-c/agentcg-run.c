@@ -10,11 +10,11 @@
 #include "run.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -85,6 +85,10 @@ static void become_command(const struct run *run, int failure_fd)
 
 	place_in_process_group(&run->signals, 0);
 	failure.error = -agentcg_move_self(run->cg);
+	/* Out of a login session only the parent gets us, by systemd. */
+	if (failure.error == EACCES && write(failure_fd, &failure, sizeof(failure)) > 0 &&
+	    read(failure_fd, &(char){ 0 }, 1) == 1)
+		failure.error = 0;
 	if (failure.error == 0) {
 		failure.entered = true;
 		restore_signals(&run->signals);
@@ -98,8 +102,8 @@ static bool start_command(struct run *run)
 {
 	int fds[2];                  /* closed by a successful exec, and so read to the end */
 
-	if (pipe2(fds, O_CLOEXEC) != 0) {
-		fail_errno(run, "no pipe to the command");
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) {
+		fail_errno(run, "no socket to the command");
 		return false;
 	}
 	run->start_fd = fds[0];
@@ -124,16 +128,22 @@ static void note_start(struct run *run)
 	struct start_failure failure;
 	ssize_t length = read(run->start_fd, &failure, sizeof(failure));
 	const char *name = run->options.command[0];
+	agentcg_error error;
 
 	if (length < 0)
 		fail_errno(run, "reading whether the command was executed");
+	if (length == sizeof(failure) && !failure.entered && failure.error == EACCES) {
+		if (agentcg_move_pid(run->cg, run->command, &error) < 0)
+			fail(run, &error);
+		else if (write(run->start_fd, "", 1) == 1)
+			return;         /* more is to come */
+	}
 	close(run->start_fd);
 	run->start_fd = -1;
-	if (length != sizeof(failure))
+	if (length != sizeof(failure) || run->failure_status)
 		return;
 	if (!failure.entered) {
-		say("the command cannot enter its cgroup: %s; it needs write permission on the cgroup.procs of the"
-		    " directory that holds both that cgroup and our own", strerror(failure.error));
+		say("the command cannot enter its cgroup: %s", strerror(failure.error));
 		run->failure_status = EXIT_OWN_FAILURE;
 	} else if (failure.error == ENOENT) {
 		say("%s: %s", name, strchr(name, '/') ? strerror(ENOENT) : "command not found");

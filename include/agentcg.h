@@ -80,6 +80,8 @@ typedef struct agentcg_stats agentcg_stats;
 #define AGENTCG_WHY_THREADED          7u   /* A threaded or invalid domain. */
 #define AGENTCG_WHY_GONE              8u   /* The cgroup was removed under us. */
 #define AGENTCG_WHY_NESTING_LIMIT     9u   /* cgroup.max.depth / max.descendants of an ancestor. */
+#define AGENTCG_WHY_NO_SYSTEMD        10u  /* systemd was needed and could not be reached. */
+#define AGENTCG_WHY_SYSTEMD_REFUSED   11u  /* systemd said no; message carries its words. */
 /* The caller itself is in the cgroup that it wants killed. */
 #define AGENTCG_WHY_CALLER_INSIDE     12u
 
@@ -112,6 +114,7 @@ const char *agentcg_version_string(void);
 #define AGENTCG_PLACE_DELEGATED    2u  /* A unit or container delegated to us (user.delegate). */
 #define AGENTCG_PLACE_SIBLING      3u  /* The parent of our own cgroup. */
 #define AGENTCG_PLACE_ROOT         4u  /* The real root or a namespace root. */
+#define AGENTCG_PLACE_SYSTEMD      5u  /* A transient scope that systemd made for us. */
 
 /* 1 if the caller's own cgroup is found in a mounted cgroup2 hierarchy, be it
  * at /sys/fs/cgroup, at /sys/fs/cgroup/unified or elsewhere; else 0. */
@@ -166,7 +169,10 @@ struct agentcg_limits {
 
 /* ---- 3. life ------------------------------------------------------------- */
 
-/* agentcg_new(): never move the calling process to make room in a delegated cgroup. */
+/* agentcg_new(): take no other place than a systemd scope. */
+#define AGENTCG_NEW_SYSTEMD      (1ull << 1)
+#define AGENTCG_NEW_NO_SYSTEMD   (1ull << 2)  /* Never ask systemd. */
+/* Never move the calling process to make room in a delegated cgroup. */
 #define AGENTCG_NEW_KEEP_CALLER  (1ull << 3)
 /* agentcg_destroy(): do not kill: -EBUSY if anything lives in it. */
 #define AGENTCG_DESTROY_IF_EMPTY (1ull << 0)
@@ -176,18 +182,24 @@ struct agentcg_limits {
  *
  * parent is a cgroup directory, or NULL: the first of these that works is
  * taken - a cgroup delegated to us, the parent of the caller's own cgroup, the
- * root. uuid is its text, or NULL for a fresh random one. limits may be NULL
- * with limits_size 0. In a delegated cgroup, and in a container's root, the
- * caller is moved to a child of it, "supervisor", if nobody else is in there.
+ * root, a transient systemd scope. uuid is its text, or NULL for a fresh
+ * random one. limits may be NULL with limits_size 0. In a delegated cgroup, and
+ * in a container's root, the caller is moved to a child of it, "supervisor", if
+ * nobody else is in there. A systemd scope lives by a small process, of which
+ * there is one a program, and ends after the program and its last agent; there
+ * agentcg_move_pid() may need systemd, and agentcg_move_self() give -EACCES.
+ * Where no place with controllers is found an agent without limits is still
+ * made beside the processes of a cgroup that is ours: it can be killed and
+ * waited for, and tells its CPU time.
  *
  * All or nothing: on failure no directory of this agent is left. Any two
  * callers, in one process or several, can do this at once.
  *
  * -E2BIG, -EACCES (nowhere allowed), -EAGAIN (nesting limit), -EBUSY (the
  * parent holds processes), -EEXIST (that uuid is in use, or left over),
- * -EINVAL, -EMFILE, -ENFILE, -ENODEV (no cgroup2), -ENOMEM, -ENOSPC,
- * -EOPNOTSUPP (a limit's controller is not to be had; a threaded parent),
- * -ERANGE (a limit out of range), -EROFS. */
+ * -EINVAL, -EMFILE, -ENFILE, -ENODEV (no cgroup2), -ENOMEM, -ENOSPC, -ENOTCONN
+ * (AGENTCG_NEW_SYSTEMD, and none is reached), -EOPNOTSUPP (a limit's controller
+ * is not to be had; a threaded parent), -ERANGE (a limit out of range), -EROFS. */
 AGENTCG_MUST_CHECK
 int agentcg_new(const char *parent,
 		const char *uuid,

@@ -10,6 +10,7 @@ use crate::kill::{self, Target};
 use crate::limits::Limits;
 use crate::place::{self, Kind, Wish};
 use crate::stats::{Files, Stats};
+use crate::systemd::{self, Manager};
 use crate::{migrate, remove};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
@@ -25,6 +26,8 @@ pub struct Agent {
     path: Vec<u8>,
     uuid: String,
     place: Kind,
+    /// Where systemd made the place: its unit, by which it moves processes that we may not.
+    unit: Option<String>,
     files: Files,
 }
 
@@ -61,6 +64,7 @@ impl Agent {
             })?,
         };
         let uuid = uuid.to_string();
+        let wish = Wish { needs: limits.controllers(), ..wish };
         place::first_usable(wish, |place| {
             let mut leaf = place::make_leaf(place, &uuid)?;
             let applied = match limits.apply(&leaf.dir, &leaf.path) {
@@ -79,6 +83,7 @@ impl Agent {
                 path: leaf.path,
                 uuid: uuid.clone(),
                 place: place.kind,
+                unit: place.scope.as_ref().map(|scope| scope.unit.clone()),
                 files: Files::default(),
             })
         })
@@ -110,8 +115,15 @@ impl Agent {
             return Err(Error::new(Errno::EINVAL, format!("{pid} names no process: a pid is 1 or more"))
                 .on("cgroup.procs"));
         }
-        migrate::pid(&self.dir, pid).map_err(|failure| {
+        let by_systemd = || match &self.unit {
+            None => Err(migrate::Failure::Errno(Errno::EACCES)),
+            Some(unit) => Manager::reach()
+                .and_then(|manager| manager.attach(unit, &format!("/synwire/agents/{}", self.uuid), pid))
+                .map_err(migrate::Failure::Systemd),
+        };
+        migrate::pid(&self.dir, pid, by_systemd).map_err(|failure| {
             match failure {
+                migrate::Failure::Systemd(failure) => self.not_attached(pid, failure),
                 migrate::Failure::NoProcess => Error::new(
                     Errno::ESRCH,
                     format!("process {pid} is gone, a zombie, or hidden from us in /proc"),
@@ -124,6 +136,18 @@ impl Agent {
             }
             .on("cgroup.procs")
         })
+    }
+
+    /// Where we may not move a process ourselves, and systemd did not do it for us.
+    fn not_attached(&self, pid: i32, failure: systemd::Failure) -> Error {
+        let e = place::failed(failure);
+        match e.errno() {
+            Errno::EACCES | Errno::ENOTCONN => {
+                let message = format!("no right to move process {pid}, and {}", e.message());
+                Error::new(Errno::EACCES, message).because(e.reason().unwrap_or(Reason::NotDelegated))
+            }
+            _ => e,
+        }
     }
 
     fn not_moved(&self, pid: i32, errno: Errno) -> Error {

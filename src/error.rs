@@ -31,6 +31,10 @@ pub enum Reason {
     Gone = 8,
     /// `cgroup.max.depth` or `cgroup.max.descendants` of an ancestor.
     NestingLimit = 9,
+    /// systemd was needed and could not be reached.
+    NoSystemd = 10,
+    /// systemd said no; the message carries its words.
+    SystemdRefused = 11,
     /// The caller itself is in the cgroup that it wants killed.
     CallerInside = 12,
 }

@@ -13,6 +13,8 @@
 //! place limits stats events kill remove migrate      one verb or noun each
 //!  |
 //! cgroupfs procfs        all file access       parse controllers       pure
+//! systemd                its managers, by sd-bus, where one is needed
+//! guard                  the process that keeps our scope of systemd's
 //! ```
 
 // A library that others' runtimes load does not get to panic.
@@ -29,6 +31,7 @@ mod controllers;
 mod deadline;
 mod error;
 mod events;
+mod guard;
 mod kernfile;
 mod kill;
 mod limits;
@@ -39,6 +42,7 @@ mod procfs;
 mod remove;
 pub mod stats;
 mod sys;
+mod systemd;
 
 pub use agent::{Agent, Info};
 pub use controllers::Controllers;
@@ -47,4 +51,4 @@ pub use error::{Error, Reason, Result};
 pub use limits::{CpuMax, Limits};
 pub use nix::errno::Errno;
 pub use parse::UNLIMITED;
-pub use place::{Kind as PlaceKind, Wish, discover as discover_parent, is_available};
+pub use place::{Kind as PlaceKind, Systemd, Wish, discover as discover_parent, is_available};

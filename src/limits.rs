@@ -84,6 +84,12 @@ impl Limits {
         self.settings().map(drop)
     }
 
+    /// What the group has to have for them. Nothing, where they are out of range.
+    pub fn controllers(&self) -> Controllers {
+        let settings = self.settings().unwrap_or_default();
+        settings.iter().filter(|one| !one.is_moot()).fold(Controllers::NONE, |sum, one| sum | one.controller)
+    }
+
     /// The files to write, in their order: what protects before what limits, the weight before idle.
     fn settings(&self) -> Result<Vec<Setting>> {
         const MEMORY: Controllers = Controllers::MEMORY;
@@ -190,10 +196,15 @@ impl Setting {
                 .because(Reason::NoController);
         }
         let (file, controller) = (name(self.file), self.controller);
-        let group = shown(parse::split_last(path).0);
-        let message = format!(
-            "cannot set {file}: no {controller} controller in {group}; whoever owns the cgroups above must enable it"
-        );
+        let message = match holder(self.controller, dir, path) {
+            Some(above) => format!(
+                "cannot set {file}: no {controller} controller here; the owner of {} must enable it in its cgroup.subtree_control",
+                shown(above)
+            ),
+            None => format!(
+                "cannot set {file}: no {controller} controller in cgroup2; v1 has it (boot with systemd.unified_cgroup_hierarchy=1) or the kernel has none"
+            ),
+        };
         Error::new(Errno::EOPNOTSUPP, message).because(Reason::NoController).on(file)
     }
 
@@ -202,6 +213,21 @@ impl Setting {
         // The parent says more than the uuid, and leaves room for the reason.
         let group = shown(parse::split_last(path).0);
         Error::new(errno, format!("cannot set {file} to {} in {group}: {why}", self.value.text())).on(file)
+    }
+}
+
+/// The nearest cgroup above that has the controller, and could give it to those below it.
+fn holder<'a>(controller: Controllers, dir: &Dir, path: &'a [u8]) -> Option<&'a [u8]> {
+    let mut above = dir.child(c"..").ok()?;
+    let mut path = parse::split_last(path).0;
+    loop {
+        // Past the top of the mount there is no such file.
+        let has = above.read(c"cgroup.controllers", &mut [0; FILE_MAX]).map(Controllers::listed).ok()?;
+        if has.contains(controller) {
+            return Some(path);
+        }
+        above = above.child(c"..").ok()?;
+        path = parse::split_last(path).0;
     }
 }
 

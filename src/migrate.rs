@@ -4,6 +4,7 @@
 use crate::cgroupfs::Dir;
 use crate::parse::ProcStat;
 use crate::procfs::Process;
+use crate::systemd;
 use nix::errno::Errno;
 
 const PROCS: &std::ffi::CStr = c"cgroup.procs";
@@ -11,24 +12,30 @@ const PROCS: &std::ffi::CStr = c"cgroup.procs";
 const PF_KTHREAD: u64 = 0x0020_0000;
 
 /// Why a process was not moved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Failure {
     /// There is no such process, or none that lives.
     NoProcess,
     /// It belongs to the kernel, whose threads root could move to everybody's harm.
     KernelThread,
+    /// systemd was to do it, and did not.
+    Systemd(systemd::Failure),
     /// The kernel said no.
     Errno(Errno),
 }
 
-/// Move a process with all its threads, and make sure that it is there.
-pub fn pid(dir: &Dir, pid: i32) -> Result<(), Failure> {
+/// Move a process with all its threads, and make sure that it is there. `otherwise` is asked where the
+/// kernel does not let us.
+pub fn pid(dir: &Dir, pid: i32, otherwise: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
     let process = Process::open(pid)?;
     if living(&process)?.flags & PF_KTHREAD != 0 {
         return Err(Failure::KernelThread);
     }
     // Plain decimal: the kernel takes a leading 0 for octal.
-    dir.write(PROCS, pid.to_string().as_bytes())?;
+    match dir.write(PROCS, pid.to_string().as_bytes()) {
+        Err(Errno::EACCES) => otherwise()?,
+        done => done?,
+    }
     // The write moves whatever of the process is not exiting, and "succeeds" for a zombie, which it
     // leaves where it was. One that still lives after it was moved.
     living(&process)?;

@@ -9,43 +9,32 @@ mod own;
 mod room;
 mod root;
 mod sibling;
+mod site;
+mod systemd;
+mod tracking;
 mod tree;
 
+pub use site::{Kind, Place};
+pub use systemd::failed;
 pub use tree::make_leaf;
 
-use crate::cgroupfs::Dir;
+use crate::controllers::Controllers;
 use crate::error::{Error, Reason, Result, shown, words};
 use nix::errno::Errno;
 use own::Own;
+use site::{Look, Site};
 use std::ffi::CStr;
-use std::rc::Rc;
 
-/// The kinds of places. The values are part of the C interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-#[non_exhaustive]
-pub enum Kind {
-    /// The caller named the parent.
-    Given = 1,
-    /// A unit or container delegated to us.
-    Delegated = 2,
-    /// The parent of our own cgroup.
-    Sibling = 3,
-    /// The real root or a namespace root.
-    Root = 4,
-}
-
-/// A directory under which `synwire/agents` stands or may be made.
-#[derive(Debug, Clone)]
-pub struct Place {
-    /// How it was found.
-    pub kind: Kind,
-    /// Held open.
-    pub dir: Rc<Dir>,
-    /// Absolute, as mounted here.
-    pub path: Vec<u8>,
-    /// We are in it, and have to make room by moving to a child.
-    pub holds_us: bool,
+/// Whether systemd is asked for a place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Systemd {
+    /// Where nothing better is found.
+    #[default]
+    Last,
+    /// It alone.
+    Only,
+    /// Not at all.
+    Never,
 }
 
 /// What the caller wants of the place.
@@ -55,33 +44,94 @@ pub struct Wish<'a> {
     pub parent: Option<&'a CStr>,
     /// Never move the calling process to make room.
     pub keep_caller: bool,
+    /// Whether systemd is asked.
+    pub systemd: Systemd,
+    /// The limits to come need these.
+    pub needs: Controllers,
 }
 
-/// One link of the chain: the place of its kind, if we are where there could be one. Whether it can be
-/// used shows when it is tried.
-type Link = fn(&Own) -> Option<Place>;
+/// One link of the chain.
+struct Link {
+    /// For people.
+    name: &'static str,
+    look: fn(&Own, Wish<'_>) -> Look,
+    asks_systemd: bool,
+}
 
-const CHAIN: [Link; 3] = [delegated::look, root::look, sibling::look];
+const CHAIN: [Link; 5] = [
+    Link { name: "delegated to us", look: delegated::look, asks_systemd: false },
+    Link { name: "the root", look: root::look, asks_systemd: false },
+    Link { name: "beside our own cgroup", look: sibling::look, asks_systemd: false },
+    Link { name: "a scope of systemd's", look: systemd::look, asks_systemd: true },
+    Link { name: "without limits", look: tracking::look, asks_systemd: false },
+];
+
+impl Wish<'_> {
+    fn chain(self) -> impl Iterator<Item = &'static Link> {
+        CHAIN.iter().filter(move |link| match self.systemd {
+            Systemd::Last => true,
+            Systemd::Only => link.asks_systemd,
+            Systemd::Never => !link.asks_systemd,
+        })
+    }
+}
 
 /// Try the places in their order: the parent that the caller named, or else the chain. `attempt` is
 /// asked for each until it succeeds; the first refusal is the one to report, since it stands for the
 /// best place that there could have been.
 pub fn first_usable<T>(wish: Wish<'_>, mut attempt: impl FnMut(&Place) -> Result<T>) -> Result<T> {
+    first_site(wish, |site| {
+        let place = site.settle()?;
+        let done = attempt(&place).map_err(|e| place.explain(e))?;
+        place.commit();
+        Ok(done)
+    })
+}
+
+fn first_site<T>(wish: Wish<'_>, mut attempt: impl FnMut(Site) -> Result<T>) -> Result<T> {
     if let Some(parent) = wish.parent {
-        return attempt(&given::look(parent)?);
+        if wish.systemd == Systemd::Only {
+            return Err(Error::new(
+                Errno::EINVAL,
+                "a parent was named, and a systemd scope asked for: choose one",
+            ));
+        }
+        return attempt(Site::Standing(given::look(parent)?));
     }
     let own = own::find()?;
-    let mut refusal = None;
-    for place in CHAIN.iter().filter_map(|link| link(&own)) {
-        let outcome = if place.holds_us && wish.keep_caller { Err(kept(&place)) } else { attempt(&place) };
+    let mut refusal: Option<Error> = None;
+    for link in wish.chain() {
+        let outcome = match (link.look)(&own, wish) {
+            Look::Nowhere(_) => continue,
+            Look::Refused(e) => Err(e),
+            Look::At(site) if site.holds_us() && wish.keep_caller => Err(kept(site.path())),
+            Look::At(site) => attempt(site),
+        };
         match outcome {
             Ok(done) => return Ok(done),
             // Not the place's fault: elsewhere it would be the same.
             Err(e) if e.reason().is_none() => return Err(e),
-            Err(e) => refusal = refusal.or(Some(e)),
+            Err(e) => {
+                refusal = Some(match refusal {
+                    None => e,
+                    Some(first) => more_telling(first, e),
+                });
+            }
         }
     }
-    Err(refusal.unwrap_or_else(|| Error::new(Errno::EACCES, "no place for agents was found here")))
+    // That systemd is not there is no reason where it was not asked for.
+    let refusal = refusal.filter(|e| wish.systemd == Systemd::Only || e.reason() != Some(Reason::NoSystemd));
+    Err(refusal.unwrap_or_else(|| {
+        Error::new(Errno::EACCES, "no place for agents was found here: name a parent that is ours")
+            .because(Reason::NotDelegated)
+    }))
+}
+
+/// The first refusal stands for the best place that there could have been; but where there is a place
+/// and only limits are not to be had, that is what the caller has to know.
+fn more_telling(first: Error, then: Error) -> Error {
+    let only_limits_fail = then.reason() == Some(Reason::NoController) && then.file() != "cgroup.controllers";
+    if only_limits_fail && first.reason() == Some(Reason::Populated) { then } else { first }
 }
 
 /// Whether our own cgroup is found in a mounted hierarchy.
@@ -91,49 +141,12 @@ pub fn is_available() -> bool {
 
 /// Where a tree would be put. Changes nothing.
 pub fn discover() -> Result<Vec<u8>> {
-    first_usable(Wish::default(), |place| {
-        match place.dir.may_write(tree::AGENTS) {
-            Err(Errno::ENOENT) => place.vet()?,
-            stands => stands.map_err(|e| refused(e, &shown(&place.path)))?,
-        }
-        Ok(place.path.clone())
-    })
-}
-
-impl Place {
-    /// Whether a tree could be built here: all that can be known before anything is changed.
-    pub fn vet(&self) -> Result<()> {
-        let here = shown(&self.path);
-        self.dir.may_write(c".").map_err(|e| refused(e, &here))?;
-        let root = enable::is_real_root(&self.dir);
-        if !root {
-            enable::check_domain(&self.dir, &here)?;
-            if self.holds_us {
-                room::check(&self.dir, &here)?;
-            } else {
-                enable::check_empty(&self.dir, &here)?;
-            }
-        }
-        if self.kind == Kind::Sibling {
-            // Moving a process needs write permission on cgroup.procs of the nearest common ancestor
-            // of where it is and where it goes: for our own children, this directory.
-            self.dir.may_write(c"cgroup.procs").map_err(|e| match e {
-                Errno::EACCES => Error::new(
-                    e,
-                    format!("we may make cgroups in {here} but not move processes there: its cgroup.procs is not ours to write"),
-                )
-                .because(Reason::NotDelegated)
-                .on("cgroup.procs"),
-                e => refused(e, &here),
-            })?;
-        }
-        Ok(())
-    }
+    first_site(Wish::default(), |site| site.vet().map(|()| site.path().to_vec()))
 }
 
 /// A place that needs what the caller forbade.
-fn kept(place: &Place) -> Error {
-    let here = shown(&place.path);
+fn kept(path: &[u8]) -> Error {
+    let here = shown(path);
     Error::new(
         Errno::EBUSY,
         format!(

@@ -89,7 +89,7 @@ fn a_limit_without_a_file_is_refused_and_takes_the_others_with_it() {
     let why = if Group::plain().cgroup.words("cgroup.controllers").contains("io") {
         "this kernel has no such file"
     } else {
-        "whoever owns the cgroups above must enable it"
+        "must enable it in its cgroup.subtree_control"
     };
     assert!(message.ends_with(why), "{message}");
 }

@@ -18,7 +18,6 @@ enum Told {
 }
 
 const DELEGATE: &str = "run under a user manager (systemd-run --user --scope) or in a unit with Delegate=yes";
-const MOVE_OUT: &str = "move them into a child of it, or name another parent";
 
 fn told() -> Told {
     use Told::{Place, Refusal};
@@ -43,7 +42,9 @@ fn told() -> Told {
         ("delegated" | "delegated-subgroup", _) => {
             Place(PlaceKind::Delegated, "/sys/fs/cgroup/system.slice/agent.service", true)
         }
-        ("delegated-shared", _) => Refusal(Errno::EBUSY, Reason::Populated, MOVE_OUT),
+        ("delegated-shared", _) => {
+            Place(PlaceKind::Delegated, "/sys/fs/cgroup/system.slice/agent.service", false)
+        }
         ("container" | "nodelegate-root", true) => Place(PlaceKind::Root, "/sys/fs/cgroup", true),
         ("container-ro", _) => Refusal(Errno::EROFS, Reason::ReadOnly, "have it mounted writable"),
         (other, root) => panic!("nothing is written down for layout {other}, root: {root}"),

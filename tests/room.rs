@@ -17,17 +17,25 @@ fn we_make_room_in_a_cgroup_that_is_ours_alone_and_only_there() {
     let before = unit.picture();
     assert_eq!(discover_parent().expect("discover"), unit.0.as_os_str().as_bytes());
 
-    let e = Agent::new_where(Wish { keep_caller: true, ..Wish::default() }, None, &Limits::default())
-        .expect_err("keep_caller was not heeded");
-    assert_eq!((e.errno(), e.reason()), (Errno::EBUSY, Some(Reason::Populated)), "{e}");
+    let limits = Limits { memory_max: Some(64 << 20), pids_max: Some(9), ..Limits::default() };
+    let keep_caller = Wish { keep_caller: true, ..Wish::default() };
+    let e = Agent::new_where(keep_caller, None, &limits).expect_err("keep_caller was not heeded");
+    assert_eq!((e.errno(), e.reason()), (Errno::EOPNOTSUPP, Some(Reason::NoController)), "{e}");
     assert_eq!((unit.picture(), Cgroup::own().0), (before.clone(), unit.0.clone()));
+
+    // Beside us there is room for agents without limits.
+    let agent = Agent::new_where(keep_caller, None, &Limits::default()).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!((agent.info().expect("info").controllers.bits(), Cgroup::own().0), (0, unit.0.clone()));
+    agent.destroy(false, patience(), false).expect("destroy");
+    unit.join("synwire/agents").remove();
+    unit.join("synwire").remove();
+    assert_eq!(unit.picture(), before);
 
     // The lab's kernel has no io.weight: all else is done by then.
     let e = Agent::new(None, None, &Limits { io_weight: Some(100), ..Limits::default() }).expect_err("io");
     assert_eq!((e.errno(), e.reason()), (Errno::EOPNOTSUPP, Some(Reason::NoController)), "{e}");
     assert_eq!((unit.picture(), Cgroup::own().0), (before, unit.0.clone()), "we are back");
 
-    let limits = Limits { memory_max: Some(64 << 20), pids_max: Some(9), ..Limits::default() };
     let agents: Vec<Agent> =
         (0..2).map(|_| Agent::new(None, None, &limits).unwrap_or_else(|e| panic!("{e}"))).collect();
     assert_eq!(Cgroup::own().0, unit.0.join("supervisor"));

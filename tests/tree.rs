@@ -131,7 +131,7 @@ fn refused_for_want_of_a_controller(scratch: &Scratch, limits: &Limits, file: &s
     assert_eq!((e.errno(), e.reason()), (Errno::EOPNOTSUPP, Some(Reason::NoController)), "{e}");
     assert_eq!(e.file(), file);
     assert!(e.message().len() <= 183, "{e}");
-    assert!(e.message().ends_with("whoever owns the cgroups above must enable it"), "{e}");
+    assert!(e.message().ends_with("must enable it in its cgroup.subtree_control"), "{e}");
 }
 
 #[test]

@@ -22,6 +22,10 @@ pub const AGENTCG_WHY_THREADED: u32 = 7u32;
 pub const AGENTCG_WHY_GONE: u32 = 8u32;
 /// cgroup.max.depth / max.descendants of an ancestor.
 pub const AGENTCG_WHY_NESTING_LIMIT: u32 = 9u32;
+/// systemd was needed and could not be reached.
+pub const AGENTCG_WHY_NO_SYSTEMD: u32 = 10u32;
+/// systemd said no; message carries its words.
+pub const AGENTCG_WHY_SYSTEMD_REFUSED: u32 = 11u32;
 /// The caller itself is in the cgroup that it wants killed.
 pub const AGENTCG_WHY_CALLER_INSIDE: u32 = 12u32;
 
@@ -49,5 +53,7 @@ const _: () = {
     assert!(Reason::Threaded as u32 == AGENTCG_WHY_THREADED);
     assert!(Reason::Gone as u32 == AGENTCG_WHY_GONE);
     assert!(Reason::NestingLimit as u32 == AGENTCG_WHY_NESTING_LIMIT);
+    assert!(Reason::NoSystemd as u32 == AGENTCG_WHY_NO_SYSTEMD);
+    assert!(Reason::SystemdRefused as u32 == AGENTCG_WHY_SYSTEMD_REFUSED);
     assert!(Reason::CallerInside as u32 == AGENTCG_WHY_CALLER_INSIDE);
 };

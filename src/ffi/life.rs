@@ -8,11 +8,15 @@ use super::limits::{self, agentcg_limits};
 use super::memory::{check_flags, check_struct, deadline, give_struct, string};
 use super::stats::agentcg_stats;
 use crate::agent::Agent;
-use crate::place::Wish;
+use crate::place::{Systemd, Wish};
 use nix::errno::Errno;
 use std::ffi::{c_char, c_int};
 
-/// agentcg_new(): never move the calling process to make room in a delegated cgroup.
+/// agentcg_new(): take no other place than a systemd scope.
+pub const AGENTCG_NEW_SYSTEMD: u64 = 1u64 << 1;
+/// Never ask systemd.
+pub const AGENTCG_NEW_NO_SYSTEMD: u64 = 1u64 << 2;
+/// Never move the calling process to make room in a delegated cgroup.
 pub const AGENTCG_NEW_KEEP_CALLER: u64 = 1u64 << 3;
 
 /// agentcg_destroy(): do not kill: -EBUSY if anything lives in it.
@@ -23,18 +27,24 @@ pub const AGENTCG_DESTROY_IF_EMPTY: u64 = 1u64 << 0;
 ///
 /// parent is a cgroup directory, or NULL: the first of these that works is
 /// taken - a cgroup delegated to us, the parent of the caller's own cgroup, the
-/// root. uuid is its text, or NULL for a fresh random one. limits may be NULL
-/// with limits_size 0. In a delegated cgroup, and in a container's root, the
-/// caller is moved to a child of it, "supervisor", if nobody else is in there.
+/// root, a transient systemd scope. uuid is its text, or NULL for a fresh
+/// random one. limits may be NULL with limits_size 0. In a delegated cgroup, and
+/// in a container's root, the caller is moved to a child of it, "supervisor", if
+/// nobody else is in there. A systemd scope lives by a small process, of which
+/// there is one a program, and ends after the program and its last agent; there
+/// agentcg_move_pid() may need systemd, and agentcg_move_self() give -EACCES.
+/// Where no place with controllers is found an agent without limits is still
+/// made beside the processes of a cgroup that is ours: it can be killed and
+/// waited for, and tells its CPU time.
 ///
 /// All or nothing: on failure no directory of this agent is left. Any two
 /// callers, in one process or several, can do this at once.
 ///
 /// -E2BIG, -EACCES (nowhere allowed), -EAGAIN (nesting limit), -EBUSY (the
 /// parent holds processes), -EEXIST (that uuid is in use, or left over),
-/// -EINVAL, -EMFILE, -ENFILE, -ENODEV (no cgroup2), -ENOMEM, -ENOSPC,
-/// -EOPNOTSUPP (a limit's controller is not to be had; a threaded parent),
-/// -ERANGE (a limit out of range), -EROFS.
+/// -EINVAL, -EMFILE, -ENFILE, -ENODEV (no cgroup2), -ENOMEM, -ENOSPC, -ENOTCONN
+/// (AGENTCG_NEW_SYSTEMD, and none is reached), -EOPNOTSUPP (a limit's controller
+/// is not to be had; a threaded parent), -ERANGE (a limit out of range), -EROFS.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_new(
@@ -48,8 +58,8 @@ pub unsafe extern "C" fn agentcg_new(
 ) -> c_int {
     use Errno::*;
     let codes = [
-        E2BIG, EACCES, EAGAIN, EBUSY, EEXIST, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ENOSPC, EOPNOTSUPP,
-        ERANGE, EROFS,
+        E2BIG, EACCES, EAGAIN, EBUSY, EEXIST, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ENOSPC, ENOTCONN,
+        EOPNOTSUPP, ERANGE, EROFS,
     ];
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe {
@@ -57,14 +67,20 @@ pub unsafe extern "C" fn agentcg_new(
             if ret_cg.is_null() {
                 return invalid("ret_cg is NULL");
             }
-            check_flags(flags, AGENTCG_NEW_KEEP_CALLER)?;
+            check_flags(flags, AGENTCG_NEW_SYSTEMD | AGENTCG_NEW_NO_SYSTEMD | AGENTCG_NEW_KEEP_CALLER)?;
+            let systemd = match (flags & AGENTCG_NEW_SYSTEMD != 0, flags & AGENTCG_NEW_NO_SYSTEMD != 0) {
+                (true, true) => return invalid("AGENTCG_NEW_SYSTEMD and _NO_SYSTEMD exclude each other"),
+                (true, false) => Systemd::Only,
+                (false, true) => Systemd::Never,
+                (false, false) => Systemd::Last,
+            };
             let uuid = match string(uuid).map(|text| text.to_str()) {
                 Some(Err(_)) => return invalid("the uuid is not text"),
                 other => other.and_then(Result::ok),
             };
             let limits = limits::take(limits, limits_size)?;
             let keep_caller = flags & AGENTCG_NEW_KEEP_CALLER != 0;
-            let wish = Wish { parent: string(parent), keep_caller };
+            let wish = Wish { parent: string(parent), keep_caller, systemd, ..Wish::default() };
             ret_cg.write(into_handle(Agent::new_where(wish, uuid, &limits)?));
             Ok(0)
         })

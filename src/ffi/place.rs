@@ -24,6 +24,8 @@ pub const AGENTCG_PLACE_DELEGATED: u32 = 2u32;
 pub const AGENTCG_PLACE_SIBLING: u32 = 3u32;
 /// The real root or a namespace root.
 pub const AGENTCG_PLACE_ROOT: u32 = 4u32;
+/// A transient scope that systemd made for us.
+pub const AGENTCG_PLACE_SYSTEMD: u32 = 5u32;
 
 const _: () = {
     assert!(Controllers::CPU.bits() == AGENTCG_CONTROLLER_CPU);
@@ -36,6 +38,7 @@ const _: () = {
     assert!(Kind::Delegated as u32 == AGENTCG_PLACE_DELEGATED);
     assert!(Kind::Sibling as u32 == AGENTCG_PLACE_SIBLING);
     assert!(Kind::Root as u32 == AGENTCG_PLACE_ROOT);
+    assert!(Kind::Systemd as u32 == AGENTCG_PLACE_SYSTEMD);
 };
 
 /// 1 if the caller's own cgroup is found in a mounted cgroup2 hierarchy, be it

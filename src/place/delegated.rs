@@ -4,7 +4,10 @@
 //! the unit. The group of an agent is its own to the same effect.
 
 use super::own::Own;
-use super::{Kind, Place};
+use super::site::{Kind, Look, Place, Room, Site};
+use super::{Wish, tree};
+use crate::cgroupfs::Dir;
+use crate::error::shown;
 use crate::parse;
 use crate::sys::has_xattr;
 use nix::sys::stat::fstat;
@@ -14,19 +17,38 @@ use std::ffi::CString;
 /// The nearest of our own cgroup and those above it that is marked, unless another manager stands
 /// between: what holds slices was delegated to the systemd that made them, and so was user@UID.service,
 /// not to those that run under it.
-pub fn look(own: &Own) -> Option<Place> {
+pub fn look(own: &Own, _: Wish<'_>) -> Look {
     // At the top of the mount it makes no difference, and is the root link's.
-    own.name.as_ref()?;
-    let below_managers = own.upwards().take_while(|path| !is_named(path, b".slice"));
-    let (number, path) =
-        below_managers.enumerate().find(|(_, path)| is_marked(path) || is_an_agents(path))?;
-    if parse::split_last(&path).1.starts_with(b"user@") && is_named(&path, b".service") {
-        return None;
+    if own.name.is_none() {
+        return Look::Nowhere("our own cgroup is at the top of the mount".to_owned());
     }
-    let dir = own.open(number).ok()?;
+    let below_managers = own.upwards().take_while(|path| !is_named(path, b".slice"));
+    let marked = below_managers.enumerate().find(|(_, path)| is_marked(path) || is_an_agents(path));
+    let Some((number, path)) = marked.or_else(|| handed_over(own)) else {
+        return Look::Nowhere("no cgroup of ours is marked as delegated (user.delegate)".to_owned());
+    };
+    if parse::split_last(&path).1.starts_with(b"user@") && is_named(&path, b".service") {
+        return Look::Nowhere("what is delegated here is the user manager's".to_owned());
+    }
+    let dir = match own.open(number) {
+        Ok(dir) if is_ours(&dir) => dir,
+        Ok(_) => return Look::Nowhere("what is delegated here is not ours, but another uid's".to_owned()),
+        Err(e) => return Look::Refused(super::refused(e, &shown(&path))),
+    };
+    let room = if number == 0 { Room::HoldsUs } else { Room::Free };
+    Look::At(Site::Standing(Place::new(Kind::Delegated, dir, path, room)))
+}
+
+fn is_ours(dir: &Dir) -> bool {
     let we = geteuid();
-    let ours = we.is_root() || fstat(&*dir).is_ok_and(|stat| stat.st_uid == we.as_raw());
-    ours.then_some(Place { kind: Kind::Delegated, dir, path, holds_us: number == 0 })
+    we.is_root() || fstat(dir).is_ok_and(|stat| stat.st_uid == we.as_raw())
+}
+
+/// Our own cgroup, if it is ours and what is above it is not: systemd before 251 leaves no mark that we
+/// could see, and others who give a cgroup away by chown(2) leave none at all. Root owns everything.
+fn handed_over(own: &Own) -> Option<(usize, Vec<u8>)> {
+    let ours = !geteuid().is_root() && is_ours(&*own.open(0).ok()?) && !is_ours(&own.dir);
+    ours.then(|| own.upwards().next().map(|path| (0, path))).flatten()
 }
 
 fn is_named(path: &[u8], ending: &[u8]) -> bool {
@@ -36,7 +58,7 @@ fn is_named(path: &[u8], ending: &[u8]) -> bool {
 /// An agent that has agents itself: theirs are inside of its own group, where its limits hold for them and
 /// its end is theirs. Beside it they would be free of it.
 fn is_an_agents(path: &[u8]) -> bool {
-    parse::split_last(path).0.ends_with(b"/synwire/agents")
+    tree::is_agents(parse::split_last(path).0)
 }
 
 /// systemd 251 and later; before, only the manager could see the mark.

@@ -24,8 +24,14 @@ fn in_force(dir: &Dir) -> nix::Result<Controllers> {
 }
 
 /// What could be switched on for the children of `dir`.
-fn to_be_had(dir: &Dir) -> nix::Result<Controllers> {
+pub fn to_be_had(dir: &Dir) -> nix::Result<Controllers> {
     Ok(Controllers::listed(dir.read(c"cgroup.controllers", &mut [0; FILE_MAX])?))
+}
+
+/// Whether there is nothing left to switch on.
+pub fn is_done(dir: &Dir) -> bool {
+    let left = || Ok::<_, Errno>((to_be_had(dir)? & Controllers::WANTED) - in_force(dir)?);
+    left().is_ok_and(Controllers::is_empty)
 }
 
 /// Refuse a threaded or invalid domain.

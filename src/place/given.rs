@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The parent that the caller named. It is taken as it is: we never walk up from it.
 
-use super::{Kind, Place, refused};
+use super::refused;
+use super::site::{Kind, Place, Room};
 use crate::cgroupfs::Dir;
 use crate::error::{Error, Reason, Result, shown};
 use nix::errno::Errno;
@@ -34,5 +35,5 @@ pub fn look(parent: &CStr) -> Result<Place> {
         )
     })?;
     let path = path.into_os_string().into_vec();
-    Ok(Place { kind: Kind::Given, dir: Rc::new(dir), path, holds_us: false })
+    Ok(Place::new(Kind::Given, Rc::new(dir), path, Room::Free))
 }

@@ -20,6 +20,8 @@ pub struct Own {
     pub name: Option<CString>,
     /// How many levels `dir` is below the top.
     pub depth: usize,
+    /// By which all this was found.
+    pub mount: Mount,
 }
 
 impl Own {
@@ -44,28 +46,35 @@ impl Own {
     }
 }
 
-/// Find our own cgroup. Somebody, be it another thread of ours, may move us while we look.
+/// Find our own cgroup.
 pub fn find() -> Result<Own> {
-    let mut path = own_path()?;
+    // /proc may be that of another pid namespace, but "self" is us in any.
+    find_of("self", std::process::id())
+}
+
+/// Find the cgroup of a process of ours, `name` in /proc, and call it our own. Somebody, be it another
+/// thread of ours, may move it while we look.
+pub fn find_of(name: &str, pid: u32) -> Result<Own> {
+    let mut path = path_of(name)?;
     for _ in 0..MOVES {
-        let found = find_at(&path);
+        let found = find_at(&path, pid);
         if found.is_ok() {
             return found;
         }
-        let now = own_path()?;
+        let now = path_of(name)?;
         if now == path {
             return found;
         }
         path = now;
     }
-    find_at(&path)
+    find_at(&path, pid)
 }
 
 /// How often we may be moved while we look.
 const MOVES: usize = 10;
 
-fn own_path() -> Result<Vec<u8>> {
-    procfs::cgroup_of("self").map_err(no_proc)?.ok_or_else(|| {
+fn path_of(process: &str) -> Result<Vec<u8>> {
+    procfs::cgroup_of(process).map_err(no_proc)?.ok_or_else(|| {
         no_cgroup2("this system has no cgroup2 hierarchy (legacy cgroups?): boot with systemd.unified_cgroup_hierarchy=1")
     })
 }
@@ -73,7 +82,7 @@ fn own_path() -> Result<Vec<u8>> {
 /// In the mounts of the hierarchy. A mount may be covered by another, shown under a part of the tree
 /// only, or left over from another namespace: the first where our own pid stands in `cgroup.procs` is
 /// right, and a writable one is better than a read-only one.
-fn find_at(own_path: &[u8]) -> Result<Own> {
+fn find_at(own_path: &[u8], pid: u32) -> Result<Own> {
     if parse::leads_out(own_path) {
         let path = shown(own_path);
         return Err(Error::new(
@@ -85,19 +94,16 @@ fn find_at(own_path: &[u8]) -> Result<Own> {
     let mut threaded = false;
     let mut read_only = None;
     let mut exhausted = None;
-    let writable = procfs::find_mount(|line| {
-        let mount = parse::cgroup2_mount(line)?;
-        match open(&mount, own_path) {
-            Ok(own) if mount.read_only => {
-                read_only = read_only.take().or(Some(own));
-                None
-            }
-            Ok(own) => Some(own),
-            Err(e) => {
-                threaded |= e == Errno::EOPNOTSUPP;
-                exhausted = exhausted.or(is_exhaustion(e).then_some(e));
-                None
-            }
+    let writable = procfs::find_mount(|line| match open(parse::cgroup2_mount(line)?, own_path, pid) {
+        Ok(own) if own.mount.read_only => {
+            read_only = read_only.take().or(Some(own));
+            None
+        }
+        Ok(own) => Some(own),
+        Err(e) => {
+            threaded |= e == Errno::EOPNOTSUPP;
+            exhausted = exhausted.or(is_exhaustion(e).then_some(e));
+            None
         }
     })
     .map_err(no_proc)?;
@@ -119,7 +125,7 @@ fn find_at(own_path: &[u8]) -> Result<Own> {
 }
 
 /// Open our own cgroup by one mount and see that we are in it.
-fn open(mount: &Mount, own_path: &[u8]) -> nix::Result<Own> {
+fn open(mount: Mount, own_path: &[u8], pid: u32) -> nix::Result<Own> {
     if parse::leads_out(&mount.root) {
         return Err(Errno::ENOENT);
     }
@@ -133,13 +139,13 @@ fn open(mount: &Mount, own_path: &[u8]) -> nix::Result<Own> {
     } else {
         cstring(&[name, b"cgroup.procs"].join(&b'/'))?
     };
-    let own_pid = i32::try_from(std::process::id()).map_err(|_| Errno::ESRCH)?;
-    if !dir.lists(&procs, own_pid)? {
+    let pid = i32::try_from(pid).map_err(|_| Errno::ESRCH)?;
+    if !dir.lists(&procs, pid)? {
         return Err(Errno::ESRCH);
     }
     let depth = above.split(|&b| b == b'/').filter(|part| !part.is_empty()).count();
     let name = if name.is_empty() { None } else { Some(cstring(name)?) };
-    Ok(Own { dir: Rc::new(dir), path, name, depth })
+    Ok(Own { dir: Rc::new(dir), path, name, depth, mount })
 }
 
 fn cstring(bytes: &[u8]) -> nix::Result<CString> {

@@ -4,18 +4,21 @@
 //! first, or have made it.
 
 use super::own::Own;
-use super::{Kind, Place, enable, room};
+use super::site::{Kind, Look, Place, Room, Site};
+use super::{Wish, enable, room};
 use std::rc::Rc;
 
-pub fn look(own: &Own) -> Option<Place> {
+pub fn look(own: &Own, _: Wish<'_>) -> Look {
     let at_root = match &own.name {
         None => true,
         Some(name) => own.depth == 0 && name.as_c_str() == room::SUPERVISOR,
     };
-    at_root.then(|| Place {
-        kind: Kind::Root,
-        dir: Rc::clone(&own.dir),
-        path: own.path.clone(),
-        holds_us: own.name.is_none() && !enable::is_real_root(&own.dir),
-    })
+    if !at_root {
+        return Look::Nowhere(
+            "our own cgroup is not the root of the hierarchy nor of a namespace".to_owned(),
+        );
+    }
+    let holds_us = own.name.is_none() && !enable::is_real_root(&own.dir);
+    let room = if holds_us { Room::HoldsUs } else { Room::Free };
+    Look::At(Site::Standing(Place::new(Kind::Root, Rc::clone(&own.dir), own.path.clone(), room)))
 }

@@ -4,7 +4,8 @@
 //! clean-up took its ground away.
 
 use super::enable::{self, Enabled};
-use super::{Place, refused, room};
+use super::site::{Place, Room};
+use super::{refused, room};
 use crate::cgroupfs::Dir;
 use crate::controllers::Controllers;
 use crate::error::{Error, Reason, Result, shown};
@@ -14,6 +15,11 @@ use std::ffi::{CStr, CString};
 const SYNWIRE: &CStr = c"synwire";
 /// Below a place.
 pub const AGENTS: &CStr = c"synwire/agents";
+
+/// Whether this is the directory that agents are in.
+pub fn is_agents(path: &[u8]) -> bool {
+    path.strip_suffix(AGENTS.to_bytes()).is_some_and(|above| above.ends_with(b"/"))
+}
 
 /// How often others may take our ground away before we give up. Each time one of them has failed.
 const TRIES: usize = 100;
@@ -85,6 +91,13 @@ pub fn make_leaf(place: &Place, uuid: &str) -> Result<Leaf> {
     Err(Error::new(Errno::EBUSY, format!("others keep removing synwire/agents in {here}: try again")))
 }
 
+impl Place {
+    /// What is switched on below it.
+    fn wanted(&self) -> Controllers {
+        if self.room == Room::Shared { Controllers::NONE } else { Controllers::WANTED }
+    }
+}
+
 fn make_and_open(place: &Dir, name: &CStr) -> nix::Result<Dir> {
     place.make(name)?;
     place.child(name).inspect_err(|_| {
@@ -110,7 +123,7 @@ impl From<Error> for Failed {
 fn build(place: &Place, here: &str, built: &mut Built) -> std::result::Result<(), Failed> {
     place.vet().map_err(|e| Failed::For(Box::new(e)))?;
     built.make_room(place, here).map_err(|e| Failed::For(Box::new(e)))?;
-    let Enabled { on, added } = enable::enable(&place.dir, Controllers::WANTED, here)?;
+    let Enabled { on, added } = enable::enable(&place.dir, place.wanted(), here)?;
     built.enabled = built.enabled | added;
     built.synwire |= make_level(&place.dir, SYNWIRE, here)?;
     enable_level(&place.dir, SYNWIRE, on, here)?;
@@ -146,7 +159,7 @@ impl Leaf {
         let place = &self.place.dir;
         self.built.make_room(&self.place, here)?;
         for _ in 0..TRIES {
-            let Enabled { on, added } = enable::enable(place, Controllers::WANTED, here)?;
+            let Enabled { on, added } = enable::enable(place, self.place.wanted(), here)?;
             let level = |name| enable_level(place, name, on, here);
             // What is on for the agents is on above them, too.
             let done = level(AGENTS).and_then(|agents| {
@@ -174,7 +187,7 @@ impl Leaf {
 
 impl Built {
     fn make_room(&mut self, place: &Place, here: &str) -> Result<()> {
-        if place.holds_us {
+        if place.room == Room::HoldsUs {
             self.moved |= room::make(&place.dir, here)?;
         }
         Ok(())

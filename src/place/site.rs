@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the links of the chain find, and whether it can be used.
+
+use super::tree::AGENTS;
+use super::{enable, refused, room, systemd};
+use crate::cgroupfs::Dir;
+use crate::controllers::Controllers;
+use crate::error::{Error, Reason, Result, shown};
+use crate::guard::Scope;
+use nix::errno::Errno;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The kinds of places. The values are part of the C interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+#[non_exhaustive]
+pub enum Kind {
+    /// The caller named the parent.
+    Given = 1,
+    /// A unit or container delegated to us.
+    Delegated = 2,
+    /// The parent of our own cgroup.
+    Sibling = 3,
+    /// The real root or a namespace root.
+    Root = 4,
+    /// A transient scope that systemd made for us.
+    Systemd = 5,
+}
+
+/// What a link says of where we are.
+pub enum Look {
+    /// Here. Whether it can be used shows when it is tried.
+    At(Site),
+    /// There is no such place here, for this reason.
+    Nowhere(String),
+    /// There would be one, but we are not let.
+    Refused(Error),
+}
+
+/// Something that is a place, or becomes one when it is asked for.
+pub enum Site {
+    /// It is there.
+    Standing(Place),
+    /// systemd would make it.
+    Offered(systemd::Offer),
+}
+
+/// Who is in a place besides agents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// Nobody.
+    Free,
+    /// We are, and have to move to a child first.
+    HoldsUs,
+    /// Others are, and stay: its children get no controllers.
+    Shared,
+}
+
+/// A directory under which `synwire/agents` stands or may be made.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// How it was found.
+    pub kind: Kind,
+    /// Held open.
+    pub dir: Rc<Dir>,
+    /// Absolute, as mounted here.
+    pub path: Vec<u8>,
+    /// Who is in it.
+    pub room: Room,
+    /// What it is to systemd, if that made it for us.
+    pub scope: Option<Arc<Scope>>,
+}
+
+impl Site {
+    pub fn path(&self) -> &[u8] {
+        match self {
+            Self::Standing(place) => &place.path,
+            Self::Offered(offer) => &offer.path,
+        }
+    }
+
+    pub fn holds_us(&self) -> bool {
+        matches!(self, Self::Standing(Place { room: Room::HoldsUs, .. }))
+    }
+
+    /// What agents there could be given.
+    pub fn controllers(&self) -> Controllers {
+        match self {
+            Self::Standing(Place { room: Room::Shared, .. }) => Controllers::NONE,
+            Self::Standing(place) => enable::to_be_had(&place.dir).unwrap_or_default(),
+            Self::Offered(offer) => offer.controllers,
+        }
+    }
+
+    /// Whether an agent could be made here: all that can be known without changing anything.
+    pub fn vet(&self) -> Result<()> {
+        let Self::Standing(place) = self else { return Ok(()) };
+        match place.dir.may_write(AGENTS) {
+            // Who may make agents in a finished tree need not be able to build it.
+            Ok(()) if place.room == Room::Shared || enable::is_done(&place.dir) => Ok(()),
+            Ok(()) | Err(Errno::ENOENT) => place.vet(),
+            Err(e) => Err(refused(e, &shown(&place.path))),
+        }
+    }
+
+    /// The place itself.
+    pub fn settle(self) -> Result<Place> {
+        match self {
+            Self::Standing(place) => Ok(place),
+            Self::Offered(offer) => offer.take(),
+        }
+    }
+}
+
+impl Place {
+    pub fn new(kind: Kind, dir: Rc<Dir>, path: Vec<u8>, room: Room) -> Self {
+        Self { kind, dir, path, room, scope: None }
+    }
+
+    /// Whether a tree could be built here: all that can be known before anything is changed.
+    pub fn vet(&self) -> Result<()> {
+        let here = shown(&self.path);
+        self.dir.may_write(c".").map_err(|e| refused(e, &here))?;
+        if !enable::is_real_root(&self.dir) {
+            enable::check_domain(&self.dir, &here)?;
+            match self.room {
+                Room::Free => enable::check_empty(&self.dir, &here)?,
+                Room::HoldsUs => room::check(&self.dir, &here).map(drop)?,
+                Room::Shared => {}
+            }
+        }
+        if self.kind == Kind::Sibling {
+            // Moving a process needs write permission on cgroup.procs of the nearest common ancestor
+            // of where it is and where it goes: for our own children, this directory.
+            self.dir.may_write(c"cgroup.procs").map_err(|e| match e {
+                Errno::EACCES => Error::new(
+                    e,
+                    format!("we may make cgroups in {here} but not move processes there: its cgroup.procs is not ours to write"),
+                )
+                .because(Reason::NotDelegated)
+                .on("cgroup.procs"),
+                e => refused(e, &here),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Say of a limit that cannot be had in a shared place who stands in its way.
+    pub fn explain(&self, e: Error) -> Error {
+        if self.room != Room::Shared || e.reason() != Some(Reason::NoController) {
+            return e;
+        }
+        let (here, file) = (shown(&self.path), e.file());
+        let message = format!(
+            "cannot set {file}: {here} holds processes, so its children get no controllers: move them to a child (DelegateSubgroup=)"
+        );
+        Error::new(e.errno(), message).because(Reason::NoController).on(file)
+    }
+
+    /// An agent was made in it: it is to last as long as we do.
+    pub fn commit(&self) {
+        if let Some(scope) = &self.scope {
+            systemd::commit(scope);
+        }
+    }
+}

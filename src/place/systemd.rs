@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A scope that systemd makes for us, with `Delegate=yes`: the user's manager does for a user, the
+//! system's for root. One for the whole process; what keeps it is [`guard`].
+
+use super::own::{self, Own};
+use super::site::{Kind, Look, Place, Room, Site};
+use super::{Wish, enable};
+use crate::cgroupfs::Dir;
+use crate::controllers::Controllers;
+use crate::error::{Error, Reason, Result, shown, words};
+use crate::guard::{self, Keeper, Scope};
+use crate::parse;
+use crate::systemd::{Failure, Manager};
+use nix::errno::Errno;
+use nix::unistd::geteuid;
+use std::ffi::CString;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The keeper's own leaf: the scope itself must be empty.
+const KEEPER: &std::ffi::CStr = c"keeper";
+const KEEPER_PROCS: &std::ffi::CStr = c"keeper/cgroup.procs";
+
+/// A manager that would make us a scope.
+pub struct Offer {
+    manager: Manager,
+    /// Where the scope would be.
+    pub path: Vec<u8>,
+    /// What it could give to its children.
+    pub controllers: Controllers,
+}
+
+pub fn look(own: &Own, wish: Wish<'_>) -> Look {
+    if let Some(scope) = guard::own().standing() {
+        match scope.open() {
+            Some(dir) => return Look::At(Site::Standing(place(&scope, dir))),
+            None => return Look::Refused(lost(&scope.path)),
+        }
+    }
+    match offer(own, wish) {
+        Ok(offer) => Look::At(Site::Offered(offer)),
+        Err(e) => Look::Refused(e),
+    }
+}
+
+fn offer(own: &Own, wish: Wish<'_>) -> Result<Offer> {
+    let manager = Manager::reach().map_err(failed)?;
+    let group = manager.control_group().map_err(failed)?;
+    let at = |path: &[u8]| {
+        let below = parse::below(&own.mount.root, path)?;
+        let point = own.mount.point.strip_suffix(b"/").unwrap_or(&own.mount.point);
+        Some(if below.is_empty() { own.mount.point.clone() } else { [point, below].join(&b'/') })
+    };
+    let outside = || {
+        let (group, point) = (shown(&group), shown(&own.mount.point));
+        Error::new(
+            Errno::EACCES,
+            format!("systemd's own cgroup {group} is not in the hierarchy at {point}, so a scope of its is out of our reach"),
+        )
+        .because(Reason::OutsideNamespace)
+    };
+    let top = at(&group).ok_or_else(outside)?;
+    let dir = CString::new(top.as_slice()).ok().and_then(|top| Dir::open(&top).ok()).ok_or_else(outside)?;
+    let controllers = enable::to_be_had(&dir)
+        .map_err(|e| enable::cannot("read", "cgroup.controllers", e, &shown(&top)))?
+        & Controllers::WANTED;
+    let lacking = wish.needs - controllers;
+    if !lacking.is_empty() {
+        let message = format!("systemd has no {lacking} controller to give at {}", shown(&top));
+        return Err(Error::new(Errno::EOPNOTSUPP, message)
+            .because(Reason::NoController)
+            .on("cgroup.controllers"));
+    }
+    let unit = unit_name(guard::own().count);
+    let path = [group.strip_suffix(b"/").unwrap_or(&group), slice().as_bytes(), unit.as_bytes()].join(&b'/');
+    Ok(Offer { manager, path: at(&path).ok_or_else(outside)?, controllers })
+}
+
+/// Where systemd puts such units by itself, said so that we know it beforehand.
+fn slice() -> &'static str {
+    if geteuid().is_root() { "system.slice" } else { "app.slice" }
+}
+
+/// One that lost its keeper may still hold agents: the next has another name.
+fn unit_name(count: u32) -> String {
+    let pid = std::process::id();
+    if count == 0 { format!("agentcg-{pid}.scope") } else { format!("agentcg-{pid}-{count}.scope") }
+}
+
+impl Offer {
+    /// Have it made, or take the one that another thread has had made meanwhile.
+    pub fn take(self) -> Result<Place> {
+        let mut own_scope = guard::own();
+        if let Some(scope) = own_scope.standing() {
+            let dir = scope.open().ok_or_else(|| lost(&scope.path))?;
+            return Ok(place(&scope, dir));
+        }
+        let unit = unit_name(own_scope.count);
+        let keeper = Keeper::start().map_err(|e| {
+            Error::new(
+                if e == Errno::EAGAIN { Errno::ENOMEM } else { e },
+                format!("cannot start the process that keeps {unit} alive: {}", words(e)),
+            )
+        })?;
+        own_scope.count += 1;
+        let pid = keeper.pid();
+        self.manager
+            .start_scope(&unit, slice(), "Agents of a program that uses agentcg", pid, keeper.pidfd())
+            .map_err(failed)?;
+        let (dir, path) = find(pid, &unit)?;
+        let scope = Arc::new(Scope { unit, path, keeper: Some(keeper) });
+        dir.make(KEEPER).and_then(|()| dir.write(KEEPER_PROCS, pid.to_string().as_bytes())).map_err(|e| {
+            enable::cannot("move our helper by", "keeper/cgroup.procs", e, &shown(&scope.path))
+        })?;
+        own_scope.remember(&scope);
+        Ok(place(&scope, dir))
+    }
+}
+
+/// The scope's directory, found by its keeper.
+fn find(pid: i32, unit: &str) -> Result<(Dir, Vec<u8>)> {
+    let own = own::find_of(&pid.to_string(), pid.unsigned_abs())?;
+    let path = own.upwards().next().unwrap_or_default();
+    let dir =
+        own.name.as_ref().filter(|name| name.to_bytes() == unit.as_bytes()).map(|name| own.dir.child(name));
+    match dir {
+        Some(Ok(dir)) => Ok((dir, path)),
+        _ => Err(Error::new(
+            Errno::EACCES,
+            format!("systemd says that {unit} is there, but our helper is in {}", shown(&path)),
+        )
+        .because(Reason::SystemdRefused)),
+    }
+}
+
+fn place(scope: &Arc<Scope>, dir: Dir) -> Place {
+    let scope = Arc::clone(scope);
+    Place {
+        scope: Some(Arc::clone(&scope)),
+        ..Place::new(Kind::Systemd, Rc::new(dir), scope.path.clone(), Room::Free)
+    }
+}
+
+/// The scope is to last as long as this process.
+pub fn commit(scope: &Arc<Scope>) {
+    guard::own().keep(scope);
+}
+
+fn lost(path: &[u8]) -> Error {
+    Error::new(Errno::ENODEV, format!("our scope {} was stopped: try again", shown(path)))
+        .because(Reason::Gone)
+}
+
+/// Why a manager gave us nothing.
+pub fn failed(failure: Failure) -> Error {
+    match failure {
+        Failure::Unreachable(why) => {
+            Error::new(Errno::ENOTCONN, format!("systemd is not to be reached: {why}"))
+                .because(Reason::NoSystemd)
+        }
+        Failure::TimedOut(why) => {
+            Error::new(Errno::ENOTCONN, format!("systemd does not answer: {why}")).because(Reason::NoSystemd)
+        }
+        Failure::Refused(why) => {
+            Error::new(Errno::EACCES, format!("systemd refuses: {why}")).because(Reason::SystemdRefused)
+        }
+        Failure::Errno(e) => Error::new(e, format!("cannot talk to systemd: {}", words(e))),
+    }
+}

@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A scope that the systemd of the guest makes for us: what it holds, who keeps it, and that nothing of
+//! it is left when nobody needs it any more.
+
+#[macro_use]
+mod common;
+
+use agentcg::{Agent, CpuMax, Errno, Limits, PlaceKind, Reason, Systemd, Wish, discover_parent};
+use common::cgroup::Cgroup;
+use common::member::{Member, role, sleeper};
+use common::{PATIENCE, lab, patience, wait_until};
+use nix::sys::signal::Signal;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+roles![sleeper, host];
+
+const LAYOUTS: [&str; 4] = ["systemd-session", "systemd-scope", "systemd-service", "systemd-system"];
+
+fn only_systemd() -> Wish<'static> {
+    Wish { systemd: Systemd::Only, ..Wish::default() }
+}
+
+fn limits() -> Limits {
+    Limits {
+        memory_max: Some(64 << 20),
+        pids_max: Some(20),
+        cpu_max: Some(CpuMax { millicpu: 500, period_us: 0 }),
+        ..Limits::default()
+    }
+}
+
+/// The scope of an agent.
+fn scope_of(agent: &Agent) -> Cgroup {
+    let cgroup = Cgroup::at(agent.path());
+    let agents = cgroup.parent();
+    assert!(agents.0.ends_with("synwire/agents"), "{}", cgroup.0.display());
+    agents.parent().parent()
+}
+
+/// The units and processes of ours that there are.
+fn traces() -> BTreeSet<String> {
+    let mut systemctl = Command::new("systemctl");
+    if !lab::is_root() {
+        systemctl.arg("--user");
+        systemctl.env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/run/user/1000/bus");
+    }
+    let units = systemctl
+        .args(["list-units", "--all", "--plain", "--no-legend", "agentcg-*"])
+        .output()
+        .expect("systemctl");
+    assert!(units.status.success(), "{}", String::from_utf8_lossy(&units.stderr));
+    let units = String::from_utf8_lossy(&units.stdout).into_owned();
+    let units = units.lines().filter_map(|line| line.split_whitespace().next()).map(str::to_owned);
+    let keepers = std::fs::read_dir("/proc").expect("/proc").flatten().filter_map(|entry| {
+        let name = std::fs::read_to_string(entry.path().join("comm")).ok()?;
+        (name == "agentcg-keeper\n").then(|| format!("process {:?}", entry.file_name()))
+    });
+    units.chain(keepers).collect()
+}
+
+/// systemd learns of a scope's end by an event.
+fn wait_for_no_trace() {
+    let start = Instant::now();
+    while !traces().is_empty() {
+        assert!(start.elapsed() < PATIENCE, "left: {:?}", traces());
+    }
+}
+
+/// A program that uses agentcg, for its end to be seen.
+fn host(_: &[String]) {
+    let agent = Agent::new_where(only_systemd(), None, &limits()).unwrap_or_else(|e| panic!("{e}"));
+    role::say(&String::from_utf8_lossy(agent.path()));
+    loop {
+        let said = role::listen();
+        match said.split_once(' ') {
+            Some((_hold, pid)) => {
+                agent.move_pid(pid.parse().expect("a pid")).unwrap_or_else(|e| panic!("{e}"));
+                role::say("held");
+            }
+            None if said == "destroy" => {
+                return agent.destroy(false, patience(), false).map(drop).unwrap_or_else(|e| panic!("{e}"));
+            }
+            None => return,
+        }
+    }
+}
+
+/// One test, since the scope is the whole program's.
+#[test]
+fn a_scope_holds_our_agents_and_leaves_no_trace() {
+    lab::needs(&LAYOUTS);
+    assert_eq!(traces(), BTreeSet::new());
+    let own = Cgroup::own();
+
+    // What cannot be had there is refused before there is a scope, or else it is gone again.
+    let refused = Limits { io_weight: Some(100), ..limits() };
+    let e = Agent::new_where(only_systemd(), None, &refused).expect_err("there is no io.weight");
+    assert_eq!((e.errno(), e.reason()), (Errno::EOPNOTSUPP, Some(Reason::NoController)), "{e}");
+    wait_for_no_trace();
+    if lab::hides("cpu.idle") {
+        let refused = Limits { cpu_idle: Some(true), ..limits() };
+        let e = Agent::new_where(only_systemd(), None, &refused).expect_err("there is no cpu.idle");
+        assert_eq!((e.errno(), e.reason()), (Errno::EOPNOTSUPP, Some(Reason::NoController)), "{e}");
+        wait_for_no_trace();
+    }
+
+    // Told beforehand, without making one.
+    let last_resort = lab::layout() == "systemd-session" || lab::layout() == "systemd-service";
+    let told = discover_parent().unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(traces(), BTreeSet::new());
+    let agent = match last_resort {
+        true => Agent::new(None, None, &limits()),
+        false => Agent::new_where(only_systemd(), None, &limits()),
+    };
+    let agent = agent.unwrap_or_else(|e| panic!("{e}"));
+    let scope = scope_of(&agent);
+    assert!(!last_resort || Cgroup::at(&told) == scope, "{}", String::from_utf8_lossy(&told));
+    let info = agent.info().expect("info");
+    assert_eq!(info.place, PlaceKind::Systemd);
+    assert!(info.controllers.to_string().starts_with("memory"), "{}", info.controllers);
+    let cgroup = Cgroup::at(agent.path());
+    assert_eq!(
+        (cgroup.read("memory.max"), cgroup.read("pids.max"), cgroup.read("cpu.max")),
+        ("67108864".into(), "20".into(), "50000 100000".into())
+    );
+    assert_eq!(Cgroup::own(), own, "we were moved");
+
+    // The second is in the same one.
+    let second = Agent::new_where(only_systemd(), None, &limits()).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(scope_of(&second), scope);
+    assert_eq!(discover_parent().map(|told| !last_resort || Cgroup::at(&told) == scope), Ok(true));
+
+    let mut member = Member::start("sleeper", &[]);
+    if last_resort {
+        let direct = cgroup.try_write("cgroup.procs", &member.pid().to_string());
+        assert_eq!(direct.expect_err("a move of our own").raw_os_error(), Some(libc::EACCES));
+        assert_eq!(agent.move_self(), Err(Errno::EACCES));
+    }
+    agent.move_pid(member.pid()).unwrap_or_else(|e| panic!("{e}"));
+    assert!(cgroup.lists(member.pid()));
+    if !lab::is_root() {
+        let e = agent.move_pid(1).expect_err("PID 1 was moved");
+        assert_eq!((e.errno(), e.reason()), (Errno::EACCES, Some(Reason::SystemdRefused)), "{e}");
+    }
+
+    keeper_is_modest(&scope);
+    agent.kill_all(patience()).unwrap_or_else(|e| panic!("{e}"));
+    member.wait_dead();
+    for agent in [agent, second] {
+        agent.destroy(false, patience(), false).unwrap_or_else(|e| panic!("{e}"));
+    }
+    assert!(scope.exists(), "it is ours until we end");
+}
+
+fn keeper_is_modest(scope: &Cgroup) {
+    let keepers = scope.join("keeper").words("cgroup.procs");
+    assert!(scope.words("cgroup.procs").is_empty());
+    assert_eq!(keepers.len(), 1, "{keepers:?}");
+    let pid: i32 = keepers.first().expect("one").parse().expect("a pid");
+    let proc = Path::new("/proc").join(pid.to_string());
+    let status = std::fs::read_to_string(proc.join("status")).expect("status");
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the field");
+        line.trim_start_matches(':').trim().to_owned()
+    };
+    assert_ne!(field("PPid"), std::process::id().to_string(), "it is our child");
+    assert_eq!(field("NSsid"), pid.to_string(), "a session of its own");
+    let fds = std::fs::read_dir(proc.join("fd")).expect("fd").count();
+    assert!(fds <= 2, "it holds {fds} descriptors");
+    // SAFETY: waits for no particular child and stores nothing.
+    #[allow(unsafe_code, reason = "nix has no __WALL for waitpid on every system")]
+    let waited = unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG | libc::__WALL) };
+    assert!(waited <= 0, "a child of ours has ended: {waited}");
+}
+
+/// Killed or done in an orderly way: the keeper sees it, and systemd removes the scope.
+#[test]
+fn a_scope_ends_with_the_program_and_its_last_process() {
+    lab::needs(&LAYOUTS);
+    for end in ["kill", "destroy", "leave", "hold"] {
+        let mut program = Member::start("host", &[]);
+        let cgroup = Cgroup::at(program.hear().as_bytes());
+        let scope = cgroup.parent().parent().parent();
+        let keeper = Cgroup(scope.join("keeper").0);
+        assert!(!keeper.words("cgroup.procs").is_empty(), "{end}");
+        let mut member = Member::start("sleeper", &[]);
+        match end {
+            "kill" => program.signal(Signal::SIGKILL),
+            "hold" => {
+                program.say(&format!("hold {}", member.pid()));
+                program.hears("held");
+                program.signal(Signal::SIGKILL);
+            }
+            word => program.say(word),
+        }
+        program.wait();
+        if end == "hold" {
+            wait_until("the keeper is gone", || keeper.words("cgroup.procs").is_empty());
+            assert!(cgroup.lists(member.pid()), "{end}");
+            member.signal(Signal::SIGKILL);
+            member.wait();
+        }
+        wait_until(&format!("the scope is gone: {end}"), || !scope.exists());
+    }
+}
