@@ -22,7 +22,7 @@ mod header {
     const SECTIONS: &[(&str, &str, &[&str])] = &[
         ("errors", "Reasons: agentcg_error.reason.", &["src/ffi/error.rs"]),
         ("handles", "", &["src/ffi/handle.rs"]),
-        ("1. would it work here?", "", &["src/ffi/place.rs"]),
+        ("1. would it work here?", "", &["src/ffi/place.rs", "src/ffi/diagnose.rs"]),
         ("2. limits", "", &["src/ffi/limits.rs"]),
         ("3. life", "", &["src/ffi/life.rs"]),
         ("4. facts about a handle", "", &["src/ffi/facts.rs"]),

@@ -63,6 +63,7 @@ extern "C" {
 
 typedef struct agentcg agentcg;
 typedef struct agentcg_error agentcg_error;
+typedef struct agentcg_diagnosis agentcg_diagnosis;
 typedef struct agentcg_limits agentcg_limits;
 typedef struct agentcg_info agentcg_info;
 typedef struct agentcg_stats agentcg_stats;
@@ -116,6 +117,24 @@ const char *agentcg_version_string(void);
 #define AGENTCG_PLACE_ROOT         4u  /* The real root or a namespace root. */
 #define AGENTCG_PLACE_SYSTEMD      5u  /* A transient scope that systemd made for us. */
 
+#define AGENTCG_FEATURE_KILL        (1ull << 0)  /* cgroup.kill (5.14) */
+#define AGENTCG_FEATURE_FREEZE      (1ull << 1)  /* cgroup.freeze (5.2) */
+#define AGENTCG_FEATURE_CLONE_INTO  (1ull << 2)  /* clone3(CLONE_INTO_CGROUP) works here (tried) */
+#define AGENTCG_FEATURE_MEMORY_PEAK (1ull << 3)  /* memory.peak (5.19) */
+#define AGENTCG_FEATURE_PIDS_PEAK   (1ull << 4)  /* pids.peak (6.1) */
+#define AGENTCG_FEATURE_PRESSURE    (1ull << 5)  /* cpu.pressure and its like */
+#define AGENTCG_FEATURE_XATTR       (1ull << 6)  /* user.* attributes on cgroups (5.7) */
+#define AGENTCG_FEATURE_NSDELEGATE  (1ull << 7)  /* the hierarchy is mounted nsdelegate */
+#define AGENTCG_FEATURE_SYSTEMD     (1ull << 8)  /* a systemd manager that would serve us was reached */
+
+struct agentcg_diagnosis {
+	uint32_t obstacle;             /* 0 with a place: agentcg_new() works; else AGENTCG_WHY_... */
+	uint32_t place;                /* AGENTCG_PLACE_... it would use, 0 if none */
+	uint64_t controllers;          /* limits that would work: AGENTCG_CONTROLLER_... */
+	uint64_t missing_controllers;  /* of cpu, memory and pids, those that would not */
+	uint64_t features;             /* AGENTCG_FEATURE_... */
+};
+
 /* 1 if the caller's own cgroup is found in a mounted cgroup2 hierarchy, be it
  * at /sys/fs/cgroup, at /sys/fs/cgroup/unified or elsewhere; else 0. */
 int agentcg_is_available(void);
@@ -126,6 +145,19 @@ int agentcg_is_available(void);
  * -EINVAL, and -EACCES, -EBUSY, -EMFILE, -ENFILE, -ENODEV, -EOPNOTSUPP, -EROFS
  * as agentcg_new() would. */
 AGENTCG_MUST_CHECK int agentcg_discover_parent(char *buf, size_t size, agentcg_error *reterr);
+
+/* Find out what agentcg_new() would do here and why, leaving nothing behind.
+ * text, which may be NULL with text_size 0, gets a report for people: each
+ * place tried, what stopped it, and the commands that mend it (the systemd
+ * drop-in, wsl.conf, the container flag). Neither an obstacle nor a place: what
+ * stopped it has to do with no place, such as want of descriptors; see text.
+ * Where a place is there an agent is made in it for a moment.
+ * Returns the text's full length; -EINVAL. */
+AGENTCG_MUST_CHECK
+int agentcg_diagnose(agentcg_diagnosis *ret_diagnosis,
+		     size_t size,
+		     char *text,
+		     size_t text_size);
 
 /* ---- 2. limits ----------------------------------------------------------- */
 

@@ -16,6 +16,7 @@
 #![allow(non_camel_case_types, reason = "the names are C's")]
 #![allow(missing_docs, clippy::missing_safety_doc, reason = "the comments are the header's")]
 
+pub mod diagnose;
 mod edge;
 pub mod error;
 pub mod facts;

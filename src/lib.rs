@@ -10,6 +10,8 @@
 //!  |
 //! agent                  the handle
 //!  |
+//! diagnose
+//!  |
 //! place limits stats events kill remove migrate      one verb or noun each
 //!  |
 //! cgroupfs procfs        all file access       parse controllers       pure
@@ -29,6 +31,7 @@ mod agent;
 mod cgroupfs;
 mod controllers;
 mod deadline;
+mod diagnose;
 mod error;
 mod events;
 mod guard;
@@ -47,6 +50,7 @@ mod systemd;
 pub use agent::{Agent, Info};
 pub use controllers::Controllers;
 pub use deadline::Deadline;
+pub use diagnose::{Diagnosis, diagnose, feature};
 pub use error::{Error, Reason, Result};
 pub use limits::{CpuMax, Limits};
 pub use nix::errno::Errno;

@@ -12,6 +12,14 @@ pub fn own_cgroup(text: &[u8]) -> Option<&[u8]> {
     text.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(b"0::"))
 }
 
+/// The controllers of v1 hierarchies that a `/proc/PID/cgroup` tells of; named ones have none.
+pub fn v1_controllers(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|&b| b == b'\n')
+        .filter_map(|line| line.splitn(3, |&b| b == b':').nth(1))
+        .flat_map(|list| list.split(|&b| b == b','))
+        .filter(|name| !name.is_empty() && !name.starts_with(b"name="))
+}
+
 /// True for a path that leads out of the reader's cgroup namespace (`/..`, `/../x`); a cgroup may
 /// well be called `..x`.
 pub fn leads_out(path: &[u8]) -> bool {
@@ -27,6 +35,8 @@ pub struct Mount {
     pub point: Vec<u8>,
     /// By the mount's or the file system's options.
     pub read_only: bool,
+    /// A cgroup namespace is a border of delegation.
+    pub nsdelegate: bool,
 }
 
 /// A line of `/proc/self/mountinfo`, if it is about cgroup2.
@@ -41,8 +51,13 @@ pub fn cgroup2_mount(line: &[u8]) -> Option<Mount> {
         return None;
     }
     let super_options = fields.nth(1)?;
-    let ro = |list: &[u8]| list.split(|&b| b == b',').any(|option| option == b"ro");
-    Some(Mount { root: unescape(root), point: unescape(point), read_only: ro(options) || ro(super_options) })
+    let has = |list: &[u8], wanted: &[u8]| list.split(|&b| b == b',').any(|option| option == wanted);
+    Some(Mount {
+        root: unescape(root),
+        point: unescape(point),
+        read_only: has(options, b"ro") || has(super_options, b"ro"),
+        nsdelegate: has(super_options, b"nsdelegate"),
+    })
 }
 
 /// mountinfo writes blanks, backslashes and hashes as three octal digits.

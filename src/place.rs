@@ -5,7 +5,7 @@
 mod delegated;
 mod enable;
 mod given;
-mod own;
+pub mod own;
 mod room;
 mod root;
 mod sibling;
@@ -14,7 +14,7 @@ mod systemd;
 mod tracking;
 mod tree;
 
-pub use site::{Kind, Place};
+pub use site::{Kind, Place, Room, Site};
 pub use systemd::failed;
 pub use tree::make_leaf;
 
@@ -22,7 +22,7 @@ use crate::controllers::Controllers;
 use crate::error::{Error, Reason, Result, shown, words};
 use nix::errno::Errno;
 use own::Own;
-use site::{Look, Site};
+use site::Look;
 use std::ffi::CStr;
 
 /// Whether systemd is asked for a place.
@@ -99,32 +99,109 @@ fn first_site<T>(wish: Wish<'_>, mut attempt: impl FnMut(Site) -> Result<T>) -> 
         return attempt(Site::Standing(given::look(parent)?));
     }
     let own = own::find()?;
-    let mut refusal: Option<Error> = None;
+    let mut refusal = Refusal::default();
     for link in wish.chain() {
-        let outcome = match (link.look)(&own, wish) {
-            Look::Nowhere(_) => continue,
-            Look::Refused(e) => Err(e),
-            Look::At(site) if site.holds_us() && wish.keep_caller => Err(kept(site.path())),
-            Look::At(site) => attempt(site),
-        };
-        match outcome {
-            Ok(done) => return Ok(done),
-            // Not the place's fault: elsewhere it would be the same.
-            Err(e) if e.reason().is_none() => return Err(e),
-            Err(e) => {
-                refusal = Some(match refusal {
-                    None => e,
-                    Some(first) => more_telling(first, e),
-                });
-            }
+        match link.site(&own, wish) {
+            Look::Nowhere(_) => {}
+            Look::Refused(e) => refusal.note(e)?,
+            Look::At(site) => match attempt(site) {
+                Ok(done) => return Ok(done),
+                Err(e) => refusal.note(e)?,
+            },
         }
     }
-    // That systemd is not there is no reason where it was not asked for.
-    let refusal = refusal.filter(|e| wish.systemd == Systemd::Only || e.reason() != Some(Reason::NoSystemd));
-    Err(refusal.unwrap_or_else(|| {
-        Error::new(Errno::EACCES, "no place for agents was found here: name a parent that is ours")
-            .because(Reason::NotDelegated)
-    }))
+    Err(refusal.told(wish))
+}
+
+impl Link {
+    /// What it finds that the caller allows.
+    fn site(&self, own: &Own, wish: Wish<'_>) -> Look {
+        match (self.look)(own, wish) {
+            Look::At(site) if site.holds_us() && wish.keep_caller => Look::Refused(kept(site.path())),
+            look => look,
+        }
+    }
+}
+
+/// What has been said against the places so far.
+#[derive(Default)]
+struct Refusal(Option<Error>);
+
+impl Refusal {
+    /// Gives back what is not the place's fault: elsewhere it would be the same.
+    fn note(&mut self, e: Error) -> Result<()> {
+        if e.reason().is_none() {
+            return Err(e);
+        }
+        self.0 = Some(match self.0.take() {
+            None => e,
+            Some(first) => more_telling(first, e),
+        });
+        Ok(())
+    }
+
+    /// What the caller is told.
+    fn told(self, wish: Wish<'_>) -> Error {
+        // That systemd is not there is no reason where it was not asked for.
+        let refusal =
+            self.0.filter(|e| wish.systemd == Systemd::Only || e.reason() != Some(Reason::NoSystemd));
+        refusal.unwrap_or_else(|| {
+            Error::new(Errno::EACCES, "no place for agents was found here: name a parent that is ours")
+                .because(Reason::NotDelegated)
+        })
+    }
+}
+
+/// What one link of the chain has come to.
+pub struct Tried {
+    /// The link's, for people.
+    pub name: &'static str,
+    pub outcome: Outcome,
+}
+
+pub enum Outcome {
+    /// There is no such place here, for this reason.
+    Nowhere(String),
+    Refused(Error),
+    Usable(Site),
+}
+
+/// The whole chain, and what comes of it.
+pub struct Survey<T> {
+    pub links: Vec<Tried>,
+    /// The link that would be taken and what `attempt` gave there; or what the caller would be told.
+    pub verdict: Result<(usize, T)>,
+}
+
+/// Look at every link, those behind the first usable one too, which is given to `attempt` as
+/// [`first_usable`] would.
+pub fn survey<T>(own: &Own, mut attempt: impl FnMut(&Site) -> Result<T>) -> Survey<T> {
+    let wish = Wish::default();
+    let mut links = Vec::new();
+    let mut refusal = Refusal::default();
+    let mut verdict = None;
+    for link in wish.chain() {
+        let outcome = match link.site(own, wish) {
+            Look::Nowhere(why) => Outcome::Nowhere(why),
+            Look::Refused(e) => Outcome::Refused(e),
+            Look::At(site) if verdict.is_some() => match site.vet() {
+                Ok(()) => Outcome::Usable(site),
+                Err(e) => Outcome::Refused(e),
+            },
+            Look::At(site) => match site.vet().and_then(|()| attempt(&site)) {
+                Ok(done) => {
+                    verdict = Some(Ok((links.len(), done)));
+                    Outcome::Usable(site)
+                }
+                Err(e) => Outcome::Refused(e),
+            },
+        };
+        if let (Outcome::Refused(e), None) = (&outcome, &verdict) {
+            verdict = refusal.note(e.clone()).err().map(Err);
+        }
+        links.push(Tried { name: link.name, outcome });
+    }
+    Survey { links, verdict: verdict.unwrap_or_else(|| Err(refusal.told(wish))) }
 }
 
 /// The first refusal stands for the best place that there could have been; but where there is a place

@@ -15,6 +15,17 @@ pub fn cgroup_of(process: &str) -> nix::Result<Option<Vec<u8>>> {
     kernfile::find_line(file, |line| parse::own_cgroup(line).map(<[u8]>::to_vec))
 }
 
+/// Whether v1 hierarchies hold controllers that we would use.
+pub fn v1_holds_controllers() -> bool {
+    let text = std::fs::read("/proc/self/cgroup").unwrap_or_default();
+    parse::v1_controllers(&text).any(|name| matches!(name, b"cpu" | b"memory" | b"pids"))
+}
+
+/// A file of one line, such as `/proc/cmdline`; nothing where it cannot be read.
+pub fn text_of(path: &str) -> String {
+    std::fs::read(path).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
+}
+
 /// Whether this is a thread of ours.
 pub fn is_own_thread(tid: i32) -> bool {
     Path::new(&format!("/proc/self/task/{tid}")).exists()

@@ -4,6 +4,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod clone_into;
 pub mod keeper;
 
 use nix::errno::Errno;
@@ -115,4 +116,19 @@ pub fn has_xattr(path: &CStr, name: &CStr, value: &[u8]) -> bool {
     // SAFETY: both strings end with NUL, and the kernel writes at most the buffer's length.
     let size = unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), buf.as_mut_ptr().cast(), buf.len()) };
     usize::try_from(size).is_ok_and(|size| buf.get(..size) == Some(value))
+}
+
+/// setxattr(2), on what a descriptor is open for.
+pub fn set_xattr(fd: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> nix::Result<()> {
+    // SAFETY: the name ends with NUL, and the kernel reads no more than the value's length.
+    let done =
+        unsafe { libc::fsetxattr(fd.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
+    Errno::result(done).map(drop)
+}
+
+/// getxattr(2) for its length alone: `ENODATA` if there is none such.
+pub fn xattr_size(fd: BorrowedFd<'_>, name: &CStr) -> nix::Result<()> {
+    // SAFETY: the name ends with NUL; with a length of 0 the kernel writes nothing.
+    let size = unsafe { libc::fgetxattr(fd.as_raw_fd(), name.as_ptr(), std::ptr::null_mut(), 0) };
+    Errno::result(size).map(drop)
 }

@@ -14,6 +14,7 @@ use crate::deadline::Deadline;
 pub use failure::Failure;
 use failure::{Denial, Result, line};
 use nix::errno::Errno;
+pub use reach::NEEDS_LIBRARY;
 use scope::{JobEnd, Scope, property};
 use sdbus::{Bus, Message, Method, Text};
 use std::ffi::{CStr, CString};

@@ -28,7 +28,12 @@ fn a_mount_line_is_read_with_its_escapes_and_optional_fields() {
         br"28 23 0:19 /ns/sp\040ace /tmp/b\134i rw,relatime shared:4 master:1 - cgroup2 none rw,nsdelegate";
     assert_eq!(
         cgroup2_mount(line),
-        Some(Mount { root: b"/ns/sp ace".into(), point: br"/tmp/b\i".into(), read_only: false })
+        Some(Mount {
+            root: b"/ns/sp ace".into(),
+            point: br"/tmp/b\i".into(),
+            read_only: false,
+            nsdelegate: true
+        })
     );
 }
 

@@ -80,6 +80,13 @@ impl Site {
         }
     }
 
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Standing(place) => place.kind,
+            Self::Offered(_) => Kind::Systemd,
+        }
+    }
+
     pub fn holds_us(&self) -> bool {
         matches!(self, Self::Standing(Place { room: Room::HoldsUs, .. }))
     }

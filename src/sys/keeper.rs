@@ -43,7 +43,7 @@ fn clone() -> nix::Result<i32> {
 }
 
 /// Its exit status.
-fn wait(pid: i32) -> nix::Result<i32> {
+pub(super) fn wait(pid: i32) -> nix::Result<i32> {
     let mut status = 0;
     loop {
         // SAFETY: status is an int of ours.
@@ -56,7 +56,7 @@ fn wait(pid: i32) -> nix::Result<i32> {
     }
 }
 
-fn exit(status: i32) -> ! {
+pub(super) fn exit(status: i32) -> ! {
     // SAFETY: ends the process, without the host's handlers for exit(3).
     unsafe { libc::_exit(status) }
 }

@@ -17,6 +17,9 @@ use std::time::Duration;
 /// A manager that is alive takes a few milliseconds to accept, authenticate, and answer a ping.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How the message begins where the library alone is missing.
+pub const NEEDS_LIBRARY: &str = "talking to systemd needs its library";
+
 /// A socket on which a manager may be reached.
 pub struct Socket {
     pub path: PathBuf,
@@ -98,10 +101,7 @@ fn load(file: &CStr, fd: &OwnedFd) -> Result<Library> {
         let none_left = fd.try_clone().err().and_then(|e| e.raw_os_error()).map(Errno::from_raw);
         match none_left {
             Some(e @ (Errno::EMFILE | Errno::ENFILE)) => Failure::Errno(e),
-            _ => Failure::Unreachable(format!(
-                "talking to systemd needs its library: {}",
-                line(why.as_bytes())
-            )),
+            _ => Failure::Unreachable(format!("{NEEDS_LIBRARY}: {}", line(why.as_bytes()))),
         }
     })
 }

@@ -91,6 +91,13 @@ AT(agentcg_info, owned, 20, 4);
 AT(agentcg_info, guarded, 24, 4);
 AT(agentcg_info, reserved, 28, 4);
 
+SIZE(agentcg_diagnosis, 32);
+AT(agentcg_diagnosis, obstacle, 0, 4);
+AT(agentcg_diagnosis, place, 4, 4);
+AT(agentcg_diagnosis, controllers, 8, 8);
+AT(agentcg_diagnosis, missing_controllers, 16, 8);
+AT(agentcg_diagnosis, features, 24, 8);
+
 IS(AGENTCG_FOREVER, -1);
 IS(AGENTCG_UNLIMITED, UINT64_MAX);
 IS(AGENTCG_UUID_SIZE, 37);
@@ -120,6 +127,16 @@ IS(AGENTCG_PLACE_DELEGATED, 2);
 IS(AGENTCG_PLACE_SIBLING, 3);
 IS(AGENTCG_PLACE_ROOT, 4);
 IS(AGENTCG_PLACE_SYSTEMD, 5);
+
+BIT(AGENTCG_FEATURE_KILL, 0);
+BIT(AGENTCG_FEATURE_FREEZE, 1);
+BIT(AGENTCG_FEATURE_CLONE_INTO, 2);
+BIT(AGENTCG_FEATURE_MEMORY_PEAK, 3);
+BIT(AGENTCG_FEATURE_PIDS_PEAK, 4);
+BIT(AGENTCG_FEATURE_PRESSURE, 5);
+BIT(AGENTCG_FEATURE_XATTR, 6);
+BIT(AGENTCG_FEATURE_NSDELEGATE, 7);
+BIT(AGENTCG_FEATURE_SYSTEMD, 8);
 
 BIT(AGENTCG_LIMIT_MEMORY_MAX, 0);
 BIT(AGENTCG_LIMIT_MEMORY_HIGH, 1);
@@ -155,6 +172,7 @@ static const struct functions {
 	const char *(*version_string)(void);
 	int (*is_available)(void);
 	int (*discover_parent)(char *, size_t, agentcg_error *);
+	int (*diagnose)(agentcg_diagnosis *, size_t, char *, size_t);
 	int (*new)(const char *, const char *, const agentcg_limits *, size_t, uint64_t, agentcg **,
 	           agentcg_error *);
 	int (*destroy)(agentcg *, uint64_t, int, agentcg_stats *, size_t, agentcg_error *);
@@ -170,7 +188,7 @@ static const struct functions {
 	int (*kill_all)(agentcg *, int, agentcg_error *);
 } functions = {
 	agentcg_version_number, agentcg_version_string, agentcg_is_available, agentcg_discover_parent,
-	agentcg_new, agentcg_destroy, agentcg_free, agentcg_uuid, agentcg_path, agentcg_fd, agentcg_get_info,
+	agentcg_diagnose, agentcg_new, agentcg_destroy, agentcg_free, agentcg_uuid, agentcg_path, agentcg_fd, agentcg_get_info,
 	agentcg_move_pid, agentcg_move_self, agentcg_read_stats, agentcg_wait_empty, agentcg_kill_all,
 };
 

@@ -15,12 +15,14 @@
 static agentcg *cg;          /* a group with a child in it, to which nothing must happen */
 static agentcg_stats stats;
 static agentcg_info info;
+static agentcg_diagnosis diagnosis;
 static char text[64];
 
 static void poison_outputs(void)
 {
 	check_poison(&stats, sizeof(stats));
 	check_poison(&info, sizeof(info));
+	check_poison(&diagnosis, sizeof(diagnosis));
 	check_poison(text, sizeof(text));
 }
 
@@ -28,6 +30,7 @@ static void check_outputs_untouched(void)
 {
 	CHECK(check_untouched(&stats, sizeof(stats)));
 	CHECK(check_untouched(&info, sizeof(info)));
+	CHECK(check_untouched(&diagnosis, sizeof(diagnosis)));
 	CHECK(check_untouched(text, sizeof(text)));
 }
 
@@ -59,6 +62,10 @@ static void a_null_output_is_refused(void)
 	REFUSED(agentcg_get_info, cg, NULL, sizeof(info));
 	REFUSED(agentcg_read_stats, cg, AGENTCG_STAT_BASIC, NULL, sizeof(stats));
 	REFUSED(agentcg_discover_parent, NULL, sizeof(text));
+	poison_outputs();
+	CHECK_EQ(agentcg_diagnose(NULL, sizeof(diagnosis), text, sizeof(text)), -EINVAL);
+	CHECK_EQ(agentcg_diagnose(&diagnosis, sizeof(diagnosis), NULL, sizeof(text)), -EINVAL);
+	check_outputs_untouched();
 	CHECK_EQ(agentcg_uuid(cg, NULL, sizeof(text)), -EINVAL);
 	CHECK_EQ(agentcg_path(cg, NULL, sizeof(text)), -EINVAL);
 }
@@ -81,6 +88,9 @@ static void a_null_buffer_of_size_0_asks_for_the_length(void)
 	CHECK_EQ(agentcg_path(cg, NULL, 0), agentcg_path(cg, path, sizeof(path)));
 	CHECK_OK(length = agentcg_discover_parent(NULL, 0, &why));
 	CHECK_EQ(length, agentcg_discover_parent(path, sizeof(path), NULL));
+	CHECK((length = agentcg_diagnose(&diagnosis, sizeof(diagnosis), NULL, 0)) > 0);
+	CHECK_EQ(length, agentcg_diagnose(&diagnosis, sizeof(diagnosis), path, sizeof(path)));
+	CHECK_EQ(strlen(path), length < PATH_SIZE ? length : PATH_SIZE - 1);
 }
 
 static void an_unknown_flag_is_refused(void)

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the kernel can do, looked at in a cgroup and tried, never concluded from a version.
+
+use crate::cgroupfs::Dir;
+use crate::place::own::Own;
+use crate::sys::{clone_into, set_xattr, xattr_size};
+use nix::errno::Errno;
+use std::ffi::CStr;
+use std::os::fd::AsFd;
+
+/// The bits of `Diagnosis::features`, which are part of the C interface.
+pub mod feature {
+    /// cgroup.kill
+    pub const KILL: u64 = 1 << 0;
+    /// cgroup.freeze
+    pub const FREEZE: u64 = 1 << 1;
+    /// clone3 with `CLONE_INTO_CGROUP` works here
+    pub const CLONE_INTO: u64 = 1 << 2;
+    /// memory.peak
+    pub const MEMORY_PEAK: u64 = 1 << 3;
+    /// pids.peak
+    pub const PIDS_PEAK: u64 = 1 << 4;
+    /// cpu.pressure
+    pub const PRESSURE: u64 = 1 << 5;
+    /// user.* attributes
+    pub const XATTR: u64 = 1 << 6;
+    /// the hierarchy is mounted so
+    pub const NSDELEGATE: u64 = 1 << 7;
+    /// a manager that would serve us was reached
+    pub const SYSTEMD: u64 = 1 << 8;
+}
+
+/// Name and bit, in the order of the bits.
+pub const NAMES: [(&str, u64); 9] = [
+    ("cgroup.kill", feature::KILL),
+    ("cgroup.freeze", feature::FREEZE),
+    ("CLONE_INTO_CGROUP", feature::CLONE_INTO),
+    ("memory.peak", feature::MEMORY_PEAK),
+    ("pids.peak", feature::PIDS_PEAK),
+    ("pressure", feature::PRESSURE),
+    ("xattr", feature::XATTR),
+    ("nsdelegate", feature::NSDELEGATE),
+    ("systemd", feature::SYSTEMD),
+];
+
+const FILES: [(&CStr, u64); 5] = [
+    (c"cgroup.kill", feature::KILL),
+    (c"cgroup.freeze", feature::FREEZE),
+    (c"memory.peak", feature::MEMORY_PEAK),
+    (c"pids.peak", feature::PIDS_PEAK),
+    (c"cpu.pressure", feature::PRESSURE),
+];
+
+const XATTR: &CStr = c"user.agentcg";
+
+/// Of an agent's cgroup made for this alone: here everything may be tried.
+pub fn of_probe(probe: &Dir) -> u64 {
+    let mut features = files(probe);
+    if clone_into::works(probe.as_fd()).is_ok() {
+        features |= feature::CLONE_INTO;
+    }
+    if set_xattr(probe.as_fd(), XATTR, b"1").is_ok() {
+        features |= feature::XATTR;
+    }
+    features
+}
+
+/// Of our own cgroup, in which nothing is changed.
+pub fn of_own(own: &Own) -> u64 {
+    let Ok(dir) = own.open(0) else { return 0 };
+    // The real root has few files of its own.
+    let children = if dir.has(c"cgroup.type") { Vec::new() } else { dir.children().unwrap_or_default() };
+    let child = children.first().and_then(|name| dir.child(name).ok());
+    let mut features = files(child.as_ref().unwrap_or(&dir));
+    if clone_into::works(dir.as_fd()).is_ok() {
+        features |= feature::CLONE_INTO;
+    }
+    // The question alone is refused where the kernel has none.
+    if matches!(xattr_size(dir.as_fd(), XATTR), Ok(()) | Err(Errno::ENODATA)) {
+        features |= feature::XATTR;
+    }
+    features
+}
+
+fn files(dir: &Dir) -> u64 {
+    let there = FILES.iter().filter(|(file, _)| dir.has(file)).map(|(_, bit)| bit);
+    there.fold(0, |sum, bit| sum | bit)
+}

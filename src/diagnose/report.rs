@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The diagnosis for people: plain text, in the order in which one asks.
+
+use super::features::NAMES;
+use super::remedy::remedies;
+use super::site;
+use super::surroundings::Surroundings;
+use crate::controllers::Controllers;
+use crate::place::{Kind, Outcome, Survey};
+use std::fmt;
+
+/// Columns.
+const WIDTH: usize = 100;
+
+pub struct Report<'a> {
+    pub survey: &'a Survey<u64>,
+    pub surroundings: &'a Surroundings,
+    pub controllers: Controllers,
+    pub features: u64,
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.verdict(f)?;
+        self.own_cgroup(f)?;
+        self.places(f)?;
+        self.abilities(f)?;
+        self.what_to_do(f)
+    }
+}
+
+impl Report<'_> {
+    fn verdict(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let missing = self.surroundings.missing;
+        match &self.survey.verdict {
+            Err(e) => wrapped(f, "", &format!("No agents can be made here: {e}.")),
+            Ok(_) if missing.is_empty() => {
+                writeln!(f, "Agents can be made here, with limits on {}.", listed(self.controllers))
+            }
+            Ok(_) if self.controllers.is_empty() => {
+                writeln!(f, "Agents can be made here, but without limits: no controller is to be had.")
+            }
+            Ok(_) => writeln!(f, "Agents can be made here, but without limits on {}.", listed(missing)),
+        }
+    }
+
+    fn own_cgroup(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let here = self.surroundings;
+        writeln!(f, "\nWhere we are")?;
+        let exhausted = matches!(&self.survey.verdict, Err(e) if e.reason().is_none());
+        let unknown = if exhausted {
+            "not known"
+        } else if here.proc {
+            "in no cgroup2 hierarchy"
+        } else {
+            "not known: /proc is not mounted"
+        };
+        let own = here.own_cgroup.as_deref().map(one_line);
+        row(f, "own cgroup", own.as_deref().unwrap_or(unknown))?;
+        let mount = match &here.mount_point {
+            None => "none in which it is found".to_owned(),
+            Some(point) => {
+                let mut text = format!("cgroup2 at {}", one_line(point.as_bytes()));
+                text += if here.read_only { ", read-only" } else { "" };
+                text += if here.nsdelegate { ", nsdelegate" } else { "" };
+                text + if here.namespace_root { ", the root of a namespace" } else { "" }
+            }
+        };
+        row(f, "mount", &mount)?;
+        if here.v1 {
+            row(f, "v1", "hierarchies of the old kind hold the controllers")?;
+        }
+        row(f, "we are", &format!("uid {}", here.uid))
+    }
+
+    fn places(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.survey.links.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "\nPlaces, in the order in which they are tried")?;
+        let chosen = self.survey.verdict.as_ref().ok().map(|(number, _)| *number);
+        for (number, link) in self.survey.links.iter().enumerate() {
+            let text = match &link.outcome {
+                Outcome::Nowhere(why) => format!("no: {why}"),
+                Outcome::Refused(e) => format!("no: {e}"),
+                Outcome::Usable(site) => {
+                    let mark = if chosen == Some(number) { "this one" } else { "would do" };
+                    let how = match site.kind() {
+                        Kind::Systemd => ", which systemd would make",
+                        _ if site.holds_us() => ", out of which we would move to a child, supervisor",
+                        _ => "",
+                    };
+                    format!("{mark}: {}{how}", one_line(site.path()))
+                }
+            };
+            row(f, link.name, &text)?;
+        }
+        Ok(())
+    }
+
+    fn abilities(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if chosen_exists(self.survey) {
+            writeln!(f, "\nControllers")?;
+            row(f, "to be had", &or_none(listed(self.controllers)))?;
+            row(f, "missing", &or_none(listed(self.surroundings.missing)))?;
+        }
+        writeln!(f, "\nWhat the kernel and systemd offer")?;
+        let names = |there| {
+            let names = NAMES.iter().filter(|(_, bit)| (self.features & bit != 0) == there);
+            or_none(names.map(|(name, _)| *name).collect::<Vec<_>>().join(", "))
+        };
+        row(f, "there", &names(true))?;
+        row(f, "not there", &names(false))
+    }
+
+    fn what_to_do(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "\nWhat to do")?;
+        let all = remedies(self.surroundings);
+        if all.is_empty() {
+            return writeln!(f, "  Nothing.");
+        }
+        for (number, remedy) in all.iter().enumerate() {
+            let start = if all.len() == 1 { "  ".to_owned() } else { format!("  {}. ", number + 1) };
+            wrapped(f, &start, &remedy.what)?;
+            writeln!(f)?;
+            for line in &remedy.lines {
+                writeln!(f, "{}", format!("        {line}").trim_end())?;
+            }
+            if number + 1 < all.len() {
+                writeln!(f)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn chosen_exists(survey: &Survey<u64>) -> bool {
+    survey.verdict.as_ref().is_ok_and(|(number, _)| site(survey, *number).is_some())
+}
+
+/// "memory, pids and cpu".
+fn listed(set: Controllers) -> String {
+    let text = set.to_string().replace(' ', ", ");
+    match text.rsplit_once(", ") {
+        Some((before, last)) => format!("{before} and {last}"),
+        None => text,
+    }
+}
+
+fn or_none(text: String) -> String {
+    if text.is_empty() { "none".to_owned() } else { text }
+}
+
+/// A path, whole, as far as it is text.
+fn one_line(path: &[u8]) -> String {
+    String::from_utf8_lossy(path).chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+fn row(f: &mut fmt::Formatter<'_>, name: &str, text: &str) -> fmt::Result {
+    wrapped(f, &format!("  {name:<22}"), text)
+}
+
+/// Lines of moderate length, the later ones under the first one's text. A word is never broken.
+fn wrapped(f: &mut fmt::Formatter<'_>, start: &str, text: &str) -> fmt::Result {
+    let (mut column, mut fresh) = (start.len(), true);
+    f.write_str(start)?;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        if !fresh && column + 1 + length > WIDTH {
+            write!(f, "\n{:width$}", "", width = start.len())?;
+            (column, fresh) = (start.len(), true);
+        }
+        if !fresh {
+            f.write_str(" ")?;
+            column += 1;
+        }
+        f.write_str(word)?;
+        (column, fresh) = (column + length, false);
+    }
+    writeln!(f)
+}

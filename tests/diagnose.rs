@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The diagnosis agrees with what `new` does, changes nothing, and names the remedy of each layout.
+
+mod common;
+
+use agentcg::{Agent, Controllers, Diagnosis, Limits, diagnose, discover_parent, feature};
+use common::cgroup::Cgroup;
+use common::{lab, patience};
+use std::sync::{Mutex, MutexGuard};
+
+/// Each test looks at the whole place, so only one may change it.
+fn alone() -> MutexGuard<'static, ()> {
+    static PLACE: Mutex<()> = Mutex::new(());
+    PLACE.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// Everything under the top of what is mounted; nothing, where no cgroup2 is.
+fn whole() -> impl PartialEq + std::fmt::Debug {
+    (lab::layout() != "legacy").then(|| {
+        let mut top = Cgroup::own();
+        while top.parent().has("cgroup.controllers") {
+            top = top.parent();
+        }
+        (top.picture(), std::fs::read("/proc/self/cgroup").unwrap())
+    })
+}
+
+/// It, with nothing changed by it.
+#[track_caller]
+fn diagnosed() -> Diagnosis {
+    let before = whole();
+    let found = diagnose();
+    assert_eq!(whole(), before, "the diagnosis left something behind\n{}", found.report);
+    found
+}
+
+#[test]
+fn it_says_what_new_and_discover_do() {
+    let _alone = alone();
+    let found = diagnosed();
+    match Agent::new(None, None, &Limits::default()) {
+        Ok(agent) => {
+            let info = agent.info().unwrap();
+            assert_eq!((found.obstacle, found.place), (None, Some(info.place)), "{}", found.report);
+            assert_eq!(found.controllers, info.controllers, "{}", found.report);
+            let path = discover_parent().unwrap();
+            let path = String::from_utf8_lossy(&path);
+            let flat = found.report.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(flat.contains(&format!("this one: {path}")), "no {path}: {}", found.report);
+            agent.destroy(false, patience(), false).unwrap();
+        }
+        Err(e) => {
+            assert_eq!((found.obstacle, found.place), (e.reason(), None), "{e}\n{}", found.report);
+            assert_eq!(found.controllers, Controllers::NONE);
+            let flat = found.report.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(flat.contains(e.message()), "{e}\n{}", found.report);
+        }
+    }
+    assert_eq!(found.missing_controllers, Controllers::NEEDED - found.controllers);
+}
+
+#[test]
+fn it_says_the_same_beside_an_agent() {
+    let _alone = alone();
+    let Ok(agent) = Agent::new(None, None, &Limits::default()) else { return refused_everywhere() };
+    let found = diagnosed();
+    assert_eq!(found.place, Some(agent.info().unwrap().place), "{}", found.report);
+    assert!(Cgroup::at(agent.path()).exists());
+    agent.destroy(false, patience(), false).unwrap();
+}
+
+fn refused_everywhere() {
+    assert!(discover_parent().is_err() && diagnosed().place.is_none());
+}
+
+#[test]
+fn features_are_those_of_the_kernel() {
+    let _alone = alone();
+    let found = diagnosed();
+    let has = |bit| found.features & bit != 0;
+    if lab::layout() == "legacy" {
+        assert_eq!(found.features, 0);
+        return;
+    }
+    assert_eq!(has(feature::KILL), !lab::hides("cgroup.kill"), "{}", found.report);
+    assert_eq!(has(feature::MEMORY_PEAK), !found.controllers.is_empty() || !found.place.is_some());
+    assert!(has(feature::FREEZE) && has(feature::XATTR), "{}", found.report);
+    assert_eq!(has(feature::NSDELEGATE), lab::layout() != "nodelegate-root", "{}", found.report);
+    assert_eq!(has(feature::CLONE_INTO), found.place.is_some() || lab::is_root(), "{}", found.report);
+    assert!(!has(feature::SYSTEMD) && !has(feature::PRESSURE), "{}", found.report);
+}
+
+#[test]
+fn the_remedy_is_this_layouts() {
+    let _alone = alone();
+    let found = diagnosed();
+    let expected: &[&str] = match (lab::layout().as_str(), lab::is_root()) {
+        ("unified", false) => &["chown -R 1000 /sys/fs/cgroup/agents.1000"],
+        ("session", _) => {
+            &["loginctl enable-linger 1000", "systemd-run --user --scope -p Delegate=yes PROGRAM"]
+        }
+        ("hybrid" | "legacy", _) => &["systemd.unified_cgroup_hierarchy=1"],
+        ("delegated-shared", _) => &["systemctl edit agent.service", "DelegateSubgroup=supervisor"],
+        ("container-ro", true) => &["mount -o remount,rw /sys/fs/cgroup"],
+        _ => &["What to do\n  Nothing.\n"],
+    };
+    for words in expected {
+        assert!(found.report.contains(words), "no {words:?} in\n{}", found.report);
+    }
+    let nothing = found.place.is_some() && found.missing_controllers.is_empty();
+    assert_eq!(found.report.contains("  Nothing."), nothing, "{}", found.report);
+}
+
+#[test]
+fn the_report_is_plain_text_of_moderate_width() {
+    let _alone = alone();
+    let report = diagnosed().report;
+    for line in report.lines() {
+        // What is to be typed, and paths, are not broken.
+        let one_word = line.trim_start().split(' ').count() == 1;
+        assert!(
+            line.len() <= 110 || line.starts_with("        ") || one_word,
+            "{} columns: {line}",
+            line.len()
+        );
+        assert!(!line.contains(char::is_control) && line.trim_end() == line, "{line:?}");
+    }
+    assert!(report.ends_with('\n') && report.contains("\nWhat to do\n"), "{report}");
+}
