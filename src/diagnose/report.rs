@@ -110,7 +110,7 @@ impl Report<'_> {
             or_none(names.map(|(name, _)| *name).collect::<Vec<_>>().join(", "))
         };
         row(f, "there", &names(true))?;
-        row(f, "not there", &names(false))
+        row(f, "not seen", &names(false))
     }
 
     fn what_to_do(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
