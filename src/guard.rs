@@ -154,6 +154,11 @@ impl OwnScope {
 /// The one exception to "what must be remembered is in the handle".
 static OWN: PerProcess<Mutex<OwnScope>> = PerProcess::new();
 
+/// The scope that this process has, if it has one. Nothing is kept for those that never ask for one.
+pub fn standing() -> Option<Arc<Scope>> {
+    OWN.known()?.lock().unwrap_or_else(PoisonError::into_inner).standing()
+}
+
 /// This process's scope, of which there is one; a forked child has none.
 pub fn own() -> MutexGuard<'static, OwnScope> {
     OWN.get().lock().unwrap_or_else(PoisonError::into_inner)

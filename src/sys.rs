@@ -72,6 +72,13 @@ impl<T: Default + Sync> PerProcess<T> {
         Self(AtomicPtr::new(std::ptr::null_mut()))
     }
 
+    /// Ours, if it was asked for before.
+    pub fn known(&self) -> Option<&'static T> {
+        // SAFETY: as in `get`.
+        let held = unsafe { self.0.load(Ordering::Acquire).as_ref() };
+        held.filter(|held| held.pid == std::process::id()).map(|held| &held.value)
+    }
+
     /// Ours.
     pub fn get(&self) -> &'static T {
         let own = std::process::id();

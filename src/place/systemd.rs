@@ -31,7 +31,7 @@ pub struct Offer {
 }
 
 pub fn look(own: &Own, wish: Wish<'_>) -> Look {
-    if let Some(scope) = guard::own().standing() {
+    if let Some(scope) = guard::standing() {
         match scope.open() {
             Some(dir) => return Look::At(Site::Standing(place(&scope, dir))),
             None => return Look::Refused(lost(&scope.path)),
