@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The diagnosis agrees with what `new` does, changes nothing, and names the remedy of each layout.
 
+#[macro_use]
 mod common;
 
 use agentcg::{Agent, Controllers, Diagnosis, Limits, diagnose, discover_parent, feature};
 use common::cgroup::Cgroup;
+use common::member::{Member, role};
 use common::{lab, patience};
+use nix::sys::resource::{Resource, setrlimit};
 use std::sync::{Mutex, MutexGuard};
+
+roles![has_no_descriptor_left];
 
 /// Each test looks at the whole place, so only one may change it.
 fn alone() -> MutexGuard<'static, ()> {
@@ -131,4 +136,22 @@ fn the_report_is_plain_text_of_moderate_width() {
         assert!(!line.contains(char::is_control) && line.trim_end() == line, "{line:?}");
     }
     assert!(report.ends_with('\n') && report.contains("\nWhat to do\n"), "{report}");
+}
+
+#[test]
+fn want_of_descriptors_is_told_as_such() {
+    let _alone = alone();
+    let mut member = Member::start("has_no_descriptor_left", &[]);
+    member.hears("told");
+    assert!(member.wait().success());
+}
+
+fn has_no_descriptor_left(_: &[String]) {
+    setrlimit(Resource::RLIMIT_NOFILE, 3, 3).expect("setrlimit");
+    let found = diagnose();
+    assert_eq!((found.obstacle, found.place, found.features), (None, None, 0), "{}", found.report);
+    for words in ["own cgroup            not known", "run out of descriptors", "ulimit -n"] {
+        assert!(found.report.contains(words), "no {words:?} in\n{}", found.report);
+    }
+    role::say("told");
 }

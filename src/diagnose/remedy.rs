@@ -128,23 +128,25 @@ fn container(here: &Surroundings) -> Option<Remedy> {
     if !(here.namespace_root || here.runtime.is_some()) || !closed || here.v1 || !here.proc {
         return None;
     }
-    let docker =
-        "docker run --cgroupns=private --security-opt writable-cgroups=true ...   # Docker 28 or later";
-    let docker_before = "docker run --cgroupns=private --privileged ...                          # before";
-    let podman = "podman run --cgroupns=private --security-opt unmask=/sys/fs/cgroup ...";
-    let containerd =
-        "cgroup_writable = true     # containerd 2.1 or later: in config.toml, in the runtime's section";
-    let crio =
-        "io.kubernetes.cri-o.cgroup2-mount-hierarchy-rw: \"true\"     # CRI-O: an annotation of the pod";
-    let privileged = "securityContext: { privileged: true }                          # any: of the container";
-    let mut lines: Vec<&str> = match here.runtime {
-        Some(Runtime::Docker) => vec![docker, docker_before],
-        Some(Runtime::Podman) => vec![podman],
-        Some(Runtime::Kubernetes) => vec![containerd, crio, privileged],
-        Some(Runtime::Unknown) | None => vec![docker, docker_before, podman, containerd, crio, privileged],
+    let docker: &[&str] = &[
+        "docker run --cgroupns=private --security-opt writable-cgroups=true ...   # Docker 28 or later",
+        "docker run --cgroupns=private --privileged ...   # before",
+    ];
+    let podman: &[&str] = &["podman run --cgroupns=private --security-opt unmask=/sys/fs/cgroup ..."];
+    let kubernetes: &[&str] = &[
+        "[plugins.\"io.containerd.cri.v1.runtime\".containerd.runtimes.runc]   # containerd 2.1 or later:",
+        "cgroup_writable = true                                           # config.toml of the node",
+        "io.kubernetes.cri-o.cgroup2-mount-hierarchy-rw: \"true\"   # CRI-O: an annotation, where allowed",
+        "securityContext: {privileged: true}   # any runtime: of the container",
+    ];
+    let mut lines = match here.runtime {
+        Some(Runtime::Docker) => docker.to_vec(),
+        Some(Runtime::Podman) => podman.to_vec(),
+        Some(Runtime::Kubernetes) => kubernetes.to_vec(),
+        Some(Runtime::Unknown) | None => [docker, podman, kubernetes].concat(),
     };
     let point = here.mount_point.as_deref().unwrap_or("/sys/fs/cgroup");
-    let remount = format!("mount -o remount,rw {point}     # or, as a root that may mount, inside");
+    let remount = format!("mount -o remount,rw {point}   # or, as a root that may mount, inside");
     if here.obstacle == Some(Reason::ReadOnly) && here.uid == 0 {
         lines.push(&remount);
     }
@@ -220,7 +222,7 @@ fn library(here: &Surroundings) -> Option<Remedy> {
     }
     remedy(
         "systemd would make a scope for us if libsystemd.so.0 were there to ask by. As root:",
-        &["apt-get install libsystemd0     # Fedora: dnf install systemd-libs"],
+        &["apt-get install libsystemd0   # Fedora: dnf install systemd-libs"],
     )
 }
 
@@ -280,7 +282,7 @@ fn by_hand(here: &Surroundings) -> Option<Remedy> {
             &format!("mkdir -p {top}/agents.{uid}/main"),
             &format!("chown -R {uid} {top}/agents.{uid}"),
             &format!(
-                "echo $$ >{top}/agents.{uid}/main/cgroup.procs     # then, in this shell, become uid {uid}"
+                "echo $$ >{top}/agents.{uid}/main/cgroup.procs   # then, in this shell, become uid {uid}"
             ),
         ],
     )

@@ -4,7 +4,7 @@
 use super::cgroup::Cgroup;
 use super::member::{Member, role};
 use super::{lab, patience};
-use agentcg::{Agent, Limits, discover_parent, is_available};
+use agentcg::{Agent, Limits, diagnose, discover_parent, is_available};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use std::ffi::OsString;
@@ -34,6 +34,8 @@ pub fn own_mounts() {
 pub fn expect_agents_in(parent: &Path) {
     assert!(is_available());
     assert_eq!(PathBuf::from(OsString::from_vec(discover_parent().expect("discover"))), parent);
+    let found = diagnose();
+    assert!(found.obstacle.is_none() && found.place.is_some(), "{}", found.report);
     let agent = Agent::new(None, None, &Limits { pids_max: Some(9), ..Limits::default() }).expect("new");
     let cgroup = Cgroup::at(agent.path());
     assert_eq!(cgroup, Cgroup(parent.join("synwire/agents").join(agent.uuid())));
@@ -53,5 +55,8 @@ pub fn expect_refusal(expected: &str) {
     assert_eq!(format!("{:?} {:?}", e.errno(), e.reason().expect("a reason")), expected, "{e}");
     assert!(e.message().len() <= 183, "{e}");
     assert_eq!(discover_parent().expect_err("discover"), e);
+    let found = diagnose();
+    assert_eq!((found.obstacle, found.place), (e.reason(), None), "{}", found.report);
+    assert!(!found.report.contains("  Nothing."), "{}", found.report);
     role::say("as it should be");
 }
