@@ -178,7 +178,7 @@ fn handed_over(here: &Surroundings) -> Option<Remedy> {
 fn unit(here: &Surroundings) -> Option<Remedy> {
     let unit = here.unit.as_ref().filter(|unit| unit.name.ends_with(".service"))?;
     let usable = here.place && !here.populated;
-    if here.v1 || here.read_only || usable {
+    if here.v1 || usable || (here.read_only && here.namespace_root) {
         return None;
     }
     let (systemctl, dir) = if unit.of_user {
@@ -198,7 +198,8 @@ fn unit(here: &Surroundings) -> Option<Remedy> {
             "[Service]",
             "Delegate=yes",
             "DelegateSubgroup=supervisor",
-            "",
+            // Among what hardens services; it mounts cgroupfs read-only for them.
+            if here.read_only { "ProtectControlGroups=no\n" } else { "" },
             &format!("{systemctl} daemon-reload && {systemctl} restart {name}"),
         ],
     )

@@ -123,7 +123,7 @@ impl Report<'_> {
             let start = if all.len() == 1 { "  ".to_owned() } else { format!("  {}. ", number + 1) };
             wrapped(f, &start, &remedy.what)?;
             writeln!(f)?;
-            for line in &remedy.lines {
+            for line in remedy.lines.iter().flat_map(|line| line.split('\n')) {
                 writeln!(f, "{}", format!("        {line}").trim_end())?;
             }
             if number + 1 < all.len() {

@@ -59,6 +59,12 @@ fn a_system_service_is_delegated_by_name_or_served_by_a_lingering_manager() {
 }
 
 #[test]
+fn a_service_with_a_read_only_cgroupfs_is_hardened_less() {
+    let here = Surroundings { read_only: true, obstacle: Some(Reason::ReadOnly), ..machine(SERVICE) };
+    gives(&here, &["DelegateSubgroup=supervisor\nProtectControlGroups=no"]);
+}
+
+#[test]
 fn a_service_with_others_in_it_is_started_in_a_leaf() {
     let here = Surroundings { place: true, obstacle: None, populated: true, ..machine(SERVICE) };
     gives(&here, &["DelegateSubgroup=supervisor"]);
