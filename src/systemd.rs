@@ -9,6 +9,8 @@ mod reach;
 mod scope;
 mod sdbus;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use crate::deadline::Deadline;
 pub use failure::Failure;
