@@ -154,10 +154,7 @@ fn lost(path: &[u8]) -> Error {
 /// Why a manager gave us nothing.
 pub fn failed(failure: Failure) -> Error {
     match failure {
-        Failure::Unreachable(why) => {
-            Error::new(Errno::ENOTCONN, format!("systemd is not to be reached: {why}"))
-                .because(Reason::NoSystemd)
-        }
+        Failure::Unreachable(why) => Error::new(Errno::ENOTCONN, why).because(Reason::NoSystemd),
         Failure::TimedOut(why) => {
             Error::new(Errno::ENOTCONN, format!("systemd does not answer: {why}")).because(Reason::NoSystemd)
         }

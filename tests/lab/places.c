@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What agentcg makes of the place that it runs in, for tests/lab/units: one
- * line that says where an agent came to be, with which controllers, or why
- * not. An agent that came to be has its limits read back, runs a process, is
- * measured, killed and removed; whatever of that does not hold is said on
- * standard error, with status 1.
+ * What agentcg makes of the place that it runs in, for tests/lab/places: one
+ * line "PLACE|CONTROLLERS|OBSTACLE|PARENT", and on a second the words of the
+ * refusal, if there is one. An agent that came to be has its limits read back,
+ * runs a process, is measured, killed and removed. Where limits are refused an
+ * agent without any is tried next: "tracking". Whatever of that does not hold
+ * is said on standard error, with status 1.
  *
- *	units [COMMAND...]	COMMAND is run while the agent lives, and the
+ *	places [COMMAND...]	COMMAND is run while the agent lives, and the
  *				limits must hold after it, too
  */
 #include <agentcg.h>
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,7 +27,7 @@ static void die(const char *format, ...)
 	va_list args;
 
 	va_start(args, format);
-	fputs("units: ", stderr);
+	fputs("places: ", stderr);
 	vfprintf(stderr, format, args);
 	fputc('\n', stderr);
 	va_end(args);
@@ -58,29 +60,37 @@ static void expect_limits(const char *path, uint64_t controllers, const char *wh
 		expect(path, "cpu.max", "50000 100000", when);
 }
 
-/* A process of the agent's, which says on the pipe that it has entered. */
+/*
+ * A process of the agent's. It enters by itself; where that is not allowed, as
+ * from a login session, it says so and is moved.
+ */
 static pid_t start(agentcg *cg)
 {
-	int pipe_fds[2];
-	char code = 1;
+	agentcg_error error;
+	int fds[2];
+	char code;
 	pid_t pid;
 
-	if (pipe(pipe_fds))
-		die("pipe: %s", strerror(errno));
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, fds))
+		die("socketpair: %s", strerror(errno));
 	pid = fork();
 	if (pid < 0)
 		die("fork: %s", strerror(errno));
 	if (pid == 0) {
-		code = agentcg_move_self(cg) ? 1 : 0;
-		if (write(pipe_fds[1], &code, 1) != 1 || code)
+		code = (char)-agentcg_move_self(cg);
+		if (write(fds[1], &code, 1) != 1)
 			_exit(1);
 		for (;;)
 			pause();
 	}
-	close(pipe_fds[1]);
-	if (read(pipe_fds[0], &code, 1) != 1 || code)
-		die("agentcg_move_self failed in the child");
-	close(pipe_fds[0]);
+	close(fds[1]);
+	if (read(fds[0], &code, 1) != 1)
+		die("the agent's process says nothing");
+	close(fds[0]);
+	if (code != 0 && code != EACCES)
+		die("agentcg_move_self: %s", strerror(code));
+	if (code == EACCES && agentcg_move_pid(cg, pid, &error))
+		die("agentcg_move_pid: %s", error.message);
 	return pid;
 }
 
@@ -100,25 +110,35 @@ static void run(char **command)
 		die("%s ended with wait status %#x", command[0], (unsigned int)status);
 }
 
-/* kind=KIND parent=DIR controllers=NAME,NAME,... */
-static void print_place(const agentcg_info *info, const char *path)
+static const char *obstacle(uint32_t reason)
 {
-	static const char *const kinds[] = { "?", "GIVEN", "DELEGATED", "SIBLING", "ROOT" };
+	static const char *const names[] = {
+		"-", "NO_CGROUP2", "OUTSIDE_NAMESPACE", "READ_ONLY", "NOT_DELEGATED", "NO_CONTROLLER", "POPULATED",
+		"THREADED", "GONE", "NESTING_LIMIT", "NO_SYSTEMD", "SYSTEMD_REFUSED", "CALLER_INSIDE",
+	};
+
+	return names[reason < sizeof(names) / sizeof(names[0]) ? reason : 0];
+}
+
+static void print_place(const agentcg_info *info, const char *path, const agentcg_error *error)
+{
+	static const char *const kinds[] = { "?", "GIVEN", "DELEGATED", "SIBLING", "ROOT", "SYSTEMD" };
 	static const char *const names[] = { "cpu", "memory", "pids", "io", "cpuset", "hugetlb" };
-	const char *end = strstr(path, "/synwire/agents/"), *comma = "";
+	const char *end = strstr(path, "/synwire/agents/"), *blank = "";
 	unsigned int i;
 
 	if (!end)
 		die("the path %s has no synwire/agents", path);
-	printf("kind=%s parent=%.*s controllers=", kinds[info->place <= AGENTCG_PLACE_ROOT ? info->place : 0],
-	       (int)(end - path), path);
+	printf("%s%s|", kinds[info->place <= AGENTCG_PLACE_SYSTEMD ? info->place : 0],
+	       info->controllers ? "" : ", tracking");
 	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		if (!(info->controllers & 1ull << i))
 			continue;
-		printf("%s%s", comma, names[i]);
-		comma = ",";
+		printf("%s%s", blank, names[i]);
+		blank = " ";
 	}
-	putchar('\n');
+	printf("%s|%s|%.*s\n%s\n", info->controllers ? "" : "none", obstacle(error->reason), (int)(end - path), path,
+	       error->message);
 }
 
 int main(int argc, char **argv)
@@ -129,40 +149,46 @@ int main(int argc, char **argv)
 		.pids_max = 16,
 		.cpu_max_millicpu = 500,
 	};
-	agentcg_error error;
+	agentcg_error refusal = { .code = 0 }, error;
+	char parent[4096], path[4096];
 	agentcg_stats stats;
 	agentcg_info info;
 	agentcg *cg = NULL;
-	char path[4096];
-	int err, status;
+	int err, status, found;
 	pid_t pid;
 
-	err = agentcg_new(NULL, NULL, &limits, sizeof(limits), 0, &cg, &error);
-	if (err == -EOPNOTSUPP && error.reason == AGENTCG_WHY_NO_CONTROLLER) {
-		/* systemd delegates cpu to users since version 244 only. */
-		limits.mask &= ~AGENTCG_LIMIT_CPU_MAX;
-		err = agentcg_new(NULL, NULL, &limits, sizeof(limits), 0, &cg, &error);
+	found = agentcg_discover_parent(parent, sizeof(parent), &error);
+	err = agentcg_new(NULL, NULL, &limits, sizeof(limits), 0, &cg, &refusal);
+	if (err) {
+		limits.mask = 0;
+		err = agentcg_new(NULL, NULL, NULL, 0, 0, &cg, &error);
+		if (err != found && !(err == 0 && found > 0))
+			die("agentcg_new gives %d, agentcg_discover_parent %d", err, found);
 	}
 	if (err) {
-		printf("errno=%d reason=%u %s\n", -err, error.reason, error.message);
+		printf("none|none|%s|-\n%s\n", obstacle(error.reason), error.message);
 		return 0;
 	}
 	if (agentcg_get_info(cg, &info, sizeof(info), &error))
 		die("agentcg_get_info: %s", error.message);
 	if (agentcg_path(cg, path, sizeof(path)) < 0)
 		die("agentcg_path failed");
-	print_place(&info, path);
-	expect_limits(path, info.controllers, "when it is made");
+	if (found < 0 || strncmp(path, parent, (size_t)found) != 0 || strncmp(path + found, "/synwire/", 9) != 0)
+		die("agentcg_discover_parent says %s, agentcg_new made %s", parent, path);
+	print_place(&info, path, &refusal);
+	if (limits.mask)
+		expect_limits(path, info.controllers, "when it is made");
 
 	pid = start(cg);
 	if (argc > 1) {
 		run(argv + 1);
-		expect_limits(path, info.controllers, "after the command");
+		if (limits.mask)
+			expect_limits(path, info.controllers, "after the command");
 	}
 	if (agentcg_read_stats(cg, AGENTCG_STAT_BASIC | AGENTCG_STAT_PIDS | AGENTCG_STAT_STATE, &stats, sizeof(stats),
 			       &error))
 		die("agentcg_read_stats: %s", error.message);
-	if (stats.pids_current != 1 || !stats.populated)
+	if (!stats.populated || (limits.mask && stats.pids_current != 1))
 		die("%llu processes, populated %llu, and not one",
 		    (unsigned long long)stats.pids_current, (unsigned long long)stats.populated);
 	if (agentcg_kill_all(cg, 30000, &error))
