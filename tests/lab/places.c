@@ -4,12 +4,15 @@
  * line "PLACE|CONTROLLERS|OBSTACLE|PARENT", and on a second the words of the
  * refusal, if there is one. An agent that came to be has its limits read back,
  * runs a process, is measured, killed and removed. Where limits are refused an
- * agent without any is tried next: "tracking". Whatever of that does not hold
- * is said on standard error, with status 1.
+ * agent without any is tried next: "tracking". What is not ours must be as it
+ * was, while the agent lives and after it. Whatever of that does not hold is
+ * said on standard error, with status 1.
  *
  *	places [COMMAND...]	COMMAND is run while the agent lives, and the
  *				limits must hold after it, too
  */
+#include "places.h"
+
 #include <agentcg.h>
 
 #include <errno.h>
@@ -22,9 +25,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static void die(const char *format, ...)
+static pid_t living;	/* the agent's process */
+
+void die(const char *format, ...)
 {
 	va_list args;
+
+	if (living > 0)
+		kill(living, SIGKILL); /* it would keep a scope for ever */
 
 	va_start(args, format);
 	fputs("places: ", stderr);
@@ -89,6 +97,7 @@ static pid_t start(agentcg *cg)
 	close(fds[0]);
 	if (code != 0 && code != EACCES)
 		die("agentcg_move_self: %s", strerror(code));
+	living = pid;
 	if (code == EACCES && agentcg_move_pid(cg, pid, &error))
 		die("agentcg_move_pid: %s", error.message);
 	return pid;
@@ -157,15 +166,19 @@ int main(int argc, char **argv)
 	int err, status, found;
 	pid_t pid;
 
+	remember();
 	found = agentcg_discover_parent(parent, sizeof(parent), &error);
+	expect_nothing_new("after agentcg_discover_parent");
 	err = agentcg_new(NULL, NULL, &limits, sizeof(limits), 0, &cg, &refusal);
 	if (err) {
+		expect_nothing_new("after limits were refused");
 		limits.mask = 0;
 		err = agentcg_new(NULL, NULL, NULL, 0, 0, &cg, &error);
 		if (err != found && !(err == 0 && found > 0))
 			die("agentcg_new gives %d, agentcg_discover_parent %d", err, found);
 	}
 	if (err) {
+		expect_nothing_new("after agentcg_new was refused");
 		printf("none|none|%s|-\n%s\n", obstacle(error.reason), error.message);
 		return 0;
 	}
@@ -180,6 +193,7 @@ int main(int argc, char **argv)
 		expect_limits(path, info.controllers, "when it is made");
 
 	pid = start(cg);
+	expect_unmoved("with an agent");
 	if (argc > 1) {
 		run(argv + 1);
 		if (limits.mask)
@@ -195,9 +209,11 @@ int main(int argc, char **argv)
 		die("agentcg_kill_all: %s", error.message);
 	if (waitpid(pid, &status, 0) != pid || !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
 		die("the agent's process was not killed: wait status %#x", (unsigned int)status);
+	living = 0;
 	if (agentcg_destroy(cg, 0, 30000, NULL, 0, &error))
 		die("agentcg_destroy: %s", error.message);
 	if (access(path, F_OK) == 0 || errno != ENOENT)
 		die("%s is still there after agentcg_destroy", path);
+	expect_unmoved("after the agent's end");
 	return 0;
 }
