@@ -7,28 +7,10 @@ mod common;
 use agentcg::{Agent, Controllers, Diagnosis, Limits, diagnose, discover_parent, feature};
 use common::cgroup::Cgroup;
 use common::member::{Member, role};
-use common::{lab, patience};
+use common::{alone, lab, patience, whole};
 use nix::sys::resource::{Resource, setrlimit};
-use std::sync::{Mutex, MutexGuard};
 
 roles![has_no_descriptor_left];
-
-/// Each test looks at the whole place, so only one may change it.
-fn alone() -> MutexGuard<'static, ()> {
-    static PLACE: Mutex<()> = Mutex::new(());
-    PLACE.lock().unwrap_or_else(|e| e.into_inner())
-}
-
-/// Everything under the top of what is mounted; nothing, where no cgroup2 is.
-fn whole() -> impl PartialEq + std::fmt::Debug {
-    (lab::layout() != "legacy").then(|| {
-        let mut top = Cgroup::own();
-        while top.parent().has("cgroup.controllers") {
-            top = top.parent();
-        }
-        (top.picture(), std::fs::read("/proc/self/cgroup").unwrap())
-    })
-}
 
 /// It, with nothing changed by it.
 #[track_caller]

@@ -6,8 +6,7 @@ mod common;
 
 use agentcg::{Agent, CpuMax, Errno, Limits, PlaceKind, Reason, discover_parent, is_available};
 use common::cgroup::Cgroup;
-use common::{lab, patience};
-use std::sync::{Mutex, MutexGuard};
+use common::{alone, lab, patience, whole};
 
 /// What a layout is to say.
 enum Told {
@@ -49,23 +48,6 @@ fn told() -> Told {
         ("container-ro", _) => Refusal(Errno::EROFS, Reason::ReadOnly, "have it mounted writable"),
         (other, root) => panic!("nothing is written down for layout {other}, root: {root}"),
     }
-}
-
-/// Each test looks at the whole place, so only one may change it.
-fn alone() -> MutexGuard<'static, ()> {
-    static PLACE: Mutex<()> = Mutex::new(());
-    PLACE.lock().unwrap_or_else(|e| e.into_inner())
-}
-
-/// Everything under the top of what is mounted; nothing, where no cgroup2 is.
-fn whole() -> impl PartialEq + std::fmt::Debug {
-    (lab::layout() != "legacy").then(|| {
-        let mut top = Cgroup::own();
-        while top.parent().has("cgroup.controllers") {
-            top = top.parent();
-        }
-        top.picture()
-    })
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub mod mounts;
 #[macro_use]
 pub mod member;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A wait that lasts longer than this has failed. Far more than anything here takes, even where two
@@ -30,4 +31,21 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
         assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
         std::thread::yield_now();
     }
+}
+
+/// For tests that look at the whole place: only one at a time may change it.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static PLACE: Mutex<()> = Mutex::new(());
+    PLACE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Everything under the top of what is mounted, and where we are in it; nothing, where no cgroup2 is.
+pub fn whole() -> impl PartialEq + std::fmt::Debug {
+    (lab::layout() != "legacy").then(|| {
+        let mut top = cgroup::Cgroup::own();
+        while top.parent().has("cgroup.controllers") {
+            top = top.parent();
+        }
+        (top.picture(), std::fs::read("/proc/self/cgroup").expect("/proc is mounted"))
+    })
 }
