@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The handle: an agent's cgroup held open, and what can be done with it.
 
+mod processes;
+
 use crate::cgroupfs::{Dir, FILE_MAX};
 use crate::controllers::Controllers;
 use crate::deadline::Deadline;
@@ -9,9 +11,8 @@ use crate::events::Events;
 use crate::kill::{self, Target};
 use crate::limits::Limits;
 use crate::place::{self, Kind, Wish};
+use crate::remove;
 use crate::stats::{Files, Stats};
-use crate::systemd::{self, Manager};
-use crate::{migrate, remove};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use std::ffi::{CStr, CString};
@@ -107,72 +108,6 @@ impl Agent {
         let text =
             self.dir.read(c"cgroup.controllers", &mut buf).map_err(|e| self.failed("read", file, e))?;
         Ok(Info { id, controllers: Controllers::listed(text), place: self.place })
-    }
-
-    /// Move a process, with all its threads, into the group.
-    pub fn move_pid(&self, pid: i32) -> Result<()> {
-        if pid < 1 {
-            return Err(Error::new(Errno::EINVAL, format!("{pid} names no process: a pid is 1 or more"))
-                .on("cgroup.procs"));
-        }
-        let by_systemd = || match &self.unit {
-            None => Err(migrate::Failure::Errno(Errno::EACCES)),
-            Some(unit) => Manager::reach()
-                .and_then(|manager| manager.attach(unit, &format!("/synwire/agents/{}", self.uuid), pid))
-                .map_err(migrate::Failure::Systemd),
-        };
-        migrate::pid(&self.dir, pid, by_systemd).map_err(|failure| {
-            match failure {
-                migrate::Failure::Systemd(failure) => self.not_attached(pid, failure),
-                migrate::Failure::NoProcess => Error::new(
-                    Errno::ESRCH,
-                    format!("process {pid} is gone, a zombie, or hidden from us in /proc"),
-                ),
-                migrate::Failure::KernelThread => Error::new(
-                    Errno::EINVAL,
-                    format!("process {pid} is a thread of the kernel, which stays where it is"),
-                ),
-                migrate::Failure::Errno(e) => self.not_moved(pid, e),
-            }
-            .on("cgroup.procs")
-        })
-    }
-
-    /// Where we may not move a process ourselves, and systemd did not do it for us.
-    fn not_attached(&self, pid: i32, failure: systemd::Failure) -> Error {
-        let e = place::failed(failure);
-        match e.errno() {
-            Errno::EACCES | Errno::ENOTCONN => {
-                let message = format!("no right to move process {pid}, and {}", e.message());
-                Error::new(Errno::EACCES, message).because(e.reason().unwrap_or(Reason::NotDelegated))
-            }
-            _ => e,
-        }
-    }
-
-    fn not_moved(&self, pid: i32, errno: Errno) -> Error {
-        let group = shown(&self.path);
-        match errno {
-            Errno::EACCES => Error::new(errno, format!("no right to move process {pid} to {group}: cgroup.procs of a cgroup above both is not ours"))
-                .because(Reason::NotDelegated),
-            // With nsdelegate the kernel hides what lies outside the namespace.
-            Errno::ENOENT => Error::new(Errno::EACCES, format!("process {pid} or {group} is outside our cgroup namespace"))
-                .because(Reason::OutsideNamespace),
-            Errno::EBUSY => Error::new(errno, format!("{group} has controllers on for children of its own and takes no process itself"))
-                .because(Reason::Populated),
-            Errno::EOPNOTSUPP => Error::new(errno, format!("{group} is in a threaded domain and takes no process"))
-                .because(Reason::Threaded),
-            e => self.failed("move a process by", "cgroup.procs", e),
-        }
-    }
-
-    /// Move the calling process. Does nothing but three system calls.
-    pub fn move_self(&self) -> nix::Result<()> {
-        migrate::own(&self.dir).map_err(|e| match e {
-            // Outside our namespace, or mounted read-only meanwhile: no right either way.
-            Errno::ENOENT | Errno::EROFS => Errno::EACCES,
-            e => e,
-        })
     }
 
     /// Measure what `which` asks for (bits of [`crate::stats`]) and is offered here.

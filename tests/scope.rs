@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-roles![sleeper, host];
+roles![sleeper, host, parent];
 
 const LAYOUTS: [&str; 4] = ["systemd-session", "systemd-scope", "systemd-service", "systemd-system"];
 
@@ -86,6 +86,21 @@ fn host(_: &[String]) {
             None => return,
         }
     }
+}
+
+/// A program with a child that uses agentcg, too: each of them says where its agent is.
+fn parent(_: &[String]) {
+    let say_where = |agent: &Agent| role::say(&String::from_utf8_lossy(agent.path()));
+    let own = Agent::new_where(only_systemd(), None, &limits()).unwrap_or_else(|e| panic!("{e}"));
+    say_where(&own);
+    if role::fork() {
+        let childs = Agent::new_where(only_systemd(), None, &limits()).unwrap_or_else(|e| panic!("{e}"));
+        say_where(&childs);
+        role::exit(0);
+    }
+    nix::sys::wait::wait().expect("wait");
+    role::say("the child has ended");
+    role::listen();
 }
 
 /// One test, since the scope is the whole program's.
@@ -205,4 +220,20 @@ fn a_scope_ends_with_the_program_and_its_last_process() {
         }
         wait_until(&format!("the scope is gone: {end}"), || !scope.exists());
     }
+}
+
+/// The lock and the line to the keeper that a child inherits are its parent's.
+#[test]
+fn a_forked_child_has_a_scope_of_its_own() {
+    lab::needs(&LAYOUTS);
+    let mut program = Member::start("parent", &[]);
+    let mut scope = || Cgroup::at(program.hear().as_bytes()).parent().parent().parent();
+    let (parents, childs) = (scope(), scope());
+    assert_ne!(parents, childs);
+    program.hears("the child has ended");
+    wait_until("the child's scope is gone", || !childs.exists());
+    assert!(!parents.join("keeper").words("cgroup.procs").is_empty(), "the parent's goes on");
+    program.say("end");
+    program.wait();
+    wait_until("the parent's scope is gone", || !parents.exists());
 }
