@@ -38,7 +38,7 @@ fn told() -> Told {
         ("legacy", _) => {
             Refusal(Errno::ENODEV, Reason::NoCgroup2, "boot with systemd.unified_cgroup_hierarchy=1")
         }
-        ("delegated" | "delegated-subgroup", _) => {
+        ("delegated" | "delegated-unmarked" | "delegated-subgroup", _) => {
             Place(PlaceKind::Delegated, "/sys/fs/cgroup/system.slice/agent.service", true)
         }
         ("delegated-shared", _) => {

@@ -5,7 +5,7 @@
 
 use super::own::Own;
 use super::site::{Kind, Look, Place, Room, Site};
-use super::{Wish, tree};
+use super::{Wish, room, tree};
 use crate::cgroupfs::Dir;
 use crate::error::shown;
 use crate::parse;
@@ -45,10 +45,13 @@ fn is_ours(dir: &Dir) -> bool {
 }
 
 /// Our own cgroup, if it is ours and what is above it is not: systemd before 251 leaves no mark that we
-/// could see, and others who give a cgroup away by chown(2) leave none at all. Root owns everything.
+/// could see, and others who give a cgroup away by chown(2) leave none at all. Root owns everything. Where
+/// we have made room in it before, it is the one above.
 fn handed_over(own: &Own) -> Option<(usize, Vec<u8>)> {
-    let ours = !geteuid().is_root() && is_ours(&*own.open(0).ok()?) && !is_ours(&own.dir);
-    ours.then(|| own.upwards().next().map(|path| (0, path))).flatten()
+    let number = usize::from(own.name.as_deref() == Some(room::SUPERVISOR));
+    let ours = |number| own.open(number).is_ok_and(|dir| is_ours(&dir));
+    let given = number <= own.depth && !ours(number + 1) && ours(number);
+    given.then(|| own.upwards().nth(number).map(|path| (number, path))).flatten()
 }
 
 fn is_named(path: &[u8], ending: &[u8]) -> bool {
