@@ -116,8 +116,7 @@ impl Drop for Scope {
         drop(self.keeper.take());
         if let Some(dir) = dir {
             let deadline = Deadline::after(PATIENCE);
-            let gone = Events::open(&dir).and_then(|events| events.wait(deadline, |_| false));
-            let _ends_anyway = gone;
+            let _ends_anyway = Events::open(&dir).and_then(|events| events.wait(deadline, |_| false));
         }
     }
 }
