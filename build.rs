@@ -24,7 +24,7 @@ mod header {
         ("handles", "", &["src/ffi/handle.rs"]),
         ("1. would it work here?", "", &["src/ffi/place.rs", "src/ffi/diagnose.rs"]),
         ("2. limits", "", &["src/ffi/limits.rs"]),
-        ("3. life", "", &["src/ffi/life.rs"]),
+        ("3. life", "", &["src/ffi/life.rs", "src/ffi/orphans.rs", "src/ffi/end.rs"]),
         ("4. facts about a handle", "", &["src/ffi/facts.rs"]),
         ("5. processes", "", &["src/ffi/processes.rs"]),
         ("7. measuring", "", &["src/stats.rs", "src/ffi/stats.rs"]),

@@ -65,6 +65,7 @@ typedef struct agentcg agentcg;
 typedef struct agentcg_error agentcg_error;
 typedef struct agentcg_diagnosis agentcg_diagnosis;
 typedef struct agentcg_limits agentcg_limits;
+typedef struct agentcg_entry agentcg_entry;
 typedef struct agentcg_info agentcg_info;
 typedef struct agentcg_stats agentcg_stats;
 
@@ -202,12 +203,28 @@ struct agentcg_limits {
 /* ---- 3. life ------------------------------------------------------------- */
 
 /* agentcg_new(): take no other place than a systemd scope. */
-#define AGENTCG_NEW_SYSTEMD      (1ull << 1)
-#define AGENTCG_NEW_NO_SYSTEMD   (1ull << 2)  /* Never ask systemd. */
+#define AGENTCG_NEW_SYSTEMD     (1ull << 1)
+#define AGENTCG_NEW_NO_SYSTEMD  (1ull << 2)  /* Never ask systemd. */
 /* Never move the calling process to make room in a delegated cgroup. */
-#define AGENTCG_NEW_KEEP_CALLER  (1ull << 3)
+#define AGENTCG_NEW_KEEP_CALLER (1ull << 3)
+
+/* agentcg_open(): take over a group whose owner has ended; without it, open as
+ * a guest, who may measure, move and kill but whose end nobody waits for. */
+#define AGENTCG_OPEN_OWN (1ull << 0)
+
 /* agentcg_destroy(): do not kill: -EBUSY if anything lives in it. */
 #define AGENTCG_DESTROY_IF_EMPTY (1ull << 0)
+
+/* One agent, as agentcg_list() finds it. */
+struct agentcg_entry {
+	char uuid[AGENTCG_UUID_SIZE];
+	uint8_t orphan;            /* 1: no living owner */
+	uint8_t populated;         /* 1: holds living processes */
+	uint8_t reserved;
+	uint32_t owner_pid;        /* as its owner saw itself; 0 if not known */
+	uint32_t reserved2;
+	uint64_t created_unix_ns;  /* 0 if not known */
+};
 
 /* Make <parent>/synwire/agents/<uuid>, enable the cpu, memory, pids and io
  * controllers that are to be had on the way down, set the limits, open it.
@@ -228,10 +245,11 @@ struct agentcg_limits {
  * callers, in one process or several, can do this at once.
  *
  * -E2BIG, -EACCES (nowhere allowed), -EAGAIN (nesting limit), -EBUSY (the
- * parent holds processes), -EEXIST (that uuid is in use, or left over),
- * -EINVAL, -EMFILE, -ENFILE, -ENODEV (no cgroup2), -ENOMEM, -ENOSPC, -ENOTCONN
- * (AGENTCG_NEW_SYSTEMD, and none is reached), -EOPNOTSUPP (a limit's controller
- * is not to be had; a threaded parent), -ERANGE (a limit out of range), -EROFS. */
+ * parent holds processes), -EEXIST (that uuid is in use, or left over: see
+ * agentcg_open() and agentcg_reap()), -EINVAL, -EMFILE, -ENFILE, -ENODEV (no
+ * cgroup2), -ENOMEM, -ENOSPC, -ENOTCONN (AGENTCG_NEW_SYSTEMD, and none is
+ * reached), -EOPNOTSUPP (a limit's controller is not to be had; a threaded
+ * parent), -ERANGE (a limit out of range), -EROFS. */
 AGENTCG_MUST_CHECK
 int agentcg_new(const char *parent,
 		const char *uuid,
@@ -240,6 +258,40 @@ int agentcg_new(const char *parent,
 		uint64_t flags,
 		agentcg **ret_cg,
 		agentcg_error *reterr);
+
+/* Open an agent's cgroup that is already there, say after a restart. parent is
+ * a cgroup directory, or NULL: all the places are looked at in which
+ * agentcg_new(NULL, ...) could have put it.
+ *
+ * -EACCES, -EBUSY (AGENTCG_OPEN_OWN, and its owner lives), -EINVAL, -EMFILE,
+ * -ENFILE, -ENODEV (no cgroup2), -ENOENT, -ENOMEM, -EOPNOTSUPP (we ourselves are
+ * in a threaded cgroup). */
+AGENTCG_MUST_CHECK
+int agentcg_open(const char *parent,
+		 const char *uuid,
+		 uint64_t flags,
+		 agentcg **ret_cg,
+		 agentcg_error *reterr);
+
+/* List the agents under parent (or NULL, as above), in no order. Fills at most
+ * count entries of entry_size bytes; returns how many there are. Of another
+ * uid's agents the uuid alone is known.
+ *
+ * -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ENOMEM, -EOPNOTSUPP. */
+AGENTCG_MUST_CHECK
+int agentcg_list(const char *parent,
+		 agentcg_entry *entries,
+		 size_t entry_size,
+		 size_t count,
+		 agentcg_error *reterr);
+
+/* Kill and remove every agent under parent (or NULL, as above) whose owner has
+ * ended: what a crash left, half-made ones too. Never touches one whose owner
+ * lives. Returns how many were removed; on failure all that could be are.
+ *
+ * -EACCES, -EDEADLK (we ourselves are in one), -EINVAL, -EMFILE, -ENFILE,
+ * -ENODEV, -ENOMEM, -EOPNOTSUPP, -ETIMEDOUT (some would not die in time). */
+AGENTCG_MUST_CHECK int agentcg_reap(const char *parent, int timeout_ms, agentcg_error *reterr);
 
 /* Kill all, wait, take the last measurements (ret_final may be NULL with size
  * 0), remove the group and every cgroup the agent made inside it, free the
@@ -256,7 +308,9 @@ int agentcg_destroy(agentcg *cg,
 		    size_t size,
 		    agentcg_error *reterr);
 
-/* Free the handle, leave the cgroup and its processes be. NULL is fine. */
+/* Free the handle, leave the cgroup and its processes be: without an owner from
+ * now on, so agentcg_open() can take it over, and agentcg_reap() ends it. NULL
+ * is fine. */
 void agentcg_free(agentcg *cg);
 
 /* ---- 4. facts about a handle --------------------------------------------- */

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The handle: an agent's cgroup held open, and what can be done with it.
 
+mod orphans;
 mod processes;
+
+pub use orphans::{Entry, list, reap};
 
 use crate::cgroupfs::{Dir, FILE_MAX};
 use crate::controllers::Controllers;
@@ -10,9 +13,9 @@ use crate::error::{Error, Reason, Result, shown, words};
 use crate::events::Events;
 use crate::kill::{self, Target};
 use crate::limits::Limits;
-use crate::place::{self, Kind, Wish};
-use crate::remove;
+use crate::place::{self, Kind, Place, Wish};
 use crate::stats::{Files, Stats};
+use crate::{owner, remove};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use std::ffi::{CStr, CString};
@@ -29,6 +32,8 @@ pub struct Agent {
     place: Kind,
     /// Where systemd made the place: its unit, by which it moves processes that we may not.
     unit: Option<String>,
+    /// The process that owns it through this handle: a forked child has a copy of it.
+    owner: Option<u32>,
     files: Files,
 }
 
@@ -41,6 +46,8 @@ pub struct Info {
     pub controllers: Controllers,
     /// Where the tree was put.
     pub place: Kind,
+    /// By this process, through this handle.
+    pub owned: bool,
 }
 
 /// Above us a rmdir may meet EBUSY for a while after the last process has gone.
@@ -57,14 +64,7 @@ impl Agent {
     /// The same with more to say about the place.
     pub fn new_where(wish: Wish<'_>, uuid: Option<&str>, limits: &Limits) -> Result<Self> {
         limits.check()?;
-        let uuid = match uuid {
-            None => Uuid::new_v4(),
-            // Other spellings of a uuid are turned down: the text is the directory's name.
-            Some(text) => Uuid::try_parse(text).ok().filter(|_| text.len() == 36).ok_or_else(|| {
-                Error::new(Errno::EINVAL, "the uuid is not of the form 01234567-89ab-cdef-0123-456789abcdef")
-            })?,
-        };
-        let uuid = uuid.to_string();
+        let uuid = uuid.map_or_else(|| Ok(Uuid::new_v4().to_string()), name_of)?;
         let wish = Wish { needs: limits.controllers(), ..wish };
         place::first_usable(wish, |place| {
             let mut leaf = place::make_leaf(place, &uuid)?;
@@ -79,15 +79,33 @@ impl Agent {
                 leaf.undo();
                 return Err(e);
             }
-            Ok(Self {
-                dir: leaf.dir,
-                path: leaf.path,
-                uuid: uuid.clone(),
-                place: place.kind,
-                unit: place.scope.as_ref().map(|scope| scope.unit.clone()),
-                files: Files::default(),
-            })
+            let mut agent = Self::at(place, leaf.dir, uuid.clone());
+            agent.own();
+            Ok(agent)
         })
+    }
+
+    /// The one that stands there.
+    fn at(place: &Place, dir: Dir, uuid: String) -> Self {
+        Self {
+            dir,
+            path: place.path_of(&uuid),
+            uuid,
+            place: place.kind,
+            unit: place.unit(),
+            owner: None,
+            files: Files::default(),
+        }
+    }
+
+    /// We hold its lock.
+    fn own(&mut self) {
+        self.owner = Some(std::process::id());
+        owner::sign(&self.dir);
+    }
+
+    fn is_own(&self) -> bool {
+        self.owner == Some(std::process::id())
     }
 
     /// Its name, in the usual 36 characters.
@@ -107,7 +125,7 @@ impl Agent {
         let mut buf = [0; FILE_MAX];
         let text =
             self.dir.read(c"cgroup.controllers", &mut buf).map_err(|e| self.failed("read", file, e))?;
-        Ok(Info { id, controllers: Controllers::listed(text), place: self.place })
+        Ok(Info { id, controllers: Controllers::listed(text), place: self.place, owned: self.is_own() })
     }
 
     /// Measure what `which` asks for (bits of [`crate::stats`]) and is offered here.
@@ -171,6 +189,7 @@ impl Agent {
         let mut last = Stats::default();
         // Most are empty when they are given up, and then the kernel lets go at the first word.
         if !measure && remove::leaf(&self.dir, &name).is_ok() {
+            remove::above(&self.dir);
             return Ok(last);
         }
         loop {
@@ -182,7 +201,10 @@ impl Agent {
                 Err(e) => return Err(e),
             }
             match remove::tree(&self.dir, &name) {
-                Ok(()) => return Ok(last),
+                Ok(()) => {
+                    remove::above(&self.dir);
+                    return Ok(last);
+                }
                 Err(Errno::EBUSY) if !deadline.passed() => {
                     std::thread::sleep(deadline.left().map_or(retry, |left| left.min(retry)));
                     retry = (retry * 2).min(LAST_RETRY);
@@ -237,6 +259,23 @@ impl Agent {
         }
         .on(file)
     }
+}
+
+/// Others must not take it for owned while a child that we have forked holds the same lock.
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if self.is_own() {
+            owner::give_up(&self.dir);
+        }
+    }
+}
+
+/// The uuid as a directory's name. Other spellings are turned down.
+fn name_of(uuid: &str) -> Result<String> {
+    let parsed = Uuid::try_parse(uuid).ok().filter(|_| uuid.len() == 36);
+    parsed.map(|uuid| uuid.to_string()).ok_or_else(|| {
+        Error::new(Errno::EINVAL, "the uuid is not of the form 01234567-89ab-cdef-0123-456789abcdef")
+    })
 }
 
 fn gone_is_nothing(last: Stats) -> impl Fn(Error) -> Result<Stats> {

@@ -51,7 +51,17 @@ impl Dir {
 
     /// Make a cgroup below this one.
     pub fn make(&self, path: &CStr) -> nix::Result<()> {
-        mkdirat(&self.0, path, Mode::from_bits_truncate(0o755)).map_err(|e| self.settle(e))
+        self.make_with(path, 0o755)
+    }
+
+    /// Make one that other uids cannot open, and so not lock. They can read its files: a program looks up
+    /// its own limits.
+    pub fn make_private(&self, path: &CStr) -> nix::Result<()> {
+        self.make_with(path, 0o711)
+    }
+
+    fn make_with(&self, path: &CStr, mode: u32) -> nix::Result<()> {
+        mkdirat(&self.0, path, Mode::from_bits_truncate(mode)).map_err(|e| self.settle(e))
     }
 
     /// Remove a cgroup below this one: `EBUSY` while it has processes, dying ones too, or children.

@@ -18,12 +18,14 @@
 
 pub mod diagnose;
 mod edge;
+pub mod end;
 pub mod error;
 pub mod facts;
 pub mod handle;
 pub mod life;
 pub mod limits;
 mod memory;
+pub mod orphans;
 pub mod place;
 pub mod processes;
 pub mod stats;

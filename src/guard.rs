@@ -89,8 +89,6 @@ fn hung_up(fd: BorrowedFd<'_>, events: PollFlags, patience: PollTimeout) -> bool
 /// A scope that systemd made for us.
 #[derive(Debug)]
 pub struct Scope {
-    /// Its unit's name.
-    pub unit: String,
     /// Its directory, absolute, as mounted here.
     pub path: Vec<u8>,
     /// Whom it lives by. An Option so that drop can end it first.

@@ -12,7 +12,7 @@
 //!  |
 //! diagnose
 //!  |
-//! place limits stats events kill remove migrate      one verb or noun each
+//! place owner limits stats events kill remove migrate      one verb or noun each
 //!  |
 //! cgroupfs procfs        all file access       parse controllers       pure
 //! systemd                its managers, by sd-bus, where one is needed
@@ -39,6 +39,7 @@ mod kernfile;
 mod kill;
 mod limits;
 mod migrate;
+mod owner;
 mod parse;
 mod place;
 mod procfs;
@@ -47,12 +48,12 @@ pub mod stats;
 mod sys;
 mod systemd;
 
-pub use agent::{Agent, Info};
+pub use agent::{Agent, Entry, Info, list, reap};
 pub use controllers::Controllers;
 pub use deadline::Deadline;
 pub use diagnose::{Diagnosis, diagnose, feature};
 pub use error::{Error, Reason, Result};
 pub use limits::{CpuMax, Limits};
 pub use nix::errno::Errno;
-pub use parse::UNLIMITED;
+pub use parse::{OwnerNote, UNLIMITED};
 pub use place::{Kind as PlaceKind, Systemd, Wish, discover as discover_parent, is_available};

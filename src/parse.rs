@@ -168,6 +168,8 @@ pub struct ProcStat {
     pub flags: u64,
     /// The main thread counts until it is waited for.
     pub threads: u64,
+    /// When it began, in clock ticks since the boot: with the pid it names a process for good.
+    pub start_ticks: u64,
 }
 
 /// `/proc/PID/stat`. The command name stands in parentheses and may itself hold some.
@@ -179,7 +181,23 @@ pub fn proc_stat(text: &[u8]) -> Option<ProcStat> {
         state: *fields.next()?.first()?,
         flags: number(fields.nth(9 - 4)?)?,
         threads: number(fields.nth(20 - 10)?)?,
+        start_ticks: number(fields.nth(22 - 21)?)?,
     })
+}
+
+/// What an agent's `user.agentcg.owner` tells; 0 is not known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OwnerNote {
+    /// As the owner saw itself, in its pid namespace.
+    pub pid: u32,
+    /// When the group was made.
+    pub created_unix_ns: u64,
+}
+
+/// `pid=1 created_ns=2`, in any order, with more between.
+pub fn owner_note(text: &[u8]) -> OwnerNote {
+    let of = |key: &[u8]| words(text).find_map(|word| number(word.strip_prefix(key)?)).unwrap_or_default();
+    OwnerNote { pid: u32::try_from(of(b"pid=")).unwrap_or_default(), created_unix_ns: of(b"created_ns=") }
 }
 
 #[cfg(test)]

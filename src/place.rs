@@ -10,11 +10,13 @@ mod room;
 mod root;
 mod sibling;
 mod site;
+mod standing;
 mod systemd;
 mod tracking;
 mod tree;
 
 pub use site::{Kind, Place, Room, Site};
+pub use standing::standing;
 pub use systemd::failed;
 pub use tree::make_leaf;
 

@@ -28,6 +28,15 @@ pub fn leaf(dir: &Dir, name: &CStr) -> nix::Result<()> {
     ignore_gone(dir.remove(name))
 }
 
+/// Remove what of `synwire/agents` nobody else uses, from above a group that is removed: its descriptor
+/// still leads there. Who is making another there meanwhile finds its ground gone, and lays it again.
+pub fn above(dir: &Dir) {
+    // EBUSY: there are other agents; EACCES: the tree was made for us by somebody else.
+    if dir.remove(c"../../agents").is_ok() {
+        let _in_use = dir.remove(c"../../../synwire");
+    }
+}
+
 fn ignore_gone(result: nix::Result<()>) -> nix::Result<()> {
     match result {
         Err(Errno::ENOENT | Errno::ENODEV) => Ok(()),

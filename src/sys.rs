@@ -117,6 +117,31 @@ pub fn pidfd_kill(pidfd: BorrowedFd<'_>) -> nix::Result<()> {
     Errno::result(done).map(drop)
 }
 
+/// How flock(2) is to hold a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Lock {
+    /// Alone.
+    Exclusive = libc::LOCK_EX,
+    /// With others that share it.
+    Shared = libc::LOCK_SH,
+    /// Not any more.
+    None = libc::LOCK_UN,
+}
+
+/// flock(2), without waiting: false if another's lock stands against it. One held before is given up all
+/// the same.
+pub fn flock(fd: BorrowedFd<'_>, lock: Lock) -> nix::Result<bool> {
+    // SAFETY: the call takes two integers.
+    match Errno::result(unsafe { libc::flock(fd.as_raw_fd(), lock as i32 | libc::LOCK_NB) }) {
+        Ok(_) => Ok(true),
+        Err(Errno::EWOULDBLOCK) => Ok(false),
+        // The kernel has no memory for it.
+        Err(Errno::ENOLCK) => Err(Errno::ENOMEM),
+        Err(e) => Err(e),
+    }
+}
+
 /// getxattr(2): whether the attribute is there and is just this.
 pub fn has_xattr(path: &CStr, name: &CStr, value: &[u8]) -> bool {
     let mut buf = [0u8; 16];
@@ -131,6 +156,14 @@ pub fn set_xattr(fd: BorrowedFd<'_>, name: &CStr, value: &[u8]) -> nix::Result<(
     let done =
         unsafe { libc::fsetxattr(fd.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
     Errno::result(done).map(drop)
+}
+
+/// getxattr(2), of what a descriptor is open for: the value, if it fits.
+pub fn get_xattr<'b>(fd: BorrowedFd<'_>, name: &CStr, buf: &'b mut [u8]) -> nix::Result<&'b [u8]> {
+    // SAFETY: the name ends with NUL, and the kernel writes at most the buffer's length.
+    let size = unsafe { libc::fgetxattr(fd.as_raw_fd(), name.as_ptr(), buf.as_mut_ptr().cast(), buf.len()) };
+    let size = usize::try_from(size).map_err(|_| Errno::last())?;
+    Ok(buf.get(..size).unwrap_or_default())
 }
 
 /// getxattr(2) for its length alone: `ENODATA` if there is none such.

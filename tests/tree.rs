@@ -64,7 +64,8 @@ fn what_another_has_left_half_made_is_completed() {
 #[test]
 fn controllers_that_others_have_switched_off_are_switched_on_again() {
     let scratch = Scratch::new();
-    Group::under(&scratch, &of_each()).destroy();
+    // The tree goes with the last of its agents.
+    let _stays = Group::under(&scratch, &plain());
     for controller in ["cpu", "memory", "pids"] {
         let minus = format!("-{controller}");
         for level in ["synwire/agents", "synwire", ""] {
@@ -178,6 +179,31 @@ fn without_io() -> Scratch {
 #[track_caller]
 fn refused_for_want_of_io(scratch: &Scratch) {
     refused_for_want_of_a_controller(scratch, &Limits { io_weight: Some(1), ..of_each() }, "io.weight");
+}
+
+#[test]
+fn the_tree_goes_with_the_last_agent_and_comes_with_the_next() {
+    let scratch = Scratch::new();
+    for _ in 0..3 {
+        let (one, other) = (Group::under(&scratch, &of_each()), Group::under(&scratch, &of_each()));
+        one.destroy();
+        assert!(scratch.parent.join("synwire/agents").exists());
+        has_limits(&other);
+        other.destroy();
+        assert_eq!(scratch.parent.all().len(), 1, "{:?}", scratch.parent.all());
+    }
+}
+
+#[test]
+fn what_others_have_put_in_the_tree_stays_in_it() {
+    let scratch = Scratch::new();
+    for level in ["synwire", "synwire/agents"] {
+        let group = Group::under(&scratch, &plain());
+        let theirs = scratch.parent.join(level).make("theirs");
+        group.destroy();
+        assert!(theirs.exists(), "{level}");
+        theirs.remove();
+    }
 }
 
 #[test]

@@ -12,8 +12,9 @@ use common::{lab, patience};
 use nix::unistd::{Gid, Uid, chown, setgid, setuid};
 use std::ffi::CString;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
-roles![sleeper, sleeps_as_a_user, users_agent];
+roles![sleeper, sleeps_as_a_user, users_agent, stranger];
 
 const USER: u32 = 1000;
 
@@ -133,4 +134,22 @@ fn what_a_user_made_is_the_users() {
     for cgroup in user.scratch.parent.all() {
         assert_eq!(fs::metadata(&cgroup.0).unwrap().uid(), USER, "{}", cgroup.0.display());
     }
+}
+
+#[test]
+fn other_uids_can_read_an_agents_limits_and_not_lock_it() {
+    lab::needs(&["unified"]);
+    let group = Group::plain();
+    assert_eq!(fs::metadata(&group.cgroup.0).unwrap().mode() & 0o777, 0o711);
+    let mut member = Member::start("stranger", &[&group.cgroup.0.to_string_lossy()]);
+    member.hears("pids.max: true, the directory: Some(13)");
+    group.destroy();
+}
+
+fn stranger(args: &[String]) {
+    become_user();
+    let cgroup = Cgroup(args[0].clone().into());
+    let limit = cgroup.try_read("pids.max").is_ok();
+    let dir = fs::File::open(&cgroup.0).err().and_then(|e| e.raw_os_error());
+    role::say(&format!("pids.max: {limit}, the directory: {dir:?}"));
 }

@@ -63,7 +63,7 @@ impl From<&Error> for agentcg_error {
 }
 
 /// Copy what fits, whole characters only. The array keeps a NUL at its end.
-fn fill(array: &mut [c_char], text: &str) {
+pub fn fill(array: &mut [c_char], text: &str) {
     let room = array.len().saturating_sub(1);
     let end = (0..=room.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
     for (to, from) in array.iter_mut().zip(text.bytes().take(end)) {

@@ -80,7 +80,7 @@ pub unsafe extern "C" fn agentcg_get_info(
                 id: info.id,
                 controllers: info.controllers.bits(),
                 place: info.place as u32,
-                owned: 1,
+                owned: u32::from(info.owned),
                 ..agentcg_info::default()
             };
             give_struct(&c, ret_info, size);

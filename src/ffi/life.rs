@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The header's section "life".
+//! The header's section "life": how an agent begins.
 
 use super::edge::{guard, invalid};
 use super::error::agentcg_error;
-use super::handle::{self, agent, agentcg, into_handle};
+use super::handle::{agentcg, into_handle};
 use super::limits::{self, agentcg_limits};
-use super::memory::{check_flags, check_struct, deadline, give_struct, string};
-use super::stats::agentcg_stats;
+use super::memory::{check_flags, string, text};
 use crate::agent::Agent;
 use crate::place::{Systemd, Wish};
 use nix::errno::Errno;
@@ -18,9 +17,6 @@ pub const AGENTCG_NEW_SYSTEMD: u64 = 1u64 << 1;
 pub const AGENTCG_NEW_NO_SYSTEMD: u64 = 1u64 << 2;
 /// Never move the calling process to make room in a delegated cgroup.
 pub const AGENTCG_NEW_KEEP_CALLER: u64 = 1u64 << 3;
-
-/// agentcg_destroy(): do not kill: -EBUSY if anything lives in it.
-pub const AGENTCG_DESTROY_IF_EMPTY: u64 = 1u64 << 0;
 
 /// Make <parent>/synwire/agents/<uuid>, enable the cpu, memory, pids and io
 /// controllers that are to be had on the way down, set the limits, open it.
@@ -41,10 +37,11 @@ pub const AGENTCG_DESTROY_IF_EMPTY: u64 = 1u64 << 0;
 /// callers, in one process or several, can do this at once.
 ///
 /// -E2BIG, -EACCES (nowhere allowed), -EAGAIN (nesting limit), -EBUSY (the
-/// parent holds processes), -EEXIST (that uuid is in use, or left over),
-/// -EINVAL, -EMFILE, -ENFILE, -ENODEV (no cgroup2), -ENOMEM, -ENOSPC, -ENOTCONN
-/// (AGENTCG_NEW_SYSTEMD, and none is reached), -EOPNOTSUPP (a limit's controller
-/// is not to be had; a threaded parent), -ERANGE (a limit out of range), -EROFS.
+/// parent holds processes), -EEXIST (that uuid is in use, or left over: see
+/// agentcg_open() and agentcg_reap()), -EINVAL, -EMFILE, -ENFILE, -ENODEV (no
+/// cgroup2), -ENOMEM, -ENOSPC, -ENOTCONN (AGENTCG_NEW_SYSTEMD, and none is
+/// reached), -EOPNOTSUPP (a limit's controller is not to be had; a threaded
+/// parent), -ERANGE (a limit out of range), -EROFS.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_new(
@@ -74,10 +71,7 @@ pub unsafe extern "C" fn agentcg_new(
                 (false, true) => Systemd::Never,
                 (false, false) => Systemd::Last,
             };
-            let uuid = match string(uuid).map(|text| text.to_str()) {
-                Some(Err(_)) => return invalid("the uuid is not text"),
-                other => other.and_then(Result::ok),
-            };
+            let uuid = text(uuid, "the uuid")?;
             let limits = limits::take(limits, limits_size)?;
             let keep_caller = flags & AGENTCG_NEW_KEEP_CALLER != 0;
             let wish = Wish { parent: string(parent), keep_caller, systemd, ..Wish::default() };
@@ -85,58 +79,4 @@ pub unsafe extern "C" fn agentcg_new(
             Ok(0)
         })
     }
-}
-
-/// Kill all, wait, take the last measurements (ret_final may be NULL with size
-/// 0), remove the group and every cgroup the agent made inside it, free the
-/// handle. On failure the handle stays valid and nothing is lost: try again.
-/// NULL is fine, and so is a group that somebody else has removed.
-///
-/// -EACCES, -EBUSY (AGENTCG_DESTROY_IF_EMPTY, and it is not), -EDEADLK (the
-/// caller is inside), -EINVAL, -EMFILE, -ENFILE, -ETIMEDOUT.
-#[unsafe(no_mangle)]
-#[must_use]
-pub unsafe extern "C" fn agentcg_destroy(
-    cg: *mut agentcg,
-    flags: u64,
-    timeout_ms: c_int,
-    ret_final: *mut agentcg_stats,
-    size: usize,
-    reterr: *mut agentcg_error,
-) -> c_int {
-    use Errno::*;
-    let codes = [EACCES, EBUSY, EDEADLK, EINVAL, EMFILE, ENFILE, ETIMEDOUT];
-    // SAFETY: the C caller's promises, as the comment above and the conventions say.
-    unsafe {
-        guard(reterr, &codes, || {
-            if cg.is_null() {
-                return Ok(0);
-            }
-            let agent = agent(cg)?;
-            check_flags(flags, AGENTCG_DESTROY_IF_EMPTY)?;
-            let deadline = deadline(timeout_ms)?;
-            let measure = !(ret_final.is_null() && size == 0);
-            if measure {
-                check_struct(ret_final, size)?;
-            }
-            let last = agent.destroy(flags & AGENTCG_DESTROY_IF_EMPTY != 0, deadline, measure)?;
-            if measure {
-                give_struct(&last, ret_final, size);
-            }
-            handle::free(cg);
-            Ok(0)
-        })
-    }
-}
-
-/// Free the handle, leave the cgroup and its processes be. NULL is fine.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn agentcg_free(cg: *mut agentcg) {
-    // SAFETY: the C caller's promises.
-    unsafe {
-        guard(std::ptr::null_mut(), &[], || {
-            handle::free(cg);
-            Ok(0)
-        })
-    };
 }

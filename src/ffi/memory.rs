@@ -17,6 +17,18 @@ pub unsafe fn string<'a>(text: *const c_char) -> Option<&'a CStr> {
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
 }
 
+/// The same, where it has to be text: `what` it is, for people.
+///
+/// # Safety
+/// As [`string`].
+pub unsafe fn text<'a>(text: *const c_char, what: &str) -> Result<Option<&'a str>> {
+    // SAFETY: the caller's promise.
+    match unsafe { string(text) }.map(CStr::to_str) {
+        Some(Err(_)) => invalid(format!("{what} is not text")),
+        other => Ok(other.and_then(std::result::Result::ok)),
+    }
+}
+
 /// As snprintf(3): cut to fit, always terminated, the full length returned.
 ///
 /// # Safety

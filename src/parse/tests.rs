@@ -122,9 +122,21 @@ fn ids_keep_the_zero_of_an_unnameable_process() {
 }
 
 #[test]
+fn an_owners_note_is_read_as_far_as_it_goes() {
+    let text = b"pid=412 start=98765 created_ns=1700000000000000000 boot=0b4e";
+    assert_eq!(owner_note(text), OwnerNote { pid: 412, created_unix_ns: 1_700_000_000_000_000_000 });
+    assert_eq!(owner_note(b"created_ns=5"), OwnerNote { pid: 0, created_unix_ns: 5 });
+    assert_eq!(owner_note(b"pid=99999999999 created_ns=x\xff"), OwnerNote::default());
+    assert_eq!(owner_note(b""), OwnerNote::default());
+}
+
+#[test]
 fn a_process_is_read_whatever_its_name_holds() {
     let text = b"42 (a) S (b) Z 1 42 42 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 98765 0 0\n";
-    assert_eq!(proc_stat(text), Some(ProcStat { state: b'Z', flags: 4_194_560, threads: 3 }));
+    assert_eq!(
+        proc_stat(text),
+        Some(ProcStat { state: b'Z', flags: 4_194_560, threads: 3, start_ticks: 98_765 })
+    );
     assert_eq!(proc_stat(b"42 (a"), None);
     assert_eq!(proc_stat(b"42 (a) S 1"), None);
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the links of the chain find, and whether it can be used.
 
-use super::tree::AGENTS;
+use super::tree::{self, AGENTS};
 use super::{enable, refused, room, systemd};
 use crate::cgroupfs::Dir;
 use crate::controllers::Controllers;
 use crate::error::{Error, Reason, Result, shown};
 use crate::guard::Scope;
+use crate::parse;
 use nix::errno::Errno;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -151,6 +152,28 @@ impl Place {
             })?;
         }
         Ok(())
+    }
+
+    /// The directory that agents are in, if it is there.
+    pub fn agents(&self) -> nix::Result<Dir> {
+        self.dir.child(AGENTS)
+    }
+
+    /// Where an agent is or would be, absolute.
+    pub fn path_of(&self, uuid: &str) -> Vec<u8> {
+        let here = self.path.strip_suffix(b"/").unwrap_or(&self.path);
+        [here, AGENTS.to_bytes(), uuid.as_bytes()].join(&b'/')
+    }
+
+    /// What systemd calls it, if it made it.
+    pub fn unit(&self) -> Option<String> {
+        let name = parse::split_last(&self.path).1;
+        (self.kind == Kind::Systemd).then(|| String::from_utf8_lossy(name).into_owned())
+    }
+
+    /// Remove what of the tree nobody uses.
+    pub fn clear(&self) {
+        tree::clear(&self.dir);
     }
 
     /// Say of a limit that cannot be had in a shared place who stands in its way.

@@ -81,10 +81,32 @@ fn slice() -> &'static str {
     if geteuid().is_root() { "system.slice" } else { "app.slice" }
 }
 
+/// The scopes of ours that there are, beside one or where one would be: those of programs that have ended
+/// may hold agents still.
+pub fn scopes_beside(path: &[u8]) -> Vec<Place> {
+    let slice = parse::split_last(path).0;
+    let Some(dir) = CString::new(slice).ok().and_then(|slice| Dir::open(&slice).ok()) else {
+        return Vec::new();
+    };
+    let names = dir.children().unwrap_or_default();
+    let ours = names.iter().filter(|name| {
+        let name = name.to_bytes();
+        name.starts_with(PREFIX.as_bytes()) && name.ends_with(b".scope")
+    });
+    ours.filter_map(|name| {
+        let path = [slice, name.to_bytes()].join(&b'/');
+        Some(Place::new(Kind::Systemd, Rc::new(dir.child(name).ok()?), path, Room::Free))
+    })
+    .collect()
+}
+
+/// What the names of our scopes begin with.
+const PREFIX: &str = "agentcg-";
+
 /// One that lost its keeper may still hold agents: the next has another name.
 fn unit_name(count: u32) -> String {
     let pid = std::process::id();
-    if count == 0 { format!("agentcg-{pid}.scope") } else { format!("agentcg-{pid}-{count}.scope") }
+    if count == 0 { format!("{PREFIX}{pid}.scope") } else { format!("{PREFIX}{pid}-{count}.scope") }
 }
 
 impl Offer {
@@ -108,7 +130,7 @@ impl Offer {
             .start_scope(&unit, slice(), "Agents of a program that uses agentcg", pid, keeper.pidfd())
             .map_err(failed)?;
         let (dir, path) = find(pid, &unit)?;
-        let scope = Arc::new(Scope { unit, path, keeper: Some(keeper) });
+        let scope = Arc::new(Scope { path, keeper: Some(keeper) });
         dir.make(KEEPER).and_then(|()| dir.write(KEEPER_PROCS, pid.to_string().as_bytes())).map_err(|e| {
             enable::cannot("move our helper by", "keeper/cgroup.procs", e, &shown(&scope.path))
         })?;

@@ -9,6 +9,7 @@ use super::{refused, room};
 use crate::cgroupfs::Dir;
 use crate::controllers::Controllers;
 use crate::error::{Error, Reason, Result, shown};
+use crate::owner;
 use nix::errno::Errno;
 use std::ffi::{CStr, CString};
 
@@ -53,10 +54,9 @@ pub fn make_leaf(place: &Place, uuid: &str) -> Result<Leaf> {
     let mut built = Built::default();
     for _ in 0..TRIES {
         match make_and_open(&place.dir, &name) {
-            Ok(dir) => {
-                let path = [b"/", name.to_bytes()].concat();
-                let path = [place.path.strip_suffix(b"/").unwrap_or(&place.path), &path].concat();
-                let mut leaf = Leaf { dir, path, name, place: place.clone(), built };
+            Ok(None) => {}
+            Ok(Some(dir)) => {
+                let mut leaf = Leaf { dir, path: place.path_of(uuid), name, place: place.clone(), built };
                 // Whoever made the tree switched cpu on last, so its file says that all is on.
                 if !leaf.dir.has(c"cpu.max") {
                     if let Err(e) = leaf.complete() {
@@ -98,11 +98,18 @@ impl Place {
     }
 }
 
-fn make_and_open(place: &Dir, name: &CStr) -> nix::Result<Dir> {
-    place.make(name)?;
-    place.child(name).inspect_err(|_| {
-        let _opening_failed_first = place.remove(name);
-    })
+/// Make it ours, or nothing: until we have locked it a reaper takes it for one that a crash has left.
+fn make_and_open(place: &Dir, name: &CStr) -> nix::Result<Option<Dir>> {
+    place.make_private(name)?;
+    let claimed = place.child(name).and_then(|dir| Ok(owner::claim_new(&dir)?.then_some(dir)));
+    match claimed {
+        Err(Errno::ENOENT | Errno::ENODEV) => Ok(None),
+        Err(e) => {
+            let _that_failed_first = place.remove(name);
+            Err(e)
+        }
+        done => done,
+    }
 }
 
 /// Why a step did not work: for good, or because another's clean-up removed what it stood on.
@@ -149,6 +156,14 @@ fn enable_level(
     let level = shown(&[here.as_bytes(), b"/", name.to_bytes()].concat());
     let dir = place.child(name).map_err(|e| refused(e, &level))?;
     Ok(enable::enable(&dir, wanted, &level)?)
+}
+
+/// Remove what of the tree nobody uses: what a crash has left half made. Whoever is making an agent there
+/// lays its ground again.
+pub fn clear(place: &Dir) {
+    for name in [AGENTS, SYNWIRE] {
+        let _in_use_or_not_there = place.remove(name);
+    }
 }
 
 impl Leaf {

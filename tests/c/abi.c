@@ -91,6 +91,15 @@ AT(agentcg_info, owned, 20, 4);
 AT(agentcg_info, guarded, 24, 4);
 AT(agentcg_info, reserved, 28, 4);
 
+SIZE(agentcg_entry, 56);
+AT(agentcg_entry, uuid, 0, 37);
+AT(agentcg_entry, orphan, 37, 1);
+AT(agentcg_entry, populated, 38, 1);
+AT(agentcg_entry, reserved, 39, 1);
+AT(agentcg_entry, owner_pid, 40, 4);
+AT(agentcg_entry, reserved2, 44, 4);
+AT(agentcg_entry, created_unix_ns, 48, 8);
+
 SIZE(agentcg_diagnosis, 32);
 AT(agentcg_diagnosis, obstacle, 0, 4);
 AT(agentcg_diagnosis, place, 4, 4);
@@ -156,6 +165,7 @@ BIT(AGENTCG_LIMIT_MAX_DESCENDANTS, 13);
 BIT(AGENTCG_NEW_SYSTEMD, 1);
 BIT(AGENTCG_NEW_NO_SYSTEMD, 2);
 BIT(AGENTCG_NEW_KEEP_CALLER, 3);
+BIT(AGENTCG_OPEN_OWN, 0);
 BIT(AGENTCG_DESTROY_IF_EMPTY, 0);
 
 BIT(AGENTCG_STAT_CPU, 0);
@@ -175,6 +185,9 @@ static const struct functions {
 	int (*diagnose)(agentcg_diagnosis *, size_t, char *, size_t);
 	int (*new)(const char *, const char *, const agentcg_limits *, size_t, uint64_t, agentcg **,
 	           agentcg_error *);
+	int (*open)(const char *, const char *, uint64_t, agentcg **, agentcg_error *);
+	int (*list)(const char *, agentcg_entry *, size_t, size_t, agentcg_error *);
+	int (*reap)(const char *, int, agentcg_error *);
 	int (*destroy)(agentcg *, uint64_t, int, agentcg_stats *, size_t, agentcg_error *);
 	void (*free)(agentcg *);
 	int (*uuid)(agentcg *, char *, size_t);
@@ -188,7 +201,8 @@ static const struct functions {
 	int (*kill_all)(agentcg *, int, agentcg_error *);
 } functions = {
 	agentcg_version_number, agentcg_version_string, agentcg_is_available, agentcg_discover_parent,
-	agentcg_diagnose, agentcg_new, agentcg_destroy, agentcg_free, agentcg_uuid, agentcg_path, agentcg_fd, agentcg_get_info,
+	agentcg_diagnose, agentcg_new, agentcg_open, agentcg_list, agentcg_reap, agentcg_destroy, agentcg_free,
+	agentcg_uuid, agentcg_path, agentcg_fd, agentcg_get_info,
 	agentcg_move_pid, agentcg_move_self, agentcg_read_stats, agentcg_wait_empty, agentcg_kill_all,
 };
 

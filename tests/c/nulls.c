@@ -15,6 +15,7 @@
 static agentcg *cg;          /* a group with a child in it, to which nothing must happen */
 static agentcg_stats stats;
 static agentcg_info info;
+static const char some_uuid[] = "01234567-89ab-4def-8123-456789abcdef";
 static agentcg_diagnosis diagnosis;
 static char text[64];
 
@@ -59,6 +60,8 @@ static void freeing_and_destroying_nothing_is_fine(void)
 static void a_null_output_is_refused(void)
 {
 	REFUSED(agentcg_new, NULL, NULL, NULL, 0, 0, NULL);
+	REFUSED(agentcg_open, NULL, some_uuid, 0, NULL);
+	REFUSED(agentcg_list, NULL, NULL, sizeof(agentcg_entry), 1);
 	REFUSED(agentcg_get_info, cg, NULL, sizeof(info));
 	REFUSED(agentcg_read_stats, cg, AGENTCG_STAT_BASIC, NULL, sizeof(stats));
 	REFUSED(agentcg_discover_parent, NULL, sizeof(text));
@@ -68,6 +71,16 @@ static void a_null_output_is_refused(void)
 	check_outputs_untouched();
 	CHECK_EQ(agentcg_uuid(cg, NULL, sizeof(text)), -EINVAL);
 	CHECK_EQ(agentcg_path(cg, NULL, sizeof(text)), -EINVAL);
+}
+
+static void no_uuid_and_what_is_none_are_refused(void)
+{
+	static const char *const none[] = { NULL, "", "..", "\xff", "01234567-89AB-4def-8123-456789abcdef ", "synwire" };
+	agentcg *fresh = cg;
+
+	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
+		REFUSED(agentcg_open, NULL, none[i], 0, &fresh);
+	CHECK(fresh == cg);
 }
 
 static void a_size_without_its_struct_is_refused(void)
@@ -101,6 +114,7 @@ static void an_unknown_flag_is_refused(void)
 	poison_outputs();
 	for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {
 		REFUSED(agentcg_new, NULL, NULL, NULL, 0, unknown[i], &fresh);
+		REFUSED(agentcg_open, NULL, some_uuid, unknown[i], &fresh);
 		REFUSED(agentcg_destroy, cg, unknown[i], SOON_MS, &stats, sizeof(stats));
 	}
 	CHECK(fresh == cg);
@@ -115,6 +129,7 @@ static void a_negative_timeout_other_than_forever_is_refused(void)
 	for (size_t i = 0; i < sizeof(negative) / sizeof(negative[0]); i++) {
 		REFUSED(agentcg_wait_empty, cg, negative[i]);
 		REFUSED(agentcg_kill_all, cg, negative[i]);
+		REFUSED(agentcg_reap, NULL, negative[i]);
 		REFUSED(agentcg_destroy, cg, 0, negative[i], &stats, sizeof(stats));
 	}
 	check_outputs_untouched();
@@ -139,6 +154,7 @@ int main(void)
 	RUN(a_null_handle_is_refused_and_outputs_are_left_alone);
 	RUN(freeing_and_destroying_nothing_is_fine);
 	RUN(a_null_output_is_refused);
+	RUN(no_uuid_and_what_is_none_are_refused);
 	RUN(a_size_without_its_struct_is_refused);
 	RUN(a_null_buffer_of_size_0_asks_for_the_length);
 	RUN(an_unknown_flag_is_refused);

@@ -93,6 +93,12 @@ impl Member {
         self.child.wait().expect("waitpid")
     }
 
+    /// SIGKILL for the role itself, and wait until it is dead. Those that it forked live on.
+    pub fn kill_it_alone(&mut self) {
+        self.child.kill().expect("kill");
+        self.child.wait().expect("waitpid");
+    }
+
     /// A signal for the role itself, not for those that it forked.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid()), signal).expect("kill");

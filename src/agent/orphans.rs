@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Agents that are there already: found, taken over, and cleared away where their owner has ended.
+
+use super::{Agent, name_of};
+use crate::cgroupfs::Dir;
+use crate::deadline::Deadline;
+use crate::error::{Error, Reason, Result, shown, words};
+use crate::events::Events;
+use crate::owner;
+use crate::parse::OwnerNote;
+use crate::place::{self, Place};
+use nix::errno::Errno;
+use std::ffi::{CStr, CString};
+use std::time::Duration;
+
+/// What is known of one agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub uuid: String,
+    /// No living process owns it.
+    pub orphan: bool,
+    /// Processes live in it.
+    pub populated: bool,
+    /// What its owner has written down.
+    pub owner: OwnerNote,
+}
+
+/// Orphans die side by side: none is waited for longer than this while others have not been told yet.
+const TURN: Duration = Duration::from_millis(100);
+
+impl Agent {
+    /// Open one that is there. With `own` it is taken over from an owner that has ended.
+    pub fn open(parent: Option<&CStr>, uuid: &str, own: bool) -> Result<Self> {
+        let uuid = name_of(uuid)?;
+        let name = CString::new(uuid.as_str()).unwrap_or_default();
+        let places = place::standing(parent)?;
+        for place in &places {
+            let dir = match place.agents().and_then(|agents| agents.child(&name)) {
+                Ok(dir) => dir,
+                Err(Errno::ENOENT | Errno::ENODEV) => continue,
+                Err(e) => return Err(not_opened(e, &shown(&place.path), &uuid)),
+            };
+            let mut agent = Self::at(place, dir, uuid);
+            if own {
+                agent.take_over()?;
+            }
+            return Ok(agent);
+        }
+        let whereabouts = match places.as_slice() {
+            [only] => format!("under {}", shown(&only.path)),
+            _ => "in any place where we could have put it".to_owned(),
+        };
+        Err(Error::new(Errno::ENOENT, format!("there is no agent {uuid} {whereabouts}")))
+    }
+
+    fn take_over(&mut self) -> Result<()> {
+        let ours = owner::claim(&self.dir).map_err(|e| self.failed("lock", "", e))?;
+        if ours && self.dir.is_alive() {
+            self.own();
+            return Ok(());
+        }
+        let group = shown(&self.path);
+        if ours {
+            return Err(Error::new(Errno::ENOENT, format!("{group} was just removed")));
+        }
+        let who = match owner::read(&self.dir).pid {
+            0 => "another process".to_owned(),
+            pid => format!("process {pid}"),
+        };
+        Err(Error::new(
+            Errno::EBUSY,
+            format!(
+                "{group} belongs to {who}, which lives, or to a copy of it: end that first, or open it as a guest"
+            ),
+        ))
+    }
+}
+
+fn not_opened(errno: Errno, here: &str, uuid: &str) -> Error {
+    refused(errno, format!("cannot open the agent {uuid} under {here}: {}", words(errno)))
+}
+
+fn not_listed(errno: Errno, here: &str) -> Error {
+    refused(errno, format!("cannot list synwire/agents in {here}: {}", words(errno)))
+}
+
+fn refused(errno: Errno, message: String) -> Error {
+    match errno {
+        Errno::EACCES => Error::new(errno, message).because(Reason::NotDelegated),
+        _ => Error::new(errno, message),
+    }
+}
+
+/// Each agent that can be found, in no order.
+pub fn list(parent: Option<&CStr>) -> Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    each_agent(parent, |place, dir, uuid| {
+        let entry = match dir.map(|dir| entry(&dir, &uuid)) {
+            Some(Err(Errno::ENODEV)) => return Ok(()),
+            Some(known) => known.map_err(|e| not_opened(e, &shown(&place.path), &uuid))?,
+            None => Entry { uuid, orphan: false, populated: false, owner: OwnerNote::default() },
+        };
+        entries.push(entry);
+        Ok(())
+    })?;
+    Ok(entries)
+}
+
+fn entry(dir: &Dir, uuid: &str) -> nix::Result<Entry> {
+    let populated = Events::open(dir)?.state()?.populated;
+    Ok(Entry { uuid: uuid.to_owned(), populated, owner: owner::read(dir), orphan: owner::is_orphan(dir)? })
+}
+
+/// Kill and remove every agent that has no owner, and what else a crash has left half made. Tells how many
+/// agents that were.
+pub fn reap(parent: Option<&CStr>, deadline: Deadline) -> Result<usize> {
+    let mut removed = 0;
+    let (mut refused, mut late);
+    loop {
+        (refused, late) = (None, None);
+        each_agent(parent, |place, dir, uuid| {
+            // What is another uid's is not ours to judge.
+            let Some(dir) = dir else { return Ok(()) };
+            let orphan = owner::claim(&dir).map_err(|e| not_opened(e, &shown(&place.path), &uuid))?;
+            // Removed in the meantime, by its maker or another reaper.
+            if !orphan || !dir.is_alive() {
+                return Ok(());
+            }
+            match Agent::at(place, dir, uuid).destroy(false, deadline.at_most(TURN), false) {
+                Ok(_) => removed += 1,
+                Err(e) if e.errno() == Errno::ETIMEDOUT => late = Some(e),
+                Err(e) => refused = Some(e),
+            }
+            Ok(())
+        })?;
+        if late.is_none() || deadline.passed() {
+            break;
+        }
+    }
+    for place in place::standing(parent)? {
+        place.clear();
+    }
+    match refused.or(late) {
+        None => Ok(removed),
+        Some(e) => Err(e),
+    }
+}
+
+/// Each agent, open if we may. What else stands beside them is nobody's business of ours.
+fn each_agent(
+    parent: Option<&CStr>,
+    mut visit: impl FnMut(&Place, Option<Dir>, String) -> Result<()>,
+) -> Result<()> {
+    for place in place::standing(parent)? {
+        let here = shown(&place.path);
+        let gone = |e| matches!(e, Errno::ENOENT | Errno::ENODEV);
+        let agents = match place.agents() {
+            Err(e) if gone(e) => continue,
+            other => other.map_err(|e| not_listed(e, &here))?,
+        };
+        for name in agents.children().map_err(|e| not_listed(e, &here))? {
+            let Some(uuid) = name.to_str().ok().and_then(|name| name_of(name).ok()) else { continue };
+            match agents.child(&name) {
+                Ok(dir) => visit(&place, Some(dir), uuid)?,
+                Err(Errno::EACCES) => visit(&place, None, uuid)?,
+                Err(e) if gone(e) => {}
+                Err(e) => return Err(not_opened(e, &here, &uuid)),
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Another program that uses agentcg, to end as it may.
+
+use crate::common::cgroup::{Cgroup, Scratch};
+use crate::common::member::{Member, role};
+use agentcg::{Agent, Limits};
+use std::ffi::CString;
+
+/// It, and its agents, each with a process in it.
+pub struct Host {
+    pub member: Member,
+    pub agents: Vec<Cgroup>,
+}
+
+impl Host {
+    pub fn start(scratch: &Scratch, agents: usize) -> Self {
+        let mut member = Member::start("host", &[&scratch.parent.0.to_string_lossy(), &agents.to_string()]);
+        let agents = (0..agents).map(|_| Cgroup(member.hear().into())).collect();
+        Self { member, agents }
+    }
+
+    /// The host alone: what it has started lives on.
+    pub fn crash(&mut self) {
+        self.member.kill_it_alone();
+    }
+}
+
+/// The role.
+pub fn host(args: &[String]) {
+    let parent = CString::new(args[0].as_str()).expect("no NUL");
+    let mut agents = Vec::new();
+    for _ in 0..args[1].parse().expect("a number") {
+        let agent = Agent::new(Some(&parent), None, &Limits::default()).unwrap_or_else(|e| panic!("{e}"));
+        if role::fork() {
+            agent.move_self().expect("move_self");
+            let path = String::from_utf8_lossy(agent.path()).into_owned();
+            // Its copies would keep them owned.
+            drop(agents);
+            drop(agent);
+            role::say(&path);
+            role::sleep();
+        }
+        agents.push(agent);
+    }
+    while role::listen() == "fork" {
+        if role::fork() {
+            drop(agents);
+            role::exit(0);
+        }
+        nix::sys::wait::wait().expect("the child that frees its copies");
+        role::say("its copies are freed");
+    }
+}
