@@ -9,6 +9,7 @@ pub mod group;
 pub mod lab;
 pub mod measured;
 pub mod mounts;
+pub mod ptrace;
 #[macro_use]
 pub mod member;
 
