@@ -9,6 +9,8 @@ use common::cgroup::{Cgroup, Scratch};
 use common::member::{Member, role};
 use common::patience;
 use std::ffi::{CStr, CString};
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Barrier;
 
 roles![makes_groups];
@@ -30,23 +32,41 @@ fn nothing_is_left(scratch: &Scratch) {
     assert_eq!(scratch.parent.all().len(), 1, "{:?}", scratch.parent.all());
 }
 
+/// What could be left: our descriptors, processes, cgroups.
+fn inventory(scratch: &Scratch) -> [usize; 3] {
+    let entries = |path: &str| fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+    // The kernel's own threads come and go: 2 is the parent of them all.
+    let of_users = |process: &PathBuf| {
+        let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
+        let parent = stat.rsplit(") ").next().and_then(|fields| fields.split(' ').nth(1));
+        parent.is_some_and(|parent| parent != "2")
+    };
+    [entries("/proc/self/fd").count(), entries("/proc").filter(of_users).count(), scratch.parent.all().len()]
+}
+
 #[test]
-fn eight_threads_make_and_destroy_a_thousand_groups() {
+fn eight_threads_make_and_destroy_ten_thousand_groups() {
+    let _alone = common::alone();
     let scratch = Scratch::new();
     let (parent, start) = (scratch.path(), Barrier::new(8));
+    let dying = || scratch.parent.value("cgroup.stat", "nr_dying_descendants");
+    let before = inventory(&scratch);
+    assert_eq!(dying(), 0);
     std::thread::scope(|scope| {
         for _ in 0..8 {
             scope.spawn(|| {
                 start.wait();
-                new_and_destroy(&parent, EACH);
+                new_and_destroy(&parent, 10_000 / 8);
             });
         }
     });
-    nothing_is_left(&scratch);
+    assert_eq!(inventory(&scratch), before);
+    common::wait_until("the kernel has let go of the last of them", || dying() == 0);
 }
 
 #[test]
 fn eight_processes_make_and_destroy_a_thousand_groups() {
+    let _alone = common::alone();
     let scratch = Scratch::new();
     let mut members: Vec<_> = (0..8).map(|_| maker(&scratch, EACH)).collect();
     members.iter_mut().for_each(|member| member.say("go"));
