@@ -16,8 +16,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const NOTE: &CStr = c"user.agentcg.owner";
 
-/// How often those who only look may be in the way of a claim.
-const LOOKS: u32 = 100;
+/// How often those who only look may be in the way of a claim. No wait for a lock has an end of its own.
+const LOOKS: u32 = 500;
 /// What a reaper needs to remove an empty group, and much more.
 const REAPING: Duration = Duration::from_secs(1);
 const NAP: Duration = Duration::from_millis(1);
@@ -33,7 +33,7 @@ pub fn claim(dir: &Dir) -> nix::Result<bool> {
             return Ok(false);
         }
         flock(dir.as_fd(), Lock::None)?;
-        std::thread::yield_now();
+        std::thread::sleep(NAP);
     }
     Ok(false)
 }

@@ -4,7 +4,7 @@
 #[macro_use]
 mod common;
 
-use agentcg::{Agent, Errno, Limits};
+use agentcg::{Agent, Errno, Limits, list};
 use common::cgroup::{Cgroup, Scratch};
 use common::member::{Member, role};
 use common::patience;
@@ -12,6 +12,7 @@ use std::ffi::{CStr, CString};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 roles![makes_groups];
 
@@ -158,4 +159,30 @@ fn one_handle_can_be_used_by_many_threads() {
         }
     });
     agent.destroy(false, patience(), false).unwrap();
+}
+
+/// Who asks whether there is an owner holds the lock for an instant, too.
+#[test]
+fn who_only_looks_is_in_nobodys_way() {
+    let scratch = Scratch::new();
+    let parent = scratch.path();
+    let uuid = Agent::new(Some(&parent), None, &limits()).unwrap().uuid().to_owned();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    assert_eq!(list(Some(&parent)).unwrap().len(), 1);
+                }
+            });
+        }
+        for round in 0..300 {
+            if let Err(e) = Agent::open(Some(&parent), &uuid, true) {
+                done.store(true, Ordering::Relaxed);
+                panic!("round {round}: {e}");
+            }
+            std::thread::yield_now();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
 }

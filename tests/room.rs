@@ -4,7 +4,7 @@
 
 mod common;
 
-use agentcg::{Agent, Errno, Limits, PlaceKind, Reason, Wish, discover_parent};
+use agentcg::{Agent, Errno, Limits, PlaceKind, Reason, Wish, discover_parent, list};
 use common::cgroup::Cgroup;
 use common::{lab, patience};
 use std::os::unix::ffi::OsStrExt;
@@ -38,6 +38,8 @@ fn we_make_room_in_a_cgroup_that_is_ours_alone_and_only_there() {
         (0..2).map(|_| Agent::new(None, None, &limits).unwrap_or_else(|e| panic!("{e}"))).collect();
     assert_eq!(Cgroup::own().0, unit.0.join("supervisor"));
     assert!(unit.words("cgroup.procs").is_empty());
+    // Two links of the chain lead here.
+    assert_eq!(list(None).map(|entries| entries.len()), Ok(2));
     for agent in agents {
         let cgroup = Cgroup::at(agent.path());
         assert_eq!(cgroup.0, unit.0.join("synwire/agents").join(agent.uuid()));

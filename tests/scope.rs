@@ -5,7 +5,7 @@
 #[macro_use]
 mod common;
 
-use agentcg::{Agent, CpuMax, Errno, Limits, PlaceKind, Reason, Systemd, Wish, discover_parent};
+use agentcg::{Agent, CpuMax, Errno, Limits, PlaceKind, Reason, Systemd, Wish, discover_parent, list, reap};
 use common::cgroup::Cgroup;
 use common::member::{Member, role, sleeper};
 use common::{PATIENCE, lab, patience, wait_until};
@@ -215,7 +215,13 @@ fn a_scope_ends_with_the_program_and_its_last_process() {
         if end == "hold" {
             wait_until("the keeper is gone", || keeper.words("cgroup.procs").is_empty());
             assert!(cgroup.lists(member.pid()), "{end}");
-            member.signal(Signal::SIGKILL);
+            // Another program finds it there, though it would make a scope of its own.
+            let uuid = cgroup.0.file_name().expect("a name").to_string_lossy();
+            let guest = Agent::open(None, &uuid, false).unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!(guest.info().expect("info").place, PlaceKind::Systemd);
+            let entries = list(None).unwrap_or_else(|e| panic!("{e}"));
+            assert!(entries.iter().any(|entry| entry.uuid == uuid && entry.orphan && entry.populated));
+            assert_eq!(reap(None, patience()), Ok(1));
             member.wait();
         }
         wait_until(&format!("the scope is gone: {end}"), || !scope.exists());
