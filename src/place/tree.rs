@@ -79,7 +79,7 @@ pub fn make_leaf(place: &Place, uuid: &str) -> Result<Leaf> {
                     Errno::EEXIST => Error::new(
                         e,
                         format!(
-                            "{uuid} is there already under {here}, in use or left over: choose another uuid"
+                            "{uuid} is there already under {here}, in use or left over: choose another uuid, or open it"
                         ),
                     ),
                     e => refused(e, &here),
