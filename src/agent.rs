@@ -20,6 +20,7 @@ use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -32,8 +33,8 @@ pub struct Agent {
     place: Kind,
     /// Where systemd made the place: its unit, by which it moves processes that we may not.
     unit: Option<String>,
-    /// The process that owns it through this handle: a forked child has a copy of it.
-    owner: Option<u32>,
+    /// The process that owns it through this handle, of which a forked child has a copy; 0 for a guest's.
+    owner: AtomicU32,
     files: Files,
 }
 
@@ -79,8 +80,8 @@ impl Agent {
                 leaf.undo();
                 return Err(e);
             }
-            let mut agent = Self::at(place, leaf.dir, uuid.clone());
-            agent.own();
+            let agent = Self::at(place, leaf.dir, uuid.clone());
+            agent.own(owner::now_unix_ns());
             Ok(agent)
         })
     }
@@ -93,19 +94,29 @@ impl Agent {
             uuid,
             place: place.kind,
             unit: place.unit(),
-            owner: None,
+            owner: AtomicU32::new(0),
             files: Files::default(),
         }
     }
 
     /// We hold its lock.
-    fn own(&mut self) {
-        self.owner = Some(std::process::id());
-        owner::sign(&self.dir);
+    fn own(&self, created_unix_ns: u64) {
+        let pid = std::process::id();
+        self.owner.store(pid, Ordering::Relaxed);
+        owner::sign(&self.dir, pid, created_unix_ns);
     }
 
     fn is_own(&self) -> bool {
-        self.owner == Some(std::process::id())
+        match self.owner.load(Ordering::Relaxed) {
+            0 => false,
+            pid => pid == std::process::id(),
+        }
+    }
+
+    /// It is removed, and what of the tree was for it alone.
+    fn end(&self) {
+        remove::above(&self.dir);
+        self.owner.store(0, Ordering::Relaxed);
     }
 
     /// Its name, in the usual 36 characters.
@@ -189,7 +200,7 @@ impl Agent {
         let mut last = Stats::default();
         // Most are empty when they are given up, and then the kernel lets go at the first word.
         if !measure && remove::leaf(&self.dir, &name).is_ok() {
-            remove::above(&self.dir);
+            self.end();
             return Ok(last);
         }
         loop {
@@ -197,12 +208,15 @@ impl Agent {
                 Ok(()) if measure => last = self.read_stats(u64::MAX).or_else(gone_is_nothing(last))?,
                 Ok(()) => {}
                 // Somebody else has removed it: nothing of it is left.
-                Err(e) if e.reason() == Some(Reason::Gone) => return Ok(last),
+                Err(e) if e.reason() == Some(Reason::Gone) => {
+                    self.end();
+                    return Ok(last);
+                }
                 Err(e) => return Err(e),
             }
             match remove::tree(&self.dir, &name) {
                 Ok(()) => {
-                    remove::above(&self.dir);
+                    self.end();
                     return Ok(last);
                 }
                 Err(Errno::EBUSY) if !deadline.passed() => {

@@ -64,19 +64,14 @@ pub fn is_orphan(dir: &Dir) -> nix::Result<bool> {
     flock(dir.as_fd(), Lock::Shared)
 }
 
-/// Write down that it is ours, for people; and when it was made, if that is written nowhere yet.
-pub fn sign(dir: &Dir) {
-    let pid = std::process::id();
+/// Write down that it is ours, for people, and when it was made. That the system was booted since need not be
+/// told: no cgroup outlives that.
+pub fn sign(dir: &Dir, pid: u32, created_unix_ns: u64) {
     let start_ticks = i32::try_from(pid)
         .ok()
         .and_then(|pid| procfs::Process::open(pid).and_then(|process| process.stat()).ok())
         .map_or(0, |stat| stat.start_ticks);
-    let created_unix_ns = match read(dir).created_unix_ns {
-        0 => now_unix_ns(),
-        known => known,
-    };
-    let boot = procfs::text_of("/proc/sys/kernel/random/boot_id");
-    let note = format!("pid={pid} start={start_ticks} created_ns={created_unix_ns} boot={}", boot.trim_end());
+    let note = format!("pid={pid} start={start_ticks} created_ns={created_unix_ns}");
     let _only_a_hint = sys::set_xattr(dir.as_fd(), NOTE, note.as_bytes());
 }
 
@@ -86,7 +81,8 @@ pub fn read(dir: &Dir) -> OwnerNote {
     sys::get_xattr(dir.as_fd(), NOTE, &mut buf).map(parse::owner_note).unwrap_or_default()
 }
 
-fn now_unix_ns() -> u64 {
+/// For who makes one.
+pub fn now_unix_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -6,6 +6,7 @@ mod common;
 use agentcg::{Agent, CpuMax, Errno, Limits, Reason};
 use common::cgroup::Scratch;
 use common::group::Group;
+use common::patience;
 
 fn plain() -> Limits {
     Limits::default()
@@ -190,6 +191,17 @@ fn the_tree_goes_with_the_last_agent_and_comes_with_the_next() {
         assert!(scratch.parent.join("synwire/agents").exists());
         has_limits(&other);
         other.destroy();
+        assert_eq!(scratch.parent.all().len(), 1, "{:?}", scratch.parent.all());
+    }
+}
+
+#[test]
+fn the_tree_goes_though_somebody_else_has_removed_the_last_agent() {
+    let scratch = Scratch::new();
+    for measure in [true, false] {
+        let group = Group::under(&scratch, &plain());
+        group.cgroup.remove();
+        group.agent().destroy(false, patience(), measure).unwrap();
         assert_eq!(scratch.parent.all().len(), 1, "{:?}", scratch.parent.all());
     }
 }

@@ -41,7 +41,7 @@ impl Agent {
                 Err(Errno::ENOENT | Errno::ENODEV) => continue,
                 Err(e) => return Err(not_opened(e, &shown(&place.path), &uuid)),
             };
-            let mut agent = Self::at(place, dir, uuid);
+            let agent = Self::at(place, dir, uuid);
             if own {
                 agent.take_over()?;
             }
@@ -54,10 +54,10 @@ impl Agent {
         Err(Error::new(Errno::ENOENT, format!("there is no agent {uuid} {whereabouts}")))
     }
 
-    fn take_over(&mut self) -> Result<()> {
+    fn take_over(&self) -> Result<()> {
         let ours = owner::claim(&self.dir).map_err(|e| self.failed("lock", "", e))?;
         if ours && self.dir.is_alive() {
-            self.own();
+            self.own(owner::read(&self.dir).created_unix_ns);
             return Ok(());
         }
         let group = shown(&self.path);
