@@ -253,7 +253,7 @@ fn an_existing_uuid_is_refused_and_unharmed() {
     let limits = Limits { pids_max: Some(1), ..plain() };
     let e = Agent::new(None, Some(group.uuid()), &limits).unwrap_err();
     assert_eq!((e.errno(), e.reason()), (Errno::EEXIST, None), "{e}");
-    assert!(e.message().ends_with("choose another uuid") && e.message().len() <= 183, "{e}");
+    assert!(e.message().ends_with("choose another uuid, or open it") && e.message().len() <= 183, "{e}");
     assert_eq!(agents.picture(), before);
     assert_eq!(group.cgroup.read("pids.max"), "12");
     assert!(group.cgroup.lists(member.pid()) && !member.is_dead());
