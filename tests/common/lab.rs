@@ -30,6 +30,12 @@ pub fn hides(file: &str) -> bool {
     env::var("LAB_HIDE").is_ok_and(|list| list.split(' ').any(|hidden| hidden == file))
 }
 
+/// Whether the library finds no such file of the kernel's: hidden, or not yet there in `--kernel 5.10`.
+pub fn lacks(file: &str) -> bool {
+    let old = env::var("LAB_KERNEL").is_ok_and(|kernel| kernel == "5.10");
+    hides(file) || (old && ["cgroup.kill", "memory.peak", "memory.reclaim", "pids.peak"].contains(&file))
+}
+
 /// Whether we are root.
 pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
