@@ -4,13 +4,13 @@
 #[macro_use]
 mod common;
 
-use agentcg::{Agent, Limits};
+use agentcg::{Agent, Limits, list, reap};
 use common::cgroup::{Cgroup, Scratch};
 use common::member::{Member, role};
 use common::patience;
 use std::ffi::CString;
 
-roles![insider, answers];
+roles![insider, answers, reaper];
 
 /// Plays a role that is inside of its own agent's group and wants to have it killed, then destroyed.
 fn told_and_unharmed(where_inside: &str, parent: &str) {
@@ -86,4 +86,31 @@ fn answers(_: &[String]) {
     role::listen();
     role::say("yes");
     role::sleep();
+}
+
+#[test]
+fn a_reaper_in_an_orphan_is_told_and_reaps_the_others() {
+    let scratch = Scratch::new();
+    let mut member = Member::start("reaper", &[&scratch.parent.0.to_string_lossy()]);
+    member.hears("EDEADLK Some(CallerInside)");
+    member.hears("1 is left");
+    member.hears("out again: Ok(1)");
+    assert!(member.wait().success());
+    assert_eq!(scratch.parent.all().len(), 1);
+}
+
+fn reaper(args: &[String]) {
+    let parent = CString::new(args[0].as_str()).expect("no NUL");
+    let before = Cgroup::own();
+    let orphan = || {
+        let agent = Agent::new(Some(&parent), None, &Limits::default()).expect("new");
+        Cgroup::at(agent.path())
+    };
+    let (one, _other, _third) = (orphan(), orphan(), orphan());
+    role::enter(&one);
+    let e = reap(Some(&parent), patience()).expect_err("reaped itself");
+    role::say(&format!("{:?} {:?}", e.errno(), e.reason()));
+    role::say(&format!("{} is left", list(Some(&parent)).expect("list").len()));
+    role::enter(&before);
+    role::say(&format!("out again: {:?}", reap(Some(&parent), patience())));
 }
