@@ -13,8 +13,8 @@ mod walk;
 pub use kept::Kept;
 pub use walk::Step;
 
+use crate::sys::listing::directories;
 use crate::{kernfile, parse};
-use nix::dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, fstat, mkdirat};
@@ -121,20 +121,14 @@ impl Dir {
         }
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut names = Vec::new();
-        let mut listing = match dir::Dir::openat(&self.0, c".", flags, Mode::empty()) {
-            Ok(listing) => listing,
+        // Opened anew: where a listing has got to belongs to the open file.
+        let listed = openat(&self.0, c".", flags, Mode::empty())
+            .and_then(|listing| directories(listing.as_fd(), |name| names.push(name.to_owned())));
+        match listed {
             // Removed: it had none left.
-            Err(Errno::ENOENT) => return Ok(names),
-            Err(e) => return Err(e),
-        };
-        for entry in listing.iter() {
-            let entry = entry?;
-            let is_dir = entry.file_type() == Some(dir::Type::Directory);
-            if is_dir && !matches!(entry.file_name().to_bytes(), b"." | b"..") {
-                names.push(entry.file_name().to_owned());
-            }
+            Ok(()) | Err(Errno::ENOENT) => Ok(names),
+            Err(e) => Err(e),
         }
-        Ok(names)
     }
 
     /// False once the cgroup is removed. Every cgroup has this file, the real root included.

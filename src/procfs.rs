@@ -4,10 +4,10 @@
 use crate::kernfile::{self, errno};
 use crate::parse::{self, ProcStat};
 use nix::errno::Errno;
+use nix::unistd::{AccessFlags, access};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
 /// The `0::` path of a process (`self` or a pid), nothing if no cgroup2 hierarchy was ever mounted.
 pub fn cgroup_of(process: &str) -> nix::Result<Option<Vec<u8>>> {
@@ -28,7 +28,7 @@ pub fn text_of(path: &str) -> String {
 
 /// Whether this is a thread of ours.
 pub fn is_own_thread(tid: i32) -> bool {
-    Path::new(&format!("/proc/self/task/{tid}")).exists()
+    access(format!("/proc/self/task/{tid}").as_str(), AccessFlags::F_OK).is_ok()
 }
 
 /// Offers each line of mountinfo to `find` until it takes one.

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The island of unsafe code under the library: system calls that nix lacks, and a descriptor that
-//! threads share without a lock.
+//! The island of unsafe code under the library: system calls that nix lacks, a descriptor that threads share
+//! without a lock.
 
 #![allow(unsafe_code)]
 
 pub mod clone_into;
 pub mod keeper;
+pub mod listing;
 
 use nix::errno::Errno;
 use std::ffi::CStr;

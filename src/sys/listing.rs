@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is in a directory, by getdents64(2) itself: opendir(3) takes its buffer from the host's malloc.
+
+use nix::errno::Errno;
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// `struct linux_dirent64`: where its fields are.
+const LENGTH: usize = 16;
+const KIND: usize = 18;
+const NAME: usize = 19;
+
+/// The names of the directories right below, `.` and `..` left out. `dir` is to be opened for this alone.
+pub fn directories(dir: BorrowedFd<'_>, mut each: impl FnMut(&CStr)) -> nix::Result<()> {
+    let mut buf = [0u8; 4096];
+    loop {
+        // SAFETY: the kernel writes at most the buffer's length.
+        let read =
+            unsafe { libc::syscall(libc::SYS_getdents64, dir.as_raw_fd(), buf.as_mut_ptr(), buf.len()) };
+        let read = usize::try_from(Errno::result(read)?).unwrap_or_default();
+        if read == 0 {
+            return Ok(());
+        }
+        let mut rest = buf.get(..read).unwrap_or_default();
+        while let Some((kind, name, after)) = entry(rest) {
+            if kind == libc::DT_DIR && !matches!(name.to_bytes(), b"." | b"..") {
+                each(name);
+            }
+            rest = after;
+        }
+    }
+}
+
+/// The first entry, and what follows it.
+fn entry(bytes: &[u8]) -> Option<(u8, &CStr, &[u8])> {
+    let length = bytes.get(LENGTH..LENGTH + 2)?.try_into().ok().map(u16::from_ne_bytes)?;
+    let (entry, after) = bytes.split_at_checked(usize::from(length))?;
+    Some((*entry.get(KIND)?, CStr::from_bytes_until_nul(entry.get(NAME..)?).ok()?, after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn directories_alone_are_listed_each_once_however_many_there_are() {
+        let top = std::env::temp_dir().join(format!("agentcg-listing-{}", std::process::id()));
+        std::fs::create_dir(&top).expect("mkdir");
+        std::fs::write(top.join("a file"), b"").expect("a file");
+        let expected: Vec<String> = (0..500).map(|n| format!("directory-{n:03}")).collect();
+        for name in &expected {
+            std::fs::create_dir(top.join(name)).expect("mkdir");
+        }
+        let mut names = Vec::new();
+        let dir = std::fs::File::open(&top).expect("open");
+        let listed = directories(dir.as_fd(), |name| names.push(name.to_string_lossy().into_owned()));
+        std::fs::remove_dir_all(&top).expect("rm -r");
+        assert_eq!(listed, Ok(()));
+        names.sort();
+        assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn what_is_cut_off_is_no_entry() {
+        let mut bytes = vec![0; 24];
+        bytes[LENGTH] = 24;
+        bytes[KIND] = libc::DT_DIR;
+        bytes[NAME] = b'x';
+        assert_eq!(entry(&bytes), Some((libc::DT_DIR, c"x", &[][..])));
+        for end in 0..24 {
+            assert_eq!(entry(&bytes[..end]), None, "{end}");
+        }
+        bytes[LENGTH] = 0;
+        assert_eq!(entry(&bytes), None);
+    }
+}
