@@ -356,6 +356,25 @@ AGENTCG_MUST_CHECK int agentcg_move_pid(agentcg *cg, pid_t pid, agentcg_error *r
  * Async-signal-safe. The codes of agentcg_move_pid(). */
 AGENTCG_MUST_CHECK int agentcg_move_self(agentcg *cg);
 
+/* 1 if pid is in the group or below it, with any of its threads, 0 if it is not:
+ * an escape shows here. Goes by the cgroup's name in /proc/PID/cgroup.
+ *
+ * -EACCES (/proc does not let us read it), -EINVAL (pid is below 1), -EMFILE,
+ * -ENFILE, -ENODEV (group gone), -ESRCH (gone, a zombie, or hidden from us). */
+AGENTCG_MUST_CHECK int agentcg_contains(agentcg *cg, pid_t pid, agentcg_error *reterr);
+
+/* The processes that live in the group and below it, each once, in ascending
+ * order. Fills at most count; returns how many there are, which may be more. pids
+ * may be NULL with count 0. Those outside the caller's pid namespace have no pid
+ * here and are left out, and so are zombies.
+ *
+ * -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV. */
+AGENTCG_MUST_CHECK
+int agentcg_pids(agentcg *cg,
+		 pid_t *pids,
+		 size_t count,
+		 agentcg_error *reterr);
+
 /* ---- 7. measuring -------------------------------------------------------- */
 
 /* cpu.stat: there even with no controller. */
@@ -431,6 +450,34 @@ int agentcg_read_stats(agentcg *cg,
 
 /* ---- 9. stopping --------------------------------------------------------- */
 
+/* Park every process in the group and below it, and return when all are parked
+ * (an empty group is at once). At the deadline the freeze is undone: -ETIMEDOUT,
+ * and all run on, unless somebody had asked for the freeze before. A frozen
+ * group can be killed; a process moved into it is parked too.
+ *
+ * -EACCES, -EDEADLK (the caller is inside: nothing was frozen), -EINVAL, -EMFILE,
+ * -ENFILE, -ENODEV, -EOPNOTSUPP (no cgroup.freeze: before Linux 5.2), -ETIMEDOUT
+ * (say, a process in uninterruptible sleep). */
+AGENTCG_MUST_CHECK int agentcg_freeze(agentcg *cg, int timeout_ms, agentcg_error *reterr);
+
+/* Undo agentcg_freeze(), and return when the group goes on. A cgroup inside that
+ * the agent has frozen itself stays frozen. -ETIMEDOUT: it will thaw later, or,
+ * as the message then says, not before a frozen cgroup above it does.
+ *
+ * -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV, -EOPNOTSUPP (no cgroup.freeze:
+ * before Linux 5.2), -ETIMEDOUT. */
+AGENTCG_MUST_CHECK int agentcg_thaw(agentcg *cg, int timeout_ms, agentcg_error *reterr);
+
+/* Signal every process in the group and below it, once each: never each thread,
+ * never the caller, should it be inside. Children born meanwhile are signalled
+ * too, but this is no way to be rid of those that fork for ever: see
+ * agentcg_kill_all(). Frozen processes take it when they thaw. signal 0 sends
+ * nothing, as with kill(2). Returns how many took it. Zombies do not count.
+ *
+ * -EACCES (all were signalled but some: they are of another uid, or outside the
+ * caller's pid namespace), -EINVAL (no such signal), -EMFILE, -ENFILE, -ENODEV. */
+AGENTCG_MUST_CHECK int agentcg_signal_all(agentcg *cg, int signal, agentcg_error *reterr);
+
 /* Wait until no process lives in it. Zombies count as gone.
  *
  * -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ETIMEDOUT. */
@@ -445,6 +492,20 @@ AGENTCG_MUST_CHECK int agentcg_wait_empty(agentcg *cg, int timeout_ms, agentcg_e
  * -EACCES, -EDEADLK (the caller is inside), -EINVAL, -EMFILE, -ENFILE, -ENODEV,
  * -ETIMEDOUT (say, a process in uninterruptible sleep). */
 AGENTCG_MUST_CHECK int agentcg_kill_all(agentcg *cg, int timeout_ms, agentcg_error *reterr);
+
+/* Ask all to end: SIGTERM for every process, SIGCONT for those that are stopped,
+ * and a thaw of the group and of every cgroup in it. Up to grace_ms for them to
+ * go; then as agentcg_kill_all() with timeout_ms, which counts from there. With
+ * grace_ms 0 the kill follows at once. Whom no signal of ours reaches is killed
+ * after the grace. Returns 1 if it came to the kill, 0 if not.
+ *
+ * -EACCES, -EDEADLK (the caller is inside: nobody was signalled), -EINVAL, -EMFILE,
+ * -ENFILE, -ENODEV, -ETIMEDOUT (after the kill). */
+AGENTCG_MUST_CHECK
+int agentcg_terminate(agentcg *cg,
+		      int grace_ms,
+		      int timeout_ms,
+		      agentcg_error *reterr);
 
 #ifdef __cplusplus
 }

@@ -3,6 +3,7 @@
 
 mod orphans;
 mod processes;
+mod stopping;
 
 pub use orphans::{Entry, list, reap};
 
@@ -11,8 +12,9 @@ use crate::controllers::Controllers;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result, shown, words};
 use crate::events::Events;
-use crate::kill::{self, Target};
+use crate::kill;
 use crate::limits::Limits;
+use crate::members::Members;
 use crate::place::{self, Kind, Place, Wish};
 use crate::stats::{Files, Stats};
 use crate::{owner, remove};
@@ -165,9 +167,11 @@ impl Agent {
 
     /// Kill all in it and below it, and wait until none lives.
     pub fn kill_all(&self, deadline: Deadline) -> Result<()> {
-        let mark = [b"/", self.uuid.as_bytes()].concat();
-        let target = Target { dir: &self.dir, mark: &mark };
-        target.kill_all(deadline).map_err(|failure| self.not_killed(failure))
+        self.members().kill_all(deadline).map_err(|failure| self.not_killed(failure))
+    }
+
+    fn members(&self) -> Members<'_> {
+        Members { dir: &self.dir, mark: [b"/", self.uuid.as_bytes()].concat() }
     }
 
     fn not_killed(&self, failure: kill::Failure) -> Error {

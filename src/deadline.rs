@@ -16,6 +16,11 @@ impl Deadline {
         Self(Instant::now().checked_add(wait))
     }
 
+    /// The same where `None` is for ever.
+    pub fn within(wait: Option<Duration>) -> Self {
+        wait.map_or(Self::FOREVER, Self::after)
+    }
+
     /// What is left, or `None` for ever.
     pub fn left(self) -> Option<Duration> {
         self.0.map(|at| at.saturating_duration_since(Instant::now()))

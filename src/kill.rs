@@ -8,15 +8,13 @@
 
 mod grip;
 
-use crate::cgroupfs::{Dir, Step};
 use crate::deadline::Deadline;
 use crate::events::Events;
-use crate::{parse, procfs, sys};
+use crate::members::{Members, Process, ignore_gone};
+use crate::parse;
 use grip::Grip;
+use libc::SIGKILL;
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 /// Why not all are dead.
@@ -50,15 +48,7 @@ const KILL_FILE_WAIT: Duration = Duration::from_millis(50);
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
-/// A group to be emptied.
-pub struct Target<'a> {
-    /// Its directory.
-    pub dir: &'a Dir,
-    /// What the path of all its members holds, from whatever namespace it is seen: `/<uuid>`.
-    pub mark: &'a [u8],
-}
-
-impl Target<'_> {
+impl Members<'_> {
     /// Kill all in the group and below it, and wait until none lives.
     pub fn kill_all(&self, deadline: Deadline) -> Result<(), Failure> {
         let events = Events::open(self.dir)?;
@@ -133,23 +123,6 @@ impl Target<'_> {
         }
     }
 
-    fn holds_caller(&self) -> nix::Result<bool> {
-        let own = i32::try_from(std::process::id()).map_err(|_| Errno::ESRCH)?;
-        let mut inside = false;
-        self.each_cgroup(|dir| {
-            inside |= match dir.lists(c"cgroup.procs", own) {
-                // A threaded cgroup has no list of processes, and may hold any one thread of ours.
-                Err(Errno::EOPNOTSUPP) => {
-                    let threads = ignore_gone(dir.read_all(c"cgroup.threads"), Vec::new())?;
-                    parse::ids(&threads).any(procfs::is_own_thread)
-                }
-                listed => ignore_gone(listed, false)?,
-            };
-            Ok(())
-        })?;
-        Ok(inside)
-    }
-
     /// Tells whether there is one.
     fn write_kill_file(&self) -> nix::Result<bool> {
         match self.dir.write(c"cgroup.kill", b"1") {
@@ -176,54 +149,16 @@ impl Target<'_> {
                     // Never kill(0): that is our own process group.
                     ..=0 => survivors.unnameable = true,
                     _ if u32::try_from(id) == Ok(own) => {}
-                    _ => survivors.forbidden |= self.kill_member(id) == Err(Errno::EPERM),
+                    _ => {
+                        survivors.forbidden |= {
+                            let one = Process { pid: id, thread: id };
+                            self.signal(one, SIGKILL) == Err(Errno::EPERM)
+                        }
+                    }
                 }
             }
             Ok(())
         })?;
         Ok(survivors)
-    }
-
-    /// Between the list and the signal the id may have been given to a stranger. Held by a pidfd it
-    /// cannot be, and its cgroup tells whether it still is the one that we mean.
-    fn kill_member(&self, id: i32) -> nix::Result<()> {
-        let pidfd = match sys::pidfd_open(id) {
-            Ok(pidfd) => Some(pidfd),
-            Err(Errno::ESRCH) => return Ok(()),
-            // No such call (before 5.3, seccomp), a thread's id, or no descriptor left.
-            Err(_) => None,
-        };
-        match procfs::cgroup_of(&id.to_string()) {
-            Ok(Some(path)) if !parse::holds(&path, self.mark) => return Ok(()),
-            Err(Errno::ENOENT | Errno::ESRCH) => return Ok(()),
-            // Without /proc there is no telling: a member that lives on would be worse.
-            _ => {}
-        }
-        // A seccomp filter may know the one call and not the other.
-        let sent = match pidfd.as_ref().map(|pidfd| sys::pidfd_kill(pidfd.as_fd())) {
-            None | Some(Err(Errno::EPERM | Errno::ENOSYS)) => kill(Pid::from_raw(id), Signal::SIGKILL),
-            Some(sent) => sent,
-        };
-        sent.or_else(|e| if e == Errno::ESRCH { Ok(()) } else { Err(e) })
-    }
-
-    /// The group, then all below it.
-    fn each_cgroup(&self, mut visit: impl FnMut(&Dir) -> nix::Result<()>) -> nix::Result<()> {
-        visit(self.dir)?;
-        let mut outcome = Ok(());
-        self.dir.walk(|step| {
-            if let (Step::Enter(dir), Ok(())) = (step, outcome) {
-                outcome = visit(dir);
-            }
-        })?;
-        outcome
-    }
-}
-
-/// A nested cgroup may go while we look, and a threaded one has no list of processes.
-fn ignore_gone<T>(result: nix::Result<T>, nothing: T) -> nix::Result<T> {
-    match result {
-        Err(Errno::ENODEV | Errno::ENOENT | Errno::EOPNOTSUPP) => Ok(nothing),
-        other => other,
     }
 }

@@ -12,7 +12,11 @@
 //!  |
 //! diagnose
 //!  |
-//! place owner limits stats events kill remove migrate      one verb or noun each
+//! terminate
+//!  |
+//! place owner limits stats events kill signal freeze remove migrate      one verb or noun each
+//!  |
+//! members
 //!  |
 //! cgroupfs procfs        all file access       parse controllers       pure
 //! systemd                its managers, by sd-bus, where one is needed
@@ -34,19 +38,23 @@ mod deadline;
 mod diagnose;
 mod error;
 mod events;
+mod freeze;
 mod guard;
 mod kernfile;
 mod kill;
 mod limits;
+mod members;
 mod migrate;
 mod owner;
 mod parse;
 mod place;
 mod procfs;
 mod remove;
+mod signal;
 pub mod stats;
 mod sys;
 mod systemd;
+mod terminate;
 
 pub use agent::{Agent, Entry, Info, list, reap};
 pub use controllers::Controllers;

@@ -2,7 +2,6 @@
 //! Moving processes into a group.
 
 use crate::cgroupfs::Dir;
-use crate::parse::ProcStat;
 use crate::procfs::Process;
 use crate::systemd;
 use nix::errno::Errno;
@@ -28,7 +27,7 @@ pub enum Failure {
 /// kernel does not let us.
 pub fn pid(dir: &Dir, pid: i32, otherwise: impl FnOnce() -> Result<(), Failure>) -> Result<(), Failure> {
     let process = Process::open(pid)?;
-    if living(&process)?.flags & PF_KTHREAD != 0 {
+    if process.living()?.flags & PF_KTHREAD != 0 {
         return Err(Failure::KernelThread);
     }
     // Plain decimal: the kernel takes a leading 0 for octal.
@@ -38,15 +37,8 @@ pub fn pid(dir: &Dir, pid: i32, otherwise: impl FnOnce() -> Result<(), Failure>)
     }
     // The write moves whatever of the process is not exiting, and "succeeds" for a zombie, which it
     // leaves where it was. One that still lives after it was moved.
-    living(&process)?;
+    process.living()?;
     Ok(())
-}
-
-fn living(process: &Process) -> nix::Result<ProcStat> {
-    let stat = process.stat()?;
-    // A main thread that has exited is a zombie too, while other threads live on.
-    let dead = matches!(stat.state, b'X' | b'x') || (stat.state == b'Z' && stat.threads <= 1);
-    if dead { Err(Errno::ESRCH) } else { Ok(stat) }
 }
 
 impl From<Errno> for Failure {

@@ -200,6 +200,32 @@ pub fn owner_note(text: &[u8]) -> OwnerNote {
     OwnerNote { pid: u32::try_from(of(b"pid=")).unwrap_or_default(), created_unix_ns: of(b"created_ns=") }
 }
 
+/// A main thread that has exited is a zombie too, while other threads live on.
+pub fn lives(state: u8, threads: u64) -> bool {
+    !matches!(state, b'X' | b'x') && (state != b'Z' || threads > 1)
+}
+
+/// What `/proc/ID/status` tells of a thread.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Task {
+    /// The process that it belongs to.
+    pub pid: i32,
+    /// Something of that process lives.
+    pub lives: bool,
+}
+
+/// `/proc/ID/status`. Its first line is the command's name, in which a newline is escaped.
+pub fn task(text: &[u8]) -> Option<Task> {
+    let field = |key: &[u8]| {
+        text.split(|&b| b == b'\n').find_map(|line| words(line.strip_prefix(key)?.strip_prefix(b":")?).next())
+    };
+    Some(Task {
+        pid: i32::try_from(number(field(b"Tgid")?)?).ok()?,
+        // A zombie has no line for its threads on some kernels: then there are none.
+        lives: lives(*field(b"State")?.first()?, field(b"Threads").and_then(number).unwrap_or(0)),
+    })
+}
+
 #[cfg(test)]
 #[path = "parse/tests.rs"]
 mod tests;

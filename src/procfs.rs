@@ -2,11 +2,13 @@
 //! What /proc tells: where we are, what is mounted, how a process is.
 
 use crate::kernfile::{self, errno};
-use crate::parse::{self, ProcStat};
+use crate::parse::{self, ProcStat, Task};
+use crate::sys::listing::directories;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 use std::fs::File;
 use std::io::ErrorKind;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 
 /// The `0::` path of a process (`self` or a pid), nothing if no cgroup2 hierarchy was ever mounted.
@@ -29,6 +31,28 @@ pub fn text_of(path: &str) -> String {
 /// Whether this is a thread of ours.
 pub fn is_own_thread(tid: i32) -> bool {
     access(format!("/proc/self/task/{tid}").as_str(), AccessFlags::F_OK).is_ok()
+}
+
+/// Whether /proc is mounted at all.
+pub fn is_there() -> bool {
+    access("/proc/self", AccessFlags::F_OK).is_ok()
+}
+
+/// What a thread's (or process') id stands for. `ENOENT` or `ESRCH` if for nothing that we can see.
+pub fn task(id: i32) -> nix::Result<Task> {
+    let text = kernfile::read_all(open(&format!("/proc/{id}/status"))?)?;
+    parse::task(&text).ok_or(Errno::ESRCH)
+}
+
+/// The threads of a process; none of one that is gone.
+pub fn threads_of(pid: i32) -> Vec<i32> {
+    let mut threads = Vec::new();
+    if let Ok(tasks) = open(&format!("/proc/{pid}/task")) {
+        let _gone_meanwhile = directories(tasks.as_fd(), |name| {
+            threads.extend(name.to_str().ok().and_then(|name| name.parse::<i32>().ok()));
+        });
+    }
+    threads
 }
 
 /// Offers each line of mountinfo to `find` until it takes one.
@@ -60,6 +84,13 @@ impl Process {
         let mut text = [0; 1024];
         let end = self.0.read_at(&mut text, 0).map_err(|e| errno(&e))?;
         text.get(..end).and_then(parse::proc_stat).ok_or(Errno::ESRCH)
+    }
+
+    /// The same for one that lives: `ESRCH` for a zombie too.
+    pub fn living(&self) -> nix::Result<ProcStat> {
+        self.stat().and_then(|stat| {
+            if parse::lives(stat.state, stat.threads) { Ok(stat) } else { Err(Errno::ESRCH) }
+        })
     }
 }
 

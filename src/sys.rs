@@ -9,7 +9,7 @@ pub mod keeper;
 pub mod listing;
 
 use nix::errno::Errno;
-use std::ffi::CStr;
+use std::ffi::{CStr, c_int};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
 
@@ -109,12 +109,11 @@ pub fn pidfd_open(pid: i32) -> nix::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// pidfd_send_signal(2) of SIGKILL, Linux 5.1.
-pub fn pidfd_kill(pidfd: BorrowedFd<'_>) -> nix::Result<()> {
+/// pidfd_send_signal(2), Linux 5.1.
+pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: c_int) -> nix::Result<()> {
     let no_info = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: the descriptor is open for as long as it is borrowed; a null siginfo is allowed.
-    let done =
-        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), libc::SIGKILL, no_info, 0) };
+    let done = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, no_info, 0) };
     Errno::result(done).map(drop)
 }
 
@@ -141,6 +140,16 @@ pub fn flock(fd: BorrowedFd<'_>, lock: Lock) -> nix::Result<bool> {
         Err(Errno::ENOLCK) => Err(Errno::ENOMEM),
         Err(e) => Err(e),
     }
+}
+
+/// kill(2) for one process: nix has no name for real-time signals. `EINVAL` for 0 and below, which would
+/// be our own process group and everybody.
+pub fn kill(pid: i32, signal: c_int) -> nix::Result<()> {
+    if pid < 1 {
+        return Err(Errno::EINVAL);
+    }
+    // SAFETY: the call takes two integers.
+    Errno::result(unsafe { libc::kill(pid, signal) }).map(drop)
 }
 
 /// getxattr(2): whether the attribute is there and is just this.

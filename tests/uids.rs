@@ -70,6 +70,8 @@ fn users_agent(args: &[String]) {
         let wait = agentcg::Deadline::after(std::time::Duration::from_secs(1));
         let done = match role::listen().as_str() {
             "kill_all" => agent.kill_all(wait),
+            "signal_all" => agent.signal_all(libc::SIGTERM).map(drop),
+            "terminate" => agent.terminate(wait, Some(std::time::Duration::from_secs(1))).map(drop),
             "destroy" => agent.destroy(false, wait, false).map(drop),
             other => panic!("{other}?"),
         };
@@ -102,6 +104,27 @@ fn a_process_of_root_in_a_users_group_dies_where_cgroup_kill_is_there() {
         }
     }
     assert_eq!(user.cgroup.exists(), lab::hides("cgroup.kill"));
+}
+
+/// Who cannot be signalled is told, after all others were.
+#[test]
+fn a_process_of_root_in_a_users_group_takes_no_signal_and_can_only_be_killed() {
+    let mut user = users_agent_starts();
+    let (mut roots, mut own) = (Member::start("sleeper", &[]), Member::start("sleeps_as_a_user", &[]));
+    own.hears("ready");
+    for one in [&roots, &own] {
+        user.cgroup.take(one.pid());
+    }
+    roots.say("go");
+    roots.hears("ready");
+    user.member.say("signal_all");
+    user.member.hears("EACCES Some(NotDelegated) cgroup.procs");
+    own.wait_dead();
+    assert!(!roots.is_dead());
+    user.member.say("terminate");
+    let can_kill = !lab::hides("cgroup.kill");
+    user.member.hears(if can_kill { "done" } else { "EACCES Some(NotDelegated) cgroup.kill" });
+    assert_eq!(roots.is_dead(), can_kill);
 }
 
 /// While the library tries, members are frozen; where that cannot be, pids.max is 0.

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How processes get into an agent's group, and what is said where they do not.
+//! How processes get into an agent's group, what is said where they do not, and who is there.
 
 use super::Agent;
-use crate::error::{Error, Reason, Result, shown};
+use crate::error::{Error, Reason, Result, shown, words};
 use crate::systemd::{self, Manager};
 use crate::{migrate, place};
 use nix::errno::Errno;
@@ -10,10 +10,7 @@ use nix::errno::Errno;
 impl Agent {
     /// Move a process, with all its threads, into the group.
     pub fn move_pid(&self, pid: i32) -> Result<()> {
-        if pid < 1 {
-            return Err(Error::new(Errno::EINVAL, format!("{pid} names no process: a pid is 1 or more"))
-                .on("cgroup.procs"));
-        }
+        check_pid(pid)?;
         let by_systemd = || match &self.unit {
             None => Err(migrate::Failure::Errno(Errno::EACCES)),
             Some(unit) => Manager::reach()
@@ -23,10 +20,7 @@ impl Agent {
         migrate::pid(&self.dir, pid, by_systemd).map_err(|failure| {
             match failure {
                 migrate::Failure::Systemd(failure) => self.not_attached(pid, failure),
-                migrate::Failure::NoProcess => Error::new(
-                    Errno::ESRCH,
-                    format!("process {pid} is gone, a zombie, or hidden from us in /proc"),
-                ),
+                migrate::Failure::NoProcess => no_process(pid),
                 migrate::Failure::KernelThread => Error::new(
                     Errno::EINVAL,
                     format!("process {pid} is a thread of the kernel, which stays where it is"),
@@ -73,4 +67,35 @@ impl Agent {
             e => e,
         })
     }
+
+    /// The pids of all that live in it and below it, in order.
+    pub fn pids(&self) -> Result<Vec<i32>> {
+        self.members().pids().map_err(|e| self.failed("read", "cgroup.procs", e))
+    }
+
+    /// Whether a process is in it or below it.
+    pub fn contains(&self, pid: i32) -> Result<bool> {
+        check_pid(pid)?;
+        if !self.dir.is_alive() {
+            return Err(self.failed("look into", "cgroup.procs", Errno::ENODEV));
+        }
+        self.members().hold(pid).map_err(|e| match e {
+            Errno::ESRCH => no_process(pid),
+            // As the mount option hidepid has it.
+            Errno::EPERM => Error::new(Errno::EACCES, format!("/proc does not let us look at process {pid}")),
+            e => Error::new(e, format!("cannot read /proc/{pid}/cgroup: {}", words(e))),
+        })
+    }
+}
+
+fn check_pid(pid: i32) -> Result<()> {
+    if pid < 1 {
+        return Err(Error::new(Errno::EINVAL, format!("{pid} names no process: a pid is 1 or more"))
+            .on("cgroup.procs"));
+    }
+    Ok(())
+}
+
+fn no_process(pid: i32) -> Error {
+    Error::new(Errno::ESRCH, format!("process {pid} is gone, a zombie, or hidden from us in /proc"))
 }

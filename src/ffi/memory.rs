@@ -110,11 +110,43 @@ pub unsafe fn give_struct<T: Plain>(value: &T, ptr: *mut T, size: usize) {
     }
 }
 
+/// Whether [`give_array`] can succeed, to be asked before anything is done.
+pub fn check_array<T>(ptr: *mut T, count: usize) -> Result<()> {
+    if ptr.is_null() && count > 0 {
+        invalid("the array to fill is NULL, but its count is not 0")
+    } else {
+        Ok(())
+    }
+}
+
+/// Give what fits into an array of `count`; the full number is returned.
+///
+/// # Safety
+/// [`check_array`] was content, and `ptr` has `count` elements that may be written.
+pub unsafe fn give_array<T: Copy>(values: &[T], ptr: *mut T, count: usize) -> Result<c_int> {
+    let fits = values.len().min(count);
+    if fits > 0 {
+        // SAFETY: `fits` is at most `count`, which the caller promised; `values` is ours.
+        unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), ptr, fits) };
+    }
+    number(values.len())
+}
+
+/// How many, as C gets it.
+pub fn number(count: usize) -> Result<c_int> {
+    c_int::try_from(count).or_else(|_| invalid("there are more than an int can tell"))
+}
+
 /// Milliseconds, or AGENTCG_FOREVER.
 pub fn deadline(timeout_ms: c_int) -> Result<Deadline> {
+    timeout(timeout_ms).map(Deadline::within)
+}
+
+/// The same for a wait that begins later; `None` is for ever.
+pub fn timeout(timeout_ms: c_int) -> Result<Option<Duration>> {
     match u64::try_from(timeout_ms) {
-        Ok(ms) => Ok(Deadline::after(Duration::from_millis(ms))),
-        Err(_) if timeout_ms == -1 => Ok(Deadline::FOREVER),
+        Ok(ms) => Ok(Some(Duration::from_millis(ms))),
+        Err(_) if timeout_ms == -1 => Ok(None),
         Err(_) => invalid(format!("a timeout of {timeout_ms} ms: 0 or more, or AGENTCG_FOREVER")),
     }
 }

@@ -4,6 +4,7 @@
 use super::edge::{guard, guard_quietly};
 use super::error::agentcg_error;
 use super::handle::{agent, agent_quietly, agentcg};
+use super::memory::{check_array, give_array};
 use libc::pid_t;
 use nix::errno::Errno;
 use std::ffi::c_int;
@@ -32,4 +33,44 @@ pub unsafe extern "C" fn agentcg_move_self(cg: *mut agentcg) -> c_int {
     let codes = [EACCES, EBUSY, EINVAL, EMFILE, ENFILE, ENODEV, EOPNOTSUPP];
     // SAFETY: the C caller's promise.
     guard_quietly(&codes, || unsafe { agent_quietly(cg) }?.move_self())
+}
+
+/// 1 if pid is in the group or below it, with any of its threads, 0 if it is not:
+/// an escape shows here. Goes by the cgroup's name in /proc/PID/cgroup.
+///
+/// -EACCES (/proc does not let us read it), -EINVAL (pid is below 1), -EMFILE,
+/// -ENFILE, -ENODEV (group gone), -ESRCH (gone, a zombie, or hidden from us).
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn agentcg_contains(cg: *mut agentcg, pid: pid_t, reterr: *mut agentcg_error) -> c_int {
+    use Errno::*;
+    let codes = [EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ESRCH];
+    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    unsafe { guard(reterr, &codes, || agent(cg)?.contains(pid).map(c_int::from)) }
+}
+
+/// The processes that live in the group and below it, each once, in ascending
+/// order. Fills at most count; returns how many there are, which may be more. pids
+/// may be NULL with count 0. Those outside the caller's pid namespace have no pid
+/// here and are left out, and so are zombies.
+///
+/// -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn agentcg_pids(
+    cg: *mut agentcg,
+    pids: *mut pid_t,
+    count: usize,
+    reterr: *mut agentcg_error,
+) -> c_int {
+    use Errno::*;
+    let codes = [EACCES, EINVAL, EMFILE, ENFILE, ENODEV];
+    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    unsafe {
+        guard(reterr, &codes, || {
+            let agent = agent(cg)?;
+            check_array(pids, count)?;
+            give_array(&agent.pids()?, pids, count)
+        })
+    }
 }

@@ -4,9 +4,70 @@
 use super::edge::guard;
 use super::error::agentcg_error;
 use super::handle::{agent, agentcg};
-use super::memory::deadline;
+use super::memory::{deadline, number, timeout};
 use nix::errno::Errno;
 use std::ffi::c_int;
+
+/// Park every process in the group and below it, and return when all are parked
+/// (an empty group is at once). At the deadline the freeze is undone: -ETIMEDOUT,
+/// and all run on, unless somebody had asked for the freeze before. A frozen
+/// group can be killed; a process moved into it is parked too.
+///
+/// -EACCES, -EDEADLK (the caller is inside: nothing was frozen), -EINVAL, -EMFILE,
+/// -ENFILE, -ENODEV, -EOPNOTSUPP (no cgroup.freeze: before Linux 5.2), -ETIMEDOUT
+/// (say, a process in uninterruptible sleep).
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn agentcg_freeze(
+    cg: *mut agentcg,
+    timeout_ms: c_int,
+    reterr: *mut agentcg_error,
+) -> c_int {
+    use Errno::*;
+    let codes = [EACCES, EDEADLK, EINVAL, EMFILE, ENFILE, ENODEV, EOPNOTSUPP, ETIMEDOUT];
+    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    unsafe { guard(reterr, &codes, || agent(cg)?.freeze(deadline(timeout_ms)?).map(|()| 0)) }
+}
+
+/// Undo agentcg_freeze(), and return when the group goes on. A cgroup inside that
+/// the agent has frozen itself stays frozen. -ETIMEDOUT: it will thaw later, or,
+/// as the message then says, not before a frozen cgroup above it does.
+///
+/// -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV, -EOPNOTSUPP (no cgroup.freeze:
+/// before Linux 5.2), -ETIMEDOUT.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn agentcg_thaw(
+    cg: *mut agentcg,
+    timeout_ms: c_int,
+    reterr: *mut agentcg_error,
+) -> c_int {
+    use Errno::*;
+    let codes = [EACCES, EINVAL, EMFILE, ENFILE, ENODEV, EOPNOTSUPP, ETIMEDOUT];
+    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    unsafe { guard(reterr, &codes, || agent(cg)?.thaw(deadline(timeout_ms)?).map(|()| 0)) }
+}
+
+/// Signal every process in the group and below it, once each: never each thread,
+/// never the caller, should it be inside. Children born meanwhile are signalled
+/// too, but this is no way to be rid of those that fork for ever: see
+/// agentcg_kill_all(). Frozen processes take it when they thaw. signal 0 sends
+/// nothing, as with kill(2). Returns how many took it. Zombies do not count.
+///
+/// -EACCES (all were signalled but some: they are of another uid, or outside the
+/// caller's pid namespace), -EINVAL (no such signal), -EMFILE, -ENFILE, -ENODEV.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn agentcg_signal_all(
+    cg: *mut agentcg,
+    signal: c_int,
+    reterr: *mut agentcg_error,
+) -> c_int {
+    use Errno::*;
+    let codes = [EACCES, EINVAL, EMFILE, ENFILE, ENODEV];
+    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    unsafe { guard(reterr, &codes, || agent(cg)?.signal_all(signal).and_then(number)) }
+}
 
 /// Wait until no process lives in it. Zombies count as gone.
 ///
@@ -46,4 +107,31 @@ pub unsafe extern "C" fn agentcg_kill_all(
     let codes = [EACCES, EDEADLK, EINVAL, EMFILE, ENFILE, ENODEV, ETIMEDOUT];
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe { guard(reterr, &codes, || agent(cg)?.kill_all(deadline(timeout_ms)?).map(|()| 0)) }
+}
+
+/// Ask all to end: SIGTERM for every process, SIGCONT for those that are stopped,
+/// and a thaw of the group and of every cgroup in it. Up to grace_ms for them to
+/// go; then as agentcg_kill_all() with timeout_ms, which counts from there. With
+/// grace_ms 0 the kill follows at once. Whom no signal of ours reaches is killed
+/// after the grace. Returns 1 if it came to the kill, 0 if not.
+///
+/// -EACCES, -EDEADLK (the caller is inside: nobody was signalled), -EINVAL, -EMFILE,
+/// -ENFILE, -ENODEV, -ETIMEDOUT (after the kill).
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn agentcg_terminate(
+    cg: *mut agentcg,
+    grace_ms: c_int,
+    timeout_ms: c_int,
+    reterr: *mut agentcg_error,
+) -> c_int {
+    use Errno::*;
+    let codes = [EACCES, EDEADLK, EINVAL, EMFILE, ENFILE, ENODEV, ETIMEDOUT];
+    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    unsafe {
+        guard(reterr, &codes, || {
+            let kill_within = timeout(timeout_ms)?;
+            agent(cg)?.terminate(deadline(grace_ms)?, kill_within).map(c_int::from)
+        })
+    }
 }

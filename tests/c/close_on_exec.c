@@ -94,6 +94,15 @@ static void use_the_library(void *unused)
 	CHECK_OK(agentcg_read_stats(cg, AGENTCG_STAT_ALL, &stats, sizeof(stats), &why));
 	CHECK_OK(agentcg_get_info(cg, &info, sizeof(info), &why));
 	CHECK_ERR(agentcg_wait_empty(cg, 120, &why), -ETIMEDOUT);
+	CHECK_OK(agentcg_freeze(cg, SOON_MS, &why));
+	CHECK_OK(agentcg_thaw(cg, SOON_MS, &why));
+	CHECK(agentcg_signal_all(cg, 0, &why) > 0);
+	CHECK(agentcg_pids(cg, NULL, 0, &why) > 0);
+	CHECK_EQ(agentcg_contains(cg, child, &why), 1);
+	CHECK_EQ(agentcg_terminate(cg, SOON_MS, SOON_MS, &why), 0);
+	check_ended_by(child, SIGTERM);
+	child = pausing_child();
+	CHECK_OK(agentcg_move_pid(cg, child, &why));
 	CHECK_OK(agentcg_kill_all(cg, SOON_MS, &why));
 	check_killed(child);
 

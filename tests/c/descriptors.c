@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/resource.h>
+#include <signal.h>
 #include <unistd.h>
 
 static void read_all_stats(agentcg *cg)
@@ -33,6 +34,11 @@ static void all_come_back_when_the_handle_is_given_up(void)
 		read_all_stats(other);
 		CHECK_OK(agentcg_get_info(cg, &info, sizeof(info), &why));
 		CHECK_ERR(agentcg_wait_empty(cg, 1, &why), -ETIMEDOUT);
+		CHECK_OK(agentcg_freeze(cg, SOON_MS, &why));
+		CHECK_OK(agentcg_thaw(cg, SOON_MS, &why));
+		CHECK_EQ(agentcg_signal_all(cg, 0, &why), 1);
+		CHECK_EQ(agentcg_pids(cg, NULL, 0, &why), 1);
+		CHECK_EQ(agentcg_contains(cg, child, &why), 1);
 		CHECK_OK(agentcg_kill_all(cg, SOON_MS, &why));
 		check_killed(child);
 		destroy_group(cg);
@@ -203,6 +209,12 @@ static void with_none_left_the_error_says_so_and_nothing_is_lost(void)
 	CHECK_ERR(agentcg_read_stats(cg, AGENTCG_STAT_STATE, &stats, sizeof(stats), &why), -EMFILE);
 	CHECK_ERR(agentcg_wait_empty(cg, 0, &why), -EMFILE);
 	CHECK_ERR(agentcg_kill_all(cg, SOON_MS, &why), -EMFILE);
+	CHECK_ERR(agentcg_freeze(cg, SOON_MS, &why), -EMFILE);
+	CHECK_ERR(agentcg_thaw(cg, SOON_MS, &why), -EMFILE);
+	CHECK_ERR(agentcg_signal_all(cg, SIGTERM, &why), -EMFILE);
+	CHECK_ERR(agentcg_terminate(cg, 0, SOON_MS, &why), -EMFILE);
+	CHECK_ERR(agentcg_pids(cg, NULL, 0, &why), -EMFILE);
+	CHECK_ERR(agentcg_contains(cg, child, &why), -EMFILE);
 	CHECK_ERR(agentcg_destroy(cg, 0, SOON_MS, &stats, sizeof(stats), &why), -EMFILE);
 	CHECK(second == NULL);
 	CHECK(check_untouched(&stats, sizeof(stats)));

@@ -155,12 +155,17 @@ int reap(pid_t pid)
 	return status;
 }
 
-void check_killed(pid_t pid)
+void check_ended_by(pid_t pid, int signal)
 {
 	int status = reap(pid);
 
-	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
-		CHECK_FAIL("process %d ended by itself, with wait status %#x", pid, status);
+	if (!WIFSIGNALED(status) || WTERMSIG(status) != signal)
+		CHECK_FAIL("process %d has not died of signal %d, but with wait status %#x", pid, signal, status);
+}
+
+void check_killed(pid_t pid)
+{
+	check_ended_by(pid, SIGKILL);
 }
 
 void kill_and_reap(pid_t pid)

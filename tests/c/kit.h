@@ -45,6 +45,8 @@ pid_t zombie_child(void);
 int reap(pid_t pid);
 /* Wait for a child that the library is to have killed. */
 void check_killed(pid_t pid);
+/* The same of another signal. */
+void check_ended_by(pid_t pid, int signal);
 /* Kill it ourselves. */
 void kill_and_reap(pid_t pid);
 /* A forked child that runs body; its wait status is 0 if all checks in it held. */

@@ -18,6 +18,7 @@ static agentcg_info info;
 static const char some_uuid[] = "01234567-89ab-4def-8123-456789abcdef";
 static agentcg_diagnosis diagnosis;
 static char text[64];
+static pid_t pids[2];
 
 static void poison_outputs(void)
 {
@@ -25,6 +26,7 @@ static void poison_outputs(void)
 	check_poison(&info, sizeof(info));
 	check_poison(&diagnosis, sizeof(diagnosis));
 	check_poison(text, sizeof(text));
+	check_poison(pids, sizeof(pids));
 }
 
 static void check_outputs_untouched(void)
@@ -33,6 +35,7 @@ static void check_outputs_untouched(void)
 	CHECK(check_untouched(&info, sizeof(info)));
 	CHECK(check_untouched(&diagnosis, sizeof(diagnosis)));
 	CHECK(check_untouched(text, sizeof(text)));
+	CHECK(check_untouched(pids, sizeof(pids)));
 }
 
 static void a_null_handle_is_refused_and_outputs_are_left_alone(void)
@@ -47,6 +50,12 @@ static void a_null_handle_is_refused_and_outputs_are_left_alone(void)
 	REFUSED(agentcg_read_stats, NULL, AGENTCG_STAT_BASIC, &stats, sizeof(stats));
 	REFUSED(agentcg_wait_empty, NULL, 0);
 	REFUSED(agentcg_kill_all, NULL, 0);
+	REFUSED(agentcg_freeze, NULL, 0);
+	REFUSED(agentcg_thaw, NULL, 0);
+	REFUSED(agentcg_signal_all, NULL, 0);
+	REFUSED(agentcg_terminate, NULL, 0, 0);
+	REFUSED(agentcg_pids, NULL, pids, 2);
+	REFUSED(agentcg_contains, NULL, getpid());
 	check_outputs_untouched();
 }
 
@@ -65,6 +74,7 @@ static void a_null_output_is_refused(void)
 	REFUSED(agentcg_get_info, cg, NULL, sizeof(info));
 	REFUSED(agentcg_read_stats, cg, AGENTCG_STAT_BASIC, NULL, sizeof(stats));
 	REFUSED(agentcg_discover_parent, NULL, sizeof(text));
+	REFUSED(agentcg_pids, cg, NULL, 1);
 	poison_outputs();
 	CHECK_EQ(agentcg_diagnose(NULL, sizeof(diagnosis), text, sizeof(text)), -EINVAL);
 	CHECK_EQ(agentcg_diagnose(&diagnosis, sizeof(diagnosis), NULL, sizeof(text)), -EINVAL);
@@ -130,9 +140,20 @@ static void a_negative_timeout_other_than_forever_is_refused(void)
 		REFUSED(agentcg_wait_empty, cg, negative[i]);
 		REFUSED(agentcg_kill_all, cg, negative[i]);
 		REFUSED(agentcg_reap, NULL, negative[i]);
+		REFUSED(agentcg_freeze, cg, negative[i]);
+		REFUSED(agentcg_thaw, cg, negative[i]);
+		REFUSED(agentcg_terminate, cg, negative[i], 0);
+		REFUSED(agentcg_terminate, cg, 0, negative[i]);
 		REFUSED(agentcg_destroy, cg, 0, negative[i], &stats, sizeof(stats));
 	}
 	check_outputs_untouched();
+}
+
+static void what_is_no_signal_is_refused(void)
+{
+	REFUSED(agentcg_signal_all, cg, -1);
+	REFUSED(agentcg_signal_all, cg, INT32_MIN);
+	REFUSED(agentcg_signal_all, cg, 65);
 }
 
 static void a_pid_below_1_is_refused_and_moves_nobody(void)
@@ -142,6 +163,8 @@ static void a_pid_below_1_is_refused_and_moves_nobody(void)
 	REFUSED(agentcg_move_pid, cg, -1);
 	REFUSED(agentcg_move_pid, cg, INT32_MIN);
 	CHECK(!holds(cg, getpid()));
+	REFUSED(agentcg_contains, cg, 0);
+	REFUSED(agentcg_contains, cg, -1);
 }
 
 int main(void)
@@ -159,6 +182,7 @@ int main(void)
 	RUN(a_null_buffer_of_size_0_asks_for_the_length);
 	RUN(an_unknown_flag_is_refused);
 	RUN(a_negative_timeout_other_than_forever_is_refused);
+	RUN(what_is_no_signal_is_refused);
 	RUN(a_pid_below_1_is_refused_and_moves_nobody);
 
 	CHECK(holds(cg, child));

@@ -83,6 +83,17 @@ static void use_everything(void)
 	CHECK_ERR(agentcg_wait_empty(cg, 120, &why), -ETIMEDOUT);
 
 	/* Whoever the library kills is still the host's to wait for. */
+	CHECK_OK(agentcg_freeze(cg, SOON_MS, &why));
+	CHECK_OK(agentcg_thaw(cg, SOON_MS, &why));
+	CHECK(agentcg_signal_all(cg, 0, &why) > 0);
+	CHECK(agentcg_pids(cg, NULL, 0, &why) > 0);
+	CHECK_EQ(agentcg_contains(cg, child, &why), 1);
+	CHECK_EQ(agentcg_terminate(cg, SOON_MS, SOON_MS, &why), 0);
+	check_ended_by(child, SIGTERM);
+	check_ended_by(second, SIGTERM);
+	child = pausing_child();
+	second = pausing_child();
+	CHECK_OK(agentcg_move_pid(cg, child, &why));
 	CHECK_OK(agentcg_kill_all(cg, SOON_MS, &why));
 	check_killed(child);
 	CHECK_OK(agentcg_destroy(cg, 0, SOON_MS, &stats, sizeof(stats), &why));

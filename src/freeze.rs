@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Parking all of a group in the kernel, and letting it go on (`cgroup.freeze`, Linux 5.2).
+//!
+//! Writing to the file only asks; `frozen` in `cgroup.events` tells when it is so, of an empty group at
+//! once. Only the group's own file is written: a cgroup below that the agent has frozen itself stays
+//! frozen when ours thaws.
+
+use crate::cgroupfs::Dir;
+use crate::deadline::Deadline;
+use crate::events::Events;
+use crate::members::Members;
+use nix::errno::Errno;
+use std::ffi::CStr;
+
+const FREEZE: &CStr = c"cgroup.freeze";
+
+/// Why it is not as asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// We are in it ourselves, and would never return. Nothing was frozen.
+    CallerInside,
+    /// The kernel has no freezer.
+    NoFreezer,
+    /// Not all were parked in time. It is as it was before.
+    StillRunning,
+    /// It is to thaw, but not all of it was in time.
+    StillFrozen {
+        /// Because a cgroup above it is to be frozen.
+        by_ancestor: bool,
+    },
+    /// A file that is needed was refused.
+    Errno(Errno),
+}
+
+impl From<Errno> for Failure {
+    fn from(e: Errno) -> Self {
+        Self::Errno(e)
+    }
+}
+
+impl Members<'_> {
+    /// Park all, and wait until they are.
+    pub fn freeze(&self, deadline: Deadline) -> Result<(), Failure> {
+        let events = Events::open(self.dir)?;
+        events.state()?;
+        if self.holds_caller()? {
+            return Err(Failure::CallerInside);
+        }
+        let asked_before = is_asked(self.dir)?.ok_or(Failure::NoFreezer)?;
+        self.dir.write(FREEZE, b"1")?;
+        let parked = events.wait(deadline, |now| now.frozen);
+        if parked == Ok(true) {
+            return Ok(());
+        }
+        // Who asked before us may still be waiting for it.
+        let undone = if asked_before { Ok(()) } else { self.dir.write(FREEZE, b"0") };
+        parked?;
+        undone?;
+        Err(Failure::StillRunning)
+    }
+
+    /// Let all go on, and wait until they do.
+    pub fn thaw(&self, deadline: Deadline) -> Result<(), Failure> {
+        let events = Events::open(self.dir)?;
+        events.state()?;
+        match self.dir.write(FREEZE, b"0") {
+            Err(Errno::ENOENT) => return Err(Failure::NoFreezer),
+            written => written?,
+        }
+        if events.wait(deadline, |now| !now.frozen)? {
+            return Ok(());
+        }
+        Err(Failure::StillFrozen { by_ancestor: self.is_held_from_above()? })
+    }
+
+    /// Each cgroup is frozen with those above it, whatever its own file says.
+    fn is_held_from_above(&self) -> nix::Result<bool> {
+        let mut above = self.dir.child(c"..")?;
+        // The root of the hierarchy, and a directory above the mount, have no such file.
+        while let Some(asked) = is_asked(&above)? {
+            if asked {
+                return Ok(true);
+            }
+            above = above.child(c"..")?;
+        }
+        Ok(false)
+    }
+}
+
+/// What `cgroup.freeze` says, if there is one: what somebody wants, not what is.
+fn is_asked(dir: &Dir) -> nix::Result<Option<bool>> {
+    let mut buf = [0; 16];
+    match dir.read(FREEZE, &mut buf) {
+        Ok(text) => Ok(Some(text.starts_with(b"1"))),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(e) => Err(e),
+    }
+}

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Holding, signalling and ending all of an agent, and telling who is of it.
+
+#[macro_use]
+mod common;
+#[path = "kill/escapes.rs"]
+#[allow(dead_code, reason = "those that matter here")]
+mod escapes;
+#[path = "stopping/freezing.rs"]
+mod freezing;
+#[path = "stopping/telling.rs"]
+mod telling;
+
+use agentcg::{Deadline, Errno};
+use common::cgroup::Cgroup;
+use common::group::Group;
+use common::member::{Member, burner, role, sleeper};
+use common::patience;
+use std::time::Duration;
+
+roles![
+    burner,
+    sleeper,
+    counts,
+    dies_of_sigterm,
+    escapes::five_cgroups_deep,
+    escapes::ignores_signals,
+    escapes::in_a_threaded_cgroup,
+    escapes::in_a_pid_namespace,
+    escapes::rolling_forker,
+    escapes::stopped,
+    escapes::without_main_thread,
+    telling::with_a_zombie,
+];
+
+/// The first is counted, and the second, which the kernel hands out after it, ends the counting. Both
+/// queue, where other signals merge.
+fn counted() -> i32 {
+    libc::SIGRTMIN() + 1
+}
+
+fn ends_counting() -> i32 {
+    libc::SIGRTMIN() + 2
+}
+
+/// Two processes of four threads, the child in a cgroup below. Each says how often it was signalled.
+#[allow(unsafe_code, reason = "nix knows no real-time signals")]
+fn counts(args: &[String]) {
+    role::listen();
+    // SAFETY: the set is made by sigemptyset before it is used.
+    let set = unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, counted());
+        libc::sigaddset(&raw mut set, ends_counting());
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+        set
+    };
+    if role::fork() {
+        role::enter(&Cgroup(args[0].clone().into()).make("below"));
+    }
+    for _ in 0..3 {
+        std::thread::spawn(|| role::sleep());
+    }
+    role::say("ready");
+    let mut count = 0;
+    loop {
+        // SAFETY: both point to what they are to.
+        let taken = unsafe { libc::sigwaitinfo(&raw const set, std::ptr::null_mut()) };
+        if taken == ends_counting() {
+            role::say(&count.to_string());
+            role::exit(0);
+        }
+        count += i32::from(taken == counted());
+    }
+}
+
+/// Says so first.
+fn dies_of_sigterm(_: &[String]) {
+    role::listen();
+    nix::sys::signal::SigSet::from(nix::sys::signal::Signal::SIGTERM).thread_block().expect("block");
+    role::say("ready");
+    nix::sys::signal::SigSet::from(nix::sys::signal::Signal::SIGTERM).wait().expect("sigwait");
+    role::say("goodbye");
+}
+
+fn path_of(group: &Group) -> String {
+    group.cgroup.0.to_string_lossy().into_owned()
+}
+
+/// A group whose members have said that they are ready.
+fn group_of(role: &str, processes: u32) -> (Group, Member) {
+    let group = Group::plain();
+    let mut member = group.start(role, &[&path_of(&group)]);
+    (0..processes).for_each(|_| member.hears("ready"));
+    (group, member)
+}
+
+/// Its main thread was dead when it was moved: `cgroup.procs` does not list it.
+fn moved_without_main_thread() -> (Group, Member) {
+    let group = Group::plain();
+    let mut member = Member::start("without_main_thread", &[]);
+    member.say("go");
+    member.hears("ready");
+    group.move_pid(member.pid()).unwrap();
+    assert!(!group.cgroup.lists(member.pid()), "the kernel moves zombies now: this case is no other");
+    (group, member)
+}
+
+#[test]
+fn each_process_is_signalled_once_and_not_each_thread() {
+    let (group, mut member) = group_of("counts", 2);
+    assert_eq!(group.signal_all(counted()), Ok(2));
+    assert_eq!(group.signal_all(ends_counting()), Ok(2));
+    member.hears("1");
+    member.hears("1");
+    member.wait_dead();
+    group.destroy();
+}
+
+#[test]
+fn signal_0_counts_and_sends_nothing() {
+    let (group, mut member) = group_of("five_cgroups_deep", 6);
+    assert_eq!(group.signal_all(0), Ok(6));
+    assert!(!member.is_dead());
+    group.destroy();
+}
+
+#[test]
+fn members_of_nested_and_threaded_cgroups_are_signalled() {
+    for (role, processes) in
+        [("five_cgroups_deep", 6), ("in_a_threaded_cgroup", 2), ("in_a_pid_namespace", 2)]
+    {
+        let (group, mut member) = group_of(role, processes);
+        let all = group.signal_all(libc::SIGKILL).unwrap();
+        assert!(all >= processes as usize, "{role}: {all}");
+        member.wait_dead();
+        group.wait_empty(patience()).unwrap();
+        group.destroy();
+    }
+}
+
+#[test]
+fn a_process_whose_main_thread_has_exited_is_signalled() {
+    for (group, mut member) in [group_of("without_main_thread", 1), moved_without_main_thread()] {
+        assert_eq!(group.signal_all(0), Ok(1));
+        assert_eq!(group.signal_all(libc::SIGTERM), Ok(1));
+        member.wait_dead();
+        group.wait_empty(patience()).unwrap();
+        group.destroy();
+    }
+}
+
+#[test]
+fn those_outside_are_not_signalled() {
+    let (group, mut member) = group_of("sleeper", 1);
+    let (neighbour, mut beside) = group_of("sleeper", 1);
+    assert_eq!(group.signal_all(libc::SIGTERM), Ok(1));
+    member.wait_dead();
+    assert!(!beside.is_dead(), "a neighbour was signalled");
+    neighbour.destroy();
+    group.destroy();
+}
+
+#[test]
+fn those_that_fork_for_ever_do_not_hold_the_caller_for_ever() {
+    let (group, mut member) = group_of("rolling_forker", 3);
+    assert!(group.signal_all(0).unwrap() >= 1);
+    assert!(!member.is_dead());
+    group.destroy();
+}
+
+#[test]
+fn an_empty_group_has_nobody_to_signal() {
+    let group = Group::plain();
+    assert_eq!(group.signal_all(libc::SIGTERM), Ok(0));
+    group.destroy();
+}
+
+#[test]
+fn what_is_no_signal_is_refused() {
+    let (group, mut member) = group_of("sleeper", 1);
+    for signal in [-1, libc::SIGRTMAX() + 1, i32::MAX, i32::MIN] {
+        assert_eq!(group.signal_all(signal).unwrap_err().errno(), Errno::EINVAL, "{signal}");
+    }
+    assert!(!member.is_dead());
+    group.destroy();
+}
+
+#[test]
+fn those_that_go_when_they_are_asked_are_not_killed() {
+    let (group, mut member) = group_of("dies_of_sigterm", 1);
+    assert_eq!(group.terminate(patience(), Some(Duration::ZERO)), Ok(false));
+    member.hears("goodbye");
+    member.wait_dead();
+    group.destroy();
+}
+
+#[test]
+fn those_that_do_not_go_are_killed() {
+    let (group, mut member) = group_of("ignores_signals", 2);
+    assert_eq!(group.terminate(Deadline::after(Duration::from_millis(20)), None), Ok(true));
+    assert!(member.is_dead());
+    assert_eq!(group.terminate(Deadline::FOREVER, None), Ok(false));
+    group.destroy();
+}
+
+#[test]
+fn without_grace_they_are_killed_at_once() {
+    let (group, mut member) = group_of("ignores_signals", 2);
+    assert_eq!(group.terminate(Deadline::after(Duration::ZERO), None), Ok(true));
+    assert!(member.is_dead());
+    group.destroy();
+}
+
+#[test]
+fn the_time_to_kill_begins_after_the_grace() {
+    let (group, mut member) = group_of("ignores_signals", 2);
+    let grace = Deadline::after(Duration::from_millis(300));
+    // Less than the grace, and far more than it takes two processes to die.
+    assert_eq!(group.terminate(grace, Some(Duration::from_millis(250))), Ok(true));
+    assert!(member.is_dead());
+    group.destroy();
+}
+
+#[test]
+fn stopped_ones_are_woken_to_end() {
+    let group = Group::plain();
+    let mut member = group.start("stopped", &[]);
+    for _ in 0..2 {
+        let stat = format!("/proc/{}/stat", member.hear());
+        common::wait_until("stopped", || std::fs::read_to_string(&stat).unwrap().contains(") T "));
+    }
+    assert_eq!(group.terminate(patience(), Some(Duration::ZERO)), Ok(false));
+    member.wait_dead();
+    group.destroy();
+}

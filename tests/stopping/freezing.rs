@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Freezing, and what it does to the end of an agent.
+
+use super::{group_of, patience};
+use crate::common::cgroup::Scratch;
+use crate::common::group::Group;
+use crate::common::lab;
+use agentcg::{Deadline, Errno, Limits};
+use std::time::Duration;
+
+/// Where the freezer is hidden there is nothing to see but the refusal.
+fn no_freezer() -> bool {
+    lab::hides("cgroup.freeze")
+}
+
+fn now() -> Deadline {
+    Deadline::after(Duration::ZERO)
+}
+
+fn freeze_says(group: &Group) -> String {
+    group.cgroup.read("cgroup.freeze")
+}
+
+#[test]
+fn without_a_freezer_freezing_is_refused() {
+    let (group, mut member) = group_of("sleeper", 1);
+    for outcome in [group.freeze(patience()), group.thaw(patience())] {
+        match outcome {
+            Ok(()) => assert!(!no_freezer()),
+            Err(e) => {
+                assert!(no_freezer(), "{e}");
+                assert_eq!((e.errno(), e.file()), (Errno::EOPNOTSUPP, "cgroup.freeze"));
+            }
+        }
+    }
+    assert!(!member.is_dead());
+    group.destroy();
+}
+
+#[test]
+fn all_are_parked_when_freeze_returns_and_none_when_thaw_does() {
+    if no_freezer() {
+        return;
+    }
+    let (group, mut member) = group_of("five_cgroups_deep", 6);
+    let mut busy = group.start("burner", &[]);
+    busy.hears("ready");
+    for _ in 0..10 {
+        group.freeze(patience()).unwrap();
+        assert_eq!(group.cgroup.value("cgroup.events", "frozen"), 1);
+        group.thaw(patience()).unwrap();
+        assert_eq!(group.cgroup.value("cgroup.events", "frozen"), 0);
+    }
+    group.freeze(patience()).unwrap();
+    // Asked twice it is as it is.
+    group.freeze(now()).unwrap();
+    group.kill_all(patience()).unwrap();
+    assert!(member.is_dead() && busy.is_dead());
+    group.destroy();
+}
+
+#[test]
+fn an_empty_group_freezes_at_once() {
+    if no_freezer() {
+        return;
+    }
+    let group = Group::plain();
+    group.freeze(now()).unwrap();
+    assert_eq!(group.cgroup.value("cgroup.events", "frozen"), 1);
+    group.thaw(now()).unwrap();
+    group.destroy();
+}
+
+/// Freeze without time to wait until that has come too late: a burner has to be interrupted first.
+fn freeze_too_late(group: &Group, before: &str) {
+    for _ in 0..1000 {
+        group.cgroup.write("cgroup.freeze", before);
+        let Err(e) = group.freeze(now()) else {
+            group.thaw(patience()).unwrap();
+            continue;
+        };
+        assert_eq!((e.errno(), e.reason(), e.file()), (Errno::ETIMEDOUT, None, "cgroup.freeze"));
+        return;
+    }
+    panic!("it was always in time");
+}
+
+#[test]
+fn a_freeze_that_comes_too_late_is_undone() {
+    if no_freezer() {
+        return;
+    }
+    let group = Group::plain();
+    let mut busy: Vec<_> = (0..5).map(|_| group.start("burner", &[])).collect();
+    busy.iter_mut().for_each(|one| one.hears("ready"));
+    freeze_too_late(&group, "0");
+    assert_eq!(freeze_says(&group), "0");
+    group.cgroup.wait_for("cgroup.events", |text| text.contains("frozen 0"));
+    // What somebody else has asked for is his.
+    freeze_too_late(&group, "1");
+    assert_eq!(freeze_says(&group), "1");
+    group.destroy();
+}
+
+#[test]
+fn a_group_does_not_thaw_under_a_frozen_one() {
+    if no_freezer() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let group = Group::under(&scratch, &Limits::default());
+    let mut member = group.start("sleeper", &[]);
+    member.hears("ready");
+    group.freeze(patience()).unwrap();
+    scratch.parent.write("cgroup.freeze", 1);
+    scratch.parent.wait_for_value("cgroup.events", "frozen", 1);
+    let e = group.thaw(Deadline::after(Duration::from_millis(20))).unwrap_err();
+    assert_eq!((e.errno(), e.file()), (Errno::ETIMEDOUT, "cgroup.freeze"));
+    assert!(e.message().contains("above"), "{e}");
+    assert_eq!(freeze_says(&group), "0");
+    scratch.parent.write("cgroup.freeze", 0);
+    group.thaw(patience()).unwrap();
+    group.destroy();
+}
+
+#[test]
+fn frozen_ones_are_thawed_to_end_even_by_their_own_hand() {
+    if no_freezer() {
+        return;
+    }
+    let (group, mut member) = group_of("five_cgroups_deep", 6);
+    let below = group.cgroup.join("one/two");
+    below.write("cgroup.freeze", 1);
+    below.wait_for_value("cgroup.events", "frozen", 1);
+    group.freeze(patience()).unwrap();
+    assert_eq!(group.terminate(patience(), Some(Duration::ZERO)), Ok(false));
+    member.wait_dead();
+    assert_eq!(freeze_says(&group), "0");
+    group.destroy();
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Who is of an agent, and who is not.
+
+use super::{group_of, moved_without_main_thread};
+use crate::common::group::{Group, own_pid};
+use crate::common::member::{Member, role};
+use agentcg::Errno;
+
+/// Its child ends and is not waited for. Says that one's pid.
+pub fn with_a_zombie(_: &[String]) {
+    role::listen();
+    // SAFETY: a role has one thread, so the child has all that the parent had.
+    #[allow(unsafe_code, reason = "see SAFETY")]
+    match unsafe { nix::unistd::fork() }.expect("fork") {
+        nix::unistd::ForkResult::Child => role::exit(0),
+        nix::unistd::ForkResult::Parent { child } => role::say(&child.to_string()),
+    }
+    role::sleep();
+}
+
+fn sorted(group: &Group) -> Vec<i32> {
+    let pids = group.pids().unwrap();
+    assert!(pids.is_sorted(), "{pids:?}");
+    pids
+}
+
+#[test]
+fn each_process_of_nested_cgroups_is_told_once() {
+    let (group, member) = group_of("five_cgroups_deep", 6);
+    let listed: Vec<i32> = group.cgroup.members().iter().map(|id| id.parse().unwrap()).collect();
+    let pids = sorted(&group);
+    assert_eq!(pids.len(), 6);
+    assert!(pids.contains(&member.pid()) && pids.iter().all(|pid| listed.contains(pid)));
+    assert!(pids.iter().all(|&pid| group.contains(pid) == Ok(true)));
+    group.destroy();
+}
+
+#[test]
+fn threads_are_no_processes() {
+    let (group, mut member) = group_of("counts", 2);
+    let pids = sorted(&group);
+    assert_eq!(pids.len(), 2, "{pids:?}");
+    assert!(group.cgroup.members().len() > 2);
+    assert!(!member.is_dead());
+    group.destroy();
+}
+
+#[test]
+fn a_process_in_a_threaded_cgroup_is_told_once() {
+    let (group, member) = group_of("in_a_threaded_cgroup", 2);
+    let pids = sorted(&group);
+    assert_eq!(pids.len(), 2, "{pids:?}");
+    assert_eq!(group.contains(member.pid()), Ok(true));
+    group.destroy();
+}
+
+#[test]
+fn a_process_whose_main_thread_has_exited_is_told() {
+    for (group, member) in [group_of("without_main_thread", 1), moved_without_main_thread()] {
+        assert_eq!(group.pids(), Ok(vec![member.pid()]));
+        assert_eq!(group.contains(member.pid()), Ok(true));
+        group.destroy();
+    }
+}
+
+#[test]
+fn a_zombie_is_none_that_lives() {
+    let group = Group::plain();
+    let mut member = group.start("with_a_zombie", &[]);
+    let zombie: i32 = member.hear().parse().unwrap();
+    let stat = format!("/proc/{zombie}/stat");
+    crate::common::wait_until("a zombie", || std::fs::read_to_string(&stat).unwrap().contains(") Z "));
+    assert_eq!(group.pids(), Ok(vec![member.pid()]));
+    assert_eq!(group.signal_all(0), Ok(1));
+    assert_eq!(group.contains(zombie).unwrap_err().errno(), Errno::ESRCH);
+    group.destroy();
+}
+
+#[test]
+fn who_is_elsewhere_is_not_in_it() {
+    let (group, mut member) = group_of("sleeper", 1);
+    let (neighbour, beside) = group_of("sleeper", 1);
+    assert_eq!(group.contains(own_pid()), Ok(false));
+    assert_eq!(group.contains(1), Ok(false));
+    assert_eq!(group.contains(beside.pid()), Ok(false));
+    assert_eq!(neighbour.contains(beside.pid()), Ok(true));
+    // An escape shows.
+    assert_eq!(group.contains(member.pid()), Ok(true));
+    neighbour.move_pid(member.pid()).unwrap();
+    assert_eq!(group.contains(member.pid()), Ok(false));
+    assert_eq!(group.pids(), Ok(vec![]));
+    assert!(!member.is_dead());
+    neighbour.destroy();
+    group.destroy();
+}
+
+#[test]
+fn what_is_no_process_is_refused() {
+    let group = Group::plain();
+    for pid in [0, -1, i32::MIN] {
+        assert_eq!(group.contains(pid).unwrap_err().errno(), Errno::EINVAL, "{pid}");
+    }
+    let mut member = Member::start("sleeper", &[]);
+    let pid = member.pid();
+    member.signal(nix::sys::signal::Signal::SIGKILL);
+    member.wait();
+    assert_eq!(group.contains(pid).unwrap_err().errno(), Errno::ESRCH);
+    group.destroy();
+}
+
+#[test]
+fn a_removed_group_tells_so() {
+    let group = Group::plain();
+    group.cgroup.remove();
+    let gone = [group.pids().err(), group.contains(own_pid()).err(), group.signal_all(0).err()];
+    assert!(gone.iter().flatten().all(|e| e.errno() == Errno::ENODEV) && gone.iter().all(Option::is_some));
+}
