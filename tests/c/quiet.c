@@ -94,6 +94,7 @@ static void use_everything(void)
 	child = pausing_child();
 	second = pausing_child();
 	CHECK_OK(agentcg_move_pid(cg, child, &why));
+	CHECK_OK(agentcg_move_pid(cg, second, &why));
 	CHECK_OK(agentcg_kill_all(cg, SOON_MS, &why));
 	check_killed(child);
 	CHECK_OK(agentcg_destroy(cg, 0, SOON_MS, &stats, sizeof(stats), &why));
