@@ -23,12 +23,12 @@ roles![
     sleeper,
     counts,
     dies_of_sigterm,
+    stopped_apart,
     escapes::five_cgroups_deep,
     escapes::ignores_signals,
     escapes::in_a_threaded_cgroup,
     escapes::in_a_pid_namespace,
     escapes::rolling_forker,
-    escapes::stopped,
     escapes::without_main_thread,
     telling::with_a_zombie,
 ];
@@ -82,6 +82,14 @@ fn dies_of_sigterm(_: &[String]) {
     role::say("ready");
     nix::sys::signal::SigSet::from(nix::sys::signal::Signal::SIGTERM).wait().expect("sigwait");
     role::say("goodbye");
+}
+
+/// In a process group of its own: if ours were orphaned while it holds a stopped process, as the exit of
+/// another test's process may do, the kernel would send SIGHUP to all of us.
+fn stopped_apart(args: &[String]) {
+    use nix::unistd::{Pid, setpgid};
+    setpgid(Pid::from_raw(0), Pid::from_raw(0)).expect("setpgid");
+    escapes::stopped(args);
 }
 
 fn path_of(group: &Group) -> String {
@@ -226,7 +234,7 @@ fn the_time_to_kill_begins_after_the_grace() {
 #[test]
 fn stopped_ones_are_woken_to_end() {
     let group = Group::plain();
-    let mut member = group.start("stopped", &[]);
+    let mut member = group.start("stopped_apart", &[]);
     for _ in 0..2 {
         let stat = format!("/proc/{}/stat", member.hear());
         common::wait_until("stopped", || std::fs::read_to_string(&stat).unwrap().contains(") T "));
