@@ -225,6 +225,30 @@ static void the_error_is_written_within_its_256_bytes(void)
 	check_only_written(sizeof(*error));
 }
 
+/* ---- an array ---- */
+
+static void pids_are_filled_to_their_count_and_all_are_counted(void)
+{
+	agentcg *cg = new_group();
+	pid_t children[3];
+
+	for (int i = 0; i < 3; i++) {
+		children[i] = pausing_child();
+		CHECK_OK(agentcg_move_pid(cg, children[i], &why));
+	}
+	for (size_t count = 0; count <= 3; count++) {
+		pid_t *pids = at_the_edge(count * sizeof(*pids));
+
+		CHECK_EQ(agentcg_pids(cg, pids, count, &why), 3);
+		for (size_t i = 0; i < count; i++)
+			CHECK(holds(cg, pids[i]) && (i == 0 || pids[i - 1] < pids[i]));
+		check_only_written(count * sizeof(*pids));
+	}
+	for (int i = 0; i < 3; i++)
+		kill_and_reap(children[i]);
+	destroy_group(cg);
+}
+
 int main(void)
 {
 	RUN(limits_of_the_first_release_work);
@@ -242,5 +266,6 @@ int main(void)
 	RUN(what_a_larger_output_has_more_is_zeroed);
 	RUN(the_error_is_written_within_its_256_bytes);
 	destroy_group(shared);
+	RUN(pids_are_filled_to_their_count_and_all_are_counted);
 	return 0;
 }
