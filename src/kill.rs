@@ -98,6 +98,12 @@ impl Members<'_> {
             if deadline.passed() {
                 return Err(Failure::Alive(survivors));
             }
+            if pause == LONGEST_PAUSE
+                && grip.loosen()?
+                && events.wait(deadline.at_most(pause), |now| !now.populated)?
+            {
+                return Ok(());
+            }
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }

@@ -62,10 +62,22 @@ impl<'a> Grip<'a> {
         Ok(())
     }
 
+    /// Thaw them until the next pin, and tell whether they were frozen by us. Up to 5.15 one that was held by a
+    /// tracer when SIGKILL came goes on to sleep frozen, and no further signal wakes it. It cannot fork any more.
+    pub fn loosen(&mut self) -> nix::Result<bool> {
+        let frozen = self.pinned && self.before.iter().any(|(file, _)| *file == c"cgroup.freeze");
+        if frozen {
+            self.dir.write(c"cgroup.freeze", b"0")?;
+            self.pinned = false;
+        }
+        Ok(frozen)
+    }
+
     /// Tells whether there is such a file.
     fn set(&mut self, file: &'static CStr, value: &[u8]) -> nix::Result<bool> {
         let mut buf = [0; 64];
         match self.dir.read(file, &mut buf) {
+            Ok(_) if self.before.iter().any(|(known, _)| *known == file) => {}
             Ok(before) => self.before.push((file, before.strip_suffix(b"\n").unwrap_or(before).to_vec())),
             Err(Errno::ENOENT) => return Ok(false),
             Err(e) => return Err(e),
