@@ -15,12 +15,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::Pid;
 use std::ffi::OsStr;
-use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-roles![sleeper, burner, makes_cgroups, sleeps_below];
+roles![sleeper, burner, sleeps_below];
 
 fn plain() -> Limits {
     Limits::default()
@@ -103,32 +102,6 @@ fn cgroups_with_controllers_on_are_removed() {
         }
     }
     group.destroy();
-}
-
-#[test]
-fn an_agent_that_goes_on_making_cgroups_is_removed() {
-    for _ in 0..20 {
-        let group = Group::new(&Limits { max_descendants: Some(60), ..plain() });
-        let mut member = group.start("makes_cgroups", &[&group.cgroup.0.to_string_lossy()]);
-        member.hears("ready");
-        group.destroy();
-        assert!(member.is_dead());
-    }
-}
-
-fn makes_cgroups(args: &[String]) {
-    role::listen();
-    let mut deepest = Cgroup(args[0].clone().into());
-    for count in 0u64.. {
-        let next = deepest.join(format!("{count}"));
-        if fs::create_dir(&next.0).is_ok() {
-            role::enter(&next);
-            deepest = next;
-        }
-        if count == 5 {
-            role::say("ready");
-        }
-    }
 }
 
 #[test]

@@ -5,42 +5,47 @@
 mod common;
 
 use agentcg::{Agent, Limits, list, reap};
+use common::arena::{Arena, bystander, rounds, settings};
 use common::cgroup::{Cgroup, Scratch};
 use common::member::{Member, role};
 use common::patience;
 use std::ffi::CString;
 
-roles![insider, answers, reaper];
+roles![bystander, insider, answers, reaper];
 
-/// Plays a role that is inside of its own agent's group and wants to have it killed, then destroyed.
-fn told_and_unharmed(where_inside: &str, parent: &str) {
-    let mut member = Member::start("insider", &[where_inside, parent]);
-    member.hears("kill_all: EDEADLK Some(CallerInside)");
-    member.hears("destroy: EDEADLK Some(CallerInside)");
-    member.hears("the other lives");
-    member.hears("out again: destroyed");
-    assert!(member.wait().success());
+/// Round after round plays a role that is inside of its own agent's group and wants to have it killed, then destroyed.
+fn told_and_unharmed(where_inside: &str, mut arena: Arena) {
+    let parent = arena.scratch.parent.0.to_string_lossy().into_owned();
+    for round in rounds() {
+        let mut member = Member::start("insider", &[where_inside, &parent]);
+        member.hears("kill_all: EDEADLK Some(CallerInside)");
+        member.hears("destroy: EDEADLK Some(CallerInside)");
+        member.hears("the other lives");
+        member.hears("out again: destroyed");
+        assert!(member.wait().success());
+        drop(member);
+        arena.is_as_before(round);
+    }
 }
 
 #[test]
 fn a_caller_in_the_group_is_told_and_nobody_dies() {
-    told_and_unharmed("group", "");
+    told_and_unharmed("group", Arena::new());
 }
 
 #[test]
 fn a_caller_in_a_nested_cgroup_is_told_and_nobody_dies() {
-    told_and_unharmed("nested", "");
+    told_and_unharmed("nested", Arena::new());
 }
 
 #[test]
 fn a_caller_in_a_threaded_cgroup_below_is_told_and_nobody_dies() {
-    told_and_unharmed("threaded below", "");
+    told_and_unharmed("threaded below", Arena::new());
 }
 
 #[test]
 fn a_caller_in_a_group_made_threaded_itself_is_told_and_nobody_dies() {
-    let scratch = Scratch::having(&[]);
-    told_and_unharmed("threaded", &scratch.parent.0.to_string_lossy());
+    told_and_unharmed("threaded", Arena::for_threads());
 }
 
 /// Another process in the same group says that it lives when it is asked.
@@ -48,8 +53,7 @@ fn insider(args: &[String]) {
     let [where_inside, parent] = args else { panic!("{args:?}") };
     let before = Cgroup::own();
     let parent = CString::new(parent.as_str()).expect("no NUL");
-    let parent = (!parent.is_empty()).then_some(parent.as_c_str());
-    let agent = Agent::new(parent, None, &Limits::default()).expect("new");
+    let agent = Agent::new(Some(&parent), None, &Limits::default()).expect("new");
     let cgroup = Cgroup::at(agent.path());
     let into = match where_inside.as_str() {
         "nested" => cgroup.make("one").make("two"),
@@ -69,10 +73,12 @@ fn insider(args: &[String]) {
     // Threads of ours are in the lists of a threaded cgroup too.
     std::thread::spawn(|| role::sleep());
 
+    let set = settings(&cgroup);
     let told = |e: agentcg::Error| format!("{:?} {:?}", e.errno(), e.reason());
     role::say(&format!("kill_all: {}", told(agent.kill_all(patience()).expect_err("killed"))));
     let destroyed = agent.destroy(false, patience(), false);
     role::say(&format!("destroy: {}", told(destroyed.expect_err("destroyed"))));
+    assert_eq!(settings(&cgroup), set, "nobody is held");
     other.say("are you there?");
     other.hears("yes");
     role::say("the other lives");

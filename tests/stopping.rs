@@ -3,7 +3,7 @@
 
 #[macro_use]
 mod common;
-#[path = "kill/escapes.rs"]
+#[path = "hostile/escapes.rs"]
 #[allow(dead_code, reason = "those that matter here")]
 mod escapes;
 #[path = "stopping/freezing.rs"]
@@ -24,14 +24,23 @@ roles![
     counts,
     dies_of_sigterm,
     stopped_apart,
+    deaf,
     escapes::five_cgroups_deep,
-    escapes::ignores_signals,
     escapes::in_a_threaded_cgroup,
     escapes::in_a_pid_namespace,
-    escapes::rolling_forker,
+    escapes::rolling_forkers,
     escapes::without_main_thread,
     telling::with_a_zombie,
 ];
+
+/// Two processes.
+fn deaf(_: &[String]) {
+    role::listen();
+    role::fork();
+    escapes::ignore_signals();
+    role::say("ready");
+    role::sleep();
+}
 
 /// The first is counted, and the second, which the kernel hands out after it, ends the counting. Both
 /// queue, where other signals merge.
@@ -172,7 +181,7 @@ fn those_outside_are_not_signalled() {
 
 #[test]
 fn those_that_fork_for_ever_do_not_hold_the_caller_for_ever() {
-    let (group, mut member) = group_of("rolling_forker", 3);
+    let (group, mut member) = group_of("rolling_forkers", 8);
     assert!(group.signal_all(0).unwrap() >= 1);
     assert!(!member.is_dead());
     group.destroy();
@@ -206,7 +215,7 @@ fn those_that_go_when_they_are_asked_are_not_killed() {
 
 #[test]
 fn those_that_do_not_go_are_killed() {
-    let (group, mut member) = group_of("ignores_signals", 2);
+    let (group, mut member) = group_of("deaf", 2);
     assert_eq!(group.terminate(Deadline::after(Duration::from_millis(20)), None), Ok(true));
     assert!(member.is_dead());
     assert_eq!(group.terminate(Deadline::FOREVER, None), Ok(false));
@@ -215,7 +224,7 @@ fn those_that_do_not_go_are_killed() {
 
 #[test]
 fn without_grace_they_are_killed_at_once() {
-    let (group, mut member) = group_of("ignores_signals", 2);
+    let (group, mut member) = group_of("deaf", 2);
     assert_eq!(group.terminate(Deadline::after(Duration::ZERO), None), Ok(true));
     assert!(member.is_dead());
     group.destroy();
@@ -223,10 +232,10 @@ fn without_grace_they_are_killed_at_once() {
 
 #[test]
 fn the_time_to_kill_begins_after_the_grace() {
-    let (group, mut member) = group_of("ignores_signals", 2);
-    let grace = Deadline::after(Duration::from_millis(300));
+    let (group, mut member) = group_of("deaf", 2);
+    let grace = Deadline::after(Duration::from_secs(2));
     // Less than the grace, and far more than it takes two processes to die.
-    assert_eq!(group.terminate(grace, Some(Duration::from_millis(250))), Ok(true));
+    assert_eq!(group.terminate(grace, Some(Duration::from_millis(1900))), Ok(true));
     assert!(member.is_dead());
     group.destroy();
 }

@@ -5,16 +5,16 @@
 mod common;
 
 use agentcg::{Agent, Limits};
+use common::arena::{Arena, bystander};
 use common::cgroup::{Cgroup, Scratch};
-use common::group::Group;
+use common::lab;
 use common::member::{Member, role, sleeper};
-use common::{lab, patience};
 use nix::unistd::{Gid, Uid, chown, setgid, setuid};
 use std::ffi::CString;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-roles![sleeper, sleeps_as_a_user, users_agent, stranger];
+roles![sleeper, bystander, sleeps_as_a_user, users_agent, stranger];
 
 const USER: u32 = 1000;
 
@@ -26,18 +26,23 @@ fn become_user() {
 #[test]
 fn root_moves_and_kills_processes_of_a_user() {
     lab::needs(&["unified"]);
-    let group = Group::plain();
-    let mut member = Member::start("sleeps_as_a_user", &[]);
-    member.hears("ready");
-    group.move_pid(member.pid()).unwrap();
-    assert!(group.cgroup.lists(member.pid()));
-    group.kill_all(patience()).unwrap();
-    assert!(member.is_dead());
-    group.destroy();
+    Arena::new().each_round(&Limits::default(), |group| {
+        let mut member = Member::start("sleeps_as_a_user", &[]);
+        member.hears("ready");
+        group.move_pid(member.pid()).unwrap();
+        assert!(group.cgroup.lists(member.pid()));
+        member.say("go");
+        member.hears("ready");
+        member.hears("ready");
+        vec![member]
+    });
 }
 
 fn sleeps_as_a_user(_: &[String]) {
     become_user();
+    role::say("ready");
+    role::listen();
+    role::fork();
     role::say("ready");
     role::sleep();
 }
@@ -92,7 +97,7 @@ fn a_process_of_root_in_a_users_group_dies_where_cgroup_kill_is_there() {
     roots.hears("ready");
     for what in ["kill_all", "destroy"] {
         user.member.say(what);
-        if lab::hides("cgroup.kill") {
+        if lab::lacks("cgroup.kill") {
             keeps_it_from_forking(&user.cgroup);
             user.member.hears("EACCES Some(NotDelegated) cgroup.kill");
             assert!(!roots.is_dead() && user.cgroup.lists(roots.pid()));
@@ -103,7 +108,7 @@ fn a_process_of_root_in_a_users_group_dies_where_cgroup_kill_is_there() {
             assert!(roots.is_dead());
         }
     }
-    assert_eq!(user.cgroup.exists(), lab::hides("cgroup.kill"));
+    assert_eq!(user.cgroup.exists(), lab::lacks("cgroup.kill"));
 }
 
 /// Who cannot be signalled is told, after all others were.
@@ -122,14 +127,14 @@ fn a_process_of_root_in_a_users_group_takes_no_signal_and_can_only_be_killed() {
     own.wait_dead();
     assert!(!roots.is_dead());
     user.member.say("terminate");
-    let can_kill = !lab::hides("cgroup.kill");
+    let can_kill = !lab::lacks("cgroup.kill");
     user.member.hears(if can_kill { "done" } else { "EACCES Some(NotDelegated) cgroup.kill" });
     assert_eq!(roots.is_dead(), can_kill);
 }
 
 /// While the library tries, members are frozen; where that cannot be, pids.max is 0.
 fn keeps_it_from_forking(cgroup: &Cgroup) {
-    if lab::hides("cgroup.freeze") {
+    if lab::lacks("cgroup.freeze") {
         common::wait_until("pids.max is 0", || cgroup.read("pids.max") == "0");
     } else {
         cgroup.wait_for_value("cgroup.events", "frozen", 1);

@@ -99,6 +99,13 @@ impl Member {
         self.child.wait().expect("waitpid");
     }
 
+    /// Wait for the role itself, which ends soon, not for those that it forked.
+    pub fn reap(&mut self) {
+        let input = self.child.stdin.take(); // wait would close it
+        self.child.wait().expect("waitpid");
+        self.child.stdin = input;
+    }
+
     /// A signal for the role itself, not for those that it forked.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid()), signal).expect("kill");

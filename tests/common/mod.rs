@@ -4,6 +4,7 @@
 
 #![allow(dead_code, unused_macros, reason = "each test program uses a part of it")]
 
+pub mod arena;
 pub mod cgroup;
 pub mod group;
 pub mod lab;

@@ -5,9 +5,13 @@ use crate::common::cgroup::Cgroup;
 use crate::common::group::own_pid;
 use crate::common::lab;
 use crate::common::member::role;
-use nix::sched::{CloneFlags, unshare};
+use nix::errno::Errno;
+use nix::sched::{CloneFlags, clone, unshare};
 use nix::sys::signal::{SigHandler, SigSet, Signal, raise, signal};
-use nix::unistd::setsid;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, setsid};
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 
 pub fn fork_bomb(_: &[String]) {
     role::listen();
@@ -16,17 +20,20 @@ pub fn fork_bomb(_: &[String]) {
     }
 }
 
-/// Chains of processes, each of which forks the next and is gone.
-pub fn rolling_forker(_: &[String]) {
+/// Eight chains of processes, each of which forks the next and is gone.
+pub fn rolling_forkers(_: &[String]) {
     role::listen();
-    for _ in 0..3 {
+    for _ in 0..8 {
         if role::fork() {
-            for generation in 0u64.. {
+            let mut generation = 0u64;
+            loop {
                 if generation == 3 {
                     role::say("ready");
                 }
-                if !role::fork() {
-                    role::exit(0);
+                match role::try_fork() {
+                    Ok(true) => generation += 1,
+                    Ok(false) => role::exit(0),
+                    Err(_) => {} // refused, for now
                 }
             }
         }
@@ -51,13 +58,28 @@ pub fn threads_that_fork(_: &[String]) {
     role::sleep();
 }
 
+/// They share one memory, which makes them as cheap as threads; each is a process all the same.
+pub fn five_thousand(_: &[String]) {
+    role::listen();
+    const STACK: usize = 8 << 10;
+    let mut stacks = vec![0; 5_000 * STACK];
+    for stack in stacks.chunks_exact_mut(STACK) {
+        // SAFETY: each has a stack of its own, of which the vector is never given back, and does nothing but sleep.
+        #[allow(unsafe_code, reason = "see SAFETY")]
+        unsafe { clone(Box::new(|| role::sleep()), stack, CloneFlags::CLONE_VM, Some(libc::SIGCHLD)) }
+            .expect("clone");
+    }
+    role::say("ready");
+    role::sleep();
+}
+
 /// Another thread tells that the main thread is a zombie.
 pub fn without_main_thread(_: &[String]) {
     role::listen();
     let stat = format!("/proc/{}/stat", own_pid());
     std::thread::spawn(|| role::sleep());
     std::thread::spawn(move || {
-        while !std::fs::read_to_string(&stat).is_ok_and(|text| text.contains(") Z ")) {
+        while !fs::read_to_string(&stat).is_ok_and(|text| text.contains(") Z ")) {
             std::thread::yield_now();
         }
         role::say("ready");
@@ -66,8 +88,10 @@ pub fn without_main_thread(_: &[String]) {
     role::end_thread()
 }
 
+/// A daemon's daemons: nothing but SIGKILL reaches them, and no process group holds them all.
 pub fn in_new_sessions(_: &[String]) {
     role::listen();
+    ignore_signals();
     if role::fork() {
         setsid().expect("setsid");
         for _ in 0..3 {
@@ -83,6 +107,16 @@ pub fn in_new_sessions(_: &[String]) {
     role::sleep();
 }
 
+/// All but those that cannot be.
+pub fn ignore_signals() {
+    for one in Signal::iterator().filter(|one| !matches!(one, Signal::SIGKILL | Signal::SIGSTOP)) {
+        // SAFETY: SIG_IGN runs no code.
+        #[allow(unsafe_code, reason = "see SAFETY")]
+        unsafe { signal(one, SigHandler::SigIgn) }.expect("signal");
+    }
+    SigSet::all().thread_block().expect("block");
+}
+
 pub fn five_cgroups_deep(args: &[String]) {
     role::listen();
     let mut cgroup = Cgroup(args[0].clone().into());
@@ -90,6 +124,22 @@ pub fn five_cgroups_deep(args: &[String]) {
         cgroup = cgroup.make(name);
         if role::fork() {
             role::enter(&cgroup);
+            break;
+        }
+    }
+    role::say("ready");
+    role::sleep();
+}
+
+/// With names that make no path in the end, and a process in each.
+pub fn fifty_cgroups_deep(args: &[String]) {
+    role::listen();
+    let mut dir = File::open(&args[0]).expect("open the group");
+    for _ in 0..50 {
+        let made = Cgroup(format!("/proc/self/fd/{}", dir.as_raw_fd()).into()).make("n".repeat(250));
+        dir = File::open(&made.0).expect("open a cgroup");
+        if role::fork() {
+            role::enter(&Cgroup(format!("/proc/self/fd/{}", dir.as_raw_fd()).into()));
             break;
         }
     }
@@ -109,17 +159,24 @@ pub fn in_a_threaded_cgroup(args: &[String]) {
     role::sleep();
 }
 
-/// Two of them, which also go into what they make.
-pub fn that_makes_cgroups(args: &[String]) {
+/// Two of them, which also go into what they make, one ever deeper, and after a while remove it.
+pub fn that_makes_and_removes_cgroups(args: &[String]) {
     role::listen();
     let own = Cgroup(args[0].clone().into());
-    let name = if role::fork() { "child" } else { "parent" };
+    let deeper = role::fork();
+    let mut made: Vec<Cgroup> = Vec::new();
     for count in 0u64.. {
-        let made = own.join(format!("{name}-{count}"));
-        if std::fs::create_dir(&made.0).is_ok() {
-            role::enter(&made);
+        let above = made.last().filter(|_| deeper).unwrap_or(&own);
+        let next = above.join(format!("{deeper}-{count}"));
+        // Who destroys the group may be faster.
+        if fs::create_dir(&next.0).is_ok() && next.try_write("cgroup.procs", "0").is_ok() {
+            made.push(next);
         }
-        if count == 5 {
+        if made.len() == 5 {
+            let _frozen_or_gone = own.try_write("cgroup.procs", "0");
+            made.drain(..).rev().for_each(|empty| drop(fs::remove_dir(empty.0)));
+        }
+        if count == 10 {
             role::say("ready");
         }
     }
@@ -131,19 +188,6 @@ pub fn stopped(_: &[String]) {
     role::fork();
     role::say(&own_pid().to_string());
     raise(Signal::SIGSTOP).expect("raise");
-    role::sleep();
-}
-
-pub fn ignores_signals(_: &[String]) {
-    role::listen();
-    role::fork();
-    for one in Signal::iterator().filter(|one| !matches!(one, Signal::SIGKILL | Signal::SIGSTOP)) {
-        // SAFETY: SIG_IGN runs no code.
-        #[allow(unsafe_code, reason = "see SAFETY")]
-        unsafe { signal(one, SigHandler::SigIgn) }.expect("signal");
-    }
-    SigSet::all().thread_block().expect("block");
-    role::say("ready");
     role::sleep();
 }
 
@@ -159,14 +203,54 @@ pub fn in_a_pid_namespace(_: &[String]) {
     role::sleep();
 }
 
-/// They use all the CPU time that they get. Tells their pids, to be moved before they are held back.
-pub fn ten_burners(_: &[String]) {
+/// Its child is as good as gone, but for the tracer, who holds it and is to be asked about its end.
+pub fn traced(_: &[String]) {
     role::listen();
-    for _ in 0..9 {
-        if role::fork() {
-            break;
+    if role::fork() {
+        ptrace(libc::PTRACE_TRACEME, 0, 0);
+        raise(Signal::SIGSTOP).expect("raise");
+        role::sleep();
+    }
+    let any = Pid::from_raw(-1);
+    let Ok(WaitStatus::Stopped(child, Signal::SIGSTOP)) = waitpid(any, Some(WaitPidFlag::WUNTRACED)) else {
+        panic!("the child did not stop");
+    };
+    ptrace(libc::PTRACE_SETOPTIONS, child.as_raw(), libc::PTRACE_O_TRACEEXIT);
+    role::say("ready");
+    role::sleep();
+}
+
+fn ptrace(request: libc::c_uint, pid: i32, data: libc::c_int) {
+    // SAFETY: neither request takes an address.
+    #[allow(unsafe_code, reason = "see SAFETY")]
+    let done = unsafe { libc::ptrace(request, pid, 0, data) };
+    Errno::result(done).expect("ptrace");
+}
+
+/// A parent that waits in the kernel for its child, which waits for its own.
+pub fn in_vfork(_: &[String]) {
+    role::listen();
+    for _ in 0..2 {
+        let flags = libc::CLONE_VFORK | libc::SIGCHLD;
+        // SAFETY: a fork, since nothing is shared, of a process with one thread.
+        #[allow(unsafe_code, reason = "see SAFETY")]
+        let child = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+        match Errno::result(child).expect("clone") {
+            0 => {}
+            _ => role::sleep(),
         }
     }
-    role::say(&own_pid().to_string());
-    role::burn();
+    role::say("ready");
+    role::sleep();
+}
+
+pub fn with_500_megabytes(_: &[String]) {
+    role::listen();
+    let (access, flags) = (libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE);
+    // SAFETY: new memory, which nothing refers to.
+    #[allow(unsafe_code, reason = "see SAFETY")]
+    let memory = unsafe { libc::mmap(std::ptr::null_mut(), 500 << 20, access, flags, -1, 0) };
+    assert_ne!(memory, libc::MAP_FAILED, "{}", Errno::last());
+    role::say("ready");
+    role::sleep();
 }

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! More of them, faster than they can be counted.
+
+use crate::common::arena::Arena;
+use crate::{no_limits, so_many};
+
+#[test]
+fn a_fork_bomb_dies() {
+    Arena::new().each_round(&so_many(500), |group| {
+        let member = group.start("fork_bomb", &[]);
+        group.cgroup.wait_for_value("pids.events", "max", 1);
+        vec![member]
+    });
+}
+
+#[test]
+fn forkers_that_exit_at_once_die() {
+    Arena::new().each_round_of(&no_limits(), "rolling_forkers", 8);
+}
+
+#[test]
+fn threads_that_fork_die() {
+    Arena::new().each_round_of(&so_many(60), "threads_that_fork", 3);
+}
+
+#[test]
+fn five_thousand_processes_die() {
+    Arena::new().each_round_of(&no_limits(), "five_thousand", 1);
+}

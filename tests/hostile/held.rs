@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Those that cannot act on a signal, or would rather not.
+
+use crate::common::arena::Arena;
+use crate::common::wait_until;
+use crate::no_limits;
+use std::fs;
+
+#[test]
+fn stopped_members_die() {
+    Arena::new().each_round(&no_limits(), |group| {
+        let mut member = group.start("stopped", &[]);
+        for _ in 0..2 {
+            let stat = format!("/proc/{}/stat", member.hear());
+            wait_until("stopped", || fs::read_to_string(&stat).unwrap().contains(") T "));
+        }
+        vec![member]
+    });
+}
+
+#[test]
+fn frozen_members_die_and_the_group_stays_frozen() {
+    Arena::new().each_round(&no_limits(), |group| {
+        let mut member = group.start("five_cgroups_deep", &[&group.cgroup.0.to_string_lossy()]);
+        (0..6).for_each(|_| member.hears("ready"));
+        // Whether the library sees the file or not, the agent has used it.
+        group.cgroup.write_hidden("cgroup.freeze", "1");
+        group.cgroup.wait_for_value("cgroup.events", "frozen", 1);
+        vec![member]
+    });
+}
+
+#[test]
+fn a_tracer_dies_and_the_member_that_it_holds() {
+    Arena::new().each_round_of(&no_limits(), "traced", 1);
+}
+
+#[test]
+fn members_that_wait_in_vfork_die() {
+    Arena::new().each_round_of(&no_limits(), "in_vfork", 1);
+}
+
+#[test]
+fn a_member_with_much_to_give_back_dies() {
+    Arena::new().each_round_of(&no_limits(), "with_500_megabytes", 1);
+}

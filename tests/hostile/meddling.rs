@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Others who have their hands in the group while it is killed.
+
+use crate::common::arena::{Arena, kills, rounds, settings};
+use crate::common::cgroup::Cgroup;
+use crate::common::group::Group;
+use crate::common::member::{Member, role};
+use crate::common::patience;
+use crate::no_limits;
+use agentcg::{Errno, Reason};
+use std::fs;
+
+#[test]
+fn a_group_that_somebody_else_removes_meanwhile_is_gone() {
+    let mut arena = Arena::new();
+    for round in rounds() {
+        let group = Group::under(&arena.scratch, &no_limits());
+        let path = group.cgroup.0.to_string_lossy().into_owned();
+        let mut member = group.start("five_cgroups_deep", &[&path]);
+        (0..6).for_each(|_| member.hears("ready"));
+        let mut remover = Member::start("remover", &[&path]);
+        remover.hears("begun");
+        if kills(round) {
+            if let Err(e) = group.kill_all(patience()) {
+                assert_eq!(
+                    (e.errno(), e.reason()),
+                    (Errno::ENODEV, Some(Reason::Gone)),
+                    "round {round}: {e}"
+                );
+            }
+            assert!(member.is_dead(), "round {round}");
+        }
+        group.destroy();
+        assert!(member.is_dead(), "round {round}");
+        assert!(remover.wait().success());
+        drop((group, member, remover));
+        arena.is_as_before(round);
+    }
+}
+
+/// Removes a cgroup and all below it as soon as the kernel lets it.
+pub fn remover(args: &[String]) {
+    let group = Cgroup(args[0].clone().into());
+    role::say("begun");
+    while group.exists() {
+        group.all().iter().rev().for_each(|one| drop(fs::remove_dir(&one.0)));
+    }
+}
+
+/// Those who were inside when it began are dead. Who comes in later may live on after `kill_all`, as if he had come just
+/// after it; `destroy` ends him, or he never comes in.
+#[test]
+fn those_that_are_moved_in_meanwhile_live_outside_or_die() {
+    let mut arena = Arena::new();
+    for round in rounds() {
+        let group = Group::under(&arena.scratch, &no_limits());
+        let mut before = group.start("rolling_forkers", &[]);
+        (0..8).for_each(|_| before.hears("ready"));
+        let mut later: Vec<_> = (0..4).map(|_| Member::start("sleeper", &[])).collect();
+        for one in &mut later {
+            one.say("go");
+            one.hears("ready");
+        }
+        let (pids, set) = (later.iter().map(Member::pid).collect::<Vec<_>>(), settings(&group.cgroup));
+        let moved: Vec<_> = std::thread::scope(|scope| {
+            let into = group.cgroup.clone();
+            let mover = scope.spawn(move || {
+                let mut write = |pid: &i32| into.try_write("cgroup.procs", &pid.to_string()).is_ok();
+                pids.iter().map(&mut write).collect()
+            });
+            if kills(round) {
+                group.kill_all(patience()).unwrap_or_else(|e| panic!("round {round}: {e}"));
+                assert!(before.is_dead(), "round {round}: something of it holds its pipe");
+            } else {
+                group.destroy();
+            }
+            mover.join().unwrap()
+        });
+        if kills(round) {
+            assert_eq!(settings(&group.cgroup), set, "round {round}: not everything is put back");
+            assert_eq!(moved, [true; 4], "round {round}: the group is there");
+        }
+        group.destroy();
+        assert!(before.is_dead(), "round {round}: something of it holds its pipe");
+        for (one, moved) in later.iter_mut().zip(moved) {
+            assert_eq!(one.is_dead(), moved, "round {round}");
+        }
+        drop((group, before, later));
+        arena.is_as_before(round);
+    }
+}
