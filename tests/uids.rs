@@ -7,6 +7,7 @@ mod common;
 use agentcg::{Agent, Limits};
 use common::arena::{Arena, bystander};
 use common::cgroup::{Cgroup, Scratch};
+use common::group::Group;
 use common::lab;
 use common::member::{Member, role, sleeper};
 use nix::unistd::{Gid, Uid, chown, setgid, setuid};
