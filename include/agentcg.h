@@ -202,6 +202,13 @@ struct agentcg_limits {
 
 /* ---- 3. life ------------------------------------------------------------- */
 
+/* agentcg_new(): kill the group and remove it when the calling process ends
+ * without having destroyed or freed it, however it ends, SIGKILL included. A
+ * small process sees to it, one for the whole program, which ends with the last
+ * such group. It is no child of the caller's; somebody with the right to may
+ * kill it, which agentcg_get_info() tells. A program that replaces itself by
+ * execve(2) has ended, too. */
+#define AGENTCG_NEW_GUARD       (1ull << 0)
 /* agentcg_new(): take no other place than a systemd scope. */
 #define AGENTCG_NEW_SYSTEMD     (1ull << 1)
 #define AGENTCG_NEW_NO_SYSTEMD  (1ull << 2)  /* Never ask systemd. */
@@ -244,12 +251,12 @@ struct agentcg_entry {
  * All or nothing: on failure no directory of this agent is left. Any two
  * callers, in one process or several, can do this at once.
  *
- * -E2BIG, -EACCES (nowhere allowed), -EAGAIN (nesting limit), -EBUSY (the
- * parent holds processes), -EEXIST (that uuid is in use, or left over: see
- * agentcg_open() and agentcg_reap()), -EINVAL, -EMFILE, -ENFILE, -ENODEV (no
- * cgroup2), -ENOMEM, -ENOSPC, -ENOTCONN (AGENTCG_NEW_SYSTEMD, and none is
- * reached), -EOPNOTSUPP (a limit's controller is not to be had; a threaded
- * parent), -ERANGE (a limit out of range), -EROFS. */
+ * -E2BIG, -EACCES (nowhere allowed), -EAGAIN (nesting limit; no guard to be
+ * had), -EBUSY (the parent holds processes), -EEXIST (that uuid is in use, or
+ * left over: see agentcg_open() and agentcg_reap()), -EINVAL, -EMFILE, -ENFILE,
+ * -ENODEV (no cgroup2), -ENOMEM, -ENOSPC, -ENOTCONN (AGENTCG_NEW_SYSTEMD, and
+ * none is reached), -EOPNOTSUPP (a limit's controller is not to be had; a
+ * threaded parent), -ERANGE (a limit out of range), -EROFS. */
 AGENTCG_MUST_CHECK
 int agentcg_new(const char *parent,
 		const char *uuid,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The handle: an agent's cgroup held open, and what can be done with it.
 
+mod guarded;
 mod orphans;
 mod processes;
 mod stopping;
@@ -12,6 +13,7 @@ use crate::controllers::Controllers;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result, shown, words};
 use crate::events::Events;
+use crate::guard::Guarded;
 use crate::kill;
 use crate::limits::Limits;
 use crate::members::Members;
@@ -37,6 +39,8 @@ pub struct Agent {
     unit: Option<String>,
     /// The process that owns it through this handle, of which a forked child has a copy; 0 for a guest's.
     owner: AtomicU32,
+    /// It ends with this process.
+    guarded: Option<Guarded>,
     files: Files,
 }
 
@@ -51,6 +55,8 @@ pub struct Info {
     pub place: Kind,
     /// By this process, through this handle.
     pub owned: bool,
+    /// It is killed and removed when this process ends.
+    pub guarded: bool,
 }
 
 /// Above us a rmdir may meet EBUSY for a while after the last process has gone.
@@ -82,7 +88,9 @@ impl Agent {
                 leaf.undo();
                 return Err(e);
             }
-            let agent = Self::at(place, leaf.dir, uuid.clone());
+            let guarded = if wish.guard { Some(guarded::take(&leaf, &uuid)?) } else { None };
+            let mut agent = Self::at(place, leaf.dir, uuid.clone());
+            agent.guarded = guarded;
             agent.own(owner::now_unix_ns());
             Ok(agent)
         })
@@ -97,6 +105,7 @@ impl Agent {
             place: place.kind,
             unit: place.unit(),
             owner: AtomicU32::new(0),
+            guarded: None,
             files: Files::default(),
         }
     }
@@ -138,7 +147,8 @@ impl Agent {
         let mut buf = [0; FILE_MAX];
         let text =
             self.dir.read(c"cgroup.controllers", &mut buf).map_err(|e| self.failed("read", file, e))?;
-        Ok(Info { id, controllers: Controllers::listed(text), place: self.place, owned: self.is_own() })
+        let (controllers, place, owned) = (Controllers::listed(text), self.place, self.is_own());
+        Ok(Info { id, controllers, place, owned, guarded: self.guarded.as_ref().is_some_and(Guarded::holds) })
     }
 
     /// Measure what `which` asks for (bits of [`crate::stats`]) and is offered here.

@@ -153,6 +153,13 @@ impl Dir {
     }
 }
 
+impl From<OwnedFd> for Dir {
+    /// One that was open in another process.
+    fn from(dir: OwnedFd) -> Self {
+        Self(dir)
+    }
+}
+
 impl AsFd for Dir {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -179,7 +186,8 @@ fn above_stdio(fd: OwnedFd) -> nix::Result<OwnedFd> {
     fd.try_clone().map_err(|e| kernfile::errno(&e))
 }
 
-fn write_once(fd: BorrowedFd<'_>, value: &[u8]) -> nix::Result<()> {
+/// One write(2) of the whole.
+pub fn write_once(fd: BorrowedFd<'_>, value: &[u8]) -> nix::Result<()> {
     loop {
         match nix::unistd::write(fd, value) {
             Ok(n) if n == value.len() => return Ok(()),

@@ -1,162 +1,109 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The keeper: a small process beside the host program that keeps a scope of systemd's alive, since
-//! systemd removes one that holds no process. It ends with the host, however that ends.
+//! The helper: a small process beside the host program, of which there is one at most. When the host ends,
+//! however that comes, it kills and removes the agents that are guarded; and it keeps a scope of systemd's
+//! alive. It ends with its work.
+
+mod helper;
+mod keeper;
+mod leaf;
+mod message;
+mod scope;
+
+pub use keeper::Keeper;
+pub use scope::Scope;
 
 use crate::cgroupfs::Dir;
-use crate::deadline::Deadline;
-use crate::events::Events;
-use crate::kernfile::errno;
-use crate::sys::{self, PerProcess};
+use crate::sys::PerProcess;
+use leaf::Leaf;
+use message::Message;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
+use nix::sys::stat::fstat;
+use scope::OwnScope;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
-/// How long we give what should take microseconds: an end that is seen in the process table, a scope that
-/// is empty and will be removed.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// What the names of helpers' cgroups begin with.
+pub const LEAVES: &str = "keeper-";
 
-/// The process.
-#[derive(Debug)]
-pub struct Keeper {
-    pid: i32,
-    pidfd: Option<OwnedFd>,
-    /// Taken only to end it.
-    line: Option<OwnedFd>,
-}
-
-impl Keeper {
-    /// Start one.
-    pub fn start() -> nix::Result<Self> {
-        let (line, far_end) = UnixStream::pair().map_err(|e| errno(&e))?;
-        let own = i32::try_from(std::process::id()).map_err(|_| Errno::ESRCH)?;
-        // Before Linux 5.3 it has to rely on the line.
-        sys::keeper::start(far_end.into(), sys::pidfd_open(own).ok())?;
-        let mut pid = [0; size_of::<i32>()];
-        loop {
-            match nix::unistd::read(&line, &mut pid) {
-                Ok(n) if n == pid.len() => break,
-                Ok(_) => return Err(Errno::ESRCH),
-                Err(Errno::EINTR) => {}
-                Err(e) => return Err(e),
-            }
-        }
-        let pid = i32::from_ne_bytes(pid);
-        Ok(Self { pid, pidfd: sys::pidfd_open(pid).ok(), line: Some(line.into()) })
-    }
-
-    /// Its number.
-    pub fn pid(&self) -> i32 {
-        self.pid
-    }
-
-    /// Its descriptor, from Linux 5.3 on.
-    pub fn pidfd(&self) -> Option<BorrowedFd<'_>> {
-        self.pidfd.as_ref().map(AsFd::as_fd)
-    }
-
-    /// Whether it is still there.
-    pub fn lives(&self) -> bool {
-        self.line.as_ref().is_some_and(|line| !hung_up(line.as_fd(), PollFlags::empty(), PollTimeout::ZERO))
-    }
-}
-
-/// Ends it, and waits until it has.
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        drop(self.line.take());
-        if let Some(pidfd) = self.pidfd() {
-            let patience = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::MAX);
-            let _ends_anyway = hung_up(pidfd, PollFlags::POLLIN, patience);
-        }
-    }
-}
-
-fn hung_up(fd: BorrowedFd<'_>, events: PollFlags, patience: PollTimeout) -> bool {
-    let mut fds = [PollFd::new(fd, events)];
-    loop {
-        match poll(&mut fds, patience) {
-            Ok(count) => return count > 0,
-            Err(Errno::EINTR) => {}
-            Err(_) => return false,
-        }
-    }
-}
-
-/// A scope that systemd made for us.
-#[derive(Debug)]
-pub struct Scope {
-    /// Its directory, absolute, as mounted here.
-    pub path: Vec<u8>,
-    /// Whom it lives by. An Option so that drop can end it first.
-    pub keeper: Option<Keeper>,
-}
-
-impl Scope {
-    /// Whether agents can still be put in it.
-    pub fn stands(&self) -> bool {
-        self.keeper.as_ref().is_some_and(Keeper::lives) && self.open().is_some()
-    }
-
-    /// Its directory.
-    pub fn open(&self) -> Option<Dir> {
-        Dir::open(&CString::new(self.path.as_slice()).ok()?).ok()
-    }
-}
-
-/// A scope that nothing came of is gone when this returns, if systemd is quick.
-impl Drop for Scope {
-    fn drop(&mut self) {
-        let dir = self.open();
-        drop(self.keeper.take());
-        if let Some(dir) = dir {
-            let deadline = Deadline::after(PATIENCE);
-            let _ends_anyway = Events::open(&dir).and_then(|events| events.wait(deadline, |_| false));
-        }
-    }
-}
-
-/// The scope of this process.
+/// What this process has.
 #[derive(Debug, Default)]
-pub struct OwnScope {
-    /// An agent has been made in it: it lives as long as we do.
-    lasting: Option<Arc<Scope>>,
-    /// None has yet.
-    tried: Weak<Scope>,
-    /// How many there have been: each has a name of its own.
-    pub count: u32,
+pub struct Own {
+    keeper: Weak<Keeper>,
+    /// Its scope of systemd's.
+    pub scope: OwnScope,
 }
 
-impl OwnScope {
-    /// The one that there is.
-    pub fn standing(&self) -> Option<Arc<Scope>> {
-        self.lasting.clone().or_else(|| self.tried.upgrade()).filter(|scope| scope.stands())
+impl Own {
+    /// The helper, started if there is none; or if somebody has killed it.
+    pub fn keeper(&mut self) -> nix::Result<Arc<Keeper>> {
+        if let Some(keeper) = self.keeper.upgrade().filter(|keeper| keeper.lives()) {
+            return Ok(keeper);
+        }
+        let keeper = Arc::new(Keeper::start()?);
+        self.keeper = Arc::downgrade(&keeper);
+        Ok(keeper)
     }
 
-    /// A new one.
-    pub fn remember(&mut self, scope: &Arc<Scope>) {
-        self.lasting = None;
-        self.tried = Arc::downgrade(scope);
-    }
-
-    /// Keep it for good.
-    pub fn keep(&mut self, scope: &Arc<Scope>) {
-        self.lasting = Some(Arc::clone(scope));
+    fn has_keeper(&self) -> bool {
+        self.keeper.upgrade().is_some_and(|keeper| keeper.lives())
     }
 }
 
 /// The one exception to "what must be remembered is in the handle".
-static OWN: PerProcess<Mutex<OwnScope>> = PerProcess::new();
+static OWN: PerProcess<Mutex<Own>> = PerProcess::new();
 
 /// The scope that this process has, if it has one. Nothing is kept for those that never ask for one.
 pub fn standing() -> Option<Arc<Scope>> {
-    OWN.known()?.lock().unwrap_or_else(PoisonError::into_inner).standing()
+    OWN.known()?.lock().unwrap_or_else(PoisonError::into_inner).scope.standing()
 }
 
-/// This process's scope, of which there is one; a forked child has none.
-pub fn own() -> MutexGuard<'static, OwnScope> {
+/// What this process has, of which there is one; a forked child has nothing yet.
+pub fn own() -> MutexGuard<'static, Own> {
     OWN.get().lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// That an agent is guarded: until this is dropped.
+#[derive(Debug)]
+pub struct Guarded {
+    keeper: Option<Arc<Keeper>>,
+    id: u64,
+}
+
+/// Guard the group of this directory and name. `ways` are asked for when a helper is started: files by which a
+/// process can move to cgroups that outlive the agents.
+pub fn over(dir: &Dir, name: &CStr, ways: impl FnOnce() -> Vec<OwnedFd>) -> nix::Result<Guarded> {
+    let id = fstat(dir.as_fd())?.st_ino;
+    let mut own = own();
+    let fresh = !own.has_keeper();
+    let keeper = own.keeper()?;
+    if fresh {
+        keeper.settled(Leaf::settle(&keeper, dir, &ways())?);
+    }
+    keeper.ask(Message::Guard(id, name), &[dir.as_fd()]).inspect_err(|e| {
+        if *e == Errno::ETIMEDOUT {
+            keeper.tell(Message::Release(id));
+        }
+    })?;
+    Ok(Guarded { keeper: Some(keeper), id })
+}
+
+impl Guarded {
+    /// Whether it still is, and by this process: somebody may have killed the helper.
+    pub fn holds(&self) -> bool {
+        self.keeper.as_ref().is_some_and(|keeper| keeper.lives())
+    }
+}
+
+/// A forked child's copy changes nothing.
+impl Drop for Guarded {
+    fn drop(&mut self) {
+        let Some(keeper) = self.keeper.take() else { return };
+        if keeper.is_ours() {
+            // Held until the helper has ended, if this was its last work: the next is started after that.
+            let _own = own();
+            keeper.tell(Message::Release(self.id));
+            drop(keeper);
+        }
+    }
 }

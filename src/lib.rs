@@ -17,10 +17,10 @@
 //! place owner limits stats events kill signal freeze remove migrate      one verb or noun each
 //!  |
 //! members
+//! guard                  the process beside the host: on kill and remove; place has it keep a scope of systemd's
 //!  |
 //! cgroupfs procfs        all file access       parse controllers       pure
 //! systemd                its managers, by sd-bus, where one is needed
-//! guard                  the process that keeps our scope of systemd's
 //! ```
 
 // A library that others' runtimes load does not get to panic.

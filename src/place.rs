@@ -5,6 +5,7 @@
 mod delegated;
 mod enable;
 mod given;
+mod home;
 pub mod own;
 mod room;
 mod root;
@@ -15,10 +16,11 @@ mod systemd;
 mod tracking;
 mod tree;
 
+pub use home::ways_home;
 pub use site::{Kind, Place, Room, Site};
 pub use standing::standing;
 pub use systemd::failed;
-pub use tree::make_leaf;
+pub use tree::{Leaf, make_leaf};
 
 use crate::controllers::Controllers;
 use crate::error::{Error, Reason, Result, shown, words};
@@ -48,6 +50,8 @@ pub struct Wish<'a> {
     pub keep_caller: bool,
     /// Whether systemd is asked.
     pub systemd: Systemd,
+    /// Kill and remove the agent when this process ends first.
+    pub guard: bool,
     /// The limits to come need these.
     pub needs: Controllers,
 }

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The island of unsafe code under the library: system calls that nix lacks, a descriptor that threads share
-//! without a lock.
+//! without a lock, a process beside the host program with memory of its own.
 
 #![allow(unsafe_code)]
 
+pub mod allocator;
 pub mod clone_into;
 pub mod keeper;
+pub mod line;
 pub mod listing;
+pub mod shed;
 
 use nix::errno::Errno;
 use std::ffi::{CStr, c_int};

@@ -81,6 +81,7 @@ pub unsafe extern "C" fn agentcg_get_info(
                 controllers: info.controllers.bits(),
                 place: info.place as u32,
                 owned: u32::from(info.owned),
+                guarded: u32::from(info.guarded),
                 ..agentcg_info::default()
             };
             give_struct(&c, ret_info, size);

@@ -11,6 +11,13 @@ use crate::place::{Systemd, Wish};
 use nix::errno::Errno;
 use std::ffi::{c_char, c_int};
 
+/// agentcg_new(): kill the group and remove it when the calling process ends
+/// without having destroyed or freed it, however it ends, SIGKILL included. A
+/// small process sees to it, one for the whole program, which ends with the last
+/// such group. It is no child of the caller's; somebody with the right to may
+/// kill it, which agentcg_get_info() tells. A program that replaces itself by
+/// execve(2) has ended, too.
+pub const AGENTCG_NEW_GUARD: u64 = 1u64 << 0;
 /// agentcg_new(): take no other place than a systemd scope.
 pub const AGENTCG_NEW_SYSTEMD: u64 = 1u64 << 1;
 /// Never ask systemd.
@@ -36,12 +43,12 @@ pub const AGENTCG_NEW_KEEP_CALLER: u64 = 1u64 << 3;
 /// All or nothing: on failure no directory of this agent is left. Any two
 /// callers, in one process or several, can do this at once.
 ///
-/// -E2BIG, -EACCES (nowhere allowed), -EAGAIN (nesting limit), -EBUSY (the
-/// parent holds processes), -EEXIST (that uuid is in use, or left over: see
-/// agentcg_open() and agentcg_reap()), -EINVAL, -EMFILE, -ENFILE, -ENODEV (no
-/// cgroup2), -ENOMEM, -ENOSPC, -ENOTCONN (AGENTCG_NEW_SYSTEMD, and none is
-/// reached), -EOPNOTSUPP (a limit's controller is not to be had; a threaded
-/// parent), -ERANGE (a limit out of range), -EROFS.
+/// -E2BIG, -EACCES (nowhere allowed), -EAGAIN (nesting limit; no guard to be
+/// had), -EBUSY (the parent holds processes), -EEXIST (that uuid is in use, or
+/// left over: see agentcg_open() and agentcg_reap()), -EINVAL, -EMFILE, -ENFILE,
+/// -ENODEV (no cgroup2), -ENOMEM, -ENOSPC, -ENOTCONN (AGENTCG_NEW_SYSTEMD, and
+/// none is reached), -EOPNOTSUPP (a limit's controller is not to be had; a
+/// threaded parent), -ERANGE (a limit out of range), -EROFS.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_new(
@@ -64,7 +71,10 @@ pub unsafe extern "C" fn agentcg_new(
             if ret_cg.is_null() {
                 return invalid("ret_cg is NULL");
             }
-            check_flags(flags, AGENTCG_NEW_SYSTEMD | AGENTCG_NEW_NO_SYSTEMD | AGENTCG_NEW_KEEP_CALLER)?;
+            check_flags(
+                flags,
+                AGENTCG_NEW_GUARD | AGENTCG_NEW_SYSTEMD | AGENTCG_NEW_NO_SYSTEMD | AGENTCG_NEW_KEEP_CALLER,
+            )?;
             let systemd = match (flags & AGENTCG_NEW_SYSTEMD != 0, flags & AGENTCG_NEW_NO_SYSTEMD != 0) {
                 (true, true) => return invalid("AGENTCG_NEW_SYSTEMD and _NO_SYSTEMD exclude each other"),
                 (true, false) => Systemd::Only,
@@ -74,7 +84,8 @@ pub unsafe extern "C" fn agentcg_new(
             let uuid = text(uuid, "the uuid")?;
             let limits = limits::take(limits, limits_size)?;
             let keep_caller = flags & AGENTCG_NEW_KEEP_CALLER != 0;
-            let wish = Wish { parent: string(parent), keep_caller, systemd, ..Wish::default() };
+            let guard = flags & AGENTCG_NEW_GUARD != 0;
+            let wish = Wish { parent: string(parent), keep_caller, systemd, guard, ..Wish::default() };
             ret_cg.write(into_handle(Agent::new_where(wish, uuid, &limits)?));
             Ok(0)
         })

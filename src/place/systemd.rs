@@ -8,7 +8,7 @@ use super::{Wish, enable};
 use crate::cgroupfs::Dir;
 use crate::controllers::Controllers;
 use crate::error::{Error, Reason, Result, shown, words};
-use crate::guard::{self, Keeper, Scope};
+use crate::guard::{self, Scope};
 use crate::parse;
 use crate::systemd::{Failure, Manager};
 use nix::errno::Errno;
@@ -71,7 +71,7 @@ fn offer(own: &Own, wish: Wish<'_>) -> Result<Offer> {
             .because(Reason::NoController)
             .on("cgroup.controllers"));
     }
-    let unit = unit_name(guard::own().count);
+    let unit = unit_name(guard::own().scope.count);
     let path = [group.strip_suffix(b"/").unwrap_or(&group), slice().as_bytes(), unit.as_bytes()].join(&b'/');
     Ok(Offer { manager, path: at(&path).ok_or_else(outside)?, controllers })
 }
@@ -112,29 +112,31 @@ fn unit_name(count: u32) -> String {
 impl Offer {
     /// Have it made, or take the one that another thread has had made meanwhile.
     pub fn take(self) -> Result<Place> {
-        let mut own_scope = guard::own();
-        if let Some(scope) = own_scope.standing() {
+        let mut own = guard::own();
+        if let Some(scope) = own.scope.standing() {
             let dir = scope.open().ok_or_else(|| lost(&scope.path))?;
             return Ok(place(&scope, dir));
         }
-        let unit = unit_name(own_scope.count);
-        let keeper = Keeper::start().map_err(|e| {
+        let unit = unit_name(own.scope.count);
+        let keeper = own.keeper().map_err(|e| {
             Error::new(
                 if e == Errno::EAGAIN { Errno::ENOMEM } else { e },
                 format!("cannot start the process that keeps {unit} alive: {}", words(e)),
             )
         })?;
-        own_scope.count += 1;
+        own.scope.count += 1;
         let pid = keeper.pid();
         self.manager
             .start_scope(&unit, slice(), "Agents of a program that uses agentcg", pid, keeper.pidfd())
             .map_err(failed)?;
         let (dir, path) = find(pid, &unit)?;
-        let scope = Arc::new(Scope { path, keeper: Some(keeper) });
+        let scope = Arc::new(Scope { path, keeper: Some(Arc::clone(&keeper)) });
         dir.make(KEEPER).and_then(|()| dir.write(KEEPER_PROCS, pid.to_string().as_bytes())).map_err(|e| {
             enable::cannot("move our helper by", "keeper/cgroup.procs", e, &shown(&scope.path))
         })?;
-        own_scope.remember(&scope);
+        keeper.unsettle();
+        drop(keeper);
+        own.scope.remember(&scope);
         Ok(place(&scope, dir))
     }
 }
@@ -165,7 +167,7 @@ fn place(scope: &Arc<Scope>, dir: Dir) -> Place {
 
 /// The scope is to last as long as this process.
 pub fn commit(scope: &Arc<Scope>) {
-    guard::own().keep(scope);
+    guard::own().scope.keep(scope);
 }
 
 fn lost(path: &[u8]) -> Error {

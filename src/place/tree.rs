@@ -9,6 +9,7 @@ use super::{refused, room};
 use crate::cgroupfs::Dir;
 use crate::controllers::Controllers;
 use crate::error::{Error, Reason, Result, shown};
+use crate::guard;
 use crate::owner;
 use nix::errno::Errno;
 use std::ffi::{CStr, CString};
@@ -161,6 +162,12 @@ fn enable_level(
 /// Remove what of the tree nobody uses: what a crash has left half made. Whoever is making an agent there
 /// lays its ground again.
 pub fn clear(place: &Dir) {
+    let level = place.child(SYNWIRE);
+    let names = level.as_ref().map_or_else(|_| Vec::new(), |level| level.children().unwrap_or_default());
+    for helper in names.iter().filter(|name| name.to_bytes().starts_with(guard::LEAVES.as_bytes())) {
+        // EBUSY: it is in there, and will see to it.
+        let _in_use = level.as_ref().map(|level| level.remove(helper));
+    }
     for name in [AGENTS, SYNWIRE] {
         let _in_use_or_not_there = place.remove(name);
     }

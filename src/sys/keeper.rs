@@ -2,36 +2,77 @@
 //! A process beside the host program that outlives it, and learns of its end.
 //!
 //! Made by clone(2) alone: no handler that the host registered for fork(2) runs, and the host may have
-//! any number of threads, whose locks are for ever locked in the child. So between clone and its end
-//! the child calls nothing that allocates or locks. It is a grandchild, handed to init at once, so that
-//! it is nobody's zombie; the child between sends no SIGCHLD (its exit signal is 0), and only a wait
-//! with __WCLONE, ours, sees it.
+//! any number of threads, whose locks are for ever locked in the child. So it calls nothing that locks, and
+//! its memory is from an arena of its own. It is a grandchild, handed to init at once, so that it is
+//! nobody's zombie. The child between shares the host's memory, since to copy the page tables of a host
+//! with a gigabyte takes longer than all else here, and once is enough. It sends no SIGCHLD (its exit signal
+//! is 0), and only a wait with __WCLONE, ours, sees it.
 
+use super::allocator;
+use super::shed::{Needed, Span};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::ffi::{c_int, c_void};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::ptr::{null, null_mut};
 
-/// Start one. `line` is its end of a socket: it writes its pid there, and ends when the other end is
-/// closed in all processes; or, sooner, when the process that `host` names by pidfd is gone, whose
-/// children may hold that other end, too.
-pub fn start(line: OwnedFd, host: Option<OwnedFd>) -> nix::Result<()> {
+/// What the process does: it is given its end of the line, and the host's pidfd. When it returns the
+/// process ends.
+pub type Life = fn(BorrowedFd<'_>, Option<BorrowedFd<'_>>);
+
+/// What it first says on the line: its pid, and what went wrong with it.
+pub type FirstWords = [i32; 2];
+
+/// What the child between knows, and its word back.
+#[derive(Clone, Copy)]
+struct Birth {
+    line: RawFd,
+    host: RawFd,
+    life: Life,
+    needed: Needed,
+    outcome: i32,
+}
+
+/// Start one. `line` is its end of a socket, `host` a pidfd of ours.
+pub fn start(line: OwnedFd, host: Option<OwnedFd>, life: Life) -> nix::Result<()> {
+    let stack = Stack::new()?;
+    let mut birth = Birth {
+        line: line.as_raw_fd(),
+        host: host.as_ref().map_or(-1, AsRawFd::as_raw_fd),
+        life,
+        needed: Needed::find(),
+        outcome: Errno::ESRCH as i32,
+    };
+    birth.needed.keep(stack.span());
     // The host's handlers are not to run in the children.
     let mut before = SigSet::empty();
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
-    let between = clone();
-    if between == Ok(0) {
-        let (line, host) = (line.as_raw_fd(), host.as_ref().map_or(-1, AsRawFd::as_raw_fd));
-        match clone() {
-            Ok(0) => keep(line, host),
-            Ok(_) => exit(0),
-            Err(e) => exit(e as i32),
-        }
-    }
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES;
+    // SAFETY: until the child has ended this thread stands still; the child has a stack of its own, and
+    // writes to nothing but that and `birth`.
+    let between =
+        Errno::result(unsafe { libc::clone(bear, stack.top(), flags, (&raw mut birth).cast::<c_void>()) });
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
-    match wait(between?)? {
+    // Another thread of the host may wait for all its children, of whatever kind, and take this one's end.
+    let _told_by_outcome = wait(between?);
+    match birth.outcome {
         0 => Ok(()),
         e => Err(Errno::from_raw(e)),
     }
+}
+
+/// The child between.
+extern "C" fn bear(birth: *mut c_void) -> c_int {
+    let birth = birth.cast::<Birth>();
+    // SAFETY: it lives on the stack of the thread that waits for us.
+    unsafe {
+        match clone() {
+            Ok(0) => keep(*birth),
+            Ok(_) => (*birth).outcome = 0,
+            Err(e) => (*birth).outcome = e as i32,
+        }
+    }
+    exit(0)
 }
 
 /// fork(2), with an exit signal of 0.
@@ -56,39 +97,80 @@ pub(super) fn wait(pid: i32) -> nix::Result<i32> {
     }
 }
 
+/// Wait for the end of one that is the host's own child after all, and is seen to have ended: the host has
+/// asked to be given orphans (PR_SET_CHILD_SUBREAPER), or is the init of its container.
+pub fn reap(pidfd: BorrowedFd<'_>) {
+    let id = pidfd.as_raw_fd().unsigned_abs();
+    let flags = libc::WEXITED | libc::WNOHANG | libc::__WALL;
+    // SAFETY: no result is asked for. ECHILD: it was not ours.
+    unsafe { libc::waitid(libc::P_PIDFD, id, null_mut(), flags) };
+}
+
 pub(super) fn exit(status: i32) -> ! {
     // SAFETY: ends the process, without the host's handlers for exit(3).
     unsafe { libc::_exit(status) }
 }
 
+const LINE: RawFd = 0;
+const HOST: RawFd = 1;
+/// So that what is opened later is not taken for one of the three by anybody.
+const THIRD: RawFd = 2;
+
 /// The life of the keeper. Signals stay blocked: those of the host's terminal are not for it.
-fn keep(line: RawFd, host: RawFd) -> ! {
-    const LINE: RawFd = 0;
-    const HOST: RawFd = 1;
-    // SAFETY: system calls on descriptors that are this process's own, with strings that end with NUL. The
-    // two are moved to where nothing is in their way: above all others first, then to 0 and 1.
+fn keep(birth: Birth) -> ! {
+    // SAFETY: system calls, with strings that end with NUL.
     unsafe {
         libc::setsid();
         libc::prctl(libc::PR_SET_NAME, c"agentcg-keeper".as_ptr());
         libc::chdir(c"/".as_ptr());
-        let line = libc::fcntl(line, libc::F_DUPFD, 3);
-        let host = if host < 0 { host } else { libc::fcntl(host, libc::F_DUPFD, 3) };
-        libc::dup2(line, LINE);
-        if host < 0 || libc::dup2(host, HOST) < 0 {
-            libc::close(HOST);
-        }
-        close_from(HOST + 1);
-        let pid = libc::getpid();
-        libc::write(LINE, (&raw const pid).cast(), size_of_val(&pid));
     }
-    let wait_for = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-    let mut ends = [wait_for(LINE), wait_for(if host < 0 { -1 } else { HOST })];
-    loop {
-        // SAFETY: two pollfds of ours.
-        let ended = unsafe { libc::poll(ends.as_mut_ptr(), 2, -1) };
-        // Nothing is ever said on the line, so whatever it tells is its end.
-        if ended > 0 {
-            exit(0);
+    // SAFETY: one thread, which has what it needs on its own stack.
+    let done = unsafe { keep_nothing_else(birth) };
+    let line = if done.is_ok() { LINE } else { birth.line };
+    let says: FirstWords =
+        [i32::try_from(std::process::id()).unwrap_or(0), done.map_or_else(|e| e as i32, |()| 0)];
+    // SAFETY: the descriptors stay open until the process ends.
+    unsafe {
+        libc::write(line, says.as_ptr().cast(), size_of_val(&says));
+        if done.is_ok() {
+            let host = (birth.host >= 0).then(|| BorrowedFd::borrow_raw(HOST));
+            (birth.life)(BorrowedFd::borrow_raw(LINE), host);
+        }
+    }
+    exit(0)
+}
+
+/// Keep two of the host's descriptors and what of its memory is needed.
+///
+/// # Safety
+/// In a process with one thread, which drops nothing that it had before.
+unsafe fn keep_nothing_else(mut birth: Birth) -> nix::Result<()> {
+    allow_all_descriptors();
+    // Moved to where nothing is in their way: above all others first, then down.
+    // SAFETY: descriptors and memory are this process's own, and by the caller's promise not used by it.
+    unsafe {
+        let line = Errno::result(libc::fcntl(birth.line, libc::F_DUPFD, THIRD + 1))?;
+        let host = match birth.host {
+            ..0 => line,
+            host => Errno::result(libc::fcntl(host, libc::F_DUPFD, THIRD + 1))?,
+        };
+        for (from, to) in [(line, LINE), (host, HOST), (host, THIRD)] {
+            Errno::result(libc::dup2(from, to))?;
+        }
+        close_from(THIRD + 1);
+        birth.needed.alone();
+        allocator::set_apart()
+    }
+}
+
+/// One for each agent.
+fn allow_all_descriptors() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a struct of ours, read and written. Where it is refused there are as many as the host has.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
         }
     }
 }
@@ -110,5 +192,36 @@ unsafe fn close_from(first: RawFd) {
         for fd in first..most {
             libc::close(fd);
         }
+    }
+}
+
+/// What both children run on. The host's own copy of it is gone when this is dropped.
+struct Stack(*mut c_void);
+
+impl Stack {
+    /// What is not touched is not there.
+    const BYTES: usize = 256 << 10;
+
+    fn new() -> nix::Result<Self> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK;
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a new mapping, where the kernel likes.
+        let stack = unsafe { libc::mmap(null::<c_void>().cast_mut(), Self::BYTES, access, flags, -1, 0) };
+        if stack == libc::MAP_FAILED { Err(Errno::last()) } else { Ok(Self(stack)) }
+    }
+
+    fn span(&self) -> Span {
+        Span(self.0 as usize, self.0 as usize + Self::BYTES)
+    }
+
+    fn top(&self) -> *mut c_void {
+        self.0.wrapping_byte_add(Self::BYTES)
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping, on which nobody runs any more.
+        unsafe { libc::munmap(self.0, Self::BYTES) };
     }
 }

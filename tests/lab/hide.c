@@ -17,19 +17,30 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 static int separates(char c)
 {
 	return c == ' ' || c == ',' || c == '\0';
 }
 
+static char list[256];
+
+/* Looked up once: the library's helper process has neither the environment nor the linker's lists. */
+__attribute__((constructor)) static void remember_list(void)
+{
+	const char *value = getenv("LAB_HIDE");
+
+	if (value)
+		snprintf(list, sizeof(list), "%s", value);
+}
+
 static int hidden(const char *path)
 {
-	const char *list = getenv("LAB_HIDE");
 	const char *name, *at;
 	size_t length;
 
-	if (!list || !path)
+	if (!list[0] || !path)
 		return 0;
 	name = strrchr(path, '/');
 	name = name ? name + 1 : path;
@@ -43,10 +54,22 @@ static int hidden(const char *path)
 	return 0;
 }
 
-/* The address goes through memory: ISO C has no cast from void * to a function. */
+/* By memcpy: ISO C has no cast from void * to a function. Found at the start, for the
+ * helper process again; or at the first call, by a library that starts before this one. */
 #define NEXT(name) \
-	__typeof__(&name) next; \
-	*(void **)&next = dlsym(RTLD_NEXT, #name)
+static __typeof__(&name) next_##name; \
+__attribute__((constructor)) static void find_##name(void) \
+{ \
+	void *found = dlsym(RTLD_NEXT, #name); \
+\
+	memcpy(&next_##name, &found, sizeof(found)); \
+} \
+static __typeof__(&name) next_of_##name(void) \
+{ \
+	if (!next_##name) \
+		find_##name(); \
+	return next_##name; \
+}
 
 #define MODE(mode, flags) \
 	mode_t mode = 0; \
@@ -58,26 +81,26 @@ static int hidden(const char *path)
 	}
 
 #define HIDE_OPEN(name) \
+NEXT(name) \
 int name(const char *path, int flags, ...) \
 { \
-	NEXT(name); \
 	MODE(mode, flags) \
-	return hidden(path) ? -1 : next(path, flags, mode); \
+	return hidden(path) ? -1 : next_of_##name()(path, flags, mode); \
 }
 
 #define HIDE_OPENAT(name) \
+NEXT(name) \
 int name(int dir, const char *path, int flags, ...) \
 { \
-	NEXT(name); \
 	MODE(mode, flags) \
-	return hidden(path) ? -1 : next(dir, path, flags, mode); \
+	return hidden(path) ? -1 : next_of_##name()(dir, path, flags, mode); \
 }
 
 #define HIDE(type, missing, name, parameters, ...) \
+NEXT(name) \
 type name parameters \
 { \
-	NEXT(name); \
-	return hidden(path) ? missing : next(__VA_ARGS__); \
+	return hidden(path) ? missing : next_of_##name()(__VA_ARGS__); \
 }
 
 HIDE_OPEN(open)
@@ -112,9 +135,9 @@ static int takes_path_second(long number)
 	}
 }
 
+NEXT(syscall)
 long syscall(long number, ...)
 {
-	NEXT(syscall);
 	long arg[6];
 	va_list args;
 	int i;
@@ -126,5 +149,5 @@ long syscall(long number, ...)
 	va_end(args);
 	if (takes_path_second(number) && hidden((const char *)arg[1]))
 		return -1;
-	return next(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+	return next_of_syscall()(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
 }

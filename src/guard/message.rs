@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is said on the line between the host program and its helper: one size, in the order of bytes that
+//! both have.
+
+use std::ffi::{CStr, CString};
+
+/// What the host says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Message<'a> {
+    /// Guard the group of which this is the id and the name; its directory comes along. Answered.
+    Guard(u64, &'a CStr),
+    /// Guard it no more.
+    Release(u64),
+    /// Move by the first descriptor to a cgroup of this name, below the second; by the others, the first
+    /// that works, it can be left again. Answered.
+    Settle(&'a CStr),
+    /// The cgroup is another by now, which somebody else removes.
+    Unsettle,
+}
+
+/// How long each is.
+pub const LENGTH: usize = 64;
+const ID: std::ops::Range<usize> = 8..16;
+const NAME: usize = 16;
+
+impl<'a> Message<'a> {
+    /// As it is sent.
+    pub fn bytes(self) -> [u8; LENGTH] {
+        let (kind, id, name) = match self {
+            Self::Guard(id, name) => (1, id, name),
+            Self::Release(id) => (2, id, c""),
+            Self::Settle(name) => (3, 0, name),
+            Self::Unsettle => (4, 0, c""),
+        };
+        let mut bytes = [0; LENGTH];
+        let (head, text) = bytes.split_at_mut(NAME);
+        let fields = [kind, id].map(u64::to_ne_bytes);
+        head.copy_from_slice(fields.as_flattened());
+        // The last byte stays a NUL.
+        for (to, from) in text.iter_mut().zip(name.to_bytes().iter().take(LENGTH - NAME - 1)) {
+            *to = *from;
+        }
+        bytes
+    }
+
+    /// As it came; nothing if it is none.
+    pub fn read(bytes: &'a [u8]) -> Option<Self> {
+        let id = u64::from_ne_bytes(bytes.get(ID)?.try_into().ok()?);
+        let name = CStr::from_bytes_until_nul(bytes.get(NAME..LENGTH)?).ok()?;
+        match u64::from_ne_bytes(bytes.get(..ID.start)?.try_into().ok()?) {
+            1 => Some(Self::Guard(id, name)),
+            2 => Some(Self::Release(id)),
+            3 => Some(Self::Settle(name)),
+            4 => Some(Self::Unsettle),
+            _ => None,
+        }
+    }
+
+    /// By what its answer is known from that to another, which may come late.
+    pub fn id(self) -> u64 {
+        match self {
+            Self::Guard(id, _) | Self::Release(id) => id,
+            Self::Settle(_) | Self::Unsettle => 0,
+        }
+    }
+}
+
+/// The answer to the message of this id: an errno, or 0.
+pub type Answer = [u64; 2];
+
+/// What a group is called from inside of it.
+pub fn from_inside(name: &CStr) -> CString {
+    CString::new([b"../", name.to_bytes()].concat()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_read_as_it_was_said() {
+        let uuid = c"01234567-89ab-cdef-0123-456789abcdef";
+        let all = [
+            Message::Guard(u64::MAX, uuid),
+            Message::Release(7),
+            Message::Settle(c"keeper-1"),
+            Message::Unsettle,
+        ];
+        for message in all {
+            assert_eq!(Message::read(&message.bytes()), Some(message));
+        }
+    }
+
+    #[test]
+    fn what_is_no_message_is_none() {
+        let bytes = Message::Release(7).bytes();
+        for length in 0..LENGTH {
+            assert_eq!(Message::read(&bytes[..length]), None, "{length}");
+        }
+        assert_eq!(Message::read(&[0; LENGTH]), None);
+        assert_eq!(Message::read(&[1; LENGTH]), None);
+    }
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A line between two processes that keeps messages apart and carries descriptors with them.
+
+use nix::errno::Errno;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// The most that one message carries.
+const MOST: usize = 4;
+const FD_BYTES: libc::c_uint = size_of::<RawFd>() as libc::c_uint;
+
+/// Room for the control message, aligned as it must be.
+#[repr(C, align(8))]
+struct Control([u8; 64]);
+
+const _: () = {
+    // SAFETY: arithmetic on a length.
+    let needed = unsafe { libc::CMSG_SPACE(MOST as libc::c_uint * FD_BYTES) } as usize;
+    assert!(needed <= size_of::<Control>());
+};
+
+/// Both ends.
+pub fn pair() -> nix::Result<(OwnedFd, OwnedFd)> {
+    let mut ends: [RawFd; 2] = [-1; 2];
+    let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
+    // SAFETY: the kernel writes two descriptors, which are then ours.
+    unsafe {
+        Errno::result(libc::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr()))?;
+        Ok((OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])))
+    }
+}
+
+/// Send one message, with copies of these descriptors.
+pub fn send(line: BorrowedFd<'_>, bytes: &[u8], passed: &[BorrowedFd<'_>]) -> nix::Result<()> {
+    let passed = passed.get(..MOST).unwrap_or(passed);
+    let length = passed.len() as libc::c_uint * FD_BYTES;
+    let mut control = Control([0; 64]);
+    let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let mut message = message(&mut part);
+    if !passed.is_empty() {
+        message.msg_control = (&raw mut control).cast();
+        // SAFETY: the control message lies in `control`, which has room for MOST descriptors.
+        unsafe {
+            message.msg_controllen = libc::CMSG_SPACE(length) as _;
+            let header = libc::CMSG_FIRSTHDR(&raw const message);
+            (*header).cmsg_level = libc::SOL_SOCKET;
+            (*header).cmsg_type = libc::SCM_RIGHTS;
+            (*header).cmsg_len = libc::CMSG_LEN(length) as _;
+            let numbers = libc::CMSG_DATA(header).cast::<RawFd>();
+            for (at, fd) in passed.iter().enumerate() {
+                numbers.add(at).write_unaligned(fd.as_raw_fd());
+            }
+        }
+    }
+    loop {
+        // SAFETY: the message and all that it points to are live; a hang-up is no signal.
+        let sent = unsafe { libc::sendmsg(line.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL) };
+        match Errno::result(sent) {
+            Ok(_) => return Ok(()),
+            Err(Errno::EINTR) => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// What came.
+#[derive(Debug, Default)]
+pub struct Received {
+    /// 0 at the end of the line.
+    pub length: usize,
+    /// What came with it, each where it stood.
+    pub passed: [Option<OwnedFd>; MOST],
+    /// There was no room for all of them: too many are open.
+    pub cut: bool,
+}
+
+/// The next message, without waiting: `EAGAIN` if there is none.
+pub fn receive(line: BorrowedFd<'_>, buf: &mut [u8]) -> nix::Result<Received> {
+    let mut control = Control([0; 64]);
+    let mut part = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
+    let mut message = message(&mut part);
+    message.msg_control = (&raw mut control).cast();
+    message.msg_controllen = size_of::<Control>() as _;
+    let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+    // SAFETY: the kernel writes no more than the lengths that it was told.
+    let read = loop {
+        match Errno::result(unsafe { libc::recvmsg(line.as_raw_fd(), &raw mut message, flags) }) {
+            Err(Errno::EINTR) => {}
+            done => break done?,
+        }
+    };
+    let mut received = Received {
+        length: usize::try_from(read).unwrap_or_default(),
+        cut: message.msg_flags & libc::MSG_CTRUNC != 0,
+        ..Received::default()
+    };
+    // SAFETY: the kernel has made the control messages; each descriptor in them is ours from now on, once.
+    unsafe {
+        let header = libc::CMSG_FIRSTHDR(&raw const message);
+        if !header.is_null() && (*header).cmsg_type == libc::SCM_RIGHTS {
+            let bytes = ((*header).cmsg_len as usize).saturating_sub(libc::CMSG_LEN(0) as usize);
+            let numbers = libc::CMSG_DATA(header).cast::<RawFd>();
+            for (at, place) in received.passed.iter_mut().enumerate().take(bytes / size_of::<RawFd>()) {
+                *place = Some(OwnedFd::from_raw_fd(numbers.add(at).read_unaligned()));
+            }
+        }
+    }
+    Ok(received)
+}
+
+/// End it, in all processes that hold this end.
+pub fn hang_up(line: BorrowedFd<'_>) {
+    // SAFETY: the call takes two integers. It fails only when the other end is gone.
+    unsafe { libc::shutdown(line.as_raw_fd(), libc::SHUT_RDWR) };
+}
+
+fn message(part: &mut libc::iovec) -> libc::msghdr {
+    // SAFETY: all zeros are a msghdr (which has padding on some systems).
+    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    message.msg_iov = part;
+    message.msg_iovlen = 1;
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::stat::fstat;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn messages_keep_their_borders_and_their_descriptors() {
+        let (here, there) = pair().expect("a line");
+        let root = std::fs::File::open("/").expect("open");
+        send(here.as_fd(), b"one", &[root.as_fd(), here.as_fd()]).expect("send");
+        send(here.as_fd(), b"two", &[]).expect("send");
+        let mut buf = [0; 16];
+        let one = receive(there.as_fd(), &mut buf).expect("receive");
+        assert_eq!((&buf[..one.length], one.cut), (&b"one"[..], false));
+        let [Some(first), Some(second), None, None] = &one.passed else { panic!("{one:?}") };
+        assert_eq!(fstat(first).expect("fstat").st_ino, fstat(&root).expect("fstat").st_ino);
+        assert_eq!(fstat(second).expect("fstat").st_ino, fstat(&here).expect("fstat").st_ino);
+        let two = receive(there.as_fd(), &mut buf).expect("receive");
+        assert_eq!(&buf[..two.length], b"two");
+        assert!(two.passed.iter().all(Option::is_none));
+        assert_eq!(receive(there.as_fd(), &mut buf).expect_err("nothing"), Errno::EAGAIN);
+    }
+
+    #[test]
+    fn hanging_up_ends_it_for_copies_too_after_what_was_said() {
+        let (here, there) = pair().expect("a line");
+        let _copy = here.try_clone().expect("dup");
+        send(here.as_fd(), b"last", &[]).expect("send");
+        hang_up(here.as_fd());
+        let mut buf = [0; 16];
+        assert_eq!(receive(there.as_fd(), &mut buf).map(|r| r.length), Ok(4));
+        assert_eq!(receive(there.as_fd(), &mut buf).map(|r| r.length), Ok(0));
+        assert_eq!(send(there.as_fd(), b"?", &[]), Err(Errno::EPIPE));
+    }
+}

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Guarded agents: they end with the program that made them, however it ends; and the helper that sees to it
+//! is in nobody's way.
+
+#[macro_use]
+mod common;
+#[path = "guard/host.rs"]
+mod host;
+#[path = "guard/program.rs"]
+mod program;
+
+use common::cgroup::Cgroup;
+use common::member::{Member, sleeper};
+use common::{PATIENCE, lab, wait_until};
+use host::host;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+use program::Program;
+use std::time::Instant;
+
+roles![sleeper, host];
+
+fn lives(pid: i32) -> bool {
+    kill(Pid::from_raw(pid), None).is_ok()
+}
+
+#[test]
+fn the_end_of_a_program_is_that_of_its_agents_however_it_comes() {
+    for end in ["SIGKILL", "exit", "abort", "SIGSEGV", "a main thread that has ended"] {
+        let mut program = Program::start();
+        let agents = [program.guarded(3), program.guarded(0), program.guarded(1)];
+        assert!(agents.iter().all(Cgroup::exists));
+        let helper = program.helper();
+        match end {
+            "SIGKILL" => program.member.signal(Signal::SIGKILL),
+            "SIGSEGV" => program.member.signal(Signal::SIGSEGV),
+            "a main thread that has ended" => {
+                program.member.say("end thread");
+                program.member.hears("ended");
+                program.member.signal(Signal::SIGKILL);
+            }
+            order => program.member.say(order),
+        }
+        program.wait_for_no_trace();
+        wait_until(&format!("the helper has ended: {end}"), || !lives(helper));
+    }
+}
+
+/// It lives on as another program, which has no agents.
+#[test]
+fn a_program_that_becomes_another_has_ended() {
+    let mut program = Program::start();
+    let agent = program.guarded(0);
+    let mut inside = Member::start("sleeper", &[]);
+    agent.take(inside.pid());
+    program.member.say("exec");
+    inside.wait_dead();
+    wait_until("the tree is gone", || !program.scratch.parent.join("synwire").exists());
+}
+
+#[test]
+fn agents_that_fight_end_as_well() {
+    let mut program = Program::start();
+    let agent = program.guarded(0);
+    program.does("fighters");
+    assert!(agent.all().len() > 3, "cgroups of its own");
+    program.member.kill_it_alone();
+    program.wait_for_no_trace();
+}
+
+#[test]
+fn what_was_freed_or_destroyed_is_guarded_no_more() {
+    let mut program = Program::start();
+    let freed = program.guarded(1);
+    program.does("free");
+    let destroyed = program.guarded(1);
+    program.does("destroy");
+    assert!(!destroyed.exists());
+    assert!(!program.leaf().exists(), "it ends with its work");
+    let guarded = program.guarded(1);
+    let plain = Cgroup::at(program.asked("new plain 1").as_bytes());
+    let late = program.guarded(1);
+    program.does("free");
+    program.member.kill_it_alone();
+    wait_until("the guarded one is gone", || !guarded.exists());
+    wait_until("the helper is gone", || !program.leaf().exists());
+    for left in [freed, plain, late] {
+        assert_eq!(left.words("cgroup.procs").len(), 1, "{}", left.0.display());
+    }
+}
+
+#[test]
+fn the_helper_ends_with_the_last_agent_and_leaves_nothing() {
+    let mut program = Program::start();
+    for end in ["free", "destroy"] {
+        program.guarded(0);
+        let (first, helper) = (program.guarded(0), program.helper());
+        program.does(end);
+        assert!(lives(helper), "there is one left: {end}");
+        assert_eq!(program.asked("guarded"), "true");
+        program.does("destroy");
+        assert!(!lives(helper), "{end}");
+        assert!(!program.leaf().exists(), "{end}");
+        if end == "free" {
+            first.remove();
+        }
+    }
+    wait_until("the tree is gone", || !program.scratch.parent.join("synwire").exists());
+}
+
+#[test]
+fn hangup_and_signals_for_the_whole_group_do_not_reach_the_helper() {
+    let mut program = Program::start();
+    program.does("lead");
+    program.guarded(2);
+    let helper = program.helper();
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT] {
+        kill(Pid::from_raw(helper), signal).expect("kill");
+    }
+    killpg(Pid::from_raw(program.member.pid()), Signal::SIGKILL).expect("killpg");
+    program.wait_for_no_trace();
+}
+
+#[test]
+fn a_program_never_sees_the_helper_among_its_children() {
+    let mut program = Program::start();
+    program.guarded(0);
+    assert_eq!(program.asked("children"), "none");
+    kill(Pid::from_raw(program.helper()), Signal::SIGKILL).expect("kill");
+    wait_until("it is gone", || program.leaf().words("cgroup.procs").is_empty());
+    assert_eq!(program.asked("children"), "none");
+}
+
+#[test]
+fn one_that_adopts_orphans_has_no_zombie_of_it() {
+    let mut program = Program::start();
+    program.does("adopt");
+    program.guarded(0);
+    let helper = program.helper();
+    program.does("destroy");
+    assert!(!lives(helper));
+    assert_eq!(program.asked("children"), "none");
+}
+
+#[test]
+fn a_helper_that_was_killed_is_told_and_replaced() {
+    let mut program = Program::start();
+    program.guarded(0);
+    let first = program.helper();
+    assert_eq!(program.asked("guarded"), "true");
+    kill(Pid::from_raw(first), Signal::SIGKILL).expect("kill");
+    wait_until("it is gone", || !lives(first));
+    assert_eq!(program.asked("guarded"), "false");
+    let guarded = program.guarded(1);
+    assert_ne!(program.helper(), first);
+    assert_eq!(program.asked("guarded"), "false true");
+    program.member.kill_it_alone();
+    wait_until("the one is gone", || !guarded.exists());
+}
+
+#[test]
+fn a_forked_child_neither_ends_the_guarding_nor_prolongs_it() {
+    for way in ["keep", "free", "destroy"] {
+        let mut program = Program::start();
+        let mine = program.guarded(1);
+        program.guarded(0);
+        let child: i32 = program.asked(&format!("fork {way}")).parse().expect("a pid");
+        assert_eq!(program.asked("guarded"), if way == "destroy" { "true false" } else { "true true" });
+        let helper = program.helper();
+        program.member.kill_it_alone();
+        wait_until("the agent is gone", || !mine.exists());
+        wait_until("the helper is gone", || !lives(helper));
+        assert!(lives(child), "{way}");
+        kill(Pid::from_raw(child), Signal::SIGKILL).expect("kill");
+        program.wait_for_no_trace();
+    }
+}
+
+#[test]
+fn a_forked_child_has_a_guard_of_its_own() {
+    let mut program = Program::start();
+    let mine = program.guarded(1);
+    let child = program.asked("fork new");
+    let childs = Cgroup::at(program.member.hear().as_bytes());
+    kill(Pid::from_raw(child.parse().expect("a pid")), Signal::SIGKILL).expect("kill");
+    wait_until("the child's agent is gone", || !childs.exists());
+    assert_eq!(mine.words("cgroup.procs").len(), 1);
+    assert_eq!(program.asked("guarded"), "true");
+    program.member.kill_it_alone();
+    program.wait_for_no_trace();
+}
+
+#[test]
+fn the_helper_holds_little_of_a_large_host() {
+    for thread in ["", "in a thread "] {
+        let mut program = Program::start();
+        program.does("grow");
+        program.asked(&format!("{thread}new guarded 0"));
+        let helper = program.helper();
+        program.does("rewrite");
+        let read = |file: &str| std::fs::read_to_string(format!("/proc/{helper}/{file}")).expect(file);
+        let kib = |text: &str, key: &str| -> u64 {
+            let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+            let number = line.unwrap_or_else(|| panic!("no {key}")).trim().split(' ').next();
+            number.expect("a number").parse().expect("a number")
+        };
+        let (status, maps) = (read("status"), read("smaps"));
+        let own: u64 = maps
+            .lines()
+            .filter(|line| line.starts_with("Private_Dirty:"))
+            .map(|l| kib(l, "Private_Dirty"))
+            .sum();
+        assert!(own + kib(&status, "VmPTE") < 1024, "{own} KiB\n{status}{maps}");
+        let anonymous: u64 =
+            maps.lines().filter(|line| line.starts_with("Anonymous:")).map(|l| kib(l, "Anonymous")).sum();
+        assert!(anonymous < 1024, "{anonymous} KiB\n{maps}");
+        assert!(std::fs::read_dir(format!("/proc/{helper}/fd")).expect("fd").count() <= 8);
+        program.member.kill_it_alone();
+        program.wait_for_no_trace();
+    }
+}
+
+#[test]
+fn a_thread_can_be_the_first_to_ask() {
+    let mut program = Program::start();
+    let agent = Cgroup::at(program.asked("in a thread new guarded 3").as_bytes());
+    assert_eq!(program.asked("guarded"), "true");
+    assert!(agent.exists());
+    program.member.kill_it_alone();
+    program.wait_for_no_trace();
+}
+
+#[test]
+fn where_descriptors_are_short_it_is_all_or_nothing() {
+    let mut program = Program::start();
+    let refusals = program.asked("short of descriptors");
+    assert!(refusals.starts_with("EMFILE"), "{refusals}");
+    assert!(!program.scratch.parent.join("synwire").exists());
+    let agents: Vec<Cgroup> = (0..20).map(|_| program.guarded(0)).collect();
+    assert!(agents.iter().all(Cgroup::exists));
+    program.member.kill_it_alone();
+    program.wait_for_no_trace();
+}
+
+/// In the lab some hundred times slower than elsewhere: the time is only told.
+#[test]
+fn a_hundred_agents_of_ten_processes_are_gone_each_time() {
+    let rounds = std::env::var("AGENTCG_GUARD_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+    for round in 0..rounds {
+        let mut program = Program::start();
+        for _ in 0..100 {
+            program.guarded(10);
+        }
+        let start = Instant::now();
+        program.member.kill_it_alone();
+        program.wait_for_no_trace();
+        eprintln!("round {round}: all gone after {:?}", start.elapsed());
+        assert!(start.elapsed() < PATIENCE);
+    }
+    assert!(!lab::layout().is_empty());
+}
