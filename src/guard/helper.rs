@@ -9,6 +9,7 @@ use crate::kill::Failure;
 use crate::members::Members;
 use crate::remove;
 use crate::sys::line::{self, Received};
+use crate::sys::shed::Ballast;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::ffi::{CStr, CString};
@@ -17,13 +18,15 @@ use std::time::Duration;
 
 /// For one group to die while others wait for their turn.
 const TURN: Duration = Duration::from_secs(1);
+/// In milliseconds: with nothing said for so long what the host has asked at the start is done.
+const QUIET: u8 = 10;
 const FIRST_PAUSE: Duration = Duration::from_micros(100);
 /// Between two tries to end what does not die, in uninterruptible sleep perhaps.
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 
 /// From the host's first word to its end, and to that of all that was to end with it.
-pub fn live(line: BorrowedFd<'_>, host: Option<BorrowedFd<'_>>) {
-    let mut helper = Helper { line, guarded: Vec::new(), home: None };
+pub fn live(line: BorrowedFd<'_>, host: Option<BorrowedFd<'_>>, ballast: Ballast) {
+    let mut helper = Helper { line, guarded: Vec::new(), home: None, ballast };
     let end = helper.listen(host);
     // With nothing to guard, and a host that goes on, it is the host that lets us go, and clears up.
     if end == End::Left && helper.guarded.is_empty() {
@@ -48,6 +51,7 @@ struct Helper<'a> {
     line: BorrowedFd<'a>,
     guarded: Vec<Guarded>,
     home: Option<Home>,
+    ballast: Ballast,
 }
 
 impl Helper<'_> {
@@ -59,7 +63,11 @@ impl Helper<'_> {
                 let wait_for = |fd| PollFd::new(fd, PollFlags::POLLIN);
                 // Before Linux 5.3 there is the line alone.
                 let mut fds = [wait_for(self.line), wait_for(host.unwrap_or(self.line))];
-                match poll(&mut fds, PollTimeout::NONE) {
+                let patience =
+                    if self.ballast.is_held() { PollTimeout::from(QUIET) } else { PollTimeout::NONE };
+                match poll(&mut fds, patience) {
+                    // Not before: the host waits for answers.
+                    Ok(0) => self.ballast.shed(),
                     // A child that the host forked may hold the other end of the line still.
                     Ok(_) => died = host.is_some() && fds[1].any() == Some(true),
                     Err(Errno::EINTR) => continue,
@@ -134,6 +142,7 @@ impl Helper<'_> {
             // All at once; what it does not reach is swept up below.
             let _has_none_or_is_gone = agent.dir.write(c"cgroup.kill", b"1");
         }
+        self.ballast.shed();
         let mut pause = FIRST_PAUSE;
         loop {
             let before = self.guarded.len();

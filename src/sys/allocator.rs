@@ -3,6 +3,7 @@
 //! process began as a copy of the host, where another thread may have held that allocator's lock, which is
 //! then locked in the copy for ever, and soon has the host's heap no more: it takes from an arena of its own.
 
+use super::shed::Span;
 use nix::errno::Errno;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
@@ -136,11 +137,11 @@ unsafe impl GlobalAlloc for Allocator {
 }
 
 /// From here on all memory is from an arena of this process's own; what was allocated before is not to be
-/// used, and not even to be freed.
+/// used, and not even to be freed. Tells where the arena is.
 ///
 /// # Safety
 /// This process has one thread, and drops nothing that it had before.
-pub unsafe fn set_apart() -> nix::Result<()> {
+pub unsafe fn set_apart() -> nix::Result<Span> {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     // SAFETY: a new mapping, where the kernel likes.
     let arena =
@@ -151,8 +152,9 @@ pub unsafe fn set_apart() -> nix::Result<()> {
     // SAFETY: the caller's promise; nobody uses the arena before the flag is set.
     let own = unsafe { &mut *ALLOCATOR.arena.get() };
     (own.next, own.end) = (arena as usize, arena as usize + ARENA_BYTES);
+    let span = Span(own.next, own.end);
     ALLOCATOR.apart.store(true, Ordering::Relaxed);
-    Ok(())
+    Ok(span)
 }
 
 #[cfg(test)]

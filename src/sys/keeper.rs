@@ -9,16 +9,16 @@
 //! is 0), and only a wait with __WCLONE, ours, sees it.
 
 use super::allocator;
-use super::shed::{Needed, Span};
+use super::shed::{Ballast, Needed, Span};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use std::ffi::{c_int, c_void};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr::{null, null_mut};
 
-/// What the process does: it is given its end of the line, and the host's pidfd. When it returns the
-/// process ends.
-pub type Life = fn(BorrowedFd<'_>, Option<BorrowedFd<'_>>);
+/// What the process does: it is given its end of the line, the host's pidfd, and the host's memory to get rid
+/// of when there is time. When it returns the process ends.
+pub type Life = fn(BorrowedFd<'_>, Option<BorrowedFd<'_>>, Ballast);
 
 /// What it first says on the line: its pid, and what went wrong with it.
 pub type FirstWords = [i32; 2];
@@ -128,23 +128,23 @@ fn keep(birth: Birth) -> ! {
     let done = unsafe { keep_nothing_else(birth) };
     let line = if done.is_ok() { LINE } else { birth.line };
     let says: FirstWords =
-        [i32::try_from(std::process::id()).unwrap_or(0), done.map_or_else(|e| e as i32, |()| 0)];
+        [i32::try_from(std::process::id()).unwrap_or(0), done.as_ref().map_or_else(|&e| e as i32, |_| 0)];
     // SAFETY: the descriptors stay open until the process ends.
     unsafe {
         libc::write(line, says.as_ptr().cast(), size_of_val(&says));
-        if done.is_ok() {
+        if let Ok(ballast) = done {
             let host = (birth.host >= 0).then(|| BorrowedFd::borrow_raw(HOST));
-            (birth.life)(BorrowedFd::borrow_raw(LINE), host);
+            (birth.life)(BorrowedFd::borrow_raw(LINE), host, ballast);
         }
     }
     exit(0)
 }
 
-/// Keep two of the host's descriptors and what of its memory is needed.
+/// Keep two of the host's descriptors, and know what of its memory is needed.
 ///
 /// # Safety
 /// In a process with one thread, which drops nothing that it had before.
-unsafe fn keep_nothing_else(mut birth: Birth) -> nix::Result<()> {
+unsafe fn keep_nothing_else(mut birth: Birth) -> nix::Result<Ballast> {
     allow_all_descriptors();
     // Moved to where nothing is in their way: above all others first, then down.
     // SAFETY: descriptors and memory are this process's own, and by the caller's promise not used by it.
@@ -158,8 +158,8 @@ unsafe fn keep_nothing_else(mut birth: Birth) -> nix::Result<()> {
             Errno::result(libc::dup2(from, to))?;
         }
         close_from(THIRD + 1);
-        birth.needed.alone();
-        allocator::set_apart()
+        birth.needed.keep(allocator::set_apart()?);
+        Ok(Ballast::all_but(birth.needed))
     }
 }
 

@@ -97,30 +97,45 @@ impl Needed {
             self.count += 1;
         }
     }
+}
 
-    /// Unmap all else. What a kernel does not let go is only kept longer than it need be.
-    ///
+/// What of the host's memory is not needed, in a process that has it still.
+pub struct Ballast(Option<Needed>);
+
+impl Ballast {
     /// # Safety
-    /// In a process with one thread that uses nothing else from here on: no value that owns memory.
-    pub unsafe fn alone(&mut self) {
+    /// In a process with one thread that uses only what is needed, as all that it has made since does.
+    pub unsafe fn all_but(needed: Needed) -> Self {
+        Self(Some(needed))
+    }
+
+    /// Whether it is there still.
+    pub fn is_held(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Unmap it: with a gigabyte that takes a while. What the kernel does not let go is only kept longer than
+    /// it need be.
+    pub fn shed(&mut self) {
+        let Some(mut needed) = self.0.take() else { return };
         // Not one more would have found room: too much may be missing.
-        if self.count == MOST {
+        if needed.count == MOST {
             return;
         }
-        let Some(kept) = self.spans.get_mut(..self.count) else { return };
+        let Some(kept) = needed.spans.get_mut(..needed.count) else { return };
         kept.sort_unstable();
         let mut start = 0;
         for &Span(from, to) in kept.iter() {
             if from > start {
-                // SAFETY: the caller's promise.
+                // SAFETY: the promise of `all_but`.
                 let _kept_longer = unsafe { unmap(start, from) };
             }
             start = start.max(to);
         }
         // Where the address space ends depends on the machine: nothing above the end can be named.
         for bits in (30..usize::BITS).rev() {
-            let end = (1usize << bits) - self.page;
-            // SAFETY: the caller's promise.
+            let end = (1usize << bits) - needed.page;
+            // SAFETY: the promise of `all_but`.
             if end > start && unsafe { unmap(start, end) }.is_ok() {
                 break;
             }
