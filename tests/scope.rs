@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-roles![sleeper, host, parent];
+roles![sleeper, host, guarded_host, parent];
 
 const LAYOUTS: [&str; 4] = ["systemd-session", "systemd-scope", "systemd-service", "systemd-system"];
 
@@ -71,7 +71,17 @@ fn wait_for_no_trace() {
 
 /// A program that uses agentcg, for its end to be seen.
 fn host(_: &[String]) {
-    let agent = Agent::new_where(only_systemd(), None, &limits()).unwrap_or_else(|e| panic!("{e}"));
+    use_agents(only_systemd());
+}
+
+/// The same with an agent that ends with it.
+fn guarded_host(_: &[String]) {
+    use_agents(Wish { guard: true, ..only_systemd() });
+}
+
+fn use_agents(wish: Wish<'_>) {
+    let agent = Agent::new_where(wish, None, &limits()).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(agent.info().map(|info| info.guarded), Ok(wish.guard));
     role::say(&String::from_utf8_lossy(agent.path()));
     loop {
         let said = role::listen();
@@ -226,6 +236,23 @@ fn a_scope_ends_with_the_program_and_its_last_process() {
         }
         wait_until(&format!("the scope is gone: {end}"), || !scope.exists());
     }
+}
+
+/// One helper keeps the scope and guards what is in it.
+#[test]
+fn guarded_agents_end_with_the_program_and_the_scope_after_them() {
+    lab::needs(&LAYOUTS);
+    let mut program = Member::start("guarded_host", &[]);
+    let cgroup = Cgroup::at(program.hear().as_bytes());
+    let scope = cgroup.parent().parent().parent();
+    assert_eq!(scope.join("keeper").words("cgroup.procs").len(), 1);
+    assert_eq!(scope.join("synwire").words("cgroup.procs").len(), 0);
+    let mut member = Member::start("sleeper", &[]);
+    program.say(&format!("hold {}", member.pid()));
+    program.hears("held");
+    program.kill_it_alone();
+    member.wait_dead();
+    wait_until("the scope is gone", || !scope.exists());
 }
 
 /// The lock and the line to the keeper that a child inherits are its parent's.
