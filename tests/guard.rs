@@ -11,10 +11,10 @@ mod program;
 
 use common::cgroup::Cgroup;
 use common::member::{Member, sleeper};
-use common::{PATIENCE, lab, wait_until};
+use common::{PATIENCE, lab, patience, wait_until};
 use host::host;
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::Pid;
+use nix::unistd::{AccessFlags, Pid};
 use program::Program;
 use std::time::Instant;
 
@@ -56,6 +56,37 @@ fn a_program_that_becomes_another_has_ended() {
     program.member.say("exec");
     inside.wait_dead();
     wait_until("the tree is gone", || !program.scratch.parent.join("synwire").exists());
+}
+
+/// Nobody can remove the cgroup that it is in itself. The program's own may be removed when the helper wants to go
+/// there; systemd's is the next best, and else it is left for a reaper.
+#[test]
+fn a_helper_that_cannot_go_back_goes_elsewhere_or_is_cleared_up_after() {
+    let mut program = Program::start();
+    let home = program.scratch.outer.make("home");
+    home.take(program.member.pid());
+    let agent = program.guarded(1);
+    let (helper, leaf) = (program.helper(), program.leaf());
+    kill(Pid::from_raw(helper), Signal::SIGSTOP).expect("kill");
+    program.member.kill_it_alone();
+    for member in home.words("cgroup.procs") {
+        kill(Pid::from_raw(member.parse().expect("a pid")), Signal::SIGKILL).expect("kill");
+    }
+    home.wait_for("cgroup.events", |text| text.contains("populated 0"));
+    home.remove();
+    assert!(agent.exists() && leaf.exists());
+    kill(Pid::from_raw(helper), Signal::SIGCONT).expect("kill");
+    wait_until("the helper has ended", || !lives(helper));
+    assert!(!agent.exists());
+    let refuge = home
+        .0
+        .ancestors()
+        .any(|above| nix::unistd::access(&above.join("init.scope/cgroup.procs"), AccessFlags::W_OK).is_ok());
+    assert_eq!(leaf.exists(), !refuge);
+    if leaf.exists() {
+        assert_eq!(agentcg::reap(Some(&program.scratch.path()), patience()), Ok(0));
+    }
+    program.wait_for_no_trace();
 }
 
 #[test]

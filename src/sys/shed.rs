@@ -82,6 +82,11 @@ impl Needed {
         // SAFETY: the callback is given what it takes, while it is live.
         unsafe { libc::dl_iterate_phdr(Some(object), (&raw mut search).cast()) };
         let mut needed = search.needed;
+        let own = addresses as *const () as usize;
+        if !needed.spans.iter().any(|&Span(start, end)| (start..end).contains(&own)) {
+            // A linker that does not tell: then all is kept.
+            needed.count = MOST;
+        }
         for (address, around) in [(thread, AROUND), (errno, AROUND), (vdso, AROUND_VDSO)] {
             if address != 0 {
                 needed.keep(Span(address.saturating_sub(around), address.saturating_add(around)));
@@ -118,7 +123,7 @@ impl Ballast {
     /// it need be.
     pub fn shed(&mut self) {
         let Some(mut needed) = self.0.take() else { return };
-        // Not one more would have found room: too much may be missing.
+        // Something may be missing: not one more would have found room.
         if needed.count == MOST {
             return;
         }

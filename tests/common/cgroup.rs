@@ -251,7 +251,8 @@ fn mount_point() -> PathBuf {
 /// A parent for agents that is a test's own, so that what is done to it disturbs no other test. It is
 /// removed in the end, with all in it.
 pub struct Scratch {
-    outer: Cgroup,
+    /// What holds it.
+    pub outer: Cgroup,
     /// Give this to the library.
     pub parent: Cgroup,
 }
