@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * AGENTCG_NEW_GUARD from a C program, by the library as it is installed. What
+ * the helper does and does not do is told in more detail by tests/guard.rs.
+ *
+ * Not run under valgrind, which knows of no process that begins as this one.
+ */
+#include "kit.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static agentcg *new_guarded(void)
+{
+	agentcg *cg = NULL;
+
+	CHECK_OK(agentcg_new(NULL, NULL, NULL, 0, AGENTCG_NEW_GUARD, &cg, &why));
+	return cg;
+}
+
+static unsigned int guarded(agentcg *cg)
+{
+	agentcg_info info;
+
+	CHECK_OK(agentcg_get_info(cg, &info, sizeof(info), &why));
+	return info.guarded;
+}
+
+static void a_guarded_agent_says_so_and_is_destroyed_as_any_other(void)
+{
+	agentcg *plain = new_group(), *cg = new_guarded(), *second = new_guarded();
+	pid_t child = pausing_child();
+
+	CHECK_EQ(guarded(plain), 0);
+	CHECK_EQ(guarded(cg), 1);
+	CHECK_EQ(guarded(second), 1);
+	CHECK_OK(agentcg_move_pid(cg, child, &why));
+	destroy_group(cg);
+	check_killed(child);
+	CHECK_EQ(guarded(second), 1);
+	destroy_group(second);
+	destroy_group(plain);
+}
+
+/* So that malloc's lock is likely to be held whenever the process is copied. */
+static void *allocate_without_end(void *unused)
+{
+	(void)unused;
+	for (size_t size = 1;; size = size * 7 % 100003 + 1)
+		free(malloc(size));
+	return NULL;
+}
+
+static void *guard_and_be_killed(void *unused)
+{
+	agentcg *cg = new_guarded();
+	pid_t child = pausing_child();
+
+	(void)unused;
+	CHECK_OK(agentcg_move_pid(cg, child, &why));
+	CHECK_EQ(guarded(cg), 1);
+	kill(getpid(), SIGKILL);
+	return NULL;
+}
+
+static void a_program_with_threads(void *from_a_thread)
+{
+	pthread_t thread;
+
+	for (int i = 0; i < 4; i++)
+		CHECK_EQ(pthread_create(&thread, NULL, allocate_without_end, NULL), 0);
+	if (!*(int *)from_a_thread)
+		guard_and_be_killed(NULL);
+	CHECK_EQ(pthread_create(&thread, NULL, guard_and_be_killed, NULL), 0);
+	pthread_join(thread, NULL);
+}
+
+static void a_killed_program_with_busy_threads_leaves_nothing(void)
+{
+	for (int round = 0; round < 10; round++) {
+		int from_a_thread = round % 2, status = reap(child_that_runs(a_program_with_threads, &from_a_thread));
+		int64_t start = now_ms();
+
+		CHECK(WIFSIGNALED(status));
+		while (agents_below(NULL) > 0) {
+			CHECK(now_ms() - start < SOON_MS);
+			sched_yield();
+		}
+	}
+}
+
+static void guard_and_free(void *unused)
+{
+	agentcg *cg = new_guarded();
+
+	(void)unused;
+	agentcg_free(cg);
+	(void)new_guarded();
+	kill(getpid(), SIGKILL);
+}
+
+static void what_was_freed_is_left(void)
+{
+	int64_t start = now_ms();
+	int status = reap(child_that_runs(guard_and_free, NULL));
+
+	CHECK(WIFSIGNALED(status));
+	while (agents_below(NULL) > 1) {
+		CHECK(now_ms() - start < SOON_MS);
+		sched_yield();
+	}
+	CHECK_EQ(agentcg_reap(NULL, SOON_MS, &why), 1);
+}
+
+int main(void)
+{
+	RUN(a_guarded_agent_says_so_and_is_destroyed_as_any_other);
+	RUN(a_killed_program_with_busy_threads_leaves_nothing);
+	RUN(what_was_freed_is_left);
+	return 0;
+}
