@@ -12,12 +12,15 @@ use crate::sys::line::{self, Received};
 use crate::sys::shed::Ballast;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit};
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 /// For one group to die while others wait for their turn.
 const TURN: Duration = Duration::from_secs(1);
+/// Descriptors that killing and removing need.
+const SPARE: u64 = 8;
 /// In milliseconds: with nothing said for so long what the host has asked at the start is done.
 const QUIET: u8 = 10;
 const FIRST_PAUSE: Duration = Duration::from_micros(100);
@@ -116,7 +119,13 @@ impl Helper<'_> {
     }
 
     fn guard(&mut self, id: u64, name: &CStr, dir: Option<OwnedFd>) -> nix::Result<()> {
-        let dir = Dir::from(dir.ok_or(Errno::EBADF)?);
+        let dir = dir.ok_or(Errno::EBADF)?;
+        let (most, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        // Numbers are given from the lowest on.
+        if u64::try_from(dir.as_raw_fd()).is_ok_and(|number| number + SPARE >= most) {
+            return Err(Errno::EMFILE);
+        }
+        let dir = Dir::from(dir);
         self.guarded.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         let mark = [b"/", name.to_bytes()].concat();
         self.guarded.push(Guarded { id, dir, name: from_inside(name), mark });

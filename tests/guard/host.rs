@@ -33,6 +33,17 @@ pub fn host(args: &[String]) {
                 say_path(&agents);
                 continue;
             }
+            ["try"] => {
+                match Agent::new_where(wish(&parent), None, &Limits::default()) {
+                    Ok(agent) => agents.push(agent),
+                    Err(e) => {
+                        role::say(&format!("{:?}", e.errno()));
+                        continue;
+                    }
+                }
+                role::say("made");
+                continue;
+            }
             ["guarded"] => {
                 let told = |agent: &Agent| agent.info().is_ok_and(|info| info.guarded).to_string();
                 role::say(&agents.iter().map(told).collect::<Vec<_>>().join(" "));
