@@ -38,6 +38,15 @@ pub struct Census {
     pub unnameable: bool,
 }
 
+/// What the lists of a group tell at a glance.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// There is somebody.
+    pub anyone: bool,
+    /// We are in it ourselves.
+    pub caller: bool,
+}
+
 impl Members<'_> {
     /// The living processes of all cgroups, but for those in `known`, which is added to.
     pub fn census(&self, known: &mut BTreeSet<i32>) -> nix::Result<Census> {
@@ -61,20 +70,26 @@ impl Members<'_> {
 
     /// Whether we are among them ourselves, with any one thread.
     pub fn holds_caller(&self) -> nix::Result<bool> {
+        Ok(self.listed()?.caller)
+    }
+
+    /// Who is listed. A process whose main thread was dead when it was moved here is not.
+    pub fn listed(&self) -> nix::Result<Listed> {
         let own = i32::try_from(std::process::id()).map_err(|_| Errno::ESRCH)?;
-        let mut inside = false;
+        let mut found = Listed::default();
         self.each_cgroup(|dir| {
-            inside |= match dir.lists(c"cgroup.procs", own) {
-                // A threaded cgroup has no list of processes, and may hold any one thread of ours.
-                Err(Errno::EOPNOTSUPP) => {
-                    let threads = ignore_gone(dir.read_all(c"cgroup.threads"), Vec::new())?;
-                    parse::ids(&threads).any(procfs::is_own_thread)
-                }
-                listed => ignore_gone(listed, false)?,
+            // A threaded cgroup has no list of processes, and may hold any one thread of ours.
+            let (ids, threaded) = match dir.read_all(c"cgroup.procs") {
+                Err(Errno::EOPNOTSUPP) => (dir.read_all(c"cgroup.threads"), true),
+                procs => (procs, false),
             };
+            for id in parse::ids(&ignore_gone(ids, Vec::new())?) {
+                found.anyone = true;
+                found.caller |= if threaded { procfs::is_own_thread(id) } else { id == own };
+            }
             Ok(())
         })?;
-        Ok(inside)
+        Ok(found)
     }
 
     /// Whether a process is among them, with its main thread or any other. `ESRCH` if it does not live.

@@ -15,13 +15,14 @@ const FREEZE_WAIT: Duration = Duration::from_millis(250);
 pub struct Grip<'a> {
     dir: &'a Dir,
     before: Vec<(&'static CStr, Vec<u8>)>,
-    pinned: bool,
+    /// Whether members are kept from forking, once that was tried.
+    pinned: Option<bool>,
 }
 
 impl<'a> Grip<'a> {
     /// Nothing is changed yet.
     pub fn on(dir: &'a Dir) -> Self {
-        Self { dir, before: Vec::new(), pinned: false }
+        Self { dir, before: Vec::new(), pinned: None }
     }
 
     /// Lift cpu.max: dying takes CPU time. Ten processes that share a thousandth of a CPU need half a
@@ -46,29 +47,30 @@ impl<'a> Grip<'a> {
 
     /// Keep members from forking. Frozen (5.2) they are parked in the kernel, where SIGKILL reaches
     /// them; else pids.max is set to 0, past which no fork gets. Where neither is there, killing must
-    /// outrun forking.
-    pub fn pin(&mut self, events: &Events, deadline: Deadline) -> nix::Result<()> {
-        if self.pinned {
-            return Ok(());
+    /// outrun forking. Tells whether one of them is.
+    pub fn pin(&mut self, events: &Events, deadline: Deadline) -> nix::Result<bool> {
+        if let Some(pinned) = self.pinned {
+            return Ok(pinned);
         }
-        self.pinned = true;
-        if self.set(c"cgroup.freeze", b"1")? {
+        let frozen = self.set(c"cgroup.freeze", b"1")?;
+        if frozen {
             // A member in uninterruptible sleep keeps this from coming true: then we go on without.
             let parked = deadline.at_most(FREEZE_WAIT);
             let _all_or_not = events.wait(parked, |now| now.frozen || !now.populated)?;
-        } else {
-            self.set(c"pids.max", b"0")?;
         }
-        Ok(())
+        let pinned = frozen || self.set(c"pids.max", b"0")?;
+        self.pinned = Some(pinned);
+        Ok(pinned)
     }
 
     /// Thaw them until the next pin, and tell whether they were frozen by us. Up to 5.15 one that was held by a
     /// tracer when SIGKILL came goes on to sleep frozen, and no further signal wakes it. It cannot fork any more.
     pub fn loosen(&mut self) -> nix::Result<bool> {
-        let frozen = self.pinned && self.before.iter().any(|(file, _)| *file == c"cgroup.freeze");
+        let frozen =
+            self.pinned == Some(true) && self.before.iter().any(|(file, _)| *file == c"cgroup.freeze");
         if frozen {
             self.dir.write(c"cgroup.freeze", b"0")?;
-            self.pinned = false;
+            self.pinned = None;
         }
         Ok(frozen)
     }
