@@ -8,7 +8,7 @@
 /* The limits of every group, where the controller is to be had. */
 #define MEMORY_MAX_BYTES (64u << 20)
 #define CPU_MAX_MILLICPU 1500u
-#define PIDS_MAX         2000u
+#define PIDS_MAX         8000u
 
 struct controllers {
 	int cpu, memory, pids;
@@ -22,6 +22,7 @@ struct side {
 	int (*fd)(void *group);          /* its directory */
 	void (*move)(void *group, pid_t pid);
 	void (*kill)(void *group);       /* and wait until empty */
+	void (*wait)(void *group, int timeout_ms);   /* for an end that does not come */
 	uint64_t (*read)(void *group);   /* measure it; returns its CPU time in ns */
 };
 
@@ -41,13 +42,17 @@ struct operation {
 	unsigned batch;       /* done in a row between two readings of the clock */
 	unsigned blocks;      /* and so often by each side, alternating */
 	unsigned processes;   /* in each group */
+	int slow;             /* left out where --quick asks for it */
 	int repeatable;       /* one setup does for all blocks; batch is even */
 	void (*setup)(const struct side *, const struct operation *);
 	void (*run)(const struct side *, unsigned i);
 	void (*teardown)(const struct side *, const struct operation *);
 };
-enum { READ, NEW, DESTROY, MOVE, KILL_1, KILL_10, KILL_1000, OPERATIONS };
+enum { READ, NEW, DESTROY, MOVE, KILL_1, KILL_100, KILL_1000, KILL_5000, OPERATIONS };
 extern const struct operation operations[OPERATIONS];
+
+/* The CPU time that one second of waiting for a group with a living process takes, in microseconds. */
+double waiting_cpu_us(const struct side *);
 
 /* syscalls.c: the system calls of one run of an operation, exactly, by tracing a child that does it. */
 #define SYSCALLS_KEPT 64

@@ -3,6 +3,7 @@
 
 #include <err.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -140,6 +141,19 @@ static void floor_kill(void *group)
 	close(events);
 }
 
+/* Where no haste is asked for: sleep until the kernel tells of a change. */
+static void floor_wait(void *group, int timeout_ms)
+{
+	char text[128];
+	int events = -1;
+
+	read_kept(floor_fd(group), "cgroup.events", &events, text, sizeof(text));
+	struct pollfd change = { .fd = events, .events = POLLPRI };
+	if (poll(&change, 1, timeout_ms) != 0)
+		errx(2, "floor: a change in a group where nothing happens");
+	close(events);
+}
+
 static uint64_t number(const char *text)
 {
 	uint64_t value = 0;
@@ -188,5 +202,5 @@ static uint64_t floor_read(void *arg)
 }
 
 const struct side floor_side = {
-	"floor", floor_make, floor_remove, floor_fd, floor_move, floor_kill, floor_read,
+	"floor", floor_make, floor_remove, floor_fd, floor_move, floor_kill, floor_wait, floor_read,
 };

@@ -94,6 +94,14 @@ static void library_kill(void *cg)
 	check("agentcg_kill_all", agentcg_kill_all(cg, TIMEOUT_MS, &error));
 }
 
+static void library_wait(void *cg, int timeout_ms)
+{
+	int code = agentcg_wait_empty(cg, timeout_ms, &error);
+
+	if (code != -ETIMEDOUT)
+		errx(2, "agentcg_wait_empty of a group with a living process: %d", code);
+}
+
 static uint64_t library_read(void *cg)
 {
 	agentcg_stats stats;
@@ -103,5 +111,5 @@ static uint64_t library_read(void *cg)
 }
 
 const struct side library_side = {
-	"agentcg", library_make, library_remove, library_fd, library_move, library_kill, library_read,
+	"agentcg", library_make, library_remove, library_fd, library_move, library_kill, library_wait, library_read,
 };

@@ -11,8 +11,9 @@
 #include <unistd.h>
 
 #define MAX_BATCH     20
-#define MAX_PROCESSES 1000
+#define MAX_PROCESSES 5000
 #define BURN_MS       10
+#define WAIT_MS       3000
 
 /* What each side has set up. */
 static struct state {
@@ -221,12 +222,36 @@ static void teardown_move(const struct side *side, const struct operation *op)
 	side->remove(state->groups[1]);
 }
 
+static double cpu_time_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (double)t.tv_sec * 1e6 + (double)t.tv_nsec / 1e3;
+}
+
+double waiting_cpu_us(const struct side *side)
+{
+	struct state *state = state_of(side);
+
+	state->groups[0] = side->make();
+	start(side, 0, 1);
+	double before_us = cpu_time_us();
+	side->wait(state->groups[0], WAIT_MS);
+	double used_us = cpu_time_us() - before_us;
+	kill(state->pids[0], SIGKILL);
+	reap(state);
+	side->remove(state->groups[0]);
+	return used_us * 1000 / WAIT_MS;
+}
+
 const struct operation operations[OPERATIONS] = {
-	[READ] =      { "read_stats", 200, 501, 0, 1, setup_read, run_read, teardown_read },
-	[NEW] =       { "new", 20, 51, 0, 0, nothing, run_make, teardown_groups },
-	[DESTROY] =   { "destroy, empty", 20, 51, 0, 0, setup_groups, run_remove, nothing },
-	[MOVE] =      { "move_pid", 100, 101, 0, 1, setup_move, run_move, teardown_move },
-	[KILL_1] =    { "kill_all of 1", 10, 101, 1, 0, setup_groups, run_kill, teardown_killed },
-	[KILL_10] =   { "kill_all of 10", 5, 51, 10, 0, setup_groups, run_kill, teardown_killed },
-	[KILL_1000] = { "kill_all of 1000", 1, 15, 1000, 0, setup_groups, run_kill, teardown_killed },
+	[READ] =      { "read_stats", 200, 501, 0, 0, 1, setup_read, run_read, teardown_read },
+	[NEW] =       { "new", 20, 51, 0, 0, 0, nothing, run_make, teardown_groups },
+	[DESTROY] =   { "destroy, empty", 20, 51, 0, 0, 0, setup_groups, run_remove, nothing },
+	[MOVE] =      { "move_pid", 100, 101, 0, 0, 1, setup_move, run_move, teardown_move },
+	[KILL_1] =    { "kill_all of 1", 10, 101, 1, 0, 0, setup_groups, run_kill, teardown_killed },
+	[KILL_100] =  { "kill_all of 100", 2, 51, 100, 0, 0, setup_groups, run_kill, teardown_killed },
+	[KILL_1000] = { "kill_all of 1000", 1, 15, 1000, 0, 0, setup_groups, run_kill, teardown_killed },
+	[KILL_5000] = { "kill_all of 5000", 1, 11, 5000, 1, 0, setup_groups, run_kill, teardown_killed },
 };
