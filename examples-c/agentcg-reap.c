@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+/*
+ * agentcg-reap - list agents, and kill and remove those whose owner has ended: for a boot script, a cron job, or by hand
+ * after a crash.
+ *
+ * By hand: cc agentcg-reap.c -o agentcg-reap $(pkg-config --cflags --libs agentcg)
+ */
+#define _POSIX_C_SOURCE 200809L
+#include <getopt.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <agentcg.h>
+
+#define EXIT_SOME_LEFT     1
+#define EXIT_USAGE         2
+#define EXIT_NO_PLACE      3
+#define DEFAULT_TIMEOUT_MS 10000
+
+static const char help[] =
+	"usage: agentcg-reap [--list [--json]] [--parent DIR] [--timeout TIME]\n"
+	"\n"
+	"Kill and remove every agent whose owner has ended: what a program leaves behind that\n"
+	"was killed or has crashed. An agent whose owner lives is never touched. Says how many\n"
+	"there were, and nothing where there was none.\n"
+	"\n"
+	"  --list          list all agents, change nothing\n"
+	"  --json          with --list: for programs, one JSON array\n"
+	"  --parent DIR    look under this cgroup only\n"
+	"  --timeout TIME  how long to wait for them to die: 500ms, 10s, 2m; 10 is 10 s, which\n"
+	"                  is the default; 0 does not wait\n"
+	"  --help          show this\n"
+	"  --version       show the version\n"
+	"\n"
+	"Without --parent it looks wherever this program could have made an agent itself. So run\n"
+	"it as the user, and from the place, that the programs have which make them.\n"
+	"\n"
+	"Exit status: 0 no orphan is left, or all are listed; 1 some orphans could not be\n"
+	"removed, say, because they would not die in time; 2 the command line makes no sense;\n"
+	"3 there is nowhere to look: no cgroup2, or none that may be read.\n";
+
+struct options {
+	const char *parent;
+	int timeout_ms;
+	bool list;
+	bool json;
+};
+
+struct agents {
+	agentcg_entry *entries;
+	size_t count;
+};
+
+static agentcg_error error;
+
+__attribute__((noreturn, format(printf, 2, 3))) static void give_up(int status, const char *format, ...)
+{
+	va_list args;
+
+	fputs("agentcg-reap: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputs(status == EXIT_USAGE ? "\nTry 'agentcg-reap --help'.\n" : "\n", stderr);
+	exit(status);
+}
+
+static int parse_timeout(const char *text)
+{
+	static const struct {
+		const char *name;
+		int ms;
+	} units[] = { { "", 1000 }, { "ms", 1 }, { "s", 1000 }, { "m", 60000 } };
+	size_t digits = strspn(text, "0123456789");
+
+	/* Nine digits fit in a long everywhere. */
+	for (size_t i = 0; digits >= 1 && digits <= 9 && i < sizeof(units) / sizeof(units[0]); i++) {
+		long number = strtol(text, NULL, 10);
+
+		if (strcmp(text + digits, units[i].name) == 0 && number <= INT_MAX / units[i].ms)
+			return (int)number * units[i].ms;
+	}
+	give_up(EXIT_USAGE, "--timeout %s: not a length of time; write a whole number and ms, s or m, such as 10s", text);
+}
+
+static struct options parse_options(int argc, char **argv)
+{
+	enum { LIST, JSON, PARENT, TIMEOUT, HELP, VERSION };
+	static const struct option names[] = {
+		{ "list", no_argument, NULL, LIST },           { "json", no_argument, NULL, JSON },
+		{ "parent", required_argument, NULL, PARENT }, { "timeout", required_argument, NULL, TIMEOUT },
+		{ "help", no_argument, NULL, HELP },           { "version", no_argument, NULL, VERSION },
+		{ NULL, 0, NULL, 0 },
+	};
+	struct options options = { .timeout_ms = DEFAULT_TIMEOUT_MS };
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
+		switch (option) {
+		case LIST:
+			options.list = true;
+			break;
+		case JSON:
+			options.json = true;
+			break;
+		case PARENT:
+			options.parent = optarg;
+			break;
+		case TIMEOUT:
+			options.timeout_ms = parse_timeout(optarg);
+			break;
+		case HELP:
+			fputs(help, stdout);
+			exit(EXIT_SUCCESS);
+		case VERSION:
+			printf("agentcg-reap, with agentcg %s\n", agentcg_version_string());
+			exit(EXIT_SUCCESS);
+		default:                /* getopt_long() has said what is wrong */
+			fputs("Try 'agentcg-reap --help'.\n", stderr);
+			exit(EXIT_USAGE);
+		}
+	}
+	if (optind < argc)
+		give_up(EXIT_USAGE, "%s: not an option", argv[optind]);
+	if (options.json && !options.list)
+		give_up(EXIT_USAGE, "--json goes with --list");
+	return options;
+}
+
+static int oldest_first(const void *a, const void *b)
+{
+	const agentcg_entry *x = a, *y = b;
+
+	if (x->created_unix_ns != y->created_unix_ns)
+		return x->created_unix_ns < y->created_unix_ns ? -1 : 1;
+	return strcmp(x->uuid, y->uuid);
+}
+
+/* There may be more of them at the second call than at the first. */
+static struct agents list(const char *parent)
+{
+	struct agents agents = { NULL, 0 };
+	size_t room = 0;
+
+	for (;;) {
+		int count = agentcg_list(parent, agents.entries, sizeof(agentcg_entry), room, &error);
+
+		if (count < 0)
+			give_up(EXIT_NO_PLACE, "%s", error.message);
+		agents.count = (size_t)count;
+		if (agents.count <= room)
+			break;
+		room = agents.count + 16;
+		free(agents.entries);
+		agents.entries = calloc(room, sizeof(agentcg_entry));
+		if (!agents.entries)
+			give_up(EXIT_NO_PLACE, "no memory for a list of %d agents", count);
+	}
+	if (agents.count > 0)
+		qsort(agents.entries, agents.count, sizeof(agentcg_entry), oldest_first);
+	return agents;
+}
+
+/* "90s", "12m", "30h", "5d": enough to tell last night's from this morning's. */
+static const char *age(char text[24], uint64_t created_unix_ns)
+{
+	struct timespec now;
+	uint64_t seconds;
+
+	clock_gettime(CLOCK_REALTIME, &now);
+	if (created_unix_ns == 0)
+		return "-";
+	/* The clock may have been put back since. */
+	seconds = created_unix_ns / 1000000000;
+	seconds = (uint64_t)now.tv_sec > seconds ? (uint64_t)now.tv_sec - seconds : 0;
+	if (seconds < 120)
+		snprintf(text, 24, "%" PRIu64 "s", seconds);
+	else if (seconds < 120 * 60)
+		snprintf(text, 24, "%" PRIu64 "m", seconds / 60);
+	else if (seconds < 48 * 3600)
+		snprintf(text, 24, "%" PRIu64 "h", seconds / 3600);
+	else
+		snprintf(text, 24, "%" PRIu64 "d", seconds / 86400);
+	return text;
+}
+
+static void print_table(const struct agents *agents)
+{
+	if (agents->count > 0)
+		printf("%-36s  %-6s  %-9s  %11s  %5s\n", "UUID", "OWNER", "PROCESSES", "OWNER'S PID", "AGE");
+	for (size_t i = 0; i < agents->count; i++) {
+		const agentcg_entry *agent = &agents->entries[i];
+		char pid[16] = "-", text[24];
+
+		if (agent->owner_pid)
+			snprintf(pid, sizeof(pid), "%" PRIu32, agent->owner_pid);
+		printf("%-36s  %-6s  %-9s  %11s  %5s\n", agent->uuid, agent->orphan ? "ended" : "lives",
+		       agent->populated ? "some" : "none", pid, age(text, agent->created_unix_ns));
+	}
+}
+
+static void print_known(const char *key, uint64_t number)
+{
+	if (number)
+		printf(", \"%s\": %" PRIu64, key, number);
+	else
+		printf(", \"%s\": null", key);
+}
+
+static void print_json(const struct agents *agents)
+{
+	putchar('[');
+	for (size_t i = 0; i < agents->count; i++) {
+		const agentcg_entry *agent = &agents->entries[i];
+
+		printf("%s\n  {\"uuid\": \"%s\", \"orphan\": %s, \"populated\": %s", i ? "," : "", agent->uuid,
+		       agent->orphan ? "true" : "false", agent->populated ? "true" : "false");
+		print_known("owner_pid", agent->owner_pid);
+		print_known("created_unix_ns", agent->created_unix_ns);
+		putchar('}');
+	}
+	puts(agents->count ? "\n]" : "]");
+}
+
+static void reap(const struct options *options)
+{
+	int removed = agentcg_reap(options->parent, options->timeout_ms, &error);
+
+	if (removed < 0)
+		give_up(EXIT_SOME_LEFT, "%s", error.message);
+	if (removed > 0)
+		printf("%d agent%s removed\n", removed, removed == 1 ? "" : "s");
+}
+
+int main(int argc, char **argv)
+{
+	struct options options = parse_options(argc, argv);
+	/* Before reaping as well: it tells "nowhere to look" from "some are left". */
+	struct agents agents = list(options.parent);
+
+	if (!options.list)
+		reap(&options);
+	else if (options.json)
+		print_json(&agents);
+	else
+		print_table(&agents);
+	free(agents.entries);
+	if (fflush(stdout) != 0) {
+		perror("agentcg-reap: what there is to say cannot be written");
+		return EXIT_SOME_LEFT;
+	}
+	return EXIT_SUCCESS;
+}
