@@ -41,6 +41,7 @@ roles![
     escapes::in_vfork,
     escapes::with_500_megabytes,
     hiding::kills_from_a_pid_namespace,
+    meddling::maker,
     meddling::remover,
 ];
 

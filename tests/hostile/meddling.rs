@@ -47,6 +47,34 @@ pub fn remover(args: &[String]) {
     }
 }
 
+#[test]
+fn a_group_in_which_somebody_else_makes_cgroups_meanwhile_is_removed() {
+    let mut arena = Arena::new();
+    for round in rounds() {
+        let group = Group::under(&arena.scratch, &no_limits());
+        let mut maker = Member::start("maker", &[&group.cgroup.0.to_string_lossy()]);
+        maker.hears("begun");
+        group.destroy();
+        assert!(maker.wait().success());
+        drop((group, maker));
+        arena.is_as_before(round);
+    }
+}
+
+/// Makes enough of them that removing takes longer than its share of the CPU time lasts.
+pub fn maker(args: &[String]) {
+    let group = Cgroup(args[0].clone().into());
+    for count in 0..400 {
+        if count == 200 {
+            role::say("begun");
+        }
+        if fs::create_dir(group.join(format!("{count}")).0).is_err() {
+            assert!(!group.exists(), "who keeps us from making cgroups?");
+            return;
+        }
+    }
+}
+
 /// Those who were inside when it began are dead. Who comes in later may live on after `kill_all`, as if he had come just
 /// after it; `destroy` ends him, or he never comes in.
 #[test]
