@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The handle: an agent's cgroup held open, and what can be done with it.
 
+mod ending;
 mod guarded;
 mod orphans;
 mod processes;
@@ -10,22 +11,18 @@ pub use orphans::{Entry, list, reap};
 
 use crate::cgroupfs::{Dir, FILE_MAX};
 use crate::controllers::Controllers;
-use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result, shown, words};
-use crate::events::Events;
 use crate::guard::Guarded;
-use crate::kill;
 use crate::limits::Limits;
 use crate::members::Members;
+use crate::owner;
 use crate::place::{self, Kind, Place, Wish};
 use crate::stats::{Files, Stats};
-use crate::{owner, remove};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 use uuid::Uuid;
 
 /// One agent's cgroup. Dropping it leaves the cgroup and its processes be.
@@ -58,10 +55,6 @@ pub struct Info {
     /// It is killed and removed when this process ends.
     pub guarded: bool,
 }
-
-/// Above us a rmdir may meet EBUSY for a while after the last process has gone.
-const FIRST_RETRY: Duration = Duration::from_micros(100);
-const LAST_RETRY: Duration = Duration::from_millis(10);
 
 impl Agent {
     /// Make `<parent>/synwire/agents/<uuid>` with these limits, all or nothing. Without a parent the
@@ -124,12 +117,6 @@ impl Agent {
         }
     }
 
-    /// It is removed, and what of the tree was for it alone.
-    fn end(&self) {
-        remove::above(&self.dir);
-        self.owner.store(0, Ordering::Relaxed);
-    }
-
     /// Its name, in the usual 36 characters.
     pub fn uuid(&self) -> &str {
         &self.uuid
@@ -163,112 +150,8 @@ impl Agent {
         self.files.read(&self.dir, which, stats).map_err(|(e, file)| self.failed("read", file, e))
     }
 
-    /// Wait until no process lives in it.
-    pub fn wait_empty(&self, deadline: Deadline) -> Result<()> {
-        let empty = Events::open(&self.dir)
-            .and_then(|events| events.wait(deadline, |now| !now.populated))
-            .map_err(|e| self.failed("read", "cgroup.events", e))?;
-        if empty {
-            return Ok(());
-        }
-        let group = shown(&self.path);
-        Err(Error::new(Errno::ETIMEDOUT, format!("processes still live in {group}")).on("cgroup.events"))
-    }
-
-    /// Kill all in it and below it, and wait until none lives.
-    pub fn kill_all(&self, deadline: Deadline) -> Result<()> {
-        self.members().kill_all(deadline).map_err(|failure| self.not_killed(failure))
-    }
-
     fn members(&self) -> Members<'_> {
         Members { dir: &self.dir, mark: [b"/", self.uuid.as_bytes()].concat() }
-    }
-
-    fn not_killed(&self, failure: kill::Failure) -> Error {
-        let group = shown(&self.path);
-        match failure {
-            kill::Failure::CallerInside => {
-                Error::new(Errno::EDEADLK, format!("we ourselves are in {group}: nothing was killed; kill it from outside"))
-                    .because(Reason::CallerInside)
-            }
-            kill::Failure::Alive(who) if who.forbidden => {
-                Error::new(Errno::EACCES, format!("processes of another uid live on in {group}, and cgroup.kill is not there to reach them"))
-                    .because(Reason::NotDelegated)
-            }
-            kill::Failure::Alive(who) if who.unnameable => {
-                Error::new(Errno::ETIMEDOUT, format!("processes outside our pid namespace live on in {group}: only cgroup.kill (5.14) reaches them"))
-            }
-            kill::Failure::Alive(_) => {
-                Error::new(Errno::ETIMEDOUT, format!("killed, but not yet gone: processes still live in {group}, perhaps in uninterruptible sleep"))
-            }
-            kill::Failure::Errno(e) => self.failed("kill all by", "cgroup.kill", e),
-        }
-        .on("cgroup.kill")
-    }
-
-    /// Kill all, wait, measure a last time, remove the group and all below it. On failure it stays, and
-    /// this can be called again. With `if_empty` nothing is killed.
-    pub fn destroy(&self, if_empty: bool, deadline: Deadline, measure: bool) -> Result<Stats> {
-        let name = CString::new(format!("../{}", self.uuid)).unwrap_or_default();
-        let mut retry = FIRST_RETRY;
-        let mut last = Stats::default();
-        // Most are empty when they are given up, and then the kernel lets go at the first word.
-        if !measure && remove::leaf(&self.dir, &name).is_ok() {
-            self.end();
-            return Ok(last);
-        }
-        loop {
-            match self.empty(if_empty, deadline) {
-                Ok(()) if measure => last = self.read_stats(u64::MAX).or_else(gone_is_nothing(last))?,
-                Ok(()) => {}
-                // Somebody else has removed it: nothing of it is left.
-                Err(e) if e.reason() == Some(Reason::Gone) => {
-                    self.end();
-                    return Ok(last);
-                }
-                Err(e) => return Err(e),
-            }
-            match remove::tree(&self.dir, &name) {
-                Ok(()) => {
-                    self.end();
-                    return Ok(last);
-                }
-                Err(Errno::EBUSY) if !deadline.passed() => {
-                    std::thread::sleep(deadline.left().map_or(retry, |left| left.min(retry)));
-                    retry = (retry * 2).min(LAST_RETRY);
-                }
-                Err(e) => return Err(self.not_removed(e)),
-            }
-        }
-    }
-
-    fn empty(&self, if_empty: bool, deadline: Deadline) -> Result<()> {
-        if !if_empty {
-            return self.kill_all(deadline);
-        }
-        let state = Events::open(&self.dir)
-            .and_then(|events| events.state())
-            .map_err(|e| self.failed("read", "cgroup.events", e))?;
-        if state.populated {
-            let group = shown(&self.path);
-            return Err(Error::new(Errno::EBUSY, format!("processes live in {group}")).on("cgroup.events"));
-        }
-        Ok(())
-    }
-
-    fn not_removed(&self, errno: Errno) -> Error {
-        let group = shown(&self.path);
-        match errno {
-            Errno::EBUSY => Error::new(
-                Errno::ETIMEDOUT,
-                format!("all is dead in {group}, but the kernel does not let it go yet: try again"),
-            ),
-            Errno::EACCES => {
-                Error::new(errno, format!("no right to remove {group}: its parent is not ours to write"))
-                    .because(Reason::NotDelegated)
-            }
-            e => Error::new(e, format!("cannot remove {group}: {}", words(e))),
-        }
     }
 
     fn failed(&self, verb: &str, file: &'static str, errno: Errno) -> Error {
@@ -304,10 +187,6 @@ fn name_of(uuid: &str) -> Result<String> {
     parsed.map(|uuid| uuid.to_string()).ok_or_else(|| {
         Error::new(Errno::EINVAL, "the uuid is not of the form 01234567-89ab-cdef-0123-456789abcdef")
     })
-}
-
-fn gone_is_nothing(last: Stats) -> impl Fn(Error) -> Result<Stats> {
-    move |e| if e.reason() == Some(Reason::Gone) { Ok(last) } else { Err(e) }
 }
 
 impl AsFd for Agent {

@@ -12,6 +12,8 @@ use std::collections::BTreeSet;
 use std::ffi::c_int;
 use std::os::fd::AsFd;
 
+const LOOKS: usize = 5;
+
 /// A group with all that is in it.
 pub struct Members<'a> {
     /// Its directory.
@@ -98,6 +100,27 @@ impl Members<'_> {
         // A main thread that was dead when the process was moved has stayed where it was.
         Ok(self.hold_thread(pid, pid)?
             || procfs::threads_of(pid).iter().any(|&id| self.hold_thread(pid, id) == Ok(true)))
+    }
+
+    /// The same, for certain: an agent can give its cgroups any names, those of other agents too, but the group's
+    /// own lists cannot be imitated. Whoever goes from one cgroup to another while we look is looked for again.
+    pub fn list(&self, pid: i32) -> nix::Result<bool> {
+        for _ in 0..LOOKS {
+            if !self.hold(pid)? {
+                return Ok(false);
+            }
+            let threads = procfs::threads_of(pid);
+            let mut found = false;
+            self.each_cgroup(|dir| {
+                let listed = ignore_gone(dir.read_all(c"cgroup.threads"), Vec::new())?;
+                found |= parse::ids(&listed).any(|id| threads.contains(&id));
+                Ok(())
+            })?;
+            if found {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn hold_thread(&self, pid: i32, thread: i32) -> nix::Result<bool> {

@@ -4,11 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <signal.h>
-#include <stdint.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 /* ---- agentcg_move_pid ---- */
 
@@ -208,166 +205,6 @@ static void the_group_to_tell_about_was_removed(void)
 	agentcg_free(cg);
 }
 
-/* ---- killing ---- */
-
-static pid_t victim;
-
-static void ask_to_be_killed(void *cg)
-{
-	CHECK_EQ(agentcg_move_self(cg), 0);
-	ASK(agentcg_kill_all, cg, SOON_MS);
-}
-
-static void ask_to_be_destroyed(void *cg)
-{
-	CHECK_EQ(agentcg_move_self(cg), 0);
-	ASK(agentcg_destroy, cg, 0, SOON_MS, NULL, 0);
-	CHECK(holds(cg, victim));
-}
-
-static void ask_to_be_killed_in_a_nested_cgroup(void *cg)
-{
-	CHECK_EQ(write_in(agentcg_fd(cg), "inner/cgroup.procs", "0"), 0);
-	ASK(agentcg_kill_all, cg, SOON_MS);
-}
-
-static void ask_to_be_frozen(void *cg)
-{
-	CHECK_EQ(agentcg_move_self(cg), 0);
-	ASK(agentcg_freeze, cg, SOON_MS);
-	CHECK_EQ(number_in(cg, "cgroup.freeze"), 0);
-}
-
-static void ask_to_be_terminated(void *cg)
-{
-	CHECK_EQ(agentcg_move_self(cg), 0);
-	/* It is not signalled itself, unlike the victim. */
-	CHECK_EQ(agentcg_signal_all(cg, 0, &why), 1);
-	CHECK_EQ(agentcg_contains(cg, getpid(), &why), 1);
-	CHECK_EQ(agentcg_pids(cg, NULL, 0, &why), 2);
-	ASK(agentcg_terminate, cg, 0, SOON_MS);
-}
-
-static void ask_from_another_pid_namespace(void *cg)
-{
-	int flags = geteuid() == 0 ? CLONE_NEWPID : CLONE_NEWPID | CLONE_NEWUSER;
-	int status;
-	pid_t child;
-
-	CHECK_EQ(unshare(flags), 0);
-	child = fork();
-	CHECK(child >= 0);
-	if (child == 0) {
-		ASK(agentcg_signal_all, cg, SIGTERM);
-		_exit(agentcg_pids(cg, NULL, 0, NULL));
-	}
-	CHECK_EQ(waitpid(child, &status, 0), child);
-	CHECK_EQ(status, 0);
-}
-
-static void in_a_member(void (*body)(void *))
-{
-	agentcg *cg = new_group();
-
-	victim = pausing_child();
-	CHECK_OK(agentcg_move_pid(cg, victim, &why));
-	CHECK_EQ(mkdirat(agentcg_fd(cg), "inner", 0755), 0);
-	in_child(body, cg);
-	/* Nobody was killed: neither the caller nor those beside it. */
-	CHECK(holds(cg, victim));
-	destroy_group(cg);
-	check_killed(victim);
-}
-
-static void the_killer_is_inside(void)
-{
-	in_a_member(ask_to_be_killed);
-}
-
-static void the_destroyer_is_inside(void)
-{
-	in_a_member(ask_to_be_destroyed);
-}
-
-static void the_killer_is_in_a_nested_cgroup(void)
-{
-	in_a_member(ask_to_be_killed_in_a_nested_cgroup);
-}
-
-static void the_freezer_is_inside(void)
-{
-	in_a_member(ask_to_be_frozen);
-}
-
-static void the_terminator_is_inside(void)
-{
-	in_a_member(ask_to_be_terminated);
-}
-
-static void the_signaller_is_in_another_pid_namespace(void)
-{
-	in_a_member(ask_from_another_pid_namespace);
-}
-
-static void there_is_no_such_signal(void)
-{
-	agentcg *cg = new_group();
-
-	ASK(agentcg_signal_all, cg, 65);
-	destroy_group(cg);
-}
-
-static void ask_whether_it_holds(pid_t pid)
-{
-	agentcg *cg = new_group();
-
-	ASK(agentcg_contains, cg, pid);
-	destroy_group(cg);
-}
-
-static void the_process_to_look_for_is_gone(void)
-{
-	pid_t child = pausing_child();
-
-	kill_and_reap(child);
-	ask_whether_it_holds(child);
-}
-
-static void the_process_to_look_for_is_a_zombie(void)
-{
-	pid_t child = zombie_child();
-
-	ask_whether_it_holds(child);
-	CHECK_EQ(reap(child), 0);
-}
-
-static void the_pid_to_look_for_is_0(void)
-{
-	ask_whether_it_holds(0);
-}
-
-static void a_group_to_be_removed_if_empty_is_not(void)
-{
-	agentcg *cg = new_group();
-	pid_t child = pausing_child();
-
-	CHECK_OK(agentcg_move_pid(cg, child, &why));
-	ASK(agentcg_destroy, cg, AGENTCG_DESTROY_IF_EMPTY, SOON_MS, NULL, 0);
-	kill_and_reap(child);
-	destroy_group(cg);
-}
-
-static void the_group_does_not_become_empty_in_time(void)
-{
-	agentcg *cg = new_group();
-	pid_t child = pausing_child();
-
-	CHECK_OK(agentcg_move_pid(cg, child, &why));
-	ASK(agentcg_wait_empty, cg, 1);
-	kill_and_reap(child);
-	destroy_group(cg);
-}
-
 static const struct refusal refusals[] = {
 	ROW(the_pid_is_0, -EINVAL, 0, "0 ", ANYBODY),
 	ROW(the_pid_is_negative, -EINVAL, 0, "-1", ANYBODY),
@@ -387,19 +224,6 @@ static const struct refusal refusals[] = {
 	ROW(the_group_to_look_into_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
 	ROW(the_group_to_wait_for_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
 	ROW(the_group_to_tell_about_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
-
-	ROW(the_killer_is_inside, -EDEADLK, WHY(CALLER_INSIDE), "outside", ANYBODY),
-	ROW(the_destroyer_is_inside, -EDEADLK, WHY(CALLER_INSIDE), "outside", ANYBODY),
-	ROW(the_killer_is_in_a_nested_cgroup, -EDEADLK, WHY(CALLER_INSIDE), "outside", ANYBODY),
-	ROW(the_freezer_is_inside, -EDEADLK, WHY(CALLER_INSIDE), "outside", ANYBODY),
-	ROW(the_terminator_is_inside, -EDEADLK, WHY(CALLER_INSIDE), "outside", ANYBODY),
-	ROW(the_signaller_is_in_another_pid_namespace, -EACCES, 0, "pid namespace", ANYBODY),
-	ROW(there_is_no_such_signal, -EINVAL, 0, "65", ANYBODY),
-	ROW(the_process_to_look_for_is_gone, -ESRCH, 0, "gone", ANYBODY),
-	ROW(the_process_to_look_for_is_a_zombie, -ESRCH, 0, "zombie", ANYBODY),
-	ROW(the_pid_to_look_for_is_0, -EINVAL, 0, "0 ", ANYBODY),
-	ROW(a_group_to_be_removed_if_empty_is_not, -EBUSY, 0, "process", ANYBODY),
-	ROW(the_group_does_not_become_empty_in_time, -ETIMEDOUT, 0, "process", ANYBODY),
 };
 
 int main(void)

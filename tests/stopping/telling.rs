@@ -35,6 +35,20 @@ fn each_process_of_nested_cgroups_is_told_once() {
     group.destroy();
 }
 
+/// What an agent calls its cgroups is its own affair.
+#[test]
+fn an_agent_cannot_pass_for_another_by_a_name() {
+    let (group, neighbour) = (Group::plain(), Group::plain());
+    let imitation = group.cgroup.make("synwire").make("agents").make(neighbour.uuid());
+    let mut member = neighbour.start("counts", &[]);
+    assert_eq!(neighbour.contains(member.pid()), Ok(true));
+    imitation.take(member.pid());
+    assert_eq!([neighbour.contains(member.pid()), group.contains(member.pid())], [Ok(false), Ok(true)]);
+    neighbour.destroy();
+    assert!(!member.is_dead());
+    group.destroy();
+}
+
 #[test]
 fn threads_are_no_processes() {
     let (group, mut member) = group_of("counts", 2);
