@@ -38,6 +38,7 @@ roles![
     escapes::stopped,
     escapes::in_a_pid_namespace,
     escapes::traced,
+    escapes::debugger,
     escapes::in_vfork,
     escapes::with_500_megabytes,
     hiding::kills_from_a_pid_namespace,

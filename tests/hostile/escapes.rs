@@ -227,8 +227,18 @@ pub fn traced(_: &[String]) {
     role::sleep();
 }
 
+/// Not a member: it holds the process of that pid.
+pub fn debugger(args: &[String]) {
+    let pid = args[0].parse().expect("a pid");
+    ptrace(libc::PTRACE_ATTACH, pid, 0);
+    let held = waitpid(Pid::from_raw(pid), None);
+    assert!(matches!(held, Ok(WaitStatus::Stopped(..))), "{held:?}");
+    role::say("held");
+    role::sleep();
+}
+
 fn ptrace(request: libc::c_uint, pid: i32, data: libc::c_int) {
-    // SAFETY: neither request takes an address.
+    // SAFETY: none of these requests takes an address.
     #[allow(unsafe_code, reason = "see SAFETY")]
     let done = unsafe { libc::ptrace(request, pid, 0, data) };
     Errno::result(done).expect("ptrace");

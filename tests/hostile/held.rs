@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Those that cannot act on a signal, or would rather not.
 
-use crate::common::arena::Arena;
+use crate::common::arena::{Arena, kills, nothing_survives, rounds};
+use crate::common::group::Group;
+use crate::common::member::Member;
 use crate::common::wait_until;
 use crate::no_limits;
 use std::fs;
@@ -33,6 +35,26 @@ fn frozen_members_die_and_the_group_stays_frozen() {
 #[test]
 fn a_tracer_dies_and_the_member_that_it_holds() {
     Arena::new().each_round_of(&no_limits(), "traced", 1);
+}
+
+#[test]
+fn a_member_that_is_held_from_outside_dies_and_its_tracer_does_not() {
+    let mut arena = Arena::new();
+    for round in rounds() {
+        let group = Group::under(&arena.scratch, &no_limits());
+        let mut member = group.start("sleeper", &[]);
+        member.hears("ready");
+        let mut debugger = Member::start("debugger", &[&member.pid().to_string()]);
+        debugger.hears("held");
+        if kills(round) {
+            nothing_survives(&group, std::slice::from_mut(&mut member), round);
+        }
+        group.destroy();
+        assert!(member.is_dead() && !debugger.is_dead(), "round {round}");
+        // In this order: the zombie is the tracer's before it is ours.
+        drop((debugger, member, group));
+        arena.is_as_before(round);
+    }
 }
 
 #[test]
