@@ -81,9 +81,7 @@ impl Keeper {
 
     /// Say what needs no answer. If it is gone there is nobody to be told.
     pub fn tell(&self, message: Message<'_>) {
-        if self.is_ours() {
-            let _gone = line::send(self.line.as_fd(), &message.bytes(), &[]);
-        }
+        let _gone = line::send(self.line.as_fd(), &message.bytes(), &[]);
     }
 
     /// It lives in this cgroup.
