@@ -15,7 +15,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-roles![sleeper, host, guarded_host, parent];
+roles![sleeper, host, guarded_twice, parent];
 
 const LAYOUTS: [&str; 4] = ["systemd-session", "systemd-scope", "systemd-service", "systemd-system"];
 
@@ -69,14 +69,22 @@ fn wait_for_no_trace() {
     }
 }
 
-/// A program that uses agentcg, for its end to be seen.
-fn host(_: &[String]) {
-    use_agents(only_systemd());
+/// A program that uses agentcg, for its end to be seen; with an argument its agent is guarded.
+fn host(args: &[String]) {
+    use_agents(Wish { guard: !args.is_empty(), ..only_systemd() });
 }
 
-/// The same with an agent that ends with it.
-fn guarded_host(_: &[String]) {
-    use_agents(Wish { guard: true, ..only_systemd() });
+/// One with an agent beside it, and one in a scope.
+fn guarded_twice(_: &[String]) {
+    let elsewhere = Wish { systemd: Systemd::Never, ..only_systemd() };
+    let made = [elsewhere, only_systemd()].map(|wish| {
+        let agent = Agent::new_where(Wish { guard: true, ..wish }, None, &Limits::default());
+        let agent = agent.unwrap_or_else(|e| panic!("{e}"));
+        role::say(&String::from_utf8_lossy(agent.path()));
+        role::listen();
+        agent
+    });
+    drop(made);
 }
 
 fn use_agents(wish: Wish<'_>) {
@@ -242,7 +250,7 @@ fn a_scope_ends_with_the_program_and_its_last_process() {
 #[test]
 fn guarded_agents_end_with_the_program_and_the_scope_after_them() {
     lab::needs(&LAYOUTS);
-    let mut program = Member::start("guarded_host", &[]);
+    let mut program = Member::start("host", &["guarded"]);
     let cgroup = Cgroup::at(program.hear().as_bytes());
     let scope = cgroup.parent().parent().parent();
     assert_eq!(scope.join("keeper").words("cgroup.procs").len(), 1);
@@ -252,6 +260,29 @@ fn guarded_agents_end_with_the_program_and_the_scope_after_them() {
     program.hears("held");
     program.kill_it_alone();
     member.wait_dead();
+    wait_until("the scope is gone", || !scope.exists());
+}
+
+/// It guards an agent elsewhere first: then it moves, and its old cgroup goes.
+#[test]
+fn a_helper_that_is_there_already_keeps_the_scope() {
+    lab::needs(&LAYOUTS);
+    // Elsewhere there is no other place.
+    if !matches!(lab::layout().as_str(), "systemd-scope" | "systemd-system") {
+        return;
+    }
+    let mut program = Member::start("guarded_twice", &[]);
+    let first = Cgroup::at(program.hear().as_bytes());
+    let leaf = first.parent().parent().join(format!("keeper-{}", program.pid()));
+    let helper = leaf.words("cgroup.procs");
+    assert_eq!(helper.len(), 1);
+    program.say("go on");
+    let second = Cgroup::at(program.hear().as_bytes());
+    let scope = second.parent().parent().parent();
+    assert_eq!(scope.join("keeper").words("cgroup.procs"), helper);
+    assert!(!leaf.exists());
+    program.kill_it_alone();
+    wait_until("both are gone", || !first.exists() && !second.exists());
     wait_until("the scope is gone", || !scope.exists());
 }
 
