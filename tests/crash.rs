@@ -5,14 +5,14 @@
 #[macro_use]
 mod common;
 
-use agentcg::{Agent, CpuMax, Limits, list, reap};
+use agentcg::{Agent, CpuMax, Limits, Wish, list, reap};
 use common::cgroup::Scratch;
 use common::group::Group;
 use common::member::{Member, sleeper};
-use common::{patience, ptrace};
+use common::{patience, ptrace, wait_until};
 use std::ffi::CString;
 
-roles![sleeper, makes_one];
+roles![sleeper, makes_one, makes_a_guarded_one];
 
 fn limits() -> Limits {
     Limits {
@@ -100,4 +100,37 @@ fn wherever_new_is_cut_off_its_neighbours_are_not_touched() {
         }
     }
     neighbour.destroy();
+}
+
+/// The helper may not be there yet, or know of the agent already: then it is the one that clears up.
+#[test]
+fn wherever_a_guarded_new_is_cut_off_nothing_of_it_is_left_nor_of_its_helper() {
+    let scratch = Scratch::new();
+    let parent = scratch.parent.0.to_string_lossy().into_owned();
+    for stop in 1.. {
+        let mut member = Member::start("makes_a_guarded_one", &[&parent]);
+        let stopped = ptrace::runs_to_stop(member.pid(), stop);
+        if stopped {
+            member.kill_it_alone();
+        }
+        // It has our pipe until it has begun, and a cgroup of its own until it ends.
+        member.wait_dead();
+        wait_until(&format!("nothing is left of stop {stop}"), || {
+            reap(Some(&scratch.path()), patience()).unwrap_or_else(|e| panic!("stop {stop}: {e}"));
+            scratch.parent.all().len() == 1
+        });
+        if !stopped {
+            assert!(stop > 100, "new is thought to do more than that");
+            return;
+        }
+    }
+}
+
+fn makes_a_guarded_one(args: &[String]) {
+    let parent = CString::new(args[0].as_str()).expect("no NUL");
+    ptrace::wait_for_tracer();
+    let wish = Wish { parent: Some(&parent), guard: true, ..Wish::default() };
+    let agent = Agent::new_where(wish, None, &limits()).unwrap_or_else(|e| panic!("{e}"));
+    // As a crash would end it: freed it would be an orphan.
+    std::mem::forget(agent);
 }
