@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Programs that use agentcg in a scope, for their ends to be seen.
+
+use crate::common::member::role;
+use crate::common::patience;
+use agentcg::{Agent, CpuMax, Limits, Systemd, Wish};
+
+/// No other place.
+pub fn only_systemd() -> Wish<'static> {
+    Wish { systemd: Systemd::Only, ..Wish::default() }
+}
+
+/// One of each controller that there is.
+pub fn limits() -> Limits {
+    Limits {
+        memory_max: Some(64 << 20),
+        pids_max: Some(20),
+        cpu_max: Some(CpuMax { millicpu: 500, period_us: 0 }),
+        ..Limits::default()
+    }
+}
+
+/// A program that uses agentcg, for its end to be seen; with an argument its agent is guarded.
+pub fn host(args: &[String]) {
+    use_agents(Wish { guard: !args.is_empty(), ..only_systemd() });
+}
+
+/// One with an agent beside it, and one in a scope.
+pub fn guarded_twice(_: &[String]) {
+    let elsewhere = Wish { systemd: Systemd::Never, ..only_systemd() };
+    let made = [elsewhere, only_systemd()].map(|wish| {
+        let agent = Agent::new_where(Wish { guard: true, ..wish }, None, &Limits::default());
+        let agent = agent.unwrap_or_else(|e| panic!("{e}"));
+        role::say(&String::from_utf8_lossy(agent.path()));
+        role::listen();
+        agent
+    });
+    drop(made);
+}
+
+fn use_agents(wish: Wish<'_>) {
+    let agent = Agent::new_where(wish, None, &limits()).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(agent.info().map(|info| info.guarded), Ok(wish.guard));
+    role::say(&String::from_utf8_lossy(agent.path()));
+    loop {
+        let said = role::listen();
+        match said.split_once(' ') {
+            Some((_hold, pid)) => {
+                agent.move_pid(pid.parse().expect("a pid")).unwrap_or_else(|e| panic!("{e}"));
+                role::say("held");
+            }
+            None if said == "destroy" => {
+                return agent.destroy(false, patience(), false).map(drop).unwrap_or_else(|e| panic!("{e}"));
+            }
+            None => return,
+        }
+    }
+}
+
+/// A program with a child that uses agentcg, too: each of them says where its agent is.
+pub fn parent(_: &[String]) {
+    let say_where = |agent: &Agent| role::say(&String::from_utf8_lossy(agent.path()));
+    let own = Agent::new_where(only_systemd(), None, &limits()).unwrap_or_else(|e| panic!("{e}"));
+    say_where(&own);
+    if role::fork() {
+        let childs = Agent::new_where(only_systemd(), None, &limits()).unwrap_or_else(|e| panic!("{e}"));
+        say_where(&childs);
+        role::exit(0);
+    }
+    nix::sys::wait::wait().expect("wait");
+    role::say("the child has ended");
+    role::listen();
+}
