@@ -37,16 +37,16 @@ pub struct Own {
 impl Own {
     /// The helper, started if there is none; or if somebody has killed it.
     pub fn keeper(&mut self) -> nix::Result<Arc<Keeper>> {
+        self.keeper_or(|| Keeper::start(None))
+    }
+
+    fn keeper_or(&mut self, start: impl FnOnce() -> nix::Result<Keeper>) -> nix::Result<Arc<Keeper>> {
         if let Some(keeper) = self.keeper.upgrade().filter(|keeper| keeper.lives()) {
             return Ok(keeper);
         }
-        let keeper = Arc::new(Keeper::start()?);
+        let keeper = Arc::new(start()?);
         self.keeper = Arc::downgrade(&keeper);
         Ok(keeper)
-    }
-
-    fn has_keeper(&self) -> bool {
-        self.keeper.upgrade().is_some_and(|keeper| keeper.lives())
     }
 }
 
@@ -75,11 +75,7 @@ pub struct Guarded {
 pub fn over(dir: &Dir, name: &CStr, ways: impl FnOnce() -> Vec<OwnedFd>) -> nix::Result<Guarded> {
     let id = fstat(dir.as_fd())?.st_ino;
     let mut own = own();
-    let fresh = !own.has_keeper();
-    let keeper = own.keeper()?;
-    if fresh {
-        keeper.settled(Leaf::settle(&keeper, dir, &ways())?);
-    }
+    let keeper = own.keeper_or(|| Leaf::with_helper(dir, &ways()))?;
     keeper.ask(Message::Guard(id, name), &[dir.as_fd()]).inspect_err(|e| {
         if *e == Errno::ETIMEDOUT {
             keeper.tell(Message::Release(id));

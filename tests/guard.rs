@@ -4,6 +4,8 @@
 
 #[macro_use]
 mod common;
+#[path = "guard/birth.rs"]
+mod birth;
 #[path = "guard/host.rs"]
 mod host;
 #[path = "guard/modest.rs"]

@@ -110,6 +110,7 @@ impl Helper<'_> {
             _ if received.cut => Err(Errno::EMFILE),
             Message::Guard(id, name) => self.guard(id, name, first),
             Message::Settle(name) => self.settle(name, first, second, [third, fourth]),
+            Message::Born(name) => self.is_at(name, first, [second, third]),
             Message::Release(id) => return self.guarded.retain(|agent| agent.id != id),
             Message::Unsettle => return self.home = None,
         };
@@ -139,8 +140,12 @@ impl Helper<'_> {
         above: Option<OwnedFd>,
         ways: [Option<OwnedFd>; 2],
     ) -> nix::Result<()> {
-        let (procs, above) = (procs.ok_or(Errno::EBADF)?, above.ok_or(Errno::EBADF)?);
-        write_once(procs.as_fd(), b"0")?;
+        write_once(procs.ok_or(Errno::EBADF)?.as_fd(), b"0")?;
+        self.is_at(name, above, ways)
+    }
+
+    fn is_at(&mut self, name: &CStr, above: Option<OwnedFd>, ways: [Option<OwnedFd>; 2]) -> nix::Result<()> {
+        let above = above.ok_or(Errno::EBADF)?;
         self.home = Some(Home { above: above.into(), leaf: name.to_owned(), ways });
         Ok(())
     }

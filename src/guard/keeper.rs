@@ -29,13 +29,13 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Start one.
-    pub fn start() -> nix::Result<Self> {
+    /// Start one, inside a cgroup if it is named.
+    pub fn start(cgroup: Option<BorrowedFd<'_>>) -> nix::Result<Self> {
         let (line, far_end) = line::pair()?;
         let host = std::process::id();
         // Before Linux 5.3 it has to rely on the line.
         let pidfd = i32::try_from(host).map_err(|_| Errno::ESRCH).and_then(sys::pidfd_open).ok();
-        keeper::start(far_end, pidfd, helper::live)?;
+        keeper::start(far_end, pidfd, cgroup, helper::live)?;
         let [pid, unready]: FirstWords = hear(line.as_fd(), i32::from_ne_bytes)?;
         if unready != 0 {
             return Err(Errno::from_raw(unready));

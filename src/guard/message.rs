@@ -14,6 +14,8 @@ pub enum Message<'a> {
     /// Move by the first descriptor to a cgroup of this name, below the second; by the others, the first
     /// that works, it can be left again. Answered.
     Settle(&'a CStr),
+    /// It is in a cgroup of this name, below the first descriptor; by the others it can be left. Answered.
+    Born(&'a CStr),
     /// The cgroup is another by now, which somebody else removes.
     Unsettle,
 }
@@ -31,6 +33,7 @@ impl<'a> Message<'a> {
             Self::Release(id) => (2, id, c""),
             Self::Settle(name) => (3, 0, name),
             Self::Unsettle => (4, 0, c""),
+            Self::Born(name) => (5, 0, name),
         };
         let mut bytes = [0; LENGTH];
         let (head, text) = bytes.split_at_mut(NAME);
@@ -52,6 +55,7 @@ impl<'a> Message<'a> {
             2 => Some(Self::Release(id)),
             3 => Some(Self::Settle(name)),
             4 => Some(Self::Unsettle),
+            5 => Some(Self::Born(name)),
             _ => None,
         }
     }
@@ -60,7 +64,7 @@ impl<'a> Message<'a> {
     pub fn id(self) -> u64 {
         match self {
             Self::Guard(id, _) | Self::Release(id) => id,
-            Self::Settle(_) | Self::Unsettle => 0,
+            Self::Settle(_) | Self::Born(_) | Self::Unsettle => 0,
         }
     }
 }
@@ -84,6 +88,7 @@ mod tests {
             Message::Guard(u64::MAX, uuid),
             Message::Release(7),
             Message::Settle(c"keeper-1"),
+            Message::Born(c"keeper-1"),
             Message::Unsettle,
         ];
         for message in all {

@@ -8,8 +8,8 @@
 //! with a gigabyte takes longer than all else here, and once is enough. It sends no SIGCHLD (its exit signal
 //! is 0), and only a wait with __WCLONE, ours, sees it.
 
-use super::allocator;
 use super::shed::{Ballast, Needed, Span};
+use super::{allocator, clone_into};
 use nix::errno::Errno;
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use std::ffi::{c_int, c_void};
@@ -28,17 +28,24 @@ pub type FirstWords = [i32; 2];
 struct Birth {
     line: RawFd,
     host: RawFd,
+    cgroup: RawFd,
     life: Life,
     needed: Needed,
     outcome: i32,
 }
 
-/// Start one. `line` is its end of a socket, `host` a pidfd of ours.
-pub fn start(line: OwnedFd, host: Option<OwnedFd>, life: Life) -> nix::Result<()> {
+/// Start one, inside a cgroup if it is named. `line` is its end of a socket, `host` a pidfd of ours.
+pub fn start(
+    line: OwnedFd,
+    host: Option<OwnedFd>,
+    cgroup: Option<BorrowedFd<'_>>,
+    life: Life,
+) -> nix::Result<()> {
     let stack = Stack::new()?;
     let mut birth = Birth {
         line: line.as_raw_fd(),
         host: host.as_ref().map_or(-1, AsRawFd::as_raw_fd),
+        cgroup: cgroup.map_or(-1, |cgroup| cgroup.as_raw_fd()),
         life,
         needed: Needed::find(),
         outcome: Errno::ESRCH as i32,
@@ -66,7 +73,8 @@ extern "C" fn bear(birth: *mut c_void) -> c_int {
     let birth = birth.cast::<Birth>();
     // SAFETY: it lives on the stack of the thread that waits for us.
     unsafe {
-        match clone() {
+        let born = if (*birth).cgroup < 0 { clone() } else { clone_into::fork((*birth).cgroup) };
+        match born {
             Ok(0) => keep(*birth),
             Ok(_) => (*birth).outcome = 0,
             Err(e) => (*birth).outcome = e as i32,
