@@ -95,7 +95,7 @@ fn refused(errno: Errno, message: String) -> Error {
 /// Each agent that can be found, in no order.
 pub fn list(parent: Option<&CStr>) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
-    each_agent(parent, |place, dir, uuid| {
+    each_agent(&place::standing(parent)?, |place, dir, uuid| {
         let entry = match dir.map(|dir| entry(&dir, &uuid)) {
             Some(Err(Errno::ENODEV)) => return Ok(()),
             Some(known) => known.map_err(|e| not_opened(e, &shown(&place.path), &uuid))?,
@@ -115,11 +115,13 @@ fn entry(dir: &Dir, uuid: &str) -> nix::Result<Entry> {
 /// Kill and remove every agent that has no owner, and what else a crash has left half made. Tells how many
 /// agents that were.
 pub fn reap(parent: Option<&CStr>, deadline: Deadline) -> Result<usize> {
+    // Once: to find them all systemd is asked.
+    let places = place::standing(parent)?;
     let mut removed = 0;
     let (mut refused, mut late);
     loop {
         (refused, late) = (None, None);
-        each_agent(parent, |place, dir, uuid| {
+        each_agent(&places, |place, dir, uuid| {
             // What is another uid's is not ours to judge.
             let Some(dir) = dir else { return Ok(()) };
             let orphan = owner::claim(&dir).map_err(|e| not_opened(e, &shown(&place.path), &uuid))?;
@@ -138,9 +140,7 @@ pub fn reap(parent: Option<&CStr>, deadline: Deadline) -> Result<usize> {
             break;
         }
     }
-    for place in place::standing(parent)? {
-        place.clear();
-    }
+    places.iter().for_each(Place::clear);
     match refused.or(late) {
         None => Ok(removed),
         Some(e) => Err(e),
@@ -149,10 +149,10 @@ pub fn reap(parent: Option<&CStr>, deadline: Deadline) -> Result<usize> {
 
 /// Each agent, open if we may. What else stands beside them is nobody's business of ours.
 fn each_agent(
-    parent: Option<&CStr>,
+    places: &[Place],
     mut visit: impl FnMut(&Place, Option<Dir>, String) -> Result<()>,
 ) -> Result<()> {
-    for place in place::standing(parent)? {
+    for place in places {
         let here = shown(&place.path);
         let gone = |e| matches!(e, Errno::ENOENT | Errno::ENODEV);
         let agents = match place.agents() {
@@ -162,8 +162,8 @@ fn each_agent(
         for name in agents.children().map_err(|e| not_listed(e, &here))? {
             let Some(uuid) = name.to_str().ok().and_then(|name| name_of(name).ok()) else { continue };
             match agents.child(&name) {
-                Ok(dir) => visit(&place, Some(dir), uuid)?,
-                Err(Errno::EACCES) => visit(&place, None, uuid)?,
+                Ok(dir) => visit(place, Some(dir), uuid)?,
+                Err(Errno::EACCES) => visit(place, None, uuid)?,
                 Err(e) if gone(e) => {}
                 Err(e) => return Err(not_opened(e, &here, &uuid)),
             }

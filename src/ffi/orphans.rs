@@ -4,7 +4,7 @@
 use super::edge::{fill, guard, invalid};
 use super::error::agentcg_error;
 use super::handle::{agentcg, into_handle};
-use super::memory::{Plain, check_flags, deadline, give_struct, string, text};
+use super::memory::{Plain, check_array, check_flags, deadline, give_struct, number, string, text};
 use crate::agent::{self, Agent, Entry};
 use nix::errno::Errno;
 use std::ffi::{c_char, c_int};
@@ -121,18 +121,16 @@ pub unsafe extern "C" fn agentcg_list(
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe {
         guard(reterr, &[EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, EOPNOTSUPP], || {
-            if count > 0 && entries.is_null() {
-                return invalid("entries is NULL, but count is not 0");
-            }
+            check_array(entries, count)?;
             if count > 0 && entry_size < agentcg_entry::SIZE_V0 {
                 return invalid(format!("entries of {entry_size} bytes are smaller than they ever were"));
             }
             let found = agent::list(string(parent))?;
-            for (number, entry) in found.iter().take(count).enumerate() {
-                let place = entries.cast::<u8>().add(number * entry_size).cast();
+            for (at, entry) in found.iter().take(count).enumerate() {
+                let place = entries.cast::<u8>().add(at * entry_size).cast();
                 give_struct(&agentcg_entry::from(entry), place, entry_size);
             }
-            c_int::try_from(found.len()).or_else(|_| invalid("more agents than an int can tell"))
+            number(found.len())
         })
     }
 }
@@ -153,10 +151,5 @@ pub unsafe extern "C" fn agentcg_reap(
     use Errno::*;
     let codes = [EACCES, EDEADLK, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, EOPNOTSUPP, ETIMEDOUT];
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
-    unsafe {
-        guard(reterr, &codes, || {
-            let removed = agent::reap(string(parent), deadline(timeout_ms)?)?;
-            c_int::try_from(removed).or_else(|_| invalid("more agents than an int can tell"))
-        })
-    }
+    unsafe { guard(reterr, &codes, || number(agent::reap(string(parent), deadline(timeout_ms)?)?)) }
 }
