@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* What libagentcg costs beside the same kernel calls made by hand. bench/run makes the place; see README.md. */
 #include "bench.h"
+#include "measure.h"
 
 #include <agentcg.h>
 #include <err.h>
@@ -10,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
-#include <time.h>
 
 #define MAX_BLOCKS 501
 
@@ -24,14 +24,6 @@ struct result {
 	unsigned clock_calls;
 };
 
-static double now_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
-}
-
 static double time_block(const struct operation *op, const struct side *side)
 {
 	if (!op->repeatable)
@@ -43,13 +35,6 @@ static double time_block(const struct operation *op, const struct side *side)
 	if (!op->repeatable)
 		op->teardown(side, op);
 	return (end_ns - start_ns) / op->batch;
-}
-
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
 }
 
 static void time_pairs(const struct operation *op, struct result *r)
@@ -75,9 +60,9 @@ static void time_pairs(const struct operation *op, struct result *r)
 		op->teardown(&floor_side, op);
 		op->teardown(&library_side, op);
 	}
-	qsort(floor_ns, n, sizeof(double), compare);
-	qsort(library_ns, n, sizeof(double), compare);
-	qsort(ratio, n, sizeof(double), compare);
+	sort(floor_ns, n);
+	sort(library_ns, n);
+	sort(ratio, n);
 	r->floor_ns = floor_ns[n / 2];
 	r->library_ns = library_ns[n / 2];
 	r->ratio = ratio[n / 2];
@@ -111,14 +96,6 @@ static void print_row(const char *name, const struct result *r)
 	snprintf(calls, sizeof(calls), r->calls[0] == r->calls[1] ? "%u" : "%u-%u", r->calls[0], r->calls[1]);
 	printf("%-17s %12.0f %12.0f %6.2f %-12s %8s %8s %6u\n", name, r->floor_ns, r->library_ns, r->ratio,
 	       quartiles, floor_calls, calls, r->clock_calls);
-}
-
-static int missed;
-
-static void target(const char *what, double figure, int met)
-{
-	printf("%-7s %s: %.5g\n", met ? "met" : "MISSED", what, figure);
-	missed += !met;
 }
 
 static unsigned long allocations_of_10000_reads(void)

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* What AGENTCG_NEW_GUARD costs, and how soon nothing is left of a program that was killed. */
+#include "measure.h"
+
 #include <agentcg.h>
 #include <err.h>
 #include <limits.h>
@@ -19,35 +21,10 @@
 #define GIGABYTE ((size_t)1 << 30)
 
 static const char *parent;
-static int missed;
 
 static double now_ms(void)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
-}
-
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
-static double median(double *values, int count)
-{
-	qsort(values, (size_t)count, sizeof(*values), compare);
-	return values[count / 2];
-}
-
-static void target(const char *what, double ms, double at_most_ms)
-{
-	int met = ms <= at_most_ms;
-
-	printf("%s %s, ms, at most %g: %.1f\n", met ? "met    " : "not yet", what, at_most_ms, ms);
-	missed |= !met;
+	return now_ns() / 1e6;
 }
 
 static agentcg *new_guarded(void)
@@ -174,8 +151,11 @@ static void start_with_a_gigabyte(int rounds)
 		guard[i] = now_ms() - start;
 		destroy(cg);
 	}
-	printf("fork(2) alone, with a gigabyte, ms: %.1f\n", median(floor, rounds));
-	target("agentcg_new with its guard, with a gigabyte and a busy thread", median(guard, rounds), 20);
+	sort(floor, (size_t)rounds);
+	sort(guard, (size_t)rounds);
+	double ms = guard[rounds / 2];
+	printf("fork(2) alone, with a gigabyte, ms: %.1f\n", floor[rounds / 2]);
+	target("agentcg_new with its guard, with a gigabyte and a busy thread, ms, at most 20", ms, ms <= 20);
 	munmap(memory, GIGABYTE);
 }
 
@@ -189,9 +169,10 @@ int main(int argc, char **argv)
 	parent = argv[2];
 	for (int i = 0; i < rounds; i++)
 		deaths[i] = one_death_ms();
+	sort(deaths, (size_t)rounds);
 	printf("a killed program with %d guarded agents of %d processes, until nothing is left, ms: median %.1f of %d\n",
-	       AGENTS, PROCESSES, median(deaths, rounds), rounds);
-	target("the longest of them", deaths[rounds - 1], 1000);
+	       AGENTS, PROCESSES, deaths[rounds / 2], rounds);
+	target("the longest of them, ms, at most 1000", deaths[rounds - 1], deaths[rounds - 1] <= 1000);
 	start_with_a_gigabyte(rounds < 15 ? rounds : 15);
-	return missed;
+	return missed ? 1 : 0;
 }
