@@ -148,6 +148,53 @@ pub fn value(text: &[u8], key: &[u8]) -> Option<u64> {
     pairs(text).find_map(|(name, value)| (name == key).then_some(value))
 }
 
+/// What `io.stat` tells, summed over its devices.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the kernel's words")]
+pub struct IoStat {
+    pub rbytes: u64,
+    pub wbytes: u64,
+    pub rios: u64,
+    pub wios: u64,
+}
+
+/// `io.stat`: a line for each device, `8:0 rbytes=1 wbytes=2 ...`, none as long as nothing was read or
+/// written. What is not of that form is passed over: controllers of the io controller's own kind add more.
+pub fn io_stat(text: &[u8]) -> IoStat {
+    let mut sum = IoStat::default();
+    for field in words(text) {
+        let Some(equals) = field.iter().position(|&b| b == b'=') else { continue };
+        let (key, value) = (field.get(..equals), field.get(equals + 1..).and_then(number));
+        let counter = match key.unwrap_or_default() {
+            b"rbytes" => &mut sum.rbytes,
+            b"wbytes" => &mut sum.wbytes,
+            b"rios" => &mut sum.rios,
+            b"wios" => &mut sum.wios,
+            _ => continue,
+        };
+        *counter = counter.saturating_add(value.unwrap_or(0));
+    }
+    sum
+}
+
+/// What a pressure file tells: microseconds in which some, or all, stood still. `cpu.pressure` has no
+/// `full` before Linux 5.13.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the kernel's words")]
+pub struct Pressure {
+    pub some_us: Option<u64>,
+    pub full_us: Option<u64>,
+}
+
+/// `some avg10=0.00 avg60=0.00 avg300=0.00 total=1` and the same for `full`.
+pub fn pressure(text: &[u8]) -> Pressure {
+    let total = |kind: &[u8]| {
+        let line = text.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(kind))?;
+        words(line).find_map(|word| number(word.strip_prefix(b"total=")?))
+    };
+    Pressure { some_us: total(b"some "), full_us: total(b"full ") }
+}
+
 /// The words of a list such as `cgroup.controllers`.
 pub fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|b| b.is_ascii_whitespace()).filter(|word| !word.is_empty())

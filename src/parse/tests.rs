@@ -185,3 +185,20 @@ fn a_thread_tells_its_process_and_whether_that_lives() {
     assert_eq!(task(b"State:\t\nTgid:\t1\n"), None);
     assert_eq!(task(b"State:\tS\nTgid:\t99999999999\n"), None);
 }
+
+#[test]
+fn io_is_summed_over_devices_and_what_is_not_understood_passes() {
+    let text = b"8:0 rbytes=4096 wbytes=8192 rios=1 wios=2 dbytes=0 dios=0\n\
+        253:0 cost.usage=3 rbytes=1 wbytes=18446744073709551615 rios=x wios= odd\n8:16 \n";
+    assert_eq!(io_stat(text), IoStat { rbytes: 4097, wbytes: u64::MAX, rios: 1, wios: 2 });
+    assert_eq!(io_stat(b""), IoStat::default());
+}
+
+#[test]
+fn pressure_is_the_total_of_each_line_that_there_is() {
+    let some = b"some avg10=0.00 avg60=1.50 avg300=0.25 total=1234\n";
+    assert_eq!(pressure(some), Pressure { some_us: Some(1234), full_us: None });
+    let both = b"some avg10=0.00 total=18446744073709551616\nfull avg10=0.00 total=7";
+    assert_eq!(pressure(both), Pressure { some_us: Some(u64::MAX), full_us: Some(7) });
+    assert_eq!(pressure(b"something total=1\nfull total=-1\n"), Pressure::default());
+}
