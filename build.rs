@@ -28,6 +28,7 @@ mod header {
         ("4. facts about a handle", "", &["src/ffi/facts.rs"]),
         ("5. processes", "", &["src/ffi/processes.rs"]),
         ("7. measuring", "", &["src/stats.rs", "src/ffi/stats.rs"]),
+        ("8. events", "", &["src/ffi/events.rs"]),
         ("9. stopping", "", &["src/ffi/stopping.rs"]),
     ];
 

@@ -455,6 +455,52 @@ int agentcg_read_stats(agentcg *cg,
 		       size_t size,
 		       agentcg_error *reterr);
 
+/* ---- 8. events ----------------------------------------------------------- */
+
+#define AGENTCG_EVENT_EMPTY       (1ull << 0)  /* the last process is gone */
+#define AGENTCG_EVENT_POPULATED   (1ull << 1)
+#define AGENTCG_EVENT_FROZEN      (1ull << 2)
+#define AGENTCG_EVENT_THAWED      (1ull << 3)
+#define AGENTCG_EVENT_OOM_KILL    (1ull << 4)  /* a process was killed for want of memory */
+/* memory_high was reached, memory_max was, a fork was refused: in the group or below */
+#define AGENTCG_EVENT_MEMORY_HIGH (1ull << 5)
+#define AGENTCG_EVENT_MEMORY_MAX  (1ull << 6)
+#define AGENTCG_EVENT_PIDS_MAX    (1ull << 7)
+#define AGENTCG_EVENT_GONE        (1ull << 8)  /* the group was removed */
+
+/* One descriptor for poll(2), epoll or an event loop, readable (POLLIN) when any
+ * event of which may have happened: ask agentcg_next_events(), with timeout 0,
+ * which also makes it unreadable again. What is so already when this is called is
+ * no event. No inotify. Belongs to the handle: do not read or close it, and take
+ * it out of your epoll set before the handle ends. Asked again, the new set
+ * replaces the old, the descriptor stays; 0 gives the descriptors behind it back.
+ * A forked child asks for one of its own. Returns the descriptor.
+ *
+ * -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ENOMEM, -ENOSPC (the user's limit,
+ * /proc/sys/fs/epoll/max_user_watches), -EOPNOTSUPP (OOM_KILL and MEMORY_... need
+ * the memory controller, PIDS_MAX the pids controller). */
+AGENTCG_MUST_CHECK int agentcg_event_fd(agentcg *cg, uint64_t which, agentcg_error *reterr);
+
+/* The events since the last call, waiting up to timeout_ms for one; each at most
+ * once a call, none lost. Returns 1, or 0 when none came: the descriptor may be
+ * readable for nothing.
+ *
+ * EMPTY is told of a group that is empty now; it can be told again where a process
+ * came and went in between, or may have. What came and went in a populated group is
+ * told as FROZEN and THAWED together. GONE comes once, with EMPTY if that was not
+ * told before, and after it -ENODEV; the descriptor is quiet then. Of the last
+ * moments of a group that agentcg_destroy(), agentcg_reap() or the guard removes all
+ * is told, at once (Linux 5.7); removed by others, GONE comes within a second, or
+ * within half of the time since it became empty.
+ *
+ * -EINVAL (agentcg_event_fd() was not called in this process, too), -EMFILE, -ENFILE,
+ * -ENODEV. */
+AGENTCG_MUST_CHECK
+int agentcg_next_events(agentcg *cg,
+			int timeout_ms,
+			uint64_t *ret_events,
+			agentcg_error *reterr);
+
 /* ---- 9. stopping --------------------------------------------------------- */
 
 /* Park every process in the group and below it, and return when all are parked

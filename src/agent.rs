@@ -6,6 +6,7 @@ mod guarded;
 mod orphans;
 mod processes;
 mod stopping;
+mod watching;
 
 pub use orphans::{Entry, list, reap};
 
@@ -18,6 +19,8 @@ use crate::members::Members;
 use crate::owner;
 use crate::place::{self, Kind, Place, Wish};
 use crate::stats::{Files, Stats};
+use crate::sys::turns::Turns;
+use crate::watch::Watch;
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use std::ffi::CStr;
@@ -39,6 +42,8 @@ pub struct Agent {
     /// It ends with this process.
     guarded: Option<Guarded>,
     files: Files,
+    /// Once events are asked for, and in each process anew.
+    watch: Turns<Option<Watch>>,
 }
 
 /// Facts about an agent.
@@ -100,6 +105,7 @@ impl Agent {
             owner: AtomicU32::new(0),
             guarded: None,
             files: Files::default(),
+            watch: Turns::default(),
         }
     }
 

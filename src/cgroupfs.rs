@@ -13,6 +13,7 @@ mod walk;
 pub use kept::Kept;
 pub use walk::Step;
 
+use crate::sys::above_stdio;
 use crate::sys::listing::directories;
 use crate::{kernfile, parse};
 use nix::errno::Errno;
@@ -21,7 +22,7 @@ use nix::sys::stat::{Mode, fstat, mkdirat};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
 use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, unlinkat};
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// More than any single-valued or flat-keyed file that is read into a fixed buffer: one read of the
 /// whole is one consistent snapshot.
@@ -175,15 +176,6 @@ pub fn read_once<'b>(fd: BorrowedFd<'_>, buf: &'b mut [u8]) -> nix::Result<&'b [
             Err(e) => return Err(e),
         }
     }
-}
-
-/// A host that has closed its standard output may print all the same: not into a limit of ours.
-fn above_stdio(fd: OwnedFd) -> nix::Result<OwnedFd> {
-    if fd.as_raw_fd() > libc::STDERR_FILENO {
-        return Ok(fd);
-    }
-    // std clones to 3 and above.
-    fd.try_clone().map_err(|e| kernfile::errno(&e))
 }
 
 /// One write(2) of the whole.

@@ -12,13 +12,19 @@ use crate::parse;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 /// A descriptor of our own on `cgroup.events`: one that threads share would lose notifications, since
 /// each read takes them from all.
 #[derive(Debug)]
 pub struct Events(OwnedFd);
+
+impl AsFd for Events {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
 
 /// What the file says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -20,6 +20,7 @@ pub mod diagnose;
 mod edge;
 pub mod end;
 pub mod error;
+pub mod events;
 pub mod facts;
 pub mod handle;
 pub mod life;

@@ -14,9 +14,9 @@
 //!  |
 //! terminate
 //!  |
-//! place owner limits stats events kill signal freeze remove migrate      one verb or noun each
+//! place owner limits stats watch events kill signal freeze remove migrate      one verb or noun each
 //!  |
-//! members
+//! members farewell
 //! guard                  the process beside the host: on kill and remove; place has it keep a scope of systemd's
 //!  |
 //! cgroupfs procfs        all file access       parse controllers       pure
@@ -38,6 +38,7 @@ mod deadline;
 mod diagnose;
 mod error;
 mod events;
+mod farewell;
 mod freeze;
 mod guard;
 mod kernfile;
@@ -55,6 +56,7 @@ pub mod stats;
 mod sys;
 mod systemd;
 mod terminate;
+pub mod watch;
 
 pub use agent::{Agent, Entry, Info, list, reap};
 pub use controllers::Controllers;

@@ -243,8 +243,13 @@ pub struct OwnerNote {
 
 /// `pid=1 created_ns=2`, in any order, with more between.
 pub fn owner_note(text: &[u8]) -> OwnerNote {
-    let of = |key: &[u8]| words(text).find_map(|word| number(word.strip_prefix(key)?)).unwrap_or_default();
-    OwnerNote { pid: u32::try_from(of(b"pid=")).unwrap_or_default(), created_unix_ns: of(b"created_ns=") }
+    let pid = u32::try_from(noted(text, b"pid=")).unwrap_or_default();
+    OwnerNote { pid, created_unix_ns: noted(text, b"created_ns=") }
+}
+
+/// The number behind `key=` in an attribute of ours; 0 is not known.
+pub fn noted(text: &[u8], key: &[u8]) -> u64 {
+    words(text).find_map(|word| number(word.strip_prefix(key)?)).unwrap_or_default()
 }
 
 /// A main thread that has exited is a zombie too, while other threads live on.

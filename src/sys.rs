@@ -10,6 +10,7 @@ pub mod keeper;
 pub mod line;
 pub mod listing;
 pub mod shed;
+pub mod turns;
 
 use nix::errno::Errno;
 use std::ffi::{CStr, c_int};
@@ -153,6 +154,15 @@ pub fn kill(pid: i32, signal: c_int) -> nix::Result<()> {
     }
     // SAFETY: the call takes two integers.
     Errno::result(unsafe { libc::kill(pid, signal) }).map(drop)
+}
+
+/// A host that has closed its standard output may print all the same: not into a limit of ours.
+pub fn above_stdio(fd: OwnedFd) -> nix::Result<OwnedFd> {
+    if fd.as_raw_fd() > libc::STDERR_FILENO {
+        return Ok(fd);
+    }
+    // std clones to 3 and above.
+    fd.try_clone().map_err(|e| crate::kernfile::errno(&e))
 }
 
 /// getxattr(2): whether the attribute is there and is just this.

@@ -5,6 +5,7 @@ use super::Agent;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result, shown, words};
 use crate::events::Events;
+use crate::farewell::{self, Farewell};
 use crate::stats::Stats;
 use crate::{kill, remove};
 use nix::errno::Errno;
@@ -63,14 +64,21 @@ impl Agent {
         let mut retry = FIRST_RETRY;
         let mut last = Stats::default();
         // Most are empty when they are given up, and then the kernel lets go at the first word.
-        if !measure && remove::leaf(&self.dir, &name).is_ok() {
+        if !measure && !farewell::is_asked_for(&self.dir) && remove::leaf(&self.dir, &name).is_ok() {
             self.end();
             return Ok(last);
         }
+        let mut farewell: Option<Farewell<'_>> = None;
         loop {
             match self.empty(if_empty, deadline) {
-                Ok(()) if measure => last = self.read_stats(u64::MAX).or_else(gone_is_nothing(last))?,
-                Ok(()) => {}
+                Ok(()) => {
+                    if measure {
+                        last = self.read_stats(u64::MAX).or_else(gone_is_nothing(last))?;
+                        last.frozen =
+                            farewell.as_ref().and_then(Farewell::was_frozen).map_or(last.frozen, u64::from);
+                    }
+                    farewell = farewell.or_else(|| Farewell::say(&self.dir));
+                }
                 // Somebody else has removed it: nothing of it is left.
                 Err(e) if e.reason() == Some(Reason::Gone) => {
                     self.end();

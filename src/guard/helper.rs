@@ -5,6 +5,7 @@
 use super::message::{Answer, LENGTH, Message, from_inside};
 use crate::cgroupfs::{Dir, write_once};
 use crate::deadline::Deadline;
+use crate::farewell::Farewell;
 use crate::kill::Failure;
 use crate::members::Members;
 use crate::remove;
@@ -192,6 +193,7 @@ impl Guarded {
             Err(_) => return false,
             Ok(()) => {}
         }
+        let _taken_back_if_it_stays = Farewell::say(&self.dir);
         let removed = remove::tree(&self.dir, &self.name).is_ok();
         if removed {
             remove::above(&self.dir);

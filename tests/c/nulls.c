@@ -19,6 +19,7 @@ static const char some_uuid[] = "01234567-89ab-4def-8123-456789abcdef";
 static agentcg_diagnosis diagnosis;
 static char text[64];
 static pid_t pids[2];
+static uint64_t events;
 
 static void poison_outputs(void)
 {
@@ -27,6 +28,7 @@ static void poison_outputs(void)
 	check_poison(&diagnosis, sizeof(diagnosis));
 	check_poison(text, sizeof(text));
 	check_poison(pids, sizeof(pids));
+	check_poison(&events, sizeof(events));
 }
 
 static void check_outputs_untouched(void)
@@ -36,6 +38,7 @@ static void check_outputs_untouched(void)
 	CHECK(check_untouched(&diagnosis, sizeof(diagnosis)));
 	CHECK(check_untouched(text, sizeof(text)));
 	CHECK(check_untouched(pids, sizeof(pids)));
+	CHECK(check_untouched(&events, sizeof(events)));
 }
 
 static void a_null_handle_is_refused_and_outputs_are_left_alone(void)
@@ -56,6 +59,8 @@ static void a_null_handle_is_refused_and_outputs_are_left_alone(void)
 	REFUSED(agentcg_terminate, NULL, 0, 0);
 	REFUSED(agentcg_pids, NULL, pids, 2);
 	REFUSED(agentcg_contains, NULL, getpid());
+	REFUSED(agentcg_event_fd, NULL, AGENTCG_EVENT_EMPTY);
+	REFUSED(agentcg_next_events, NULL, 0, &events);
 	check_outputs_untouched();
 }
 
@@ -75,6 +80,7 @@ static void a_null_output_is_refused(void)
 	REFUSED(agentcg_read_stats, cg, AGENTCG_STAT_BASIC, NULL, sizeof(stats));
 	REFUSED(agentcg_discover_parent, NULL, sizeof(text));
 	REFUSED(agentcg_pids, cg, NULL, 1);
+	REFUSED(agentcg_next_events, cg, 0, NULL);
 	poison_outputs();
 	CHECK_EQ(agentcg_diagnose(NULL, sizeof(diagnosis), text, sizeof(text)), -EINVAL);
 	CHECK_EQ(agentcg_diagnose(&diagnosis, sizeof(diagnosis), NULL, sizeof(text)), -EINVAL);
@@ -126,6 +132,7 @@ static void an_unknown_flag_is_refused(void)
 		REFUSED(agentcg_new, NULL, NULL, NULL, 0, unknown[i], &fresh);
 		REFUSED(agentcg_open, NULL, some_uuid, unknown[i], &fresh);
 		REFUSED(agentcg_destroy, cg, unknown[i], SOON_MS, &stats, sizeof(stats));
+		REFUSED(agentcg_event_fd, cg, unknown[i]);
 	}
 	CHECK(fresh == cg);
 	check_outputs_untouched();
@@ -144,6 +151,7 @@ static void a_negative_timeout_other_than_forever_is_refused(void)
 		REFUSED(agentcg_thaw, cg, negative[i]);
 		REFUSED(agentcg_terminate, cg, negative[i], 0);
 		REFUSED(agentcg_terminate, cg, 0, negative[i]);
+		REFUSED(agentcg_next_events, cg, negative[i], &events);
 		REFUSED(agentcg_destroy, cg, 0, negative[i], &stats, sizeof(stats));
 	}
 	check_outputs_untouched();

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What happens in a group, told by one descriptor: an epoll instance over the group's own files, which the kernel
+//! notifies. No inotify: there are 128 instances a user.
+//!
+//! A notification says that a file has changed, and a read says what it says now. What came and went between two
+//! reads shows as a notification without a difference. The kernel notifies at most once in 10 ms a file (up to 20
+//! where its clock ticks so), puts off what comes earlier, and drops what it has put off when the group is removed; the
+//! removal itself wakes nobody. So after each notification the watcher looks again once that time has passed, and at an
+//! empty group, which alone can be removed, at growing intervals. Who removes it with this library wakes it
+//! ([`crate::farewell`]).
+
+mod sources;
+
+use crate::cgroupfs::Dir;
+use crate::events::State;
+use crate::farewell::{self, Counts};
+use crate::sys::above_stdio;
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use sources::{STATE, Sources};
+use std::ffi::CStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The last process is gone.
+pub const EMPTY: u64 = 1 << 0;
+/// A process came into the empty group.
+pub const POPULATED: u64 = 1 << 1;
+/// All are parked.
+pub const FROZEN: u64 = 1 << 2;
+/// They go on.
+pub const THAWED: u64 = 1 << 3;
+/// A process was killed, for there was no memory.
+pub const OOM_KILL: u64 = 1 << 4;
+/// `memory.high` was reached.
+pub const MEMORY_HIGH: u64 = 1 << 5;
+/// `memory.max` was reached.
+pub const MEMORY_MAX: u64 = 1 << 6;
+/// A fork was refused.
+pub const PIDS_MAX: u64 = 1 << 7;
+/// The group was removed.
+pub const GONE: u64 = 1 << 8;
+
+/// Past the time for which the kernel puts off a notification, in two steps.
+const SETTLE: Duration = Duration::from_millis(12);
+const LOOKS_TO_SETTLE: u32 = 2;
+const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Why it failed, and on which file.
+pub type Failure = (Errno, &'static CStr);
+
+/// What is listened to in one group.
+#[derive(Debug)]
+pub struct Watch {
+    epoll: Arc<Epoll>,
+    timer: TimerFd,
+    which: u64,
+    /// Nothing while nothing is listened to.
+    sources: Option<Sources>,
+    /// What the last look has shown.
+    state: State,
+    counts: Counts,
+    /// The group is empty, and that was told.
+    told_empty: bool,
+    /// Found, but not yet told.
+    pending: u64,
+    gone: bool,
+    /// Looks since the last notification, and the time to the next.
+    quiet: u32,
+    interval: Duration,
+}
+
+/// What epoll tells of the timer.
+const TIMER: u64 = 1 << 2;
+
+impl Watch {
+    /// Nothing is listened to yet.
+    pub fn new() -> nix::Result<Self> {
+        let epoll = Epoll(above_stdio(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?.0)?);
+        let timer =
+            TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
+        epoll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
+        Ok(Self {
+            epoll: Arc::new(epoll),
+            timer,
+            which: 0,
+            sources: None,
+            state: State { populated: false, frozen: false },
+            counts: Counts::default(),
+            told_empty: false,
+            pending: 0,
+            gone: false,
+            quiet: 0,
+            interval: SETTLE,
+        })
+    }
+
+    /// Readable when there may be something to tell.
+    pub fn epoll(&self) -> &Arc<Epoll> {
+        &self.epoll
+    }
+
+    /// What is listened to.
+    pub fn which(&self) -> u64 {
+        self.which
+    }
+
+    /// Listen to these from now on, and not to others. What was found of them before is still told. On failure all is
+    /// as it was.
+    pub fn choose(&mut self, dir: &Dir, which: u64) -> Result<(), Failure> {
+        self.pending |= self.find(dir)?;
+        let fresh = if which == 0 { None } else { Some(self.turn_to(dir, which)?) };
+        if let Some(old) = std::mem::replace(&mut self.sources, fresh) {
+            old.ignore(&self.epoll);
+        }
+        (self.which, self.pending) = (which, self.pending & which);
+        self.look_again(dir, true);
+        Ok(())
+    }
+
+    fn turn_to(&mut self, dir: &Dir, which: u64) -> Result<Sources, Failure> {
+        let mut fresh =
+            Sources::open(dir, which & (OOM_KILL | MEMORY_HIGH | MEMORY_MAX) != 0, which & PIDS_MAX != 0)?;
+        let mut counts = self.counts;
+        let state = fresh.read(dir, &self.epoll, &mut counts)?;
+        fresh.listen(&self.epoll).map_err(|e| (e, c"cgroup.events"))?;
+        farewell::ask_for(dir);
+        // What happened before it was listened to is no event.
+        self.pending |= self.compare(dir, state, counts) & self.which;
+        Ok(fresh)
+    }
+
+    /// The events since the last look. `ENODEV` once the group is gone and that was told.
+    pub fn look(&mut self, dir: &Dir) -> Result<u64, Failure> {
+        let found = self.find(dir)?;
+        let told = (self.pending | found) & self.which;
+        self.pending = 0;
+        if told == 0 && self.gone {
+            return Err((Errno::ENODEV, c"cgroup.events"));
+        }
+        Ok(told)
+    }
+
+    fn find(&mut self, dir: &Dir) -> Result<u64, Failure> {
+        let Some(sources) = &mut self.sources else { return Ok(0) };
+        let mut ready = [EpollEvent::empty(); 4];
+        let count = match self.epoll.wait(&mut ready, EpollTimeout::ZERO) {
+            // A signal: the next look finds the same.
+            Err(Errno::EINTR) => 0,
+            other => other.map_err(|e| (e, c"cgroup.events"))?,
+        };
+        let ready = ready.iter().take(count).fold(0, |sum, one| sum | one.data());
+        if ready == 0 {
+            return Ok(0);
+        }
+        if ready & TIMER != 0 {
+            let _expired = self.timer.wait();
+        }
+        let mut counts = self.counts;
+        let state = match sources.read(dir, &self.epoll, &mut counts) {
+            Err((Errno::ENODEV, _)) => return Ok(self.end(dir)),
+            other => other?,
+        };
+        let unchanged = ready & STATE != 0 && state == self.state && farewell::left(dir).is_none();
+        let mut found = self.compare(dir, state, counts);
+        if unchanged {
+            // It came and went, or the kernel had put this off and it is seen already. Rather told twice than never.
+            found |= if state.populated { FROZEN | THAWED } else { POPULATED | EMPTY };
+        }
+        if state.populated {
+            // An end that is over is none to act on.
+            self.pending &= !EMPTY;
+        }
+        self.told_empty = !state.populated && (self.told_empty || found & EMPTY != 0);
+        self.look_again(dir, ready != TIMER);
+        Ok(found)
+    }
+
+    /// What is new in what was read.
+    fn compare(&mut self, dir: &Dir, mut state: State, counts: Counts) -> u64 {
+        if !state.populated && state.frozen != self.state.frozen && farewell::left(dir).is_some() {
+            // Whoever is about to remove it has woken us.
+            state.frozen = self.state.frozen;
+        }
+        let was = std::mem::replace(&mut self.state, state);
+        let mut found = self.compare_counts(counts);
+        if was.populated != state.populated {
+            found |= if state.populated { POPULATED } else { EMPTY };
+        }
+        if was.frozen != state.frozen {
+            found |= if state.frozen { FROZEN } else { THAWED };
+        }
+        found
+    }
+
+    fn compare_counts(&mut self, counts: Counts) -> u64 {
+        let was = std::mem::replace(&mut self.counts, counts);
+        let grown = [
+            (counts.oom_kill > was.oom_kill, OOM_KILL),
+            (counts.high > was.high, MEMORY_HIGH),
+            (counts.max > was.max, MEMORY_MAX),
+            (counts.pids_max > was.pids_max, PIDS_MAX),
+        ];
+        grown.iter().filter(|(grown, _)| *grown).fold(0, |sum, (_, event)| sum | event)
+    }
+
+    /// The group is removed. What happened in its last moments its remover may have left word of.
+    fn end(&mut self, dir: &Dir) -> u64 {
+        let mut found = farewell::left(dir).map_or(0, |last| self.compare_counts(last)) | GONE;
+        if !self.told_empty {
+            found |= EMPTY;
+        }
+        if let Some(sources) = self.sources.take() {
+            sources.ignore(&self.epoll);
+        }
+        self.gone = true;
+        let _expired = self.timer.wait();
+        let _nothing_to_look_at = self.timer.unset();
+        found
+    }
+
+    fn look_again(&mut self, dir: &Dir, notified: bool) {
+        (self.quiet, self.interval) = match (notified, self.quiet) {
+            (true, _) => (0, SETTLE),
+            (false, quiet) if quiet + 1 < LOOKS_TO_SETTLE => (quiet + 1, SETTLE),
+            (false, quiet) => (quiet.saturating_add(1), (self.interval * 3 / 2).min(LONGEST_INTERVAL)),
+        };
+        let may_go = !self.state.populated && (self.which & GONE != 0 || farewell::left(dir).is_some());
+        let _it_takes_any_time = if self.sources.is_some() && (self.quiet < LOOKS_TO_SETTLE || may_go) {
+            let at = Expiration::OneShot(TimeSpec::from(self.interval));
+            self.timer.set(at, TimerSetTimeFlags::empty())
+        } else {
+            self.timer.unset()
+        };
+    }
+}
