@@ -216,12 +216,15 @@ static const struct functions {
 	int (*terminate)(agentcg *, int, int, agentcg_error *);
 	int (*pids)(agentcg *, pid_t *, size_t, agentcg_error *);
 	int (*contains)(agentcg *, pid_t, agentcg_error *);
+	int (*event_fd)(agentcg *, uint64_t, agentcg_error *);
+	int (*next_events)(agentcg *, int, uint64_t *, agentcg_error *);
 } functions = {
 	agentcg_version_number, agentcg_version_string, agentcg_is_available, agentcg_discover_parent,
 	agentcg_diagnose, agentcg_new, agentcg_open, agentcg_list, agentcg_reap, agentcg_destroy, agentcg_free,
 	agentcg_uuid, agentcg_path, agentcg_fd, agentcg_get_info,
 	agentcg_move_pid, agentcg_move_self, agentcg_read_stats, agentcg_wait_empty, agentcg_kill_all,
 	agentcg_freeze, agentcg_thaw, agentcg_signal_all, agentcg_terminate, agentcg_pids, agentcg_contains,
+	agentcg_event_fd, agentcg_next_events,
 };
 
 int main(void)
