@@ -385,67 +385,93 @@ int agentcg_pids(agentcg *cg,
 /* ---- 7. measuring -------------------------------------------------------- */
 
 /* cpu.stat: there even with no controller. */
-#define AGENTCG_STAT_CPU          (1ull << 0)
+#define AGENTCG_STAT_CPU             (1ull << 0)
 /* memory.current. */
-#define AGENTCG_STAT_MEMORY       (1ull << 1)
+#define AGENTCG_STAT_MEMORY          (1ull << 1)
 /* cpu.stat, with the controller. */
-#define AGENTCG_STAT_CPU_THROTTLE (1ull << 2)
+#define AGENTCG_STAT_CPU_THROTTLE    (1ull << 2)
+/* memory.peak: Linux 5.19. */
+#define AGENTCG_STAT_MEMORY_PEAK     (1ull << 3)
+/* memory.swap.current, and .peak: Linux 6.5. */
+#define AGENTCG_STAT_SWAP            (1ull << 4)
+/* memory.events: of the group and all below it. */
+#define AGENTCG_STAT_MEMORY_EVENTS   (1ull << 5)
+/* memory.stat: may be 2 s old. */
+#define AGENTCG_STAT_MEMORY_DETAIL   (1ull << 6)
 /* pids.current. */
-#define AGENTCG_STAT_PIDS         (1ull << 7)
+#define AGENTCG_STAT_PIDS            (1ull << 7)
+/* pids.peak: Linux 6.1. */
+#define AGENTCG_STAT_PIDS_PEAK       (1ull << 8)
+/* pids.events. */
+#define AGENTCG_STAT_PIDS_EVENTS     (1ull << 9)
+/* io.stat. */
+#define AGENTCG_STAT_IO              (1ull << 10)
+/* cpu.pressure: Linux 4.20, built with PSI and booted with it on; no controller needed. */
+#define AGENTCG_STAT_CPU_PRESSURE    (1ull << 11)
+/* memory.pressure: as cpu.pressure. */
+#define AGENTCG_STAT_MEMORY_PRESSURE (1ull << 12)
+/* io.pressure: as cpu.pressure. */
+#define AGENTCG_STAT_IO_PRESSURE     (1ull << 13)
 /* cgroup.events, cgroup.stat. */
-#define AGENTCG_STAT_STATE        (1ull << 14)
+#define AGENTCG_STAT_STATE           (1ull << 14)
 /* The cheap pair, for polling: one read of each of two files. */
-#define AGENTCG_STAT_BASIC        ((AGENTCG_STAT_CPU | AGENTCG_STAT_MEMORY) | AGENTCG_STAT_CPU_THROTTLE)
-#define AGENTCG_STAT_ALL          UINT64_MAX
-#define AGENTCG_STATS_SIZE_V0     296
+#define AGENTCG_STAT_BASIC           ((AGENTCG_STAT_CPU | AGENTCG_STAT_MEMORY) | AGENTCG_STAT_CPU_THROTTLE)
+#define AGENTCG_STAT_ALL             UINT64_MAX
+#define AGENTCG_STATS_SIZE_V0        296
 
 /* Measurements. `mask` says which were really read; the rest is 0.
  *
  * New fields are only ever added at the end, each with a bit of its own. */
 struct agentcg_stats {
-	uint64_t mask;                    /* AGENTCG_STAT_... that were really read */
-	uint64_t time_ns;                 /* CLOCK_MONOTONIC of the reading, for rates */
-	uint64_t cpu_usage_ns;            /* CPU time, user and system */
+	uint64_t mask;                          /* AGENTCG_STAT_... that were really read */
+	uint64_t time_ns;                       /* CLOCK_MONOTONIC of the reading, for rates */
+	uint64_t cpu_usage_ns;                  /* CPU time, user and system */
 	uint64_t cpu_user_ns;
 	uint64_t cpu_system_ns;
-	uint64_t cpu_nr_periods;          /* periods of cpu_max */
-	uint64_t cpu_nr_throttled;        /* those in which it held the group back */
+	uint64_t cpu_nr_periods;                /* periods of cpu_max */
+	uint64_t cpu_nr_throttled;              /* those in which it held the group back */
 	uint64_t cpu_throttled_ns;
 	uint64_t memory_current_bytes;
 	uint64_t memory_peak_bytes;
 	uint64_t swap_current_bytes;
-	uint64_t swap_peak_bytes;         /* 0 before Linux 6.5 */
+	uint64_t swap_peak_bytes;               /* 0 before Linux 6.5 */
 	uint64_t memory_anon_bytes;
 	uint64_t memory_file_bytes;
+	/* before Linux 5.18 the sum of the parts that were told */
 	uint64_t memory_kernel_bytes;
 	uint64_t memory_shmem_bytes;
 	uint64_t memory_events_high;
 	uint64_t memory_events_max;
+	/* times that the limit could not be kept; no count of kills */
 	uint64_t memory_events_oom;
-	uint64_t memory_events_oom_kill;  /* processes killed: the one to watch */
-	uint64_t memory_events_oom_group_kill;
-	uint64_t pids_current;            /* threads, zombies not yet waited for included */
+	uint64_t memory_events_oom_kill;        /* processes killed: the one to watch */
+	uint64_t memory_events_oom_group_kill;  /* 0 before Linux 5.17 */
+	uint64_t pids_current;                  /* threads, zombies not yet waited for included */
 	uint64_t pids_peak;
+	/* forks refused: since Linux 6.11 by limits in it or below it, before in itself by any limit */
 	uint64_t pids_events_max;
-	uint64_t io_read_bytes;           /* io: summed over devices */
+	uint64_t io_read_bytes;                 /* io: summed over devices */
 	uint64_t io_write_bytes;
 	uint64_t io_reads;
 	uint64_t io_writes;
-	uint64_t cpu_pressure_some_us;    /* pressure: total stall time */
+	uint64_t cpu_pressure_some_us;          /* pressure: total stall time */
 	uint64_t memory_pressure_some_us;
 	uint64_t memory_pressure_full_us;
 	uint64_t io_pressure_some_us;
 	uint64_t io_pressure_full_us;
-	uint64_t populated;               /* 1 while a process lives in the group or below */
+	uint64_t populated;                     /* 1 while a process lives in the group or below */
 	uint64_t frozen;
-	uint64_t nr_descendants;          /* cgroups below */
-	uint64_t nr_dying_descendants;    /* removed, but the kernel still holds memory for them */
+	uint64_t nr_descendants;                /* cgroups below */
+	/* removed, but the kernel still holds memory for them */
+	uint64_t nr_dying_descendants;
 };
 
 /* Read what which asks for (AGENTCG_STAT_BASIC for a monitoring loop). What
  * this kernel, this placement or this version of the library does not offer
- * is left 0, its bit clear: not an error. One file is one consistent
- * snapshot; several are not.
+ * is left 0, its bit clear: not an error. A controller that is enabled later is
+ * found by the next reading. One file is one consistent snapshot; several are
+ * not. Each costs one system call, there or not, once its descriptor is kept,
+ * which it is while there are many left: at most 16 a group.
  *
  * -EINVAL, -EMFILE, -ENFILE, -ENODEV (the group was removed). */
 AGENTCG_MUST_CHECK

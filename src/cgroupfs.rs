@@ -114,6 +114,17 @@ impl Dir {
         self.open_at(file, access)
     }
 
+    /// Open a file to read, if it is there. Nothing, too, where the cgroup itself is no more: what that costs to find
+    /// out is left to the caller.
+    fn look_up(&self, file: &CStr) -> nix::Result<Option<OwnedFd>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        match openat(&self.0, file, flags, Mode::empty()).and_then(above_stdio) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::ENOENT | Errno::ENODEV) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
     /// The names of the cgroups right below.
     pub fn children(&self) -> nix::Result<Vec<CString>> {
         // kernfs counts child directories in st_nlink (2 + children): most groups need no listing.
@@ -169,11 +180,15 @@ impl AsFd for Dir {
 
 /// One pread(2) from the start: a kept descriptor gives the content anew each time.
 pub fn read_once<'b>(fd: BorrowedFd<'_>, buf: &'b mut [u8]) -> nix::Result<&'b [u8]> {
+    let length = pread_once(fd, buf)?;
+    Ok(buf.get(..length).unwrap_or_default())
+}
+
+fn pread_once(fd: BorrowedFd<'_>, buf: &mut [u8]) -> nix::Result<usize> {
     loop {
         match nix::sys::uio::pread(fd, buf, 0) {
-            Ok(n) => return Ok(buf.get(..n).unwrap_or_default()),
             Err(Errno::EINTR) => {}
-            Err(e) => return Err(e),
+            other => return other,
         }
     }
 }

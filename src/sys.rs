@@ -48,6 +48,15 @@ impl Slot {
         }
         self.get()
     }
+
+    /// Put another open file under the number that is in it. Who is reading by the old one goes on to its end.
+    pub fn replace(&self, fd: BorrowedFd<'_>) -> nix::Result<()> {
+        match self.0.load(Ordering::Acquire) {
+            EMPTY => Err(Errno::EBADF),
+            // SAFETY: the number is this slot's, and stays so: dup3(2) changes what is behind it at one stroke.
+            own => Errno::result(unsafe { libc::dup3(fd.as_raw_fd(), own, libc::O_CLOEXEC) }).map(drop),
+        }
+    }
 }
 
 impl Drop for Slot {

@@ -2,25 +2,28 @@
 //! A file that is read again and again. Its descriptor is kept from the first use on, since one
 //! pread(2) costs a fifth of open, read and close, unless that would eat into what the host has left.
 
-use super::{Dir, read_once};
+use super::{Dir, pread_once};
 use crate::sys::Slot;
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use nix::sys::resource::{Resource, getrlimit};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One file of one cgroup, with or without a descriptor on it.
 #[derive(Debug)]
 pub struct Kept {
     name: &'static CStr,
     slot: Slot,
+    /// It was not there when it was last looked for; should there be a descriptor, the kernel has ended it: with its
+    /// controller, or with `cgroup.pressure`, a file goes, and another comes when that is switched on again.
+    away: AtomicBool,
 }
 
 impl Kept {
     /// Opens nothing yet.
     pub const fn new(name: &'static CStr) -> Self {
-        Self { name, slot: Slot::new() }
+        Self { name, slot: Slot::new(), away: AtomicBool::new(false) }
     }
 
     /// The file's name.
@@ -28,33 +31,54 @@ impl Kept {
         self.name
     }
 
-    /// Read it whole: one system call once it is kept.
-    pub fn read<'b>(&self, dir: &Dir, buf: &'b mut [u8]) -> nix::Result<&'b [u8]> {
-        if let Some(fd) = self.slot.get() {
-            // pread and not a match on the slice: the borrow checker would hold `buf` for ever.
-            match nix::sys::uio::pread(fd, buf, 0) {
-                Ok(n) => return Ok(buf.get(..n).unwrap_or_default()),
-                Err(Errno::ENODEV) => {
-                    // Either the cgroup is gone, or its controller was switched off and on again,
-                    // which ends every descriptor on its files though the cgroup lives. Another
-                    // thread may be reading this one, so it is not replaced: reads reopen from now on.
-                    if !dir.is_alive() {
-                        return Err(Errno::ENODEV);
-                    }
-                }
-                Err(Errno::EINTR) => return read_once(fd, buf),
-                Err(e) => return Err(e),
-            }
-            return dir.read(self.name, buf);
+    /// Read it: one system call once it is kept, and one as long as it is not there. That is looked for each time, so
+    /// that a file that comes later is found by the next reading. Nothing, too, where the cgroup itself is no
+    /// more: [`Dir::is_alive`] tells. Inlined, since a call and a copy would be a twentieth of what the kernel takes.
+    #[inline(always)]
+    pub fn read<'b>(&self, dir: &Dir, buf: &'b mut [u8]) -> nix::Result<Option<&'b [u8]>> {
+        Ok(self.read_length(dir, buf)?.map(|n| buf.get(..n).unwrap_or_default()))
+    }
+
+    #[inline(always)]
+    fn read_length(&self, dir: &Dir, buf: &mut [u8]) -> nix::Result<Option<usize>> {
+        match self.slot.get() {
+            Some(fd) if !self.away.load(Ordering::Relaxed) => match pread_once(fd, buf) {
+                Err(Errno::ENODEV) => {}
+                other => return offered(other),
+            },
+            _ => {}
         }
-        let fd = dir.open_file(self.name, OFlag::O_RDONLY)?;
-        if worth_keeping(fd.as_raw_fd()) {
-            if let Some(kept) = self.slot.keep(fd) {
-                return read_once(kept, buf);
-            }
-            return dir.read(self.name, buf);
+        self.read_anew(dir, buf)
+    }
+
+    #[cold]
+    fn read_anew(&self, dir: &Dir, buf: &mut [u8]) -> nix::Result<Option<usize>> {
+        // To open what is not there takes a descriptor all the same, and the host may have none left.
+        if self.away.load(Ordering::Relaxed) && !dir.has(self.name) {
+            return Ok(None);
         }
-        read_once(fd.as_fd(), buf)
+        let Some(fd) = dir.look_up(self.name)? else {
+            self.away.store(true, Ordering::Relaxed);
+            return Ok(None);
+        };
+        let read = pread_once(fd.as_fd(), buf);
+        let mut away = false;
+        if self.slot.get().is_some() {
+            // Another thread may be reading by the old one, so that its number stays ours.
+            away = self.slot.replace(fd.as_fd()).is_err();
+        } else if worth_keeping(fd.as_raw_fd()) {
+            self.slot.keep(fd);
+        }
+        self.away.store(away, Ordering::Relaxed);
+        offered(read)
+    }
+}
+
+/// Where PSI is off some kernels have the files all the same, and say so when they are read.
+fn offered(read: nix::Result<usize>) -> nix::Result<Option<usize>> {
+    match read {
+        Err(Errno::ENODEV | Errno::EOPNOTSUPP) => Ok(None),
+        other => other.map(Some),
     }
 }
 

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is told, what is not, and when.
+
+use crate::common::cgroup::Scratch;
+use crate::common::group::Group;
+use crate::common::measured::{ALL, FIELDS, OF_MEMORY, OF_PIDS, agrees, by_hand, offered, offered_with};
+use crate::common::member::role;
+use crate::{common, throttled};
+use agentcg::stats::{CPU, CPU_THROTTLE, MEMORY, PIDS, STATE};
+use agentcg::{Errno, Limits, Reason};
+use nix::time::{ClockId, clock_gettime};
+use std::fs;
+
+const BASIC: u64 = CPU | MEMORY | CPU_THROTTLE;
+
+fn monotonic_ns() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap();
+    u64::try_from(now.tv_sec()).unwrap() * 1_000_000_000 + u64::try_from(now.tv_nsec()).unwrap()
+}
+
+#[test]
+fn a_new_group_has_used_nothing() {
+    let group = Group::plain();
+    let stats = agrees(&group);
+    assert_eq!(stats.mask, offered());
+    assert_eq!((stats.cpu_usage_ns, stats.pids_current, stats.populated), (0, 0, 0));
+}
+
+#[test]
+fn a_sleeping_group_has_what_its_files_say() {
+    let group = Group::new(&throttled(500));
+    let mut member = group.start("three_of_them", &[]);
+    for _ in 0..3 {
+        member.hears("ready");
+    }
+    group.cgroup.make("below").make("below that");
+    common::wait_until("all sleep", || {
+        let procs = group.cgroup.words("cgroup.procs");
+        procs.iter().all(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") S "))
+    });
+    let stats = agrees(&group);
+    assert_eq!(stats.mask, offered());
+    assert_eq!((stats.populated, stats.frozen, stats.nr_descendants), (1, 0, 2));
+    if offered() & PIDS != 0 {
+        assert_eq!(stats.pids_current, 5, "three processes, one of them with three threads");
+        assert!(stats.memory_current_bytes > 0);
+    }
+    group.destroy();
+}
+
+/// Three processes, the last with two threads more.
+pub fn three_of_them(_: &[String]) {
+    role::listen();
+    if !role::fork() && !role::fork() {
+        for _ in 0..2 {
+            std::thread::spawn(|| role::sleep());
+        }
+    }
+    role::say("ready");
+    role::sleep();
+}
+
+#[test]
+fn of_a_busy_group_it_tells_a_moment_between_two_readings() {
+    let group = Group::new(&throttled(300));
+    let mut member = group.start("burner", &[]);
+    member.hears("ready");
+    let mut last = 0;
+    for round in 0..200 {
+        let (before, start) = (by_hand(&group.cgroup), monotonic_ns());
+        let read = group.read_stats(ALL).unwrap();
+        let (after, end) = (by_hand(&group.cgroup), monotonic_ns());
+        assert_eq!(read.mask, offered());
+        assert!((start..=end).contains(&read.time_ns));
+        for (name, _, field) in FIELDS.iter().filter(|(_, bit, _)| bit & (CPU | CPU_THROTTLE) != 0) {
+            let [before, read, after] = [&before, &read, &after].map(field);
+            assert!(before <= read && read <= after, "round {round}, {name}: {before} {read} {after}");
+        }
+        last = read.cpu_usage_ns;
+    }
+    assert!(last > 0);
+    if offered() & CPU_THROTTLE != 0 {
+        common::wait_until("it is throttled", || group.read_stats(BASIC).unwrap().cpu_throttled_ns > 0);
+    }
+    group.destroy();
+}
+
+#[test]
+fn only_what_was_asked_for_is_told() {
+    let group = Group::new(&throttled(300));
+    let mut member = group.start("sleeper", &[]);
+    member.hears("ready");
+    for which in (0..64).map(|bit| 1 << bit).chain([0, BASIC, MEMORY | STATE]) {
+        let read = group.read_stats(which).unwrap();
+        assert_eq!(read.mask, which & offered(), "{which:#x}");
+        for (name, _, field) in FIELDS.iter().filter(|(_, bit, _)| which & bit == 0) {
+            assert_eq!(field(&read), 0, "{name}, where {which:#x} is asked for");
+        }
+        assert!(read.time_ns > 0);
+    }
+    group.destroy();
+}
+
+#[test]
+fn a_frozen_group_is_told_as_frozen() {
+    let group = Group::plain();
+    let mut member = group.start("sleeper", &[]);
+    member.hears("ready");
+    for (value, frozen) in [("1", 1), ("0", 0)] {
+        group.cgroup.write("cgroup.freeze", value);
+        group.cgroup.wait_for("cgroup.events", |text| text.contains(&format!("frozen {value}")));
+        let stats = agrees(&group);
+        assert_eq!((stats.populated, stats.frozen), (1, frozen));
+    }
+    group.destroy();
+}
+
+#[test]
+fn without_a_controller_its_numbers_are_missing_and_nothing_else() {
+    for controllers in [vec![], vec!["memory"], vec!["pids"], vec!["cpu"], vec!["io"]] {
+        let scratch = Scratch::having(&controllers);
+        let group = Group::under(&scratch, &Limits::default());
+        assert_eq!(agrees(&group).mask, offered_with(&controllers), "{controllers:?}");
+        group.destroy();
+    }
+}
+
+#[test]
+fn a_controller_that_is_switched_off_and_on_again_comes_back() {
+    if offered() & MEMORY == 0 {
+        return assert!(!Group::plain().cgroup.has("memory.current"));
+    }
+    let scratch = Scratch::new();
+    let group = Group::under(&scratch, &Limits::default());
+    let agents = group.cgroup.parent();
+    let mut member = group.start("sleeper", &[]);
+    member.hears("ready");
+    // Now the descriptors are kept.
+    assert_eq!(agrees(&group).mask, offered());
+    for (controller, bits) in [("memory", OF_MEMORY), ("pids", OF_PIDS), ("cpu", CPU_THROTTLE)] {
+        for _ in 0..2 {
+            agents.write("cgroup.subtree_control", format!("-{controller}"));
+            assert_eq!(agrees(&group).mask, offered() & !bits, "without {controller}");
+            assert_eq!(agrees(&group).mask, offered() & !bits, "without {controller}, again");
+            agents.write("cgroup.subtree_control", format!("+{controller}"));
+            assert_eq!(agrees(&group).mask, offered(), "with {controller}");
+            assert_eq!(agrees(&group).mask, offered(), "with {controller}, again");
+        }
+    }
+    group.destroy();
+}
+
+#[test]
+fn a_controller_that_comes_later_is_found() {
+    let scratch = Scratch::having(&[]);
+    let group = Group::under(&scratch, &Limits::default());
+    assert_eq!(agrees(&group).mask, offered_with(&[]));
+    let mut found = vec![];
+    for controller in ["memory", "io", "pids", "cpu"] {
+        found.push(controller);
+        for one in [&scratch.outer, &scratch.parent, &group.cgroup.parent().parent(), &group.cgroup.parent()]
+        {
+            if one.words("cgroup.controllers").contains(controller) {
+                one.write("cgroup.subtree_control", format!("+{controller}"));
+            }
+        }
+        assert_eq!(agrees(&group).mask, offered_with(&found), "{found:?}");
+    }
+    group.destroy();
+}
+
+#[test]
+fn a_group_that_somebody_has_removed_is_gone() {
+    for read_before in [false, true] {
+        let group = Group::plain();
+        if read_before {
+            agrees(&group);
+        }
+        group.cgroup.remove();
+        for which in (0..15).map(|bit| 1 << bit).chain([BASIC, MEMORY | OF_PIDS, ALL]) {
+            let e = group.read_stats(which).unwrap_err();
+            assert_eq!((e.errno(), e.reason()), (Errno::ENODEV, Some(Reason::Gone)), "{which:#x}: {e}");
+        }
+        assert_eq!(group.read_stats(0).unwrap().mask, 0);
+    }
+}
+
+#[test]
+fn of_a_group_made_again_under_the_same_name_nothing_is_told() {
+    let group = Group::plain();
+    agrees(&group);
+    group.cgroup.remove();
+    let again = group.cgroup.parent().make(group.uuid());
+    assert_eq!(group.read_stats(ALL).unwrap_err().errno(), Errno::ENODEV);
+    again.remove();
+}
