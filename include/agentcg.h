@@ -382,6 +382,45 @@ int agentcg_pids(agentcg *cg,
 		 size_t count,
 		 agentcg_error *reterr);
 
+/* ---- 6. limits and files of a living group ------------------------------- */
+
+/* Any interface file, for what has no function here: io.stat, cpuset.cpus.effective,
+ * memory.numa_stat ... name is one component: a letter, then letters, digits, '.',
+ * '_' and '-'. The whole of it, however long, as the kernel gives it: lines that
+ * each end with a newline. As snprintf(3): cut to fit, always terminated. Returns
+ * the full length, which may be another one the next time.
+ *
+ * -EACCES (it can only be written, or not by us), -EINVAL (no such name can be; a
+ * cgroup that the agent has made; as root, one that can only be written), -EIO (what
+ * has no code here: the message has it), -EMFILE, -ENFILE, -ENODEV (the group was
+ * removed), -ENOENT (no such file: AGENTCG_WHY_NO_CONTROLLER where its controller is
+ * not in force), -ENOMEM, -EOPNOTSUPP (say, cgroup.procs of a threaded cgroup). */
+AGENTCG_MUST_CHECK
+int agentcg_read_file(agentcg *cg,
+		      const char *name,
+		      char *buf,
+		      size_t size,
+		      agentcg_error *reterr);
+
+/* Write a value to an interface file, in one write(2). A newline at its end may be.
+ * What the kernel makes of it is for it to say; reading the file back tells.
+ * memory.max and its like do not wait until memory has been reclaimed (Linux 6.16).
+ *
+ * -E2BIG (more than 4095 bytes), -EINVAL (no such name can be; a cgroup that the
+ * agent has made; an empty value, to which the kernel says yes and does nothing).
+ * The kernel's own refusals: -EACCES (it can only be read, or is not ours to write),
+ * -EAGAIN (memory.reclaim: not all), -EBUSY, -EEXIST, -EINVAL (it makes no sense of
+ * the value), -EIO (what has no code here: the message has it), -EMFILE, -ENFILE,
+ * -ENODEV (AGENTCG_WHY_GONE: the group was removed; else io.max: no such device),
+ * -ENOENT (no such file, and AGENTCG_WHY_NO_CONTROLLER where its controller is not
+ * in force; cgroup.subtree_control: no such controller), -ENOMEM, -ENOSPC (cpuset),
+ * -EOPNOTSUPP, -ERANGE, -ESRCH (cgroup.procs: no such process). */
+AGENTCG_MUST_CHECK
+int agentcg_write_file(agentcg *cg,
+		       const char *name,
+		       const char *value,
+		       agentcg_error *reterr);
+
 /* ---- 7. measuring -------------------------------------------------------- */
 
 /* cpu.stat: there even with no controller. */

@@ -2,6 +2,7 @@
 //! The handle: an agent's cgroup held open, and what can be done with it.
 
 mod ending;
+mod files;
 mod guarded;
 mod orphans;
 mod processes;

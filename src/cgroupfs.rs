@@ -18,7 +18,7 @@ use crate::sys::listing::directories;
 use crate::{kernfile, parse};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{Mode, fstat, mkdirat};
+use nix::sys::stat::{Mode, fstat, fstatat, mkdirat};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
 use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, unlinkat};
 use std::ffi::{CStr, CString};
@@ -100,6 +100,20 @@ impl Dir {
     /// Write one value, whole, in one write(2): the kernel takes each write for a command of its own.
     pub fn write(&self, file: &CStr, value: &[u8]) -> nix::Result<()> {
         write_once(self.open_file(file, OFlag::O_WRONLY)?.as_fd(), value)
+    }
+
+    /// The same for a group that may be full. Lowering memory.max makes its writer reclaim, for seconds, and
+    /// then kill, unless (from Linux 6.16 on) it says that it will not wait. Asked to reclaim it shall.
+    pub fn write_living(&self, file: &CStr, value: &[u8]) -> nix::Result<()> {
+        let waits = !file.to_bytes().starts_with(b"memory.") || file == c"memory.reclaim";
+        let flags = if waits { OFlag::O_WRONLY } else { OFlag::O_WRONLY | OFlag::O_NONBLOCK };
+        write_once(self.open_file(file, flags)?.as_fd(), value)
+    }
+
+    /// Whether it is a file that nobody may write, or read.
+    pub fn nobody_may(&self, write: bool, file: &CStr) -> bool {
+        let any = if write { 0o222 } else { 0o444 };
+        fstatat(&self.0, file, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|stat| stat.st_mode & any == 0)
     }
 
     /// Write a value and read back what the kernel made of it.

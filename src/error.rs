@@ -3,6 +3,7 @@
 //! reason where an errno is too coarse, the interface file at fault, and one line for people.
 
 use nix::errno::Errno;
+use std::borrow::Cow;
 use std::fmt;
 
 /// The result of everything that can fail here.
@@ -44,14 +45,14 @@ pub enum Reason {
 pub struct Error {
     errno: Errno,
     reason: Option<Reason>,
-    file: &'static str,
+    file: Cow<'static, str>,
     message: String,
 }
 
 impl Error {
     /// `message` is one line: what failed, on which path, and what to do. 183 bytes reach a C caller.
     pub(crate) fn new(errno: Errno, message: impl Into<String>) -> Self {
-        Self { errno, reason: None, file: "", message: message.into() }
+        Self { errno, reason: None, file: Cow::Borrowed(""), message: message.into() }
     }
 
     pub(crate) fn because(mut self, reason: Reason) -> Self {
@@ -59,8 +60,8 @@ impl Error {
         self
     }
 
-    pub(crate) fn on(mut self, file: &'static str) -> Self {
-        self.file = file;
+    pub(crate) fn on(mut self, file: impl Into<Cow<'static, str>>) -> Self {
+        self.file = file.into();
         self
     }
 
@@ -75,8 +76,8 @@ impl Error {
     }
 
     /// The interface file at fault, such as `memory.max`, or nothing.
-    pub fn file(&self) -> &'static str {
-        self.file
+    pub fn file(&self) -> &str {
+        &self.file
     }
 
     /// One line for people and logs.

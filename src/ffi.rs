@@ -22,6 +22,7 @@ pub mod end;
 pub mod error;
 pub mod events;
 pub mod facts;
+pub mod files;
 pub mod handle;
 pub mod life;
 pub mod limits;

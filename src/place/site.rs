@@ -181,7 +181,7 @@ impl Place {
         if self.room != Room::Shared || e.reason() != Some(Reason::NoController) {
             return e;
         }
-        let (here, file) = (shown(&self.path), e.file());
+        let (here, file) = (shown(&self.path), e.file().to_owned());
         let message = format!(
             "cannot set {file}: {here} holds processes, so its children get no controllers: move them to a child (DelegateSubgroup=)"
         );

@@ -51,6 +51,8 @@ static void a_null_handle_is_refused_and_outputs_are_left_alone(void)
 	REFUSED(agentcg_get_info, NULL, &info, sizeof(info));
 	REFUSED(agentcg_move_pid, NULL, getpid());
 	REFUSED(agentcg_read_stats, NULL, AGENTCG_STAT_BASIC, &stats, sizeof(stats));
+	REFUSED(agentcg_read_file, NULL, "pids.max", text, sizeof(text));
+	REFUSED(agentcg_write_file, NULL, "pids.max", "1");
 	REFUSED(agentcg_wait_empty, NULL, 0);
 	REFUSED(agentcg_kill_all, NULL, 0);
 	REFUSED(agentcg_freeze, NULL, 0);
@@ -78,6 +80,10 @@ static void a_null_output_is_refused(void)
 	REFUSED(agentcg_list, NULL, NULL, sizeof(agentcg_entry), 1);
 	REFUSED(agentcg_get_info, cg, NULL, sizeof(info));
 	REFUSED(agentcg_read_stats, cg, AGENTCG_STAT_BASIC, NULL, sizeof(stats));
+	REFUSED(agentcg_read_file, cg, "pids.max", NULL, sizeof(text));
+	REFUSED(agentcg_read_file, cg, NULL, text, sizeof(text));
+	REFUSED(agentcg_write_file, cg, NULL, "1");
+	REFUSED(agentcg_write_file, cg, "pids.max", NULL);
 	REFUSED(agentcg_discover_parent, NULL, sizeof(text));
 	REFUSED(agentcg_pids, cg, NULL, 1);
 	REFUSED(agentcg_next_events, cg, 0, NULL);

@@ -249,6 +249,21 @@ static void pids_are_filled_to_their_count_and_all_are_counted(void)
 	destroy_group(cg);
 }
 
+/* ---- a string ---- */
+
+static void a_files_text_is_cut_to_its_size_and_ends_with_nul(void)
+{
+	for (size_t size = 1; size <= 8; size++) {
+		char *text = at_the_edge(size);
+
+		CHECK_EQ(agentcg_read_file(shared, "pids.max", text, size, &why), 4);   /* "max" and a newline */
+		CHECK_EQ(strlen(text), size <= 4 ? size - 1 : 4);
+		check_only_written(size);
+	}
+	CHECK_EQ(agentcg_read_file(shared, "pids.max", at_the_edge(0), 0, &why), 4);
+	check_only_written(0);
+}
+
 int main(void)
 {
 	RUN(limits_of_the_first_release_work);
@@ -265,6 +280,7 @@ int main(void)
 	RUN(an_output_smaller_than_any_release_had_is_refused_and_left_alone);
 	RUN(what_a_larger_output_has_more_is_zeroed);
 	RUN(the_error_is_written_within_its_256_bytes);
+	RUN(a_files_text_is_cut_to_its_size_and_ends_with_nul);
 	destroy_group(shared);
 	RUN(pids_are_filled_to_their_count_and_all_are_counted);
 	return 0;
