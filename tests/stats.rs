@@ -4,6 +4,18 @@
 
 #[macro_use]
 mod common;
+#[path = "stats/cost.rs"]
+mod cost;
+#[path = "stats/io.rs"]
+mod io;
+#[path = "stats/last.rs"]
+mod last;
+#[path = "stats/memory.rs"]
+mod memory;
+#[path = "stats/pids.rs"]
+mod pids;
+#[path = "stats/pressure.rs"]
+mod pressure;
 #[path = "stats/telling.rs"]
 mod telling;
 
@@ -11,7 +23,24 @@ use agentcg::{CpuMax, Limits};
 use common::lab;
 use common::member::{burner, sleeper};
 
-roles![sleeper, burner, telling::three_of_them];
+roles![
+    sleeper,
+    burner,
+    cost::reads,
+    io::reads_and_writes,
+    memory::gives_back,
+    memory::holds_each_kind,
+    memory::hog,
+    memory::hog_and_two,
+    pids::forks_in_vain,
+    telling::three_of_them,
+];
+
+const MIB: u64 = 1 << 20;
+
+fn memory_max(bytes: u64) -> Limits {
+    Limits { memory_max: Some(bytes), swap_max: Some(0), ..Limits::default() }
+}
 
 fn throttled(millicpu: u64) -> Limits {
     match lab::layout().as_str() {

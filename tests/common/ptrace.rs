@@ -26,6 +26,16 @@ pub fn runs_to_stop(pid: i32, stop: u32) -> bool {
     true
 }
 
+/// The same, letting it run to its end: how often it stopped, twice a system call.
+pub fn stops_to_end(pid: i32) -> u32 {
+    let mut stops = 0;
+    while stops_again(pid) {
+        request(libc::PTRACE_SYSCALL, pid);
+        stops += 1;
+    }
+    stops
+}
+
 /// Its end is left to be waited for.
 fn stops_again(pid: i32) -> bool {
     let id = libc::id_t::try_from(pid).expect("a pid is not negative");

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A reading is one system call a file, be it there or not.
+
+use crate::common::measured::ALL;
+use crate::common::member::{Member, role};
+use crate::common::{patience, ptrace};
+use agentcg::stats::{CPU, CPU_THROTTLE, MEMORY};
+use agentcg::{Agent, Limits};
+
+#[test]
+fn a_reading_is_one_system_call_a_file_there_or_not() {
+    let stops = |which: u64, times: u32| {
+        let member = Member::start("reads", &[&which.to_string(), &times.to_string()]);
+        ptrace::stops_to_end(member.pid())
+    };
+    // A reading of nothing but the clock is one where the clock is not read without the kernel.
+    let calls = |which| (stops(which, 3) - stops(which, 1)) / 2 / 2;
+    let clock = calls(0);
+    assert_eq!(calls(CPU | CPU_THROTTLE | MEMORY) - clock, 2);
+    assert_eq!(calls(ALL) - clock, 16);
+}
+
+/// Reads twice, that all that can be kept is, and then so often, traced.
+pub fn reads(args: &[String]) {
+    let [which, times] = [0, 1].map(|at: usize| args[at].parse::<u64>().expect("a number"));
+    let agent = Agent::new(None, None, &Limits::default()).expect("new");
+    for _ in 0..2 {
+        agent.read_stats(which).expect("read_stats");
+    }
+    ptrace::wait_for_tracer();
+    for _ in 0..times {
+        agent.read_stats(which).expect("read_stats");
+    }
+    agent.destroy(false, patience(), false).expect("destroy");
+    role::exit(0);
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is read from and written to devices: loop devices, which root makes from the module of the lab's kernel.
+
+use crate::common::cgroup::Scratch;
+use crate::common::group::Group;
+use crate::common::measured::{ALL, agrees};
+use crate::common::member::role;
+use crate::common::{lab, wait_until};
+use crate::{MIB, memory_max};
+use agentcg::Limits;
+use agentcg::stats::{IO, SWAP};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use std::alloc::{Layout, alloc_zeroed};
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::process::Command;
+use std::sync::Mutex;
+
+const BLOCK: usize = 64 << 10;
+
+/// Where Debian has those of User-Mode Linux.
+const MODULES: &str = "modules=/usr/lib/uml/modules/$(uname -r)/kernel/drivers/block";
+
+fn run(command: &str) -> String {
+    let done = Command::new("sh").args(["-ec", command]).output().expect("sh");
+    assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8_lossy(&done.stdout).trim().to_owned()
+}
+
+/// A device of so many MiB of memory.
+fn device(mib: u32) -> String {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap();
+    lab::needs(&["unified"]);
+    run(
+        "[ -e /dev/loop-control ] || busybox insmod /usr/lib/uml/modules/$(uname -r)/kernel/drivers/block/loop.ko",
+    );
+    run(&format!("file=$(mktemp); chmod 600 $file; truncate -s {mib}M $file; losetup --show -f $file"))
+}
+
+#[test]
+fn what_is_read_and_written_is_told_to_the_byte() {
+    let scratch = Scratch::new();
+    let group = Group::under(&scratch, &Limits::default());
+    assert_eq!(agrees(&group).mask & IO, IO);
+    let devices = [device(4), device(4)];
+    for device in &devices {
+        let mut member = group.start("reads_and_writes", &[device]);
+        member.hears("done");
+    }
+    let stats = agrees(&group);
+    let block = BLOCK as u64;
+    assert_eq!((stats.io_reads, stats.io_read_bytes), (2 * 5, 2 * 5 * block), "{stats:?}");
+    assert_eq!((stats.io_writes, stats.io_write_bytes), (2 * 3, 2 * 3 * block), "{stats:?}");
+    group.destroy();
+    devices.iter().for_each(|device| drop(run(&format!("losetup -d {device}"))));
+}
+
+/// Five blocks read, three written, past the page cache.
+pub fn reads_and_writes(args: &[String]) {
+    role::listen();
+    let direct = OpenOptions::new().read(true).write(true).custom_flags(libc::O_DIRECT).open(&args[0]);
+    let device = direct.expect("open");
+    let layout = Layout::from_size_align(BLOCK, 4096).expect("a layout");
+    // SAFETY: it is of BLOCK bytes, all 0, and nobody else's.
+    #[allow(unsafe_code, reason = "see SAFETY")]
+    let block = unsafe { std::slice::from_raw_parts_mut(alloc_zeroed(layout), BLOCK) };
+    for at in 0..5 {
+        device.read_exact_at(block, (at * BLOCK) as u64).expect("read");
+    }
+    for at in 0..3 {
+        device.write_all_at(block, (at * BLOCK) as u64).expect("write");
+    }
+    role::say("done");
+    role::exit(0);
+}
+
+#[test]
+fn what_is_swapped_out_is_told() {
+    lab::needs(&["unified"]);
+    // Not a loop device: what it holds in memory would be charged to the group that swaps.
+    run(&format!(
+        "{MODULES}; busybox insmod $modules/brd.ko rd_nr=1 rd_size=65536; mkswap /dev/ram0; swapon /dev/ram0"
+    ));
+    let group = Group::new(&Limits { swap_max: None, ..memory_max(16 * MIB) });
+    let mut member = group.start("holds_each_kind", &[]);
+    member.hears("held");
+    wait_until("half of it is swapped out", || group.read_stats(SWAP).unwrap().swap_current_bytes >= 8 * MIB);
+    let stats = agrees(&group);
+    assert!(stats.swap_current_bytes < 64 * MIB && stats.memory_current_bytes <= 16 * MIB, "{stats:?}");
+    group.destroy();
+    run("swapoff /dev/ram0");
+}
+
+/// With a file of ours in the place of the kernel's.
+fn with_instead(file: &str, text: &str, look: impl FnOnce(&Group)) {
+    lab::needs(&["unified"]);
+    let group = Group::plain();
+    let ours = std::env::temp_dir().join(format!("instead-of-{file}"));
+    fs::write(&ours, text).expect("write");
+    let theirs = group.cgroup.join(file).0;
+    mount(Some(&ours), &theirs, None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("mount");
+    look(&group);
+    // The library keeps a descriptor on it.
+    umount2(&theirs, MntFlags::MNT_DETACH).expect("umount");
+}
+
+#[test]
+fn two_hundred_devices_are_all_summed() {
+    let line = |n| format!("{n}:0 rbytes=4096 wbytes=512 rios=3 wios=2 dbytes=0 dios=0\n");
+    let text: String = (1..=200).map(line).collect();
+    with_instead("io.stat", &text, |group| {
+        for _ in 0..2 {
+            let s = group.read_stats(ALL).unwrap();
+            let told = (s.io_read_bytes, s.io_write_bytes, s.io_reads, s.io_writes);
+            assert_eq!(told, (200 * 4096, 200 * 512, 600, 400));
+        }
+        assert_eq!(group.read_file(c"io.stat").unwrap(), text.as_bytes());
+    });
+}
+
+#[test]
+fn more_than_64_bits_hold_is_the_most_that_they_do() {
+    let max = u64::MAX;
+    with_instead("io.stat", &format!("1:0 rbytes={max} wbytes=1\n2:0 rbytes={max} wbytes=1\n"), |group| {
+        let s = group.read_stats(IO).unwrap();
+        assert_eq!((s.io_read_bytes, s.io_write_bytes), (max, 2));
+    });
+    with_instead("cpu.stat", &format!("usage_usec {max}\nuser_usec 1\n"), |group| {
+        let s = group.read_stats(ALL).unwrap();
+        assert_eq!((s.cpu_usage_ns, s.cpu_user_ns), (max, 1_000));
+    });
+}
+
+#[test]
+fn a_file_of_100_kilobytes_is_given_whole() {
+    let text: String = (0..20_000).map(|n| format!("{n}\n")).collect();
+    with_instead("memory.stat", &text, |group| {
+        assert_eq!(group.read_file(c"memory.stat").unwrap(), text.as_bytes());
+    });
+}

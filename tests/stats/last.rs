@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What `destroy` tells was measured after the last process had died.
+
+use crate::common::group::Group;
+use crate::common::measured::offered;
+use crate::memory::THREE_KILLED;
+use crate::{MIB, memory_max};
+use agentcg::Limits;
+use agentcg::stats::{MEMORY_PEAK, PIDS_PEAK};
+
+#[test]
+fn of_a_group_that_runs_out_of_memory_it_tells_the_kill_and_what_was_used() {
+    for round in 0..10 {
+        let group = Group::new(&Limits { oom_group: Some(true), ..memory_max(16 * MIB) });
+        let mut member = group.start("hog_and_two", &[]);
+        group.cgroup.wait_for_value("memory.events", "oom_kill", 1);
+        let last = group.destroy();
+        member.wait_dead();
+        assert_eq!(last.mask, offered(), "round {round}");
+        assert!(THREE_KILLED.contains(&last.memory_events_oom_kill), "round {round}: {last:?}");
+        assert!(last.cpu_usage_ns > 0 && last.memory_events_max > 0, "round {round}: {last:?}");
+        assert_eq!(last.populated, 0, "round {round}");
+        if offered() & MEMORY_PEAK != 0 {
+            assert!((15 * MIB..=16 * MIB).contains(&last.memory_peak_bytes), "round {round}: {last:?}");
+        }
+        if offered() & PIDS_PEAK != 0 {
+            assert_eq!(last.pids_peak, 3, "round {round}");
+        }
+    }
+}
+
+#[test]
+fn what_was_used_up_to_the_kill_is_in_it() {
+    let group = Group::new(&Limits { pids_max: Some(5), ..Limits::default() });
+    let mut member = group.start("forks_in_vain", &[]);
+    member.hears("7 refused");
+    let before = group.read_stats(offered()).unwrap();
+    assert_eq!(before.pids_current, 5);
+    let last = group.destroy();
+    assert_eq!((last.pids_events_max, last.populated), (7, 0), "{last:?}");
+    assert!(last.time_ns > before.time_ns && last.cpu_usage_ns >= before.cpu_usage_ns);
+}

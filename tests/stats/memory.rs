@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What memory is used, for what, and what comes of too much.
+
+use crate::common::group::Group;
+use crate::common::measured::{ALL, agrees, offered};
+use crate::common::member::role;
+use crate::common::{lab, wait_until};
+use crate::{MIB, memory_max};
+use agentcg::Limits;
+use agentcg::stats::{MEMORY_DETAIL, MEMORY_EVENTS, MEMORY_PEAK};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use std::fs::File;
+use std::io::Write;
+use std::ops::RangeInclusive;
+
+#[test]
+fn a_peak_stays_when_the_memory_is_given_back() {
+    let group = Group::plain();
+    let mut member = group.start("gives_back", &[]);
+    member.hears("given back");
+    let stats = agrees(&group);
+    assert!(stats.memory_current_bytes < 16 * MIB, "{stats:?}");
+    if offered() & MEMORY_PEAK != 0 {
+        assert!((32 * MIB..64 * MIB).contains(&stats.memory_peak_bytes), "{stats:?}");
+    }
+    group.destroy();
+}
+
+/// Touches 32 MiB and unmaps them.
+pub fn gives_back(_: &[String]) {
+    role::listen();
+    drop(touched(32));
+    role::say("given back");
+    role::sleep();
+}
+
+fn touched(mib: usize) -> Vec<u8> {
+    let mut memory = vec![0u8; mib << 20];
+    memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+    std::hint::black_box(memory)
+}
+
+#[test]
+fn memory_is_told_by_its_kind() {
+    let group = Group::plain();
+    let mut member = group.start("holds_each_kind", &[]);
+    member.hears("held");
+    // User-Mode Linux 5.10 charges nobody for the kernel's memory.
+    let least = if lab::lacks("memory.peak") { 0 } else { 100 * 4096 };
+    // memory.stat may be two seconds late.
+    let near = |value: u64, mib: u64| (mib * MIB..(mib + 4) * MIB).contains(&value);
+    wait_until("each kind has come", || {
+        let s = group.read_stats(MEMORY_DETAIL).unwrap();
+        near(s.memory_anon_bytes, 24) && near(s.memory_shmem_bytes, 8) && s.memory_kernel_bytes >= least
+    });
+    let stats = agrees(&group);
+    assert!(
+        stats.memory_file_bytes >= stats.memory_shmem_bytes,
+        "shared memory is page cache, too: {stats:?}"
+    );
+    group.destroy();
+}
+
+/// 24 MiB of anonymous memory, 8 MiB of shared memory, and the kernel's stacks of 100 threads.
+pub fn holds_each_kind(_: &[String]) {
+    role::listen();
+    let anon = touched(24);
+    let mut shared = File::from(memfd_create(c"shared", MFdFlags::empty()).expect("memfd_create"));
+    shared.write_all(&[1; 8 << 20]).expect("write");
+    for _ in 0..100 {
+        std::thread::Builder::new().stack_size(1 << 16).spawn(|| role::sleep()).expect("spawn");
+    }
+    role::say("held");
+    std::hint::black_box(anon);
+    role::sleep();
+}
+
+#[test]
+fn one_that_takes_too_much_is_one_oom_kill() {
+    let group = Group::new(&memory_max(16 * MIB));
+    assert_eq!(agrees(&group).memory_events_oom_kill, 0);
+    let mut member = group.start("hog", &[]);
+    member.wait();
+    let stats = agrees(&group);
+    assert_eq!((stats.memory_events_oom_kill, stats.memory_events_oom_group_kill), (1, 0), "{stats:?}");
+    assert!(stats.memory_events_oom >= 1 && stats.memory_events_max >= 1, "{stats:?}");
+    assert_eq!(stats.memory_events_high, 0, "{stats:?}");
+    group.destroy();
+}
+
+/// Touches 64 MiB.
+pub fn hog(_: &[String]) {
+    role::listen();
+    drop(touched(64));
+    role::exit(0);
+}
+
+#[test]
+fn a_group_that_dies_together_is_one_kill_of_a_group() {
+    let group = Group::new(&Limits { oom_group: Some(true), ..memory_max(16 * MIB) });
+    let mut member = group.start("hog_and_two", &[]);
+    member.wait_dead();
+    let stats = agrees(&group);
+    assert!(THREE_KILLED.contains(&stats.memory_events_oom_kill), "{stats:?}");
+    // Linux 5.10 does not count it.
+    let counted = u64::from(group.cgroup.read("memory.events").contains("oom_group_kill"));
+    assert_eq!(stats.memory_events_oom_group_kill, counted, "{stats:?}");
+    group.destroy();
+}
+
+/// The kernel counts the one that it chose, and then all in the group, that one again unless it has gone.
+pub const THREE_KILLED: RangeInclusive<u64> = 3..=4;
+
+/// A hog and two that sleep.
+pub fn hog_and_two(_: &[String]) {
+    role::listen();
+    for _ in 0..2 {
+        if role::fork() {
+            role::sleep();
+        }
+    }
+    drop(touched(64));
+    role::exit(0);
+}
+
+#[test]
+fn over_memory_high_is_no_oom() {
+    let group = Group::new(&Limits { memory_high: Some(8 * MIB), swap_max: Some(0), ..Limits::default() });
+    let mut member = group.start("hog", &[]);
+    group.cgroup.wait_for_value("memory.events", "high", 1);
+    let stats = group.read_stats(ALL).unwrap();
+    assert!(stats.mask & MEMORY_EVENTS != 0 && stats.memory_events_high >= 1, "{stats:?}");
+    assert_eq!((stats.memory_events_max, stats.memory_events_oom, stats.memory_events_oom_kill), (0, 0, 0));
+    group.destroy();
+    member.wait_dead();
+}

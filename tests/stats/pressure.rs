@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How long an agent stood still for want of something, on a kernel that measures it.
+
+use crate::common::group::Group;
+use crate::common::measured::{ALL, OF_PSI, agrees, offered};
+use crate::common::wait_until;
+use crate::{MIB, throttled};
+use agentcg::Limits;
+use agentcg::stats::{CPU_PRESSURE, MEMORY_PRESSURE};
+
+#[test]
+fn two_on_a_tenth_of_a_cpu_wait_for_each_other() {
+    let group = Group::new(&throttled(100));
+    let members = [0, 1].map(|_| group.start("burner", &[]));
+    wait_until("they have waited", || group.read_stats(CPU_PRESSURE).unwrap().cpu_pressure_some_us > 100_000);
+    assert_eq!(group.read_stats(ALL).unwrap().mask & OF_PSI, OF_PSI);
+    group.destroy();
+    drop(members);
+}
+
+#[test]
+fn over_memory_high_one_waits_for_memory() {
+    let group = Group::new(&Limits { memory_high: Some(8 * MIB), swap_max: Some(0), ..Limits::default() });
+    let member = group.start("hog", &[]);
+    wait_until("it has waited", || {
+        let s = group.read_stats(MEMORY_PRESSURE).unwrap();
+        s.memory_pressure_some_us > 100_000 && s.memory_pressure_full_us > 100_000
+    });
+    group.destroy();
+    drop(member);
+}
+
+#[test]
+fn where_a_group_is_not_measured_its_bits_are_clear() {
+    let group = Group::plain();
+    for _ in 0..2 {
+        assert_eq!(agrees(&group).mask, offered());
+        group.cgroup.write("cgroup.pressure", 0);
+        for _ in 0..2 {
+            assert_eq!(agrees(&group).mask, offered() & !OF_PSI);
+        }
+        group.cgroup.write("cgroup.pressure", 1);
+    }
+    group.destroy();
+}
