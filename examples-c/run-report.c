@@ -22,33 +22,6 @@ void say(const char *format, ...)
 	fputc('\n', stderr);
 }
 
-/*
- * For what agentcg_read_stats() does not tell: the number in one of the group's interface files, or beside key in
- * one that has a "key number" on each line.
- */
-static uint64_t read_number(int group_fd, const char *file, const char *key)
-{
-	char text[1024];
-	const char *line = text;
-	size_t key_length = key ? strlen(key) : 0;
-	int fd = openat(group_fd, file, O_RDONLY | O_CLOEXEC);
-	ssize_t length;
-
-	if (fd < 0)
-		return UNKNOWN;
-	length = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	if (length <= 0)
-		return UNKNOWN;
-	text[length] = '\0';
-	while (key && !(strncmp(line, key, key_length) == 0 && line[key_length] == ' ')) {
-		line = strchr(line, '\n');
-		if (!line++)
-			return UNKNOWN;
-	}
-	return strtoull(line + key_length, NULL, 10);
-}
-
 static uint64_t count_processes(int group_fd)
 {
 	char text[4096];
@@ -68,14 +41,9 @@ static uint64_t count_processes(int group_fd)
 int measure(agentcg *cg, struct measurements *ret_measured, agentcg_error *reterr)
 {
 	struct measurements measured = {
-		.memory_peak_bytes = read_number(agentcg_fd(cg), "memory.peak", NULL),
-		.oom_kills = read_number(agentcg_fd(cg), "memory.events", "oom_kill"),
-		.pids_peak = read_number(agentcg_fd(cg), "pids.peak", NULL),
-		.forks_refused = read_number(agentcg_fd(cg), "pids.events", "max"),
 		.processes = count_processes(agentcg_fd(cg)),
 	};
-	int rc = agentcg_read_stats(cg, AGENTCG_STAT_BASIC | AGENTCG_STAT_PIDS | AGENTCG_STAT_STATE,
-	                            &measured.stats, sizeof(measured.stats), reterr);
+	int rc = agentcg_read_stats(cg, AGENTCG_STAT_ALL, &measured.stats, sizeof(measured.stats), reterr);
 
 	if (rc == 0)
 		*ret_measured = measured;
@@ -165,29 +133,30 @@ static void print_cpu(const agentcg_stats *stats, uint64_t wall_ns)
 	fputc('\n', stderr);
 }
 
-static void print_memory(const struct measurements *measured, const agentcg_limits *limits)
+static void print_memory(const agentcg_stats *stats, const agentcg_limits *limits)
 {
 	char text[BYTES_TEXT_SIZE];
 
-	fprintf(stderr, "  memory     %s at the end", format_bytes(text, measured->stats.memory_current_bytes));
-	if (measured->memory_peak_bytes != UNKNOWN)
-		fprintf(stderr, ", %s at most", format_bytes(text, measured->memory_peak_bytes));
+	fprintf(stderr, "  memory     %s at the end", format_bytes(text, stats->memory_current_bytes));
+	if (stats->mask & AGENTCG_STAT_MEMORY_PEAK)
+		fprintf(stderr, ", %s at most", format_bytes(text, stats->memory_peak_bytes));
 	if (is_limited(limits, AGENTCG_LIMIT_MEMORY_MAX, limits->memory_max_bytes))
 		fprintf(stderr, ", limit %s", format_bytes(text, limits->memory_max_bytes));
 	fputc('\n', stderr);
-	if (measured->oom_kills != UNKNOWN && measured->oom_kills > 0)
-		fprintf(stderr, "             %" PRIu64 " killed by the out-of-memory killer\n", measured->oom_kills);
+	if (stats->memory_events_oom_kill > 0)
+		fprintf(stderr, "             %" PRIu64 " killed by the out-of-memory killer\n",
+		        stats->memory_events_oom_kill);
 }
 
-static void print_processes(const struct measurements *measured, const agentcg_limits *limits)
+static void print_processes(const agentcg_stats *stats, const agentcg_limits *limits)
 {
-	fprintf(stderr, "  processes  %" PRIu64 " at the end", measured->stats.pids_current);
-	if (measured->pids_peak != UNKNOWN)
-		fprintf(stderr, ", %" PRIu64 " at most", measured->pids_peak);
+	fprintf(stderr, "  processes  %" PRIu64 " at the end", stats->pids_current);
+	if (stats->mask & AGENTCG_STAT_PIDS_PEAK)
+		fprintf(stderr, ", %" PRIu64 " at most", stats->pids_peak);
 	if (is_limited(limits, AGENTCG_LIMIT_PIDS_MAX, limits->pids_max))
 		fprintf(stderr, ", limit %" PRIu64, limits->pids_max);
-	if (measured->forks_refused != UNKNOWN && measured->forks_refused > 0)
-		fprintf(stderr, ", %" PRIu64 " refused", measured->forks_refused);
+	if (stats->pids_events_max > 0)
+		fprintf(stderr, ", %" PRIu64 " refused", stats->pids_events_max);
 	fputc('\n', stderr);
 }
 
@@ -215,9 +184,9 @@ void print_report(const struct run_options *options, const struct outcome *outco
 	if (stats->mask & AGENTCG_STAT_CPU)
 		print_cpu(stats, outcome->wall_ns);
 	if (stats->mask & AGENTCG_STAT_MEMORY)
-		print_memory(measured, &options->limits);
+		print_memory(stats, &options->limits);
 	if (stats->mask & AGENTCG_STAT_PIDS)
-		print_processes(measured, &options->limits);
+		print_processes(stats, &options->limits);
 	if (stats->populated)
 		print_killed(outcome, measured);
 }

@@ -29,14 +29,10 @@ void parse_options(struct run_options *options, int argc, char **argv);
 
 /* run-report.c */
 
-#define UNKNOWN UINT64_MAX       /* this kernel, or this place, has no such file */
+#define UNKNOWN UINT64_MAX       /* it could not be read */
 
 struct measurements {
 	agentcg_stats stats;
-	uint64_t memory_peak_bytes;
-	uint64_t oom_kills;
-	uint64_t pids_peak;
-	uint64_t forks_refused;
 	uint64_t processes;          /* alive in the group itself, not in groups nested in it */
 };
 
