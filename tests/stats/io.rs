@@ -7,8 +7,8 @@ use crate::common::measured::{ALL, agrees};
 use crate::common::member::role;
 use crate::common::{lab, wait_until};
 use crate::{MIB, memory_max};
-use agentcg::Limits;
 use agentcg::stats::{IO, SWAP};
+use agentcg::{Errno, Limits, Reason};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::alloc::{Layout, alloc_zeroed};
 use std::fs::{self, OpenOptions};
@@ -138,4 +138,16 @@ fn a_file_of_100_kilobytes_is_given_whole() {
     with_instead("memory.stat", &text, |group| {
         assert_eq!(group.read_file(c"memory.stat").unwrap(), text.as_bytes());
     });
+}
+
+#[test]
+fn a_limit_for_a_device_that_is_not_there_is_no_group_that_is_gone() {
+    lab::needs(&["unified"]);
+    let scratch = Scratch::new();
+    let group = Group::under(&scratch, &Limits::default());
+    let e = group.write_file(c"io.max", b"250:250 rbps=1").unwrap_err();
+    assert_eq!((e.errno(), e.reason(), e.file()), (Errno::ENODEV, None, "io.max"), "{e}");
+    group.cgroup.remove();
+    let e = group.write_file(c"io.max", b"250:250 rbps=1").unwrap_err();
+    assert_eq!((e.errno(), e.reason(), e.file()), (Errno::ENODEV, Some(Reason::Gone), "io.max"), "{e}");
 }
