@@ -384,6 +384,50 @@ int agentcg_pids(agentcg *cg,
 
 /* ---- 6. limits and files of a living group ------------------------------- */
 
+/* agentcg_set_limits(): enforce memory_max and memory_high on the spot, by
+ * reclaiming and, for memory_max, by killing. */
+#define AGENTCG_SET_FORCE (1ull << 0)
+
+/* Change limits: all of them, or, on failure, none. A memory_max under what is
+ * in use now is -EBUSY, since the kernel would kill to enforce it; with
+ * AGENTCG_SET_FORCE it does. A lower memory_high slows the group down, a lower
+ * pids_max refuses new threads: neither ends any.
+ *
+ * Each value is read back. The kernel keeps whole pages, rounded down. Before
+ * Linux 6.16 the call may take as long as it takes to reclaim what is over a
+ * lower memory_high. cpu_burst_us may not be more than the quota, and an idle
+ * group has no cpu_weight: what is in force counts where the other is not set
+ * with it. A group that is idle no more has a weight of 100.
+ *
+ * Calls that overlap, in one program or several, are not kept apart: a file
+ * ends with the value of one of them, and one that reads back another's may
+ * give -ERANGE. Nor from agentcg_kill_all(), which may lift cpu_max for as
+ * long as it kills and puts back what it found.
+ *
+ * -E2BIG, -EACCES, -EBUSY, -EINVAL (also: a weight for an idle group), -EMFILE,
+ * -ENFILE, -ENODEV (the group was removed), -ENOMEM, -EOPNOTSUPP (a limit's
+ * controller is not to be had), -ERANGE (a limit out of range; a burst over the
+ * quota). Where the message says "half set" the old values could not all be put
+ * back. */
+AGENTCG_MUST_CHECK
+int agentcg_set_limits(agentcg *cg,
+		       const agentcg_limits *limits,
+		       size_t size,
+		       uint64_t flags,
+		       agentcg_error *reterr);
+
+/* The limits as the kernel has them; mask says which exist. AGENTCG_UNLIMITED
+ * is no limit. cpu_max_millicpu is rounded up, which gives back each number
+ * that was set. An idle group has no cpu_weight. What is in force may be less:
+ * the limits of cgroups above count too.
+ *
+ * -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV (the group was removed), -ENOMEM. */
+AGENTCG_MUST_CHECK
+int agentcg_get_limits(agentcg *cg,
+		       agentcg_limits *ret_limits,
+		       size_t size,
+		       agentcg_error *reterr);
+
 /* Any interface file, for what has no function here: io.stat, cpuset.cpus.effective,
  * memory.numa_stat ... name is one component: a letter, then letters, digits, '.',
  * '_' and '-'. The whole of it, however long, as the kernel gives it: lines that

@@ -4,6 +4,7 @@
 mod ending;
 mod files;
 mod guarded;
+mod limiting;
 mod orphans;
 mod processes;
 mod stopping;

@@ -30,5 +30,6 @@ mod memory;
 pub mod orphans;
 pub mod place;
 pub mod processes;
+pub mod set;
 pub mod stats;
 pub mod stopping;

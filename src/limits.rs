@@ -3,17 +3,20 @@
 //! `cpu.max` takes `1000.5 100000` and trailing junk, an empty write "succeeds". So each value is
 //! checked before any is written, and read back afterwards.
 
+mod change;
 mod cpu;
+mod inspect;
+mod setting;
 
 pub use cpu::CpuMax;
 
-use crate::cgroupfs::{Dir, FILE_MAX};
+use crate::cgroupfs::Dir;
 use crate::controllers::Controllers;
-use crate::error::{Error, Reason, Result, shown, words};
-use crate::parse::{self, UNLIMITED};
-use crate::procfs;
+use crate::error::{Error, Result};
+use crate::parse::UNLIMITED;
 use cpu::burst;
 use nix::errno::Errno;
+use setting::{Setting, Value};
 use std::ffi::CStr;
 
 /// Limits to set; what is `None` is left as it is. [`UNLIMITED`] lifts a limit.
@@ -52,24 +55,6 @@ pub struct Limits {
 /// PID_MAX_LIMIT on 64 bits: kernel/cgroup/pids.c takes no more.
 const PIDS_MOST: u64 = 4_194_304;
 
-/// One file to write.
-struct Setting {
-    file: &'static CStr,
-    controller: Controllers,
-    value: Value,
-}
-
-#[derive(Clone, Copy)]
-enum Value {
-    /// The kernel keeps whole pages.
-    Bytes(u64),
-    Count(u64),
-    CpuMax {
-        quota_us: u64,
-        period_us: u64,
-    },
-}
-
 impl Limits {
     /// Check all, then write all. A failure leaves some of them set: the caller removes the group.
     pub fn apply(&self, dir: &Dir, path: &[u8]) -> Result<()> {
@@ -90,7 +75,10 @@ impl Limits {
         settings.iter().filter(|one| !one.is_moot()).fold(Controllers::NONE, |sum, one| sum | one.controller)
     }
 
-    /// The files to write, in their order: what protects before what limits, the weight before idle.
+    /// The files to write, in an order that works for a group at its defaults, and for any other as
+    /// far as the order does not depend on what it has: first what the kernel may refuse, last what
+    /// it may kill for. Not idle before the weight, which an idle group does not take; swap and
+    /// memory.high before the memory.max that they make room for.
     fn settings(&self) -> Result<Vec<Setting>> {
         const MEMORY: Controllers = Controllers::MEMORY;
         const CPU: Controllers = Controllers::CPU;
@@ -102,20 +90,6 @@ impl Limits {
         let flag = |value: Option<bool>| value.map(|on| Value::Count(on.into()));
         let int_max = i32::MAX as u64;
 
-        let page = page_bytes();
-        if self.memory_max.is_some_and(|max| max < page) {
-            return Err(out_of_range(
-                c"memory.max",
-                format!("less than a page ({page} bytes) kills whatever enters"),
-            ));
-        }
-        add(c"memory.min", MEMORY, bytes(self.memory_min));
-        add(c"memory.low", MEMORY, bytes(self.memory_low));
-        add(c"memory.high", MEMORY, bytes(self.memory_high));
-        add(c"memory.max", MEMORY, bytes(self.memory_max));
-        add(c"memory.swap.max", MEMORY, bytes(self.swap_max));
-        add(c"memory.oom.group", MEMORY, flag(self.oom_group));
-
         if self.cpu_idle == Some(true) && self.cpu_weight.is_some() {
             return Err(Error::new(
                 Errno::EINVAL,
@@ -123,11 +97,11 @@ impl Limits {
             )
             .on("cpu.idle"));
         }
+        add(c"cpu.idle", CPU, flag(self.cpu_idle));
         add(c"cpu.weight", CPU, count(c"cpu.weight", self.cpu_weight, 1..=10_000, false)?);
         let cpu_max = self.cpu_max.map(CpuMax::quota).transpose()?;
         add(c"cpu.max", CPU, cpu_max);
         add(c"cpu.max.burst", CPU, burst(self.cpu_burst_us, cpu_max)?);
-        add(c"cpu.idle", CPU, flag(self.cpu_idle));
 
         add(c"pids.max", Controllers::PIDS, count(c"pids.max", self.pids_max, 0..=PIDS_MOST, true)?);
         add(c"io.weight", Controllers::IO, count(c"io.weight", self.io_weight, 1..=10_000, false)?);
@@ -137,6 +111,20 @@ impl Limits {
         add(c"cgroup.max.depth", Controllers::NONE, depth);
         let descendants = count(c"cgroup.max.descendants", nesting(self.max_descendants), 0..=int_max, true)?;
         add(c"cgroup.max.descendants", Controllers::NONE, descendants);
+
+        let page = page_bytes();
+        if self.memory_max.is_some_and(|max| max < page) {
+            return Err(out_of_range(
+                c"memory.max",
+                format!("less than a page ({page} bytes) kills whatever enters"),
+            ));
+        }
+        add(c"memory.oom.group", MEMORY, flag(self.oom_group));
+        add(c"memory.min", MEMORY, bytes(self.memory_min));
+        add(c"memory.low", MEMORY, bytes(self.memory_low));
+        add(c"memory.swap.max", MEMORY, bytes(self.swap_max));
+        add(c"memory.high", MEMORY, bytes(self.memory_high));
+        add(c"memory.max", MEMORY, bytes(self.memory_max));
         Ok(all)
     }
 }
@@ -158,103 +146,6 @@ fn count(
 fn out_of_range(file: &'static CStr, why: String) -> Error {
     let file = name(file);
     Error::new(Errno::ERANGE, format!("{file} out of range: {why}")).on(file)
-}
-
-impl Setting {
-    fn write(&self, dir: &Dir, path: &[u8]) -> Result<()> {
-        let text = self.value.text();
-        let mut buf = [0; FILE_MAX];
-        match dir.set(self.file, text.as_bytes(), &mut buf) {
-            Ok(kernel_has) if self.value.is(kernel_has) => Ok(()),
-            Ok(kernel_has) => {
-                let kernel_has = String::from_utf8_lossy(kernel_has);
-                let kernel_has = kernel_has.trim_end();
-                Err(self.failed(Errno::ERANGE, path, &format!("the kernel made \"{kernel_has}\" of it")))
-            }
-            Err(Errno::ENOENT) if self.is_moot() => Ok(()),
-            Err(Errno::ENOENT) => Err(self.absent(dir, path)),
-            Err(e @ Errno::ENODEV) => {
-                Err(self.failed(e, path, "the group was removed").because(Reason::Gone))
-            }
-            Err(e @ Errno::EACCES) => Err(self.failed(e, path, words(e)).because(Reason::NotDelegated)),
-            Err(e) => Err(self.failed(e, path, words(e))),
-        }
-    }
-
-    /// No swap was asked for, and the file is missing where there is none to be had.
-    fn is_moot(&self) -> bool {
-        let no_swap = matches!(self.value, Value::Bytes(0)) && self.file == c"memory.swap.max";
-        no_swap && procfs::swap_is_off()
-    }
-
-    fn absent(&self, dir: &Dir, path: &[u8]) -> Error {
-        let mut buf = [0; FILE_MAX];
-        let have = dir.read(c"cgroup.controllers", &mut buf).map(Controllers::listed);
-        if have.is_ok_and(|have| have.contains(self.controller)) {
-            return self
-                .failed(Errno::EOPNOTSUPP, path, "this kernel has no such file")
-                .because(Reason::NoController);
-        }
-        let (file, controller) = (name(self.file), self.controller);
-        let message = match holder(self.controller, dir, path) {
-            Some(above) => format!(
-                "cannot set {file}: no {controller} controller here; the owner of {} must enable it in its cgroup.subtree_control",
-                shown(above)
-            ),
-            None => format!(
-                "cannot set {file}: no {controller} controller in cgroup2; v1 has it (boot with systemd.unified_cgroup_hierarchy=1) or the kernel has none"
-            ),
-        };
-        Error::new(Errno::EOPNOTSUPP, message).because(Reason::NoController).on(file)
-    }
-
-    fn failed(&self, errno: Errno, path: &[u8], why: &str) -> Error {
-        let file = name(self.file);
-        // The parent says more than the uuid, and leaves room for the reason.
-        let group = shown(parse::split_last(path).0);
-        Error::new(errno, format!("cannot set {file} to {} in {group}: {why}", self.value.text())).on(file)
-    }
-}
-
-/// The nearest cgroup above that has the controller, and could give it to those below it.
-fn holder<'a>(controller: Controllers, dir: &Dir, path: &'a [u8]) -> Option<&'a [u8]> {
-    let mut above = dir.child(c"..").ok()?;
-    let mut path = parse::split_last(path).0;
-    loop {
-        // Past the top of the mount there is no such file.
-        let has = above.read(c"cgroup.controllers", &mut [0; FILE_MAX]).map(Controllers::listed).ok()?;
-        if has.contains(controller) {
-            return Some(path);
-        }
-        above = above.child(c"..").ok()?;
-        path = parse::split_last(path).0;
-    }
-}
-
-impl Value {
-    fn text(self) -> String {
-        let or_max = |value: u64| if value == UNLIMITED { "max".to_owned() } else { value.to_string() };
-        match self {
-            Self::Bytes(value) | Self::Count(value) => or_max(value),
-            Self::CpuMax { quota_us, period_us } => format!("{} {period_us}", or_max(quota_us)),
-        }
-    }
-
-    /// Whether this is what the kernel reads back.
-    fn is(self, text: &[u8]) -> bool {
-        match self {
-            Self::Bytes(value) => parse::limit(text) == Some(whole_pages(value)),
-            Self::Count(value) => parse::limit(text.strip_prefix(b"default ").unwrap_or(text)) == Some(value),
-            Self::CpuMax { quota_us, period_us } => parse::cpu_max(text) == Some((quota_us, period_us)),
-        }
-    }
-}
-
-/// What page_counter makes of a number of bytes: whole pages, and from LONG_MAX bytes on no limit.
-fn whole_pages(bytes: u64) -> u64 {
-    let page = page_bytes();
-    let pages = bytes / page;
-    if pages >= i64::MAX as u64 / page { UNLIMITED } else { pages * page }
 }
 
 fn page_bytes() -> u64 {

@@ -121,3 +121,32 @@ impl TryFrom<agentcg_limits> for Limits {
         })
     }
 }
+
+impl From<Limits> for agentcg_limits {
+    fn from(limits: Limits) -> Self {
+        let mut mask = 0;
+        let mut told = |bit: u64, value: Option<u64>| {
+            mask |= value.map_or(0, |_| bit);
+            value.unwrap_or_default()
+        };
+        let c = Self {
+            mask: 0,
+            memory_max_bytes: told(AGENTCG_LIMIT_MEMORY_MAX, limits.memory_max),
+            memory_high_bytes: told(AGENTCG_LIMIT_MEMORY_HIGH, limits.memory_high),
+            memory_low_bytes: told(AGENTCG_LIMIT_MEMORY_LOW, limits.memory_low),
+            memory_min_bytes: told(AGENTCG_LIMIT_MEMORY_MIN, limits.memory_min),
+            swap_max_bytes: told(AGENTCG_LIMIT_SWAP_MAX, limits.swap_max),
+            oom_group: told(AGENTCG_LIMIT_OOM_GROUP, limits.oom_group.map(u64::from)),
+            cpu_max_millicpu: told(AGENTCG_LIMIT_CPU_MAX, limits.cpu_max.map(|max| max.millicpu)),
+            cpu_period_us: limits.cpu_max.map_or(0, |max| max.period_us),
+            cpu_burst_us: told(AGENTCG_LIMIT_CPU_BURST, limits.cpu_burst_us),
+            cpu_weight: told(AGENTCG_LIMIT_CPU_WEIGHT, limits.cpu_weight),
+            cpu_idle: told(AGENTCG_LIMIT_CPU_IDLE, limits.cpu_idle.map(u64::from)),
+            pids_max: told(AGENTCG_LIMIT_PIDS_MAX, limits.pids_max),
+            io_weight: told(AGENTCG_LIMIT_IO_WEIGHT, limits.io_weight),
+            max_depth: told(AGENTCG_LIMIT_MAX_DEPTH, limits.max_depth),
+            max_descendants: told(AGENTCG_LIMIT_MAX_DESCENDANTS, limits.max_descendants),
+        };
+        Self { mask, ..c }
+    }
+}

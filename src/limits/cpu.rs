@@ -19,7 +19,18 @@ const QUOTA_MIN_US: u64 = 1_000;
 const PERIOD_US: std::ops::RangeInclusive<u64> = 1_000..=1_000_000;
 const QUOTA_MAX_US: u64 = (1 << 44) - 1;
 const PERIOD_DEFAULT_US: u64 = 100_000;
+
 impl CpuMax {
+    /// From what the kernel has. A quota that is no whole number of thousandths is rounded up: that gives
+    /// back each number that was set, of which the quota is the part before the point.
+    pub(super) fn of(quota_us: u64, period_us: u64) -> Self {
+        let millicpu = match quota_us {
+            UNLIMITED => UNLIMITED,
+            quota_us => quota_us.saturating_mul(1_000).div_ceil(period_us.max(1)),
+        };
+        Self { millicpu, period_us }
+    }
+
     /// As the kernel takes it.
     pub(super) fn quota(self) -> Result<Value> {
         let Self { millicpu, period_us } = self;

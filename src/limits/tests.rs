@@ -34,20 +34,20 @@ fn each_field_goes_to_its_file() {
         max_descendants: Some(0),
     };
     let expected = [
-        ("memory.min", "4096"),
-        ("memory.low", "0"),
-        ("memory.high", "max"),
-        ("memory.max", "67108864"),
-        ("memory.swap.max", "0"),
-        ("memory.oom.group", "1"),
+        ("cpu.idle", "0"),
         ("cpu.weight", "50"),
         ("cpu.max", "50000 100000"),
         ("cpu.max.burst", "1000"),
-        ("cpu.idle", "0"),
         ("pids.max", "32"),
         ("io.weight", "10"),
         ("cgroup.max.depth", "max"),
         ("cgroup.max.descendants", "0"),
+        ("memory.oom.group", "1"),
+        ("memory.min", "4096"),
+        ("memory.low", "0"),
+        ("memory.swap.max", "0"),
+        ("memory.high", "max"),
+        ("memory.max", "67108864"),
     ];
     assert_eq!(texts(all), expected.map(|(file, text)| (file, text.to_owned())));
 }
@@ -107,6 +107,22 @@ fn memory_reads_back_in_whole_pages() {
 fn a_value_that_the_kernel_changed_is_noticed() {
     assert!(Value::Count(5).is(b"5\n") && !Value::Count(5).is(b"6\n") && !Value::Count(5).is(b""));
     assert!(Value::Count(7).is(b"default 7\n"), "io.weight");
+    assert!(Value::Count(7).is(b"default 7\n8:0 100\n"), "io.weight with a device");
     let half = Value::CpuMax { quota_us: 50_000, period_us: 100_000 };
     assert!(half.is(b"50000 100000\n") && !half.is(b"50000 200000\n"));
+}
+
+#[test]
+fn every_number_of_thousandths_that_was_set_is_told() {
+    let periods = [0, 1_000, 1_001, 33_333, 99_991, 100_000, 999_999, 1_000_000];
+    for (millicpu, period_us) in (1..=3_000).flat_map(|millicpu| periods.map(|period| (millicpu, period))) {
+        let Ok(Value::CpuMax { quota_us, period_us: period }) = (CpuMax { millicpu, period_us }).quota()
+        else {
+            continue;
+        };
+        assert_eq!(CpuMax::of(quota_us, period).millicpu, millicpu, "{quota_us} {period}");
+    }
+    assert_eq!(CpuMax::of(UNLIMITED, 50_000), CpuMax { millicpu: UNLIMITED, period_us: 50_000 });
+    assert_eq!(CpuMax::of(1_000, 1_000_000).millicpu, 1);
+    assert_eq!(CpuMax::of(1 << 60, 0).millicpu, u64::MAX, "nothing that a kernel says");
 }

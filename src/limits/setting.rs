@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One limit on its way to its file: the text that the kernel takes, what it makes of it, and what is
+//! said where it does not take it.
+
+use super::{name, page_bytes};
+use crate::cgroupfs::{Dir, FILE_MAX};
+use crate::controllers::Controllers;
+use crate::error::{Error, Reason, shown, words};
+use crate::parse::{self, UNLIMITED};
+use crate::procfs;
+use nix::errno::Errno;
+use std::ffi::CStr;
+
+/// One file to write.
+pub struct Setting {
+    pub file: &'static CStr,
+    pub controller: Controllers,
+    pub value: Value,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub enum Value {
+    /// The kernel keeps whole pages.
+    Bytes(u64),
+    Count(u64),
+    CpuMax {
+        quota_us: u64,
+        period_us: u64,
+    },
+}
+
+impl Setting {
+    /// In a group that nobody is in yet.
+    pub fn write(&self, dir: &Dir, path: &[u8]) -> Result<(), Error> {
+        let text = self.value.text();
+        let mut buf = [0; FILE_MAX];
+        match dir.set(self.file, text.as_bytes(), &mut buf) {
+            Ok(kernel_has) if self.value.is(kernel_has) => Ok(()),
+            Ok(kernel_has) => Err(self.differs(path, kernel_has)),
+            Err(Errno::ENOENT) if self.is_moot() => Ok(()),
+            Err(e) => Err(self.refused(dir, path, e)),
+        }
+    }
+
+    /// No swap was asked for, and the file is missing where there is none to be had.
+    pub fn is_moot(&self) -> bool {
+        let no_swap = matches!(self.value, Value::Bytes(0)) && self.file == c"memory.swap.max";
+        no_swap && procfs::swap_is_off()
+    }
+
+    /// The kernel took it, and has something else.
+    pub fn differs(&self, path: &[u8], kernel_has: &[u8]) -> Error {
+        let kernel_has = shown(kernel_has.trim_ascii_end());
+        self.failed(Errno::ERANGE, path, &format!("the kernel made \"{kernel_has}\" of it"))
+    }
+
+    /// The file is not there, or cannot be opened or written.
+    pub fn refused(&self, dir: &Dir, path: &[u8], errno: Errno) -> Error {
+        match errno {
+            Errno::ENOENT => self.absent(dir, path),
+            Errno::ENODEV => self.failed(errno, path, "the group was removed").because(Reason::Gone),
+            Errno::EACCES => self.failed(errno, path, words(errno)).because(Reason::NotDelegated),
+            // Mounted read-only since the group was made.
+            Errno::EROFS => self.failed(Errno::EACCES, path, words(errno)).because(Reason::ReadOnly),
+            _ => self.failed(errno, path, words(errno)),
+        }
+    }
+
+    fn absent(&self, dir: &Dir, path: &[u8]) -> Error {
+        let mut buf = [0; FILE_MAX];
+        let have = dir.read(c"cgroup.controllers", &mut buf).map(Controllers::listed);
+        if have.is_ok_and(|have| have.contains(self.controller)) {
+            return self
+                .failed(Errno::EOPNOTSUPP, path, "this kernel has no such file")
+                .because(Reason::NoController);
+        }
+        let (file, controller) = (name(self.file), self.controller);
+        let message = match holder(self.controller, dir, path) {
+            Some(above) => format!(
+                "cannot set {file}: no {controller} controller here; the owner of {} must enable it in its cgroup.subtree_control",
+                shown(above)
+            ),
+            None => format!(
+                "cannot set {file}: no {controller} controller in cgroup2; v1 has it (boot with systemd.unified_cgroup_hierarchy=1) or the kernel has none"
+            ),
+        };
+        Error::new(Errno::EOPNOTSUPP, message).because(Reason::NoController).on(file)
+    }
+
+    pub fn failed(&self, errno: Errno, path: &[u8], why: &str) -> Error {
+        let file = name(self.file);
+        // The parent says more than the uuid, and leaves room for the reason.
+        let group = shown(parse::split_last(path).0);
+        Error::new(errno, format!("cannot set {file} to {} in {group}: {why}", self.value.text())).on(file)
+    }
+}
+
+/// The nearest cgroup above that has the controller, and could give it to those below it.
+fn holder<'a>(controller: Controllers, dir: &Dir, path: &'a [u8]) -> Option<&'a [u8]> {
+    let mut above = dir.child(c"..").ok()?;
+    let mut path = parse::split_last(path).0;
+    loop {
+        // Past the top of the mount there is no such file.
+        let has = above.read(c"cgroup.controllers", &mut [0; FILE_MAX]).map(Controllers::listed).ok()?;
+        if has.contains(controller) {
+            return Some(path);
+        }
+        above = above.child(c"..").ok()?;
+        path = parse::split_last(path).0;
+    }
+}
+
+impl Value {
+    pub fn text(self) -> String {
+        let or_max = |value: u64| if value == UNLIMITED { "max".to_owned() } else { value.to_string() };
+        match self {
+            Self::Bytes(value) | Self::Count(value) => or_max(value),
+            Self::CpuMax { quota_us, period_us } => format!("{} {period_us}", or_max(quota_us)),
+        }
+    }
+
+    /// Of what there is a limit on.
+    pub fn amount(self) -> u64 {
+        match self {
+            Self::Bytes(value) | Self::Count(value) => value,
+            Self::CpuMax { quota_us, .. } => quota_us,
+        }
+    }
+
+    /// Whether this is what the kernel reads back.
+    pub fn is(self, text: &[u8]) -> bool {
+        match self {
+            Self::Bytes(value) => parse::limit(text) == Some(whole_pages(value)),
+            Self::Count(value) => parse::limit(plain(text)) == Some(value),
+            Self::CpuMax { quota_us, period_us } => parse::cpu_max(text) == Some((quota_us, period_us)),
+        }
+    }
+}
+
+/// `io.weight` begins with `default 100`, and has a line for each device with a weight of its own.
+pub fn plain(text: &[u8]) -> &[u8] {
+    match text.strip_prefix(b"default ") {
+        Some(rest) => first_line(rest),
+        None => text,
+    }
+}
+
+/// Without what follows it.
+pub fn first_line(text: &[u8]) -> &[u8] {
+    text.split(|&b| b == b'\n').next().unwrap_or_default()
+}
+
+/// What page_counter makes of a number of bytes: whole pages, and from LONG_MAX bytes on no limit.
+pub fn whole_pages(bytes: u64) -> u64 {
+    let page = page_bytes();
+    let pages = bytes / page;
+    if pages >= i64::MAX as u64 / page { UNLIMITED } else { pages * page }
+}
