@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Stopping a member between any two of its system calls.
+//! Stopping a member between any two of its system calls, and meddling with them.
 
 #![allow(unsafe_code, reason = "ptrace(2) itself; see SAFETY")]
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, raise};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
 
 /// In the role: from here on it stops before and after each system call.
 pub fn wait_for_tracer() {
@@ -34,6 +36,83 @@ pub fn stops_to_end(pid: i32) -> u32 {
         stops += 1;
     }
     stops
+}
+
+/// What is done to a write(2).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    None,
+    /// It is `EBADF`.
+    Fails,
+    /// The first digit of what it writes becomes another.
+    OtherDigit,
+}
+
+/// In the test, on the thread that has started the member: let it run to its end, with a fault in those of its
+/// writes to files of cgroups that are chosen by the file's name. Tells which it has written, in order.
+pub fn meddles_with_writes(pid: i32, mut fault: impl FnMut(&str) -> Fault) -> Vec<String> {
+    let mut written = Vec::new();
+    let mut is_entry = false;
+    let mut hidden_fd = None;
+    while stops_again(pid) {
+        // The first stop is the member's own.
+        if is_entry && user(pid, ORIG_RAX) == libc::SYS_write {
+            let fd = user(pid, RDI);
+            let file = fs::read_link(format!("/proc/{pid}/fd/{fd}")).expect("it is open");
+            if file.as_os_str().as_bytes().starts_with(b"/sys/fs/cgroup/") {
+                let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                match fault(&name) {
+                    Fault::None => {}
+                    Fault::Fails => {
+                        set_user(pid, RDI, -1);
+                        hidden_fd = Some(fd);
+                    }
+                    Fault::OtherDigit => change_digit(pid, user(pid, RSI)),
+                }
+                written.push(name);
+            }
+        } else if let Some(fd) = hidden_fd.take() {
+            // The caller counts on the registers that a system call leaves alone.
+            set_user(pid, RDI, fd);
+        }
+        is_entry = !is_entry;
+        request(libc::PTRACE_SYSCALL, pid);
+    }
+    written
+}
+
+/// Where x86-64 has the number and the arguments of a system call.
+const ORIG_RAX: libc::c_long = 15 * 8;
+const RDI: libc::c_long = 14 * 8;
+const RSI: libc::c_long = 13 * 8;
+
+fn user(pid: i32, at: libc::c_long) -> libc::c_long {
+    peek(libc::PTRACE_PEEKUSER, pid, at)
+}
+
+fn set_user(pid: i32, at: libc::c_long, value: libc::c_long) {
+    poke(libc::PTRACE_POKEUSER, pid, at, value);
+}
+
+fn change_digit(pid: i32, at: libc::c_long) {
+    let mut bytes = peek(libc::PTRACE_PEEKDATA, pid, at).to_ne_bytes();
+    bytes[0] = if bytes[0] == b'2' { b'3' } else { b'2' };
+    poke(libc::PTRACE_POKEDATA, pid, at, libc::c_long::from_ne_bytes(bytes));
+}
+
+fn peek(request: libc::c_uint, pid: i32, at: libc::c_long) -> libc::c_long {
+    Errno::clear();
+    let nothing = std::ptr::null_mut::<libc::c_void>();
+    // SAFETY: it reads in the other process; -1 is a value, too, told apart by errno.
+    let value = unsafe { libc::ptrace(request, pid, at, nothing) };
+    assert!(value != -1 || Errno::last_raw() == 0, "ptrace: {}", Errno::last());
+    value
+}
+
+fn poke(request: libc::c_uint, pid: i32, at: libc::c_long, value: libc::c_long) {
+    // SAFETY: it writes in the other process, which expects it.
+    Errno::result(unsafe { libc::ptrace(request, pid, at, value) }).expect("ptrace");
 }
 
 /// Its end is left to be waited for.

@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The limits of a living agent change all together or not at all, and are told as the kernel has them.
+
+#[macro_use]
+mod common;
+
+#[path = "relimit/rollback.rs"]
+mod rollback;
+#[path = "relimit/usage.rs"]
+mod usage;
+
+use agentcg::{CpuMax, Errno, Limits, Reason, UNLIMITED};
+use common::cgroup::Scratch;
+use common::group::Group;
+use common::lab;
+use common::member::sleeper;
+
+roles![sleeper, rollback::sets_limits, usage::forks_when_told, usage::hog];
+
+const MIB: u64 = 1 << 20;
+
+fn none() -> Limits {
+    Limits::default()
+}
+
+fn cpu(millicpu: u64, period_us: u64) -> Limits {
+    Limits { cpu_max: Some(CpuMax { millicpu, period_us }), ..none() }
+}
+
+fn burst(millicpu: u64, cpu_burst_us: u64) -> Limits {
+    Limits { cpu_burst_us: Some(cpu_burst_us), ..cpu(millicpu, 0) }
+}
+
+/// Whether this kernel has these files: cpu.max.burst (5.14) and cpu.idle (5.15).
+fn is_new() -> bool {
+    !lab::lacks("cgroup.kill")
+}
+
+/// What can be asked for here, none at its default.
+fn first() -> Limits {
+    Limits {
+        memory_max: Some(64 * MIB),
+        memory_high: Some(48 * MIB),
+        memory_low: Some(4 * MIB),
+        memory_min: Some(2 * MIB),
+        swap_max: Some(8 * MIB),
+        oom_group: Some(true),
+        cpu_max: Some(CpuMax { millicpu: 500, period_us: 100_000 }),
+        cpu_burst_us: is_new().then_some(10_000),
+        cpu_weight: Some(200),
+        cpu_idle: is_new().then_some(false),
+        pids_max: Some(33),
+        io_weight: None,
+        max_depth: Some(3),
+        max_descendants: Some(7),
+    }
+}
+
+/// The same with each value another one.
+fn second() -> Limits {
+    Limits {
+        memory_max: Some(128 * MIB),
+        memory_high: Some(96 * MIB),
+        memory_low: Some(8 * MIB),
+        memory_min: Some(4 * MIB),
+        swap_max: Some(16 * MIB),
+        oom_group: Some(false),
+        cpu_max: Some(CpuMax { millicpu: 1_500, period_us: 50_000 }),
+        cpu_burst_us: is_new().then_some(60_000),
+        cpu_weight: Some(300),
+        cpu_idle: is_new().then_some(false),
+        pids_max: Some(44),
+        io_weight: None,
+        max_depth: Some(4),
+        max_descendants: Some(8),
+    }
+}
+
+const FILES: [&str; 13] = [
+    "cgroup.max.depth",
+    "cgroup.max.descendants",
+    "cpu.idle",
+    "cpu.max",
+    "cpu.max.burst",
+    "cpu.weight",
+    "memory.high",
+    "memory.low",
+    "memory.max",
+    "memory.min",
+    "memory.oom.group",
+    "memory.swap.max",
+    "pids.max",
+];
+
+/// All files as they are.
+fn picture(group: &Group) -> Vec<String> {
+    FILES.iter().map(|file| format!("{file} {:?}", group.cgroup.try_read(file).ok())).collect()
+}
+
+#[track_caller]
+fn set(group: &Group, limits: &Limits) {
+    group.set_limits(limits, false).unwrap_or_else(|e| panic!("{limits:?}: {e}"));
+}
+
+/// It is refused for this file, with words that people can read, and nothing has changed.
+#[track_caller]
+fn refused(group: &Group, limits: &Limits, errno: Errno, reason: Option<Reason>, file: &str) -> String {
+    let before = picture(group);
+    let e = group.set_limits(limits, false).expect_err("it is taken");
+    assert_eq!((e.errno(), e.reason(), e.file()), (errno, reason, file), "{limits:?}: {e}");
+    assert_eq!(picture(group), before, "{limits:?}");
+    assert!(e.message().len() <= 183 && !e.message().contains("half set"), "{e}");
+    e.message().to_owned()
+}
+
+#[test]
+fn what_is_set_is_told_as_the_same_numbers() {
+    let group = Group::new(&first());
+    let mut member = group.start("sleeper", &[]);
+    member.hears("ready");
+    assert_eq!(group.limits().unwrap(), first());
+    for limits in [second(), first(), second()] {
+        set(&group, &limits);
+        assert_eq!(group.limits().unwrap(), limits);
+    }
+    assert_eq!(group.cgroup.read("cpu.max"), "75000 50000");
+    assert_eq!(group.cgroup.read("memory.max"), (128 * MIB).to_string());
+    group.destroy();
+    assert!(member.is_dead());
+}
+
+#[test]
+fn what_is_not_asked_for_stays() {
+    let group = Group::new(&first());
+    set(&group, &Limits { pids_max: Some(5), ..none() });
+    assert_eq!(group.limits().unwrap(), Limits { pids_max: Some(5), ..first() });
+    set(&group, &none());
+    assert_eq!(group.limits().unwrap(), Limits { pids_max: Some(5), ..first() });
+    group.destroy();
+}
+
+#[test]
+fn each_limit_alone_is_set_and_lifted() {
+    let group = Group::plain();
+    let before = group.limits().unwrap();
+    let max = Some(UNLIMITED);
+    let cases = [
+        (Limits { memory_max: Some(64 * MIB), ..none() }, Limits { memory_max: max, ..none() }),
+        (Limits { memory_high: Some(0), ..none() }, Limits { memory_high: max, ..none() }),
+        (Limits { memory_low: max, ..none() }, Limits { memory_low: Some(0), ..none() }),
+        (Limits { memory_min: Some(MIB), ..none() }, Limits { memory_min: Some(0), ..none() }),
+        (Limits { swap_max: Some(0), ..none() }, Limits { swap_max: max, ..none() }),
+        (Limits { oom_group: Some(true), ..none() }, Limits { oom_group: Some(false), ..none() }),
+        (cpu(1, 1_000_000), cpu(UNLIMITED, 100_000)),
+        (Limits { cpu_weight: Some(1), ..none() }, Limits { cpu_weight: Some(100), ..none() }),
+        (Limits { pids_max: Some(0), ..none() }, Limits { pids_max: max, ..none() }),
+        (Limits { max_depth: Some(0), ..none() }, Limits { max_depth: max, ..none() }),
+        (Limits { max_descendants: Some(1), ..none() }, Limits { max_descendants: max, ..none() }),
+    ];
+    for (limits, lift) in cases {
+        let as_it_is = picture(&group);
+        set(&group, &limits);
+        let changed = picture(&group).iter().zip(&as_it_is).filter(|(now, before)| now != before).count();
+        assert_eq!(changed, 1, "{limits:?}");
+        set(&group, &lift);
+        assert_eq!(picture(&group), as_it_is, "{lift:?}");
+    }
+    if is_new() {
+        set(&group, &Limits { cpu_burst_us: Some(5_000), ..none() });
+        assert_eq!(group.cgroup.read("cpu.max.burst"), "5000");
+        set(&group, &Limits { cpu_burst_us: Some(0), ..none() });
+    }
+    assert_eq!(group.limits().unwrap(), before);
+    group.destroy();
+}
+
+#[test]
+fn a_thousandth_of_a_cpu_has_a_period_of_a_second() {
+    let group = Group::plain();
+    set(&group, &cpu(1, 0));
+    assert_eq!(group.cgroup.read("cpu.max"), "1000 1000000");
+    assert_eq!(group.limits().unwrap().cpu_max, Some(CpuMax { millicpu: 1, period_us: 1_000_000 }));
+    set(&group, &cpu(9, 0));
+    assert_eq!(group.limits().unwrap().cpu_max.unwrap().millicpu, 9);
+    // By hand, and between two thousandths.
+    group.cgroup.write("cpu.max", "33333 100000");
+    assert_eq!(group.limits().unwrap().cpu_max, Some(CpuMax { millicpu: 334, period_us: 100_000 }));
+    group.destroy();
+}
+
+#[test]
+fn memory_is_told_in_the_whole_pages_that_the_kernel_keeps() {
+    let group = Group::plain();
+    set(&group, &Limits { memory_max: Some(64 * MIB + 5_000), memory_high: Some(1), ..none() });
+    let limits = group.limits().unwrap();
+    assert_eq!((limits.memory_max, limits.memory_high), (Some(64 * MIB + 4096), Some(0)));
+    group.destroy();
+}
+
+#[test]
+fn what_is_out_of_range_changes_nothing() {
+    let group = Group::new(&first());
+    let table = [
+        (Limits { memory_max: Some(4095), ..none() }, "memory.max"),
+        (cpu(0, 0), "cpu.max"),
+        (cpu(500, 999), "cpu.max"),
+        (cpu(1, 100_000), "cpu.max"),
+        (burst(500, 50_001), "cpu.max.burst"),
+        (Limits { cpu_weight: Some(0), ..none() }, "cpu.weight"),
+        (Limits { cpu_weight: Some(10_001), ..none() }, "cpu.weight"),
+        (Limits { pids_max: Some(4_194_305), ..none() }, "pids.max"),
+        (Limits { io_weight: Some(0), ..none() }, "io.weight"),
+        (Limits { max_depth: Some(1 << 31), ..none() }, "cgroup.max.depth"),
+        (Limits { max_descendants: Some(1 << 31), ..none() }, "cgroup.max.descendants"),
+    ];
+    for (limits, file) in table {
+        refused(&group, &Limits { oom_group: Some(false), ..limits }, Errno::ERANGE, None, file);
+    }
+    group.destroy();
+}
+
+#[test]
+fn without_its_controller_a_limit_takes_all_others_with_it() {
+    let scratch = Scratch::having(&["cpu", "pids"]);
+    let group = Group::under(&scratch, &none());
+    for limits in [
+        Limits { memory_max: Some(64 * MIB), ..none() },
+        Limits { memory_high: Some(64 * MIB), ..none() },
+        Limits { memory_low: Some(MIB), ..none() },
+        Limits { memory_min: Some(MIB), ..none() },
+        Limits { oom_group: Some(true), ..none() },
+    ] {
+        let e = group.set_limits(&Limits { pids_max: Some(9), ..limits }, false).unwrap_err();
+        assert_eq!((e.errno(), e.reason()), (Errno::EOPNOTSUPP, Some(Reason::NoController)), "{e}");
+        assert_eq!(group.cgroup.read("pids.max"), "max");
+    }
+    let told = group.limits().unwrap();
+    assert_eq!((told.memory_max, told.oom_group, told.swap_max), (None, None, None));
+    assert_eq!((told.pids_max, told.cpu_weight), (Some(UNLIMITED), Some(100)));
+    group.destroy();
+
+    let scratch = Scratch::having(&["memory"]);
+    let group = Group::under(&scratch, &none());
+    for limits in [
+        cpu(500, 0),
+        Limits { cpu_weight: Some(10), ..none() },
+        Limits { cpu_burst_us: Some(0), ..none() },
+        Limits { cpu_idle: Some(true), ..none() },
+        Limits { pids_max: Some(9), ..none() },
+    ] {
+        let e = group.set_limits(&Limits { memory_max: Some(64 * MIB), ..limits }, false).unwrap_err();
+        assert_eq!((e.errno(), e.reason()), (Errno::EOPNOTSUPP, Some(Reason::NoController)), "{e}");
+        assert_eq!(group.cgroup.read("memory.max"), "max");
+    }
+    group.destroy();
+}
+
+#[test]
+fn what_this_kernel_has_no_file_for_is_refused_and_not_told() {
+    let group = Group::new(&first());
+    let absent = |file| if group.cgroup.has(file) { None } else { Some(file) };
+    for (limits, file) in [
+        (Limits { io_weight: Some(10), ..none() }, absent("io.weight")),
+        (Limits { cpu_burst_us: Some(10), ..none() }, absent("cpu.max.burst")),
+        (Limits { cpu_idle: Some(true), ..none() }, absent("cpu.idle")),
+    ] {
+        let limits = Limits { pids_max: Some(9), ..limits };
+        if let Some(file) = file {
+            refused(&group, &limits, Errno::EOPNOTSUPP, Some(Reason::NoController), file);
+        } else {
+            set(&group, &limits);
+        }
+    }
+    let told = group.limits().unwrap();
+    assert_eq!(told.io_weight.is_none(), absent("io.weight").is_some());
+    assert_eq!(told.cpu_burst_us.is_none(), absent("cpu.max.burst").is_some());
+    assert_eq!(told.cpu_idle.is_none(), absent("cpu.idle").is_some());
+    assert_eq!(absent("cpu.idle").is_none(), is_new());
+    group.destroy();
+}
+
+#[test]
+fn burst_and_quota_go_together_from_any_to_any() {
+    if !is_new() {
+        return;
+    }
+    let group = Group::plain();
+    let all = [(1_000, 100_000), (200, 0), (200, 20_000), (50, 5_000), (UNLIMITED, 900_000), (500, 1)];
+    for from in all {
+        for to in all {
+            set(&group, &burst(from.0, from.1));
+            set(&group, &burst(to.0, to.1));
+            let limits = group.limits().unwrap();
+            let has = (limits.cpu_max.unwrap().millicpu, limits.cpu_burst_us.unwrap());
+            assert_eq!(has, to, "from {from:?}");
+        }
+    }
+    group.destroy();
+}
+
+#[test]
+fn a_burst_in_force_keeps_the_quota_from_falling_under_it_and_the_words_say_so() {
+    if !is_new() {
+        return;
+    }
+    let group = Group::new(&burst(500, 30_000));
+    let lower = Limits { pids_max: Some(9), ..cpu(200, 0) };
+    let message = refused(&group, &lower, Errno::ERANGE, None, "cpu.max");
+    assert!(message.ends_with("its cpu.max.burst is 30000: lower that with it"), "{message}");
+    let more = Limits { cpu_burst_us: Some(60_000), ..none() };
+    let message = refused(&group, &more, Errno::ERANGE, None, "cpu.max.burst");
+    assert!(message.ends_with("its quota is 50000 us: raise cpu_max with it"), "{message}");
+    set(&group, &burst(200, 20_000));
+    group.destroy();
+}
+
+#[test]
+fn an_idle_group_takes_no_weight_until_it_is_idle_no_more() {
+    if !is_new() {
+        return;
+    }
+    let group = Group::new(&Limits { cpu_weight: Some(300), ..none() });
+    let idle = |on| Limits { cpu_idle: Some(on), ..none() };
+    set(&group, &idle(true));
+    assert_eq!(group.cgroup.read("cpu.idle"), "1");
+    let told = group.limits().unwrap();
+    assert_eq!((told.cpu_idle, told.cpu_weight), (Some(true), None));
+    set(&group, &told);
+    let weight = Limits { cpu_weight: Some(50), ..none() };
+    let message = refused(&group, &weight, Errno::EINVAL, None, "cpu.weight");
+    assert!(message.ends_with("an idle group has no weight: set cpu_idle to 0 with it"), "{message}");
+    refused(&group, &Limits { cpu_weight: Some(50), ..idle(true) }, Errno::EINVAL, None, "cpu.idle");
+    set(&group, &Limits { cpu_weight: Some(50), ..idle(false) });
+    assert_eq!(group.limits().unwrap().cpu_weight, Some(50));
+    // The kernel forgets what it was.
+    set(&group, &idle(true));
+    set(&group, &idle(false));
+    assert_eq!(group.limits().unwrap().cpu_weight, Some(100));
+    group.destroy();
+}
+
+#[test]
+fn a_group_that_was_removed_has_no_limits() {
+    let group = Group::plain();
+    group.cgroup.remove();
+    for e in [group.set_limits(&first(), false).unwrap_err(), group.limits().unwrap_err()] {
+        assert_eq!((e.errno(), e.reason()), (Errno::ENODEV, Some(Reason::Gone)), "{e}");
+    }
+}

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Limits under what is in use now: refused, forced, or harmless.
+
+use super::{MIB, none, refused, set};
+use crate::common::group::Group;
+use crate::common::member::{Member, role};
+use agentcg::{Errno, Limits, UNLIMITED};
+
+/// Touches so many MiB, and then as many more as it is told.
+pub fn hog(args: &[String]) {
+    role::listen();
+    let touch = |mib: usize| {
+        let mut memory = vec![0u8; mib << 20];
+        memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+        std::mem::forget(std::hint::black_box(memory));
+        role::say("it fits");
+    };
+    touch(args[0].parse().expect("a number"));
+    loop {
+        touch(role::listen().parse().expect("a number"));
+    }
+}
+
+fn max(bytes: u64) -> Limits {
+    Limits { memory_max: Some(bytes), ..none() }
+}
+
+/// A group without swap whose member has touched 32 MiB.
+fn full() -> (Group, Member) {
+    let group = Group::new(&Limits { swap_max: Some(0), ..none() });
+    let mut member = group.start("hog", &["32"]);
+    member.hears("it fits");
+    (group, member)
+}
+
+#[test]
+fn a_memory_max_under_what_is_in_use_is_refused_and_kills_nobody() {
+    let (group, mut member) = full();
+    let limits = Limits { pids_max: Some(9), oom_group: Some(true), ..max(16 * MIB) };
+    let message = refused(&group, &limits, Errno::EBUSY, None, "memory.max");
+    let used = message.split(' ').nth(2).and_then(|word| word.parse::<u64>().ok()).expect(&message);
+    assert!((32 * MIB..40 * MIB).contains(&used), "{message}");
+    assert!(message.starts_with("memory.max 16777216: ") && message.ends_with("or AGENTCG_SET_FORCE"));
+    assert_eq!(group.cgroup.value("memory.events", "oom"), 0);
+    member.say("1");
+    member.hears("it fits");
+    group.destroy();
+}
+
+#[test]
+fn a_memory_max_over_what_is_in_use_is_taken_and_binds() {
+    let (group, mut member) = full();
+    set(&group, &max(48 * MIB));
+    member.say("4");
+    member.hears("it fits");
+    member.say("32");
+    member.wait_dead();
+    assert_eq!(group.cgroup.value("memory.events", "oom_kill"), 1);
+    group.destroy();
+}
+
+#[test]
+fn a_forced_memory_max_is_enforced_by_killing() {
+    let (group, mut member) = full();
+    group.set_limits(&max(16 * MIB), true).unwrap();
+    member.wait_dead();
+    assert!(group.cgroup.value("memory.events", "oom_kill") >= 1);
+    assert_eq!(group.cgroup.number("memory.max"), 16 * MIB);
+    group.destroy();
+}
+
+#[test]
+fn a_forced_memory_max_takes_file_pages_before_it_kills() {
+    let group = Group::new(&Limits { swap_max: Some(0), ..none() });
+    let mut member = group.start("hog", &["4"]);
+    member.hears("it fits");
+    set(&group, &max(UNLIMITED));
+    group.set_limits(&max(16 * MIB), true).unwrap();
+    assert!(!member.is_dead());
+    group.destroy();
+}
+
+/// The member's death begins a moment after the write: those that it has killed are not alive to be counted.
+#[test]
+fn with_oom_group_set_in_the_same_call_a_forced_memory_max_kills_all() {
+    let (group, mut member) = full();
+    let mut small = group.start("sleeper", &[]);
+    small.hears("ready");
+    group.set_limits(&Limits { oom_group: Some(true), ..max(16 * MIB) }, true).unwrap();
+    member.wait_dead();
+    small.wait_dead();
+    assert_eq!(group.cgroup.value("memory.events", "oom_group_kill"), 1);
+    group.destroy();
+}
+
+#[test]
+fn a_memory_high_under_what_is_in_use_slows_and_kills_nobody() {
+    let (group, mut member) = full();
+    let before = group.cgroup.value("memory.events", "high");
+    set(&group, &Limits { memory_high: Some(16 * MIB), ..none() });
+    member.say("4");
+    group.cgroup.wait_for_value("memory.events", "high", before + 1);
+    assert_eq!(group.cgroup.value("memory.events", "oom_kill"), 0);
+    assert!(!member.is_dead());
+    group.destroy();
+}
+
+/// Both limits come down, memory.high first: between them the kernel has one chance to reclaim.
+#[test]
+fn memory_limits_go_up_and_down_together_with_no_oom() {
+    let (group, mut member) = full();
+    let both = |high, max| Limits { memory_high: Some(high), memory_max: Some(max), ..none() };
+    for limits in [both(40 * MIB, 44 * MIB), both(100 * MIB, 120 * MIB), both(UNLIMITED, UNLIMITED)] {
+        set(&group, &limits);
+        assert_eq!(group.limits().unwrap().memory_max, limits.memory_max);
+    }
+    assert_eq!(group.cgroup.value("memory.events", "oom"), 0);
+    assert!(!member.is_dead());
+    group.destroy();
+}
+
+#[test]
+fn fewer_processes_than_there_are_refuse_forks_and_end_none() {
+    let group = Group::plain();
+    let mut member = group.start("forks_when_told", &[]);
+    let mut forks = |answer: &str| {
+        member.say("fork");
+        member.hears(answer);
+    };
+    forks("forked");
+    forks("forked");
+    set(&group, &Limits { pids_max: Some(1), ..none() });
+    forks("EAGAIN");
+    assert_eq!(group.cgroup.number("pids.current"), 3);
+    set(&group, &Limits { pids_max: Some(4), ..none() });
+    forks("forked");
+    forks("EAGAIN");
+    group.destroy();
+}
+
+/// One more that only sleeps, for each line.
+pub fn forks_when_told(_: &[String]) {
+    role::listen();
+    loop {
+        role::listen();
+        match role::try_fork() {
+            Ok(true) => role::sleep(),
+            Ok(false) => role::say("forked"),
+            Err(e) => role::say(&format!("{e:?}")),
+        }
+    }
+}
