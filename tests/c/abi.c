@@ -168,6 +168,7 @@ BIT(AGENTCG_NEW_NO_SYSTEMD, 2);
 BIT(AGENTCG_NEW_KEEP_CALLER, 3);
 BIT(AGENTCG_OPEN_OWN, 0);
 BIT(AGENTCG_DESTROY_IF_EMPTY, 0);
+BIT(AGENTCG_SET_FORCE, 0);
 
 BIT(AGENTCG_EVENT_EMPTY, 0);
 BIT(AGENTCG_EVENT_POPULATED, 1);
@@ -230,6 +231,8 @@ static const struct functions {
 	int (*contains)(agentcg *, pid_t, agentcg_error *);
 	int (*event_fd)(agentcg *, uint64_t, agentcg_error *);
 	int (*next_events)(agentcg *, int, uint64_t *, agentcg_error *);
+	int (*set_limits)(agentcg *, const agentcg_limits *, size_t, uint64_t, agentcg_error *);
+	int (*get_limits)(agentcg *, agentcg_limits *, size_t, agentcg_error *);
 } functions = {
 	agentcg_version_number, agentcg_version_string, agentcg_is_available, agentcg_discover_parent,
 	agentcg_diagnose, agentcg_new, agentcg_open, agentcg_list, agentcg_reap, agentcg_destroy, agentcg_free,
@@ -238,6 +241,7 @@ static const struct functions {
 	agentcg_read_file, agentcg_write_file, agentcg_wait_empty, agentcg_kill_all,
 	agentcg_freeze, agentcg_thaw, agentcg_signal_all, agentcg_terminate, agentcg_pids, agentcg_contains,
 	agentcg_event_fd, agentcg_next_events,
+	agentcg_set_limits, agentcg_get_limits,
 };
 
 int main(void)

@@ -15,6 +15,7 @@
 static agentcg *cg;          /* a group with a child in it, to which nothing must happen */
 static agentcg_stats stats;
 static agentcg_info info;
+static agentcg_limits limits;
 static const char some_uuid[] = "01234567-89ab-4def-8123-456789abcdef";
 static agentcg_diagnosis diagnosis;
 static char text[64];
@@ -25,6 +26,7 @@ static void poison_outputs(void)
 {
 	check_poison(&stats, sizeof(stats));
 	check_poison(&info, sizeof(info));
+	check_poison(&limits, sizeof(limits));
 	check_poison(&diagnosis, sizeof(diagnosis));
 	check_poison(text, sizeof(text));
 	check_poison(pids, sizeof(pids));
@@ -35,6 +37,7 @@ static void check_outputs_untouched(void)
 {
 	CHECK(check_untouched(&stats, sizeof(stats)));
 	CHECK(check_untouched(&info, sizeof(info)));
+	CHECK(check_untouched(&limits, sizeof(limits)));
 	CHECK(check_untouched(&diagnosis, sizeof(diagnosis)));
 	CHECK(check_untouched(text, sizeof(text)));
 	CHECK(check_untouched(pids, sizeof(pids)));
@@ -63,6 +66,8 @@ static void a_null_handle_is_refused_and_outputs_are_left_alone(void)
 	REFUSED(agentcg_contains, NULL, getpid());
 	REFUSED(agentcg_event_fd, NULL, AGENTCG_EVENT_EMPTY);
 	REFUSED(agentcg_next_events, NULL, 0, &events);
+	REFUSED(agentcg_set_limits, NULL, &limits, sizeof(limits), 0);
+	REFUSED(agentcg_get_limits, NULL, &limits, sizeof(limits));
 	check_outputs_untouched();
 }
 
@@ -87,6 +92,8 @@ static void a_null_output_is_refused(void)
 	REFUSED(agentcg_discover_parent, NULL, sizeof(text));
 	REFUSED(agentcg_pids, cg, NULL, 1);
 	REFUSED(agentcg_next_events, cg, 0, NULL);
+	REFUSED(agentcg_get_limits, cg, NULL, sizeof(limits));
+	REFUSED(agentcg_set_limits, cg, NULL, 0, 0);
 	poison_outputs();
 	CHECK_EQ(agentcg_diagnose(NULL, sizeof(diagnosis), text, sizeof(text)), -EINVAL);
 	CHECK_EQ(agentcg_diagnose(&diagnosis, sizeof(diagnosis), NULL, sizeof(text)), -EINVAL);
@@ -137,6 +144,7 @@ static void an_unknown_flag_is_refused(void)
 	for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {
 		REFUSED(agentcg_new, NULL, NULL, NULL, 0, unknown[i], &fresh);
 		REFUSED(agentcg_open, NULL, some_uuid, unknown[i], &fresh);
+		REFUSED(agentcg_set_limits, cg, &limits, sizeof(limits), unknown[i]);
 		REFUSED(agentcg_destroy, cg, unknown[i], SOON_MS, &stats, sizeof(stats));
 		REFUSED(agentcg_event_fd, cg, unknown[i]);
 	}

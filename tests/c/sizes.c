@@ -143,6 +143,11 @@ static int get_info(void *ret, size_t size)
 	return agentcg_get_info(shared, ret, size, &why);
 }
 
+static int get_limits(void *ret, size_t size)
+{
+	return agentcg_get_limits(shared, ret, size, &why);
+}
+
 static int diagnose(void *ret, size_t size)
 {
 	int length = agentcg_diagnose(ret, size, NULL, 0);
@@ -173,6 +178,7 @@ static const struct output {
 } outputs[] = {
 	{ read_stats, sizeof(agentcg_stats), AGENTCG_STATS_SIZE_V0 },
 	{ get_info, sizeof(agentcg_info), 32 },
+	{ get_limits, sizeof(agentcg_limits), AGENTCG_LIMITS_SIZE_V0 },
 	{ diagnose, sizeof(agentcg_diagnosis), 32 },
 	{ destroy, sizeof(agentcg_stats), AGENTCG_STATS_SIZE_V0 },
 };
