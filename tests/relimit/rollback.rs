@@ -144,7 +144,7 @@ fn what_cannot_be_put_back_is_told() {
 #[test]
 fn what_is_raised_comes_before_what_it_makes_room_for_and_what_is_lowered_after() {
     let group = Group::new(&first());
-    let mut order = |to, some: [&str; 3]| {
+    let order = |to, some: [&str; 3]| {
         let (answer, mut written) = changes(&group, to, |_| Fault::None);
         assert_eq!(answer, "set");
         written.retain(|file| some.contains(&file.as_str()));

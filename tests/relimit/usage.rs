@@ -70,7 +70,7 @@ fn a_forced_memory_max_is_enforced_by_killing() {
 }
 
 #[test]
-fn a_forced_memory_max_takes_file_pages_before_it_kills() {
+fn a_forced_memory_max_over_what_is_in_use_kills_nobody() {
     let group = Group::new(&Limits { swap_max: Some(0), ..none() });
     let mut member = group.start("hog", &["4"]);
     member.hears("it fits");
