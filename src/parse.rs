@@ -281,3 +281,7 @@ pub fn task(text: &[u8]) -> Option<Task> {
 #[cfg(test)]
 #[path = "parse/tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "parse/kernels.rs"]
+mod kernels;
