@@ -120,16 +120,17 @@ pub fn number(text: &[u8]) -> Option<u64> {
 
 /// A limit: a number, or `max` as [`UNLIMITED`].
 pub fn limit(text: &[u8]) -> Option<u64> {
-    match text.strip_suffix(b"\n").unwrap_or(text) {
-        b"max" => Some(UNLIMITED),
-        digits => number(digits),
+    match text {
+        b"max" | b"max\n" => Some(UNLIMITED),
+        _ => number(text),
     }
 }
 
 /// `cpu.max`: quota (or [`UNLIMITED`]) and period in microseconds.
 pub fn cpu_max(text: &[u8]) -> Option<(u64, u64)> {
-    let mut fields = text.strip_suffix(b"\n").unwrap_or(text).split(|&b| b == b' ');
-    Some((limit(fields.next()?)?, number(fields.next()?)?))
+    let blank = text.iter().position(|&b| b == b' ')?;
+    let quota = text.get(..blank).filter(|quota| !quota.ends_with(b"\n"))?;
+    Some((limit(quota)?, number(text.get(blank + 1..)?)?))
 }
 
 /// The `key value` lines of a flat-keyed file, such as `cpu.stat`. What is not of that form is

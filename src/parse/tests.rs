@@ -103,6 +103,12 @@ fn max_is_no_number_but_no_limit() {
     assert_eq!(cpu_max(b"max 100000\n"), Some((UNLIMITED, 100_000)));
     assert_eq!(cpu_max(b"50000 100000\n"), Some((50_000, 100_000)));
     assert_eq!(cpu_max(b"50000\n"), None);
+    for junk in [b"0\n\n".as_slice(), b"max\n\n"] {
+        assert_eq!(limit(junk), None, "{junk:?}");
+    }
+    for junk in [b"1 2\n\n".as_slice(), b"1\n 2", b"1 2 3", b"max\n 2\n"] {
+        assert_eq!(cpu_max(junk), None, "{junk:?}");
+    }
 }
 
 #[test]
