@@ -5,7 +5,7 @@
 BUILD ?= build
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all demo check test lint header bench install clean
+.PHONY: all demo check test lint fuzz header bench install clean
 
 all:
 	cmake -S . -B $(BUILD)
@@ -26,6 +26,12 @@ test: all
 lint:
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
+	cargo fmt --manifest-path fuzz/Cargo.toml --check
+	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir build/fuzz/lint --locked -- -D warnings
+
+# Ten million inputs for each parser; what fails is kept in build/fuzz.
+fuzz:
+	fuzz/run
 
 # include/agentcg.h anew from src/ffi/.
 header:
