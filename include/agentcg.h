@@ -599,7 +599,7 @@ AGENTCG_MUST_CHECK int agentcg_event_fd(agentcg *cg, uint64_t which, agentcg_err
  * told as FROZEN and THAWED together. GONE comes once, with EMPTY if that was not
  * told before, and after it -ENODEV; the descriptor is quiet then. Of the last
  * moments of a group that agentcg_destroy(), agentcg_reap() or the guard removes all
- * is told, at once (Linux 5.7); removed by others, GONE comes within a second, or
+ * is told, at once (Linux 5.7); removed by others, GONE comes within four seconds, or
  * within half of the time since it became empty.
  *
  * -EINVAL (agentcg_event_fd() was not called in this process, too), -EMFILE, -ENFILE,

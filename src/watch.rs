@@ -46,7 +46,7 @@ pub const GONE: u64 = 1 << 8;
 /// Past the time for which the kernel puts off a notification, in two steps.
 const SETTLE: Duration = Duration::from_millis(12);
 const LOOKS_TO_SETTLE: u32 = 2;
-const LONGEST_INTERVAL: Duration = Duration::from_secs(1);
+const LONGEST_INTERVAL: Duration = Duration::from_secs(4);
 
 /// Why it failed, and on which file.
 pub type Failure = (Errno, &'static CStr);

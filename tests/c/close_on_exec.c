@@ -73,6 +73,7 @@ static void the_kernel_ends_whoever_opens_one_that_survives(void)
 
 static void use_the_library(void *unused)
 {
+	uint64_t events;
 	const agentcg_limits limits = {
 		.mask = AGENTCG_LIMIT_MEMORY_MAX | AGENTCG_LIMIT_CPU_MAX | AGENTCG_LIMIT_PIDS_MAX,
 		.memory_max_bytes = 64 << 20, .cpu_max_millicpu = 500, .pids_max = 32,
@@ -94,8 +95,10 @@ static void use_the_library(void *unused)
 	CHECK_OK(agentcg_read_stats(cg, AGENTCG_STAT_ALL, &stats, sizeof(stats), &why));
 	CHECK_OK(agentcg_get_info(cg, &info, sizeof(info), &why));
 	CHECK_ERR(agentcg_wait_empty(cg, 120, &why), -ETIMEDOUT);
+	CHECK_OK(agentcg_event_fd(cg, AGENTCG_EVENT_FROZEN | AGENTCG_EVENT_GONE, &why));
 	CHECK_OK(agentcg_freeze(cg, SOON_MS, &why));
 	CHECK_OK(agentcg_thaw(cg, SOON_MS, &why));
+	CHECK_EQ(agentcg_next_events(cg, SOON_MS, &events, &why), 1);
 	CHECK(agentcg_signal_all(cg, 0, &why) > 0);
 	CHECK(agentcg_pids(cg, NULL, 0, &why) > 0);
 	CHECK_EQ(agentcg_contains(cg, child, &why), 1);

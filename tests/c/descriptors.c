@@ -34,6 +34,7 @@ static void all_come_back_when_the_handle_is_given_up(void)
 		read_all_stats(other);
 		CHECK_OK(agentcg_get_info(cg, &info, sizeof(info), &why));
 		CHECK_ERR(agentcg_wait_empty(cg, 1, &why), -ETIMEDOUT);
+		CHECK_OK(agentcg_event_fd(cg, AGENTCG_EVENT_EMPTY | AGENTCG_EVENT_GONE, &why));
 		CHECK_OK(agentcg_freeze(cg, SOON_MS, &why));
 		CHECK_OK(agentcg_thaw(cg, SOON_MS, &why));
 		CHECK_EQ(agentcg_signal_all(cg, 0, &why), 1);
@@ -214,6 +215,7 @@ static void with_none_left_the_error_says_so_and_nothing_is_lost(void)
 	CHECK_ERR(agentcg_signal_all(cg, SIGTERM, &why), -EMFILE);
 	CHECK_ERR(agentcg_terminate(cg, 0, SOON_MS, &why), -EMFILE);
 	CHECK_ERR(agentcg_pids(cg, NULL, 0, &why), -EMFILE);
+	CHECK_ERR(agentcg_event_fd(cg, AGENTCG_EVENT_EMPTY, &why), -EMFILE);
 	CHECK_ERR(agentcg_contains(cg, child, &why), -EMFILE);
 	CHECK_ERR(agentcg_destroy(cg, 0, SOON_MS, &stats, sizeof(stats), &why), -EMFILE);
 	CHECK(second == NULL);

@@ -175,6 +175,8 @@ static void the_group_to_signal_was_removed(void)
 	agentcg *cg = removed_group();
 
 	CHECK_ERR(agentcg_terminate(cg, 0, SOON_MS, &why), -ENODEV);
+	CHECK_ERR(agentcg_event_fd(cg, AGENTCG_EVENT_GONE, &why), -ENODEV);
+	CHECK_EQ(why.reason, AGENTCG_WHY_GONE);
 	ASK(agentcg_signal_all, cg, SIGTERM);
 	agentcg_free(cg);
 }

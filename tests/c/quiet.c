@@ -56,6 +56,7 @@ static void count_children(int signal)
 /* Every function, well and badly used, with members that live and die. */
 static void use_everything(void)
 {
+	uint64_t events;
 	const agentcg_limits limits = {
 		.mask = AGENTCG_LIMIT_MEMORY_MAX | AGENTCG_LIMIT_PIDS_MAX,
 		.memory_max_bytes = 64 << 20, .pids_max = 32,
@@ -83,8 +84,10 @@ static void use_everything(void)
 	CHECK_ERR(agentcg_wait_empty(cg, 120, &why), -ETIMEDOUT);
 
 	/* Whoever the library kills is still the host's to wait for. */
+	CHECK_OK(agentcg_event_fd(cg, AGENTCG_EVENT_FROZEN | AGENTCG_EVENT_GONE, &why));
 	CHECK_OK(agentcg_freeze(cg, SOON_MS, &why));
 	CHECK_OK(agentcg_thaw(cg, SOON_MS, &why));
+	CHECK_EQ(agentcg_next_events(cg, SOON_MS, &events, &why), 1);
 	CHECK(agentcg_signal_all(cg, 0, &why) > 0);
 	CHECK(agentcg_pids(cg, NULL, 0, &why) > 0);
 	CHECK_EQ(agentcg_contains(cg, child, &why), 1);

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* What it costs to keep an eye on a thousand agents, and how soon their ends are told. */
+#include "measure.h"
+
+#include <agentcg.h>
+#include <err.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define AGENTS 1000
+#define POLLING_S 5
+#define TOLD_WITHIN_MS 50
+#define END_TIMEOUT_MS 10000
+
+static const char *parent;
+static agentcg *agents[AGENTS], *watchers[AGENTS];
+static agentcg_error error;
+
+static void or_die(int result, const char *what)
+{
+	if (result < 0)
+		errx(2, "%s: %s", what, error.message);
+}
+
+static double cpu_ms(void)
+{
+	struct rusage used;
+
+	getrusage(RUSAGE_SELF, &used);
+	return (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1e3 +
+	       (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e3;
+}
+
+/* The library keeps files open as long as half of the soft limit is left to its host. */
+static void make_room_for_descriptors(void)
+{
+	struct rlimit files;
+
+	getrlimit(RLIMIT_NOFILE, &files);
+	files.rlim_cur = files.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &files) != 0)
+		err(2, "setrlimit");
+	printf("with %lu descriptors\n", (unsigned long)files.rlim_cur);
+}
+
+static void each_second(int timer)
+{
+	struct itimerspec second = { { 1, 0 }, { 1, 0 } };
+
+	if (timer < 0 || timerfd_settime(timer, 0, &second, NULL) != 0)
+		err(2, "timerfd");
+}
+
+/* In thousandths of a core. */
+static double polling(uint64_t which)
+{
+	int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+	double began_cpu = 0, began = 0;
+	uint64_t expired;
+
+	each_second(timer);
+	for (int second = 0; second <= POLLING_S; second++) {
+		/* The first round opens the files. */
+		if (second == 1) {
+			began_cpu = cpu_ms();
+			began = now_ns();
+		}
+		for (int i = 0; i < AGENTS; i++) {
+			agentcg_stats stats;
+
+			or_die(agentcg_read_stats(agents[i], which, &stats, sizeof(stats), &error), "read_stats");
+		}
+		if (read(timer, &expired, sizeof(expired)) < 0)
+			err(2, "timerfd");
+	}
+	close(timer);
+	return (cpu_ms() - began_cpu) / ((now_ns() - began) / 1e9);
+}
+
+static int watch(uint64_t which)
+{
+	int set = epoll_create1(EPOLL_CLOEXEC);
+
+	for (int i = 0; i < AGENTS; i++) {
+		struct epoll_event event = { .events = EPOLLIN, .data.u32 = (uint32_t)i };
+		char uuid[AGENTCG_UUID_SIZE];
+		int fd;
+
+		agentcg_uuid(agents[i], uuid, sizeof(uuid));
+		or_die(agentcg_open(parent, uuid, 0, &watchers[i], &error), "open");
+		or_die(fd = agentcg_event_fd(watchers[i], which, &error), "event_fd");
+		if (epoll_ctl(set, EPOLL_CTL_ADD, fd, &event) != 0)
+			err(2, "epoll_ctl");
+	}
+	return set;
+}
+
+/* Go round the loop for so long, or until the agent has told all of wanted. */
+static void look_round(int set, double until_ns, int agent, uint64_t wanted)
+{
+	static uint64_t told[AGENTS];
+	struct epoll_event ready[64];
+
+	while (now_ns() < until_ns && (agent < 0 || (told[agent] & wanted) != wanted)) {
+		int count = epoll_wait(set, ready, 64, 1 + (int)((until_ns - now_ns()) / 1e6));
+
+		for (int i = 0; i < count; i++) {
+			uint64_t events;
+			int one = (int)ready[i].data.u32;
+			int came = agentcg_next_events(watchers[one], 0, &events, &error);
+
+			or_die(came, "next_events");
+			if (came)
+				told[one] |= events;
+		}
+	}
+	if (agent >= 0 && (told[agent] & wanted) != wanted)
+		errx(1, "an end was not told within %d ms", END_TIMEOUT_MS);
+}
+
+static double end_told_within_ms(int set, int agent)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		err(2, "fork");
+	if (pid == 0) {
+		if (agentcg_move_self(agents[agent]) != 0)
+			_exit(1);
+		_exit(0);
+	}
+	int status;
+
+	if (waitpid(pid, &status, 0) != pid || status != 0)
+		errx(2, "a child did not get into its agent");
+	double ended = now_ns();
+
+	or_die(agentcg_destroy(agents[agent], 0, END_TIMEOUT_MS, NULL, 0, &error), "destroy");
+	look_round(set, ended + END_TIMEOUT_MS * 1e6, agent, AGENTCG_EVENT_EMPTY | AGENTCG_EVENT_GONE);
+	return (now_ns() - ended) / 1e6;
+}
+
+int main(int argc, char **argv)
+{
+	static double ends[AGENTS];
+	int late = 0;
+
+	if (argc != 2)
+		errx(2, "usage: %s PARENT", argv[0]);
+	parent = argv[1];
+	make_room_for_descriptors();
+	for (int i = 0; i < AGENTS; i++)
+		or_die(agentcg_new(parent, NULL, NULL, 0, 0, &agents[i], &error), "new");
+
+	printf("a thousand agents, measured once a second for %d s:\n", POLLING_S);
+	double basic = polling(AGENTCG_STAT_BASIC);
+
+	target("BASIC of 1,000 agents takes at most 10/1000 of a core", basic, basic <= 10);
+	printf("        ALL of them takes %.3g/1000\n", polling(AGENTCG_STAT_ALL));
+
+	int set = watch(AGENTCG_EVENT_EMPTY | AGENTCG_EVENT_GONE);
+
+	/* What is looked at again after it was first listened to has come to its pace after that. */
+	look_round(set, now_ns() + 3e9, -1, 0);
+	double cpu = cpu_ms();
+
+	look_round(set, now_ns() + POLLING_S * 1e9, -1, 0);
+	printf("        listening to 1,000 empty agents takes %.3g/1000 of a core\n", (cpu_ms() - cpu) / POLLING_S);
+	for (int i = 0; i < AGENTS; i++) {
+		ends[i] = end_told_within_ms(set, i);
+		late += ends[i] > TOLD_WITHIN_MS;
+	}
+	sort(ends, AGENTS);
+	printf("1,000 agents each of whose process ends, and which are destroyed the moment after:\n"
+	       "        told after %.3g ms (median), %.3g (990th), %.3g (longest)\n",
+	       ends[AGENTS / 2], ends[989], ends[AGENTS - 1]);
+	target("ends told later than 50 ms", late, late == 0);
+	for (int i = 0; i < AGENTS; i++)
+		agentcg_free(watchers[i]);
+	return missed != 0;
+}
