@@ -4,6 +4,8 @@
 #[macro_use]
 mod common;
 
+#[path = "events/removal.rs"]
+mod removal;
 #[path = "events/thousand.rs"]
 mod thousand;
 
@@ -66,15 +68,6 @@ fn settle(agent: &Agent, may_come: u64) {
     assert_eq!(events & !may_come, 0);
 }
 
-/// The same group through another handle, as a monitor has it.
-fn guest(group: &Group) -> Agent {
-    Agent::open(None, group.uuid(), false).unwrap()
-}
-
-fn memory_max(mib: u64) -> Limits {
-    Limits { memory_max: Some(mib * MIB), swap_max: Some(0), ..Limits::default() }
-}
-
 #[test]
 fn the_descriptor_is_one_close_on_exec_and_quiet_at_first() {
     let group = Group::plain();
@@ -87,8 +80,7 @@ fn the_descriptor_is_one_close_on_exec_and_quiet_at_first() {
     assert_eq!(group.next_events(now()).unwrap(), 0);
     assert!(!readable(fd, 0));
     assert_eq!(group.event_fd(EMPTY).unwrap(), fd);
-    let again = group.next_events(Deadline::after(Duration::from_millis(60))).unwrap();
-    assert_eq!(again, 0);
+    settle(&group, 0);
 }
 
 #[test]
@@ -167,7 +159,7 @@ fn a_process_killed_for_want_of_memory_is_told() {
     if lab::layout() == "hybrid" {
         return refused_without_its_controller();
     }
-    let group = Group::new(&memory_max(16));
+    let group = Group::new(&Limits { memory_max: Some(16 * MIB), swap_max: Some(0), ..Limits::default() });
     group.event_fd(OOM_KILL | MEMORY_MAX).unwrap();
     let mut member = group.start("hog", &["64"]);
     assert_eq!(hear(&group, OOM_KILL | MEMORY_MAX), OOM_KILL | MEMORY_MAX);
@@ -200,63 +192,6 @@ fn memory_high_is_told_and_so_is_a_fork_that_pids_max_refused() {
     forker.hears("refused");
     hear(&group, PIDS_MAX);
     group.destroy();
-}
-
-#[test]
-fn a_group_that_is_destroyed_is_told_as_gone_and_then_no_more() {
-    let group = Group::plain();
-    let watcher = guest(&group);
-    let fd = watcher.event_fd(STATES).unwrap();
-    group.destroy();
-    assert_eq!(hear(&watcher, GONE), EMPTY | GONE);
-    assert!(!readable(fd, 100), "no spin");
-    let after = watcher.next_events(Deadline::FOREVER).unwrap_err();
-    assert_eq!((after.errno(), after.reason()), (Errno::ENODEV, Some(Reason::Gone)));
-    assert_eq!(watcher.event_fd(STATES).unwrap_err().errno(), Errno::ENODEV);
-}
-
-#[test]
-fn a_group_that_somebody_else_removes_is_told_as_gone() {
-    let group = Group::plain();
-    group.event_fd(GONE).unwrap();
-    settle(&group, 0);
-    group.cgroup.remove();
-    assert_eq!(hear(&group, GONE), GONE);
-
-    let group = Group::plain();
-    group.event_fd(STATES).unwrap();
-    group.start("ends_at_once", &[]).wait();
-    common::wait_until("it is empty", || group.cgroup.value("cgroup.events", "populated") == 0);
-    group.cgroup.remove();
-    assert_eq!(hear(&group, EMPTY | GONE) & !POPULATED, EMPTY | GONE);
-}
-
-#[test]
-fn who_did_not_ask_for_gone_is_refused_when_it_is() {
-    let group = Group::plain();
-    let watcher = guest(&group);
-    let fd = watcher.event_fd(FROZEN).unwrap();
-    group.destroy();
-    let refused = watcher.next_events(patience()).unwrap_err();
-    assert_eq!((refused.errno(), refused.reason()), (Errno::ENODEV, Some(Reason::Gone)));
-    assert!(!readable(fd, 100), "no spin");
-}
-
-#[test]
-fn a_removal_that_fails_is_taken_back() {
-    let group = Group::plain();
-    let watcher = guest(&group);
-    watcher.event_fd(STATES).unwrap();
-    // rmdir is refused while something is below, and this cannot be removed from here.
-    let mut member = group.start("sleeper", &[]);
-    member.hears("ready");
-    assert_eq!(hear(&watcher, POPULATED), POPULATED);
-    let refused = group.agent().destroy(true, patience(), false).unwrap_err();
-    assert_eq!(refused.errno(), Errno::EBUSY);
-    assert_eq!(group.cgroup.read("cgroup.freeze"), "0");
-    settle(&watcher, 0);
-    group.destroy();
-    assert_eq!(hear(&watcher, GONE) & !(EMPTY | GONE), 0);
 }
 
 #[test]

@@ -13,6 +13,8 @@ mod modest;
 #[path = "guard/program.rs"]
 mod program;
 
+use agentcg::watch::GONE;
+use agentcg::{Agent, Deadline};
 use common::cgroup::Cgroup;
 use common::member::{Member, sleeper};
 use common::{PATIENCE, lab, patience, wait_until};
@@ -20,7 +22,7 @@ use host::host;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{AccessFlags, Pid};
 use program::Program;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 roles![sleeper, host];
 
@@ -48,6 +50,20 @@ fn the_end_of_a_program_is_that_of_its_agents_however_it_comes() {
         program.wait_for_no_trace();
         wait_until(&format!("the helper has ended: {end}"), || !lives(helper));
     }
+}
+
+/// The freeze that the helper wakes them with, and the counts that it leaves, come before the removal.
+#[test]
+fn who_watches_an_agent_is_told_when_the_helper_removes_it() {
+    let mut program = Program::start();
+    let agent = program.guarded(0);
+    let uuid = agent.0.file_name().unwrap().to_str().unwrap();
+    let watcher = Agent::open(Some(&program.scratch.path()), uuid, false).unwrap();
+    watcher.event_fd(GONE).unwrap();
+    assert_eq!(watcher.next_events(Deadline::after(Duration::from_millis(200))).unwrap(), 0);
+    program.member.kill_it_alone();
+    assert_eq!(watcher.next_events(patience()).unwrap(), GONE);
+    program.wait_for_no_trace();
 }
 
 /// It lives on as another program, which has no agents.
