@@ -594,13 +594,14 @@ AGENTCG_MUST_CHECK int agentcg_event_fd(agentcg *cg, uint64_t which, agentcg_err
  * once a call, none lost. Returns 1, or 0 when none came: the descriptor may be
  * readable for nothing.
  *
- * EMPTY is told of a group that is empty now; it can be told again where a process
- * came and went in between, or may have. What came and went in a populated group is
- * told as FROZEN and THAWED together. GONE comes once, with EMPTY if that was not
- * told before, and after it -ENODEV; the descriptor is quiet then. Of the last
- * moments of a group that agentcg_destroy(), agentcg_reap() or the guard removes all
- * is told, at once (Linux 5.7); removed by others, GONE comes within four seconds, or
- * within half of the time since it became empty.
+ * Where the kernel notifies and nothing has changed, what may have come and gone is
+ * told: POPULATED and EMPTY of an empty group, which may so have EMPTY told again,
+ * FROZEN and THAWED of a populated one. EMPTY is only told of a group that is empty
+ * at that moment. GONE comes once, with EMPTY if that was not told before, and after
+ * it -ENODEV; the descriptor is quiet then. Of the last moments of a group that
+ * agentcg_destroy(), agentcg_reap() or the guard removes all is told, at once (Linux
+ * 5.7); removed by others, GONE comes within four seconds, or within half of the time
+ * since it became empty.
  *
  * -EINVAL (agentcg_event_fd() was not called in this process, too), -EMFILE, -ENFILE,
  * -ENODEV. */

@@ -142,6 +142,8 @@ fn a_frozen_and_a_thawed_group_are_told() {
     let mut member = group.start("sleeper", &[]);
     member.hears("ready");
     group.event_fd(STATES).unwrap();
+    // Past the time in which the kernel would put the notification off, and it might be seen before.
+    settle(&group, 0);
     group.freeze(patience()).unwrap();
     assert_eq!(hear(&group, FROZEN), FROZEN);
     settle(&group, 0);
