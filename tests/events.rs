@@ -4,6 +4,8 @@
 #[macro_use]
 mod common;
 
+#[path = "events/asking.rs"]
+mod asking;
 #[path = "events/removal.rs"]
 mod removal;
 #[path = "events/thousand.rs"]
@@ -194,45 +196,6 @@ fn memory_high_is_told_and_so_is_a_fork_that_pids_max_refused() {
     forker.hears("refused");
     hear(&group, PIDS_MAX);
     group.destroy();
-}
-
-#[test]
-fn the_new_set_replaces_the_old() {
-    let group = Group::plain();
-    let fd = group.event_fd(EMPTY).unwrap();
-    let mut member = group.start("sleeper", &[]);
-    member.hears("ready");
-    settle(&group, 0);
-    assert_eq!(group.event_fd(POPULATED | FROZEN).unwrap(), fd);
-    member.kill_it_alone();
-    settle(&group, POPULATED);
-    assert_eq!(group.event_fd(0).unwrap(), fd);
-    assert_eq!(group.next_events(now()).unwrap_err().errno(), Errno::EINVAL);
-    assert_eq!(group.event_fd(EMPTY | POPULATED).unwrap(), fd);
-    group.start("ends_at_once", &[]).wait();
-    hear(&group, EMPTY);
-    group.destroy();
-}
-
-#[test]
-fn asking_again_loses_nothing() {
-    let group = Group::plain();
-    group.event_fd(STATES).unwrap();
-    for _ in 0..20 {
-        group.start("ends_at_once", &[]).wait();
-        common::wait_until("it is empty", || group.cgroup.value("cgroup.events", "populated") == 0);
-        group.event_fd(STATES).unwrap();
-        hear(&group, EMPTY);
-    }
-    group.destroy();
-}
-
-#[test]
-fn without_event_fd_there_are_no_events() {
-    let group = Group::plain();
-    let refused = group.next_events(now()).unwrap_err();
-    assert_eq!(refused.errno(), Errno::EINVAL);
-    assert!(refused.message().contains("agentcg_event_fd"), "{refused}");
 }
 
 #[test]
