@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+/*
+ * events - run a command in an agent of its own and tell what happens to it, for those who have an epoll loop.
+ *
+ *	$ ./events sh -c 'sleep 1'
+ *	POPULATED
+ *	EMPTY
+ *	$ ./events --open 5b0f7e0e-6a3c-4d5e-9f57-0d2f5c3b8a11
+ *	OOM_KILL
+ *	...
+ *
+ * Its own agent it removes when the last process is gone. One that it opens is another's: it is watched until it is
+ * removed, and a command, if there is one, runs in it beside the others.
+ *
+ * By hand: cc events.c -o events $(pkg-config --cflags --libs agentcg)
+ */
+#define _DEFAULT_SOURCE
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <agentcg.h>
+
+#define KILL_TIMEOUT_MS 10000
+#define STATES (AGENTCG_EVENT_POPULATED | AGENTCG_EVENT_FROZEN | AGENTCG_EVENT_THAWED | AGENTCG_EVENT_EMPTY | \
+                AGENTCG_EVENT_GONE)
+#define NEED_CONTROLLERS (AGENTCG_EVENT_OOM_KILL | AGENTCG_EVENT_MEMORY_HIGH | AGENTCG_EVENT_MEMORY_MAX | \
+                          AGENTCG_EVENT_PIDS_MAX)
+
+/* In the order in which they usually come. */
+static const struct {
+	uint64_t event;
+	const char *name;
+} names[] = {
+	{ AGENTCG_EVENT_POPULATED, "POPULATED" },     { AGENTCG_EVENT_FROZEN, "FROZEN" },
+	{ AGENTCG_EVENT_THAWED, "THAWED" },           { AGENTCG_EVENT_PIDS_MAX, "PIDS_MAX" },
+	{ AGENTCG_EVENT_MEMORY_HIGH, "MEMORY_HIGH" }, { AGENTCG_EVENT_MEMORY_MAX, "MEMORY_MAX" },
+	{ AGENTCG_EVENT_OOM_KILL, "OOM_KILL" },       { AGENTCG_EVENT_EMPTY, "EMPTY" },
+	{ AGENTCG_EVENT_GONE, "GONE" },
+};
+
+static agentcg_error error;
+
+/* false: it does not run, and why was told. */
+static bool start(agentcg *cg, char **argv)
+{
+	int fds[2], failure = 0;        /* closed by a successful exec, which is read as the end */
+	pid_t pid;
+
+	if (pipe(fds) != 0 || fcntl(fds[1], F_SETFD, FD_CLOEXEC) != 0 || (pid = fork()) < 0)
+		err(1, "no process for %s", argv[0]);
+	if (pid == 0) {
+		/* Before it runs: then all that it ever starts is in the group, too. */
+		failure = -agentcg_move_self(cg);
+		if (failure == 0) {
+			execvp(argv[0], argv);
+			failure = errno;
+		}
+		_exit(write(fds[1], &failure, sizeof(failure)) > 0 ? 127 : 126);
+	}
+	close(fds[1]);
+	if (read(fds[0], &failure, sizeof(failure)) < 0)
+		err(1, "whether %s runs", argv[0]);
+	close(fds[0]);
+	if (failure != 0)
+		warnx("cannot run %s in the agent: %s", argv[0], strerror(failure));
+	return failure == 0;
+}
+
+/* The descriptor was readable. Returns what has happened, which may be nothing. */
+static uint64_t tell_events(agentcg *cg)
+{
+	uint64_t events = 0;
+
+	if (agentcg_next_events(cg, 0, &events, &error) < 0)
+		errx(1, "%s", error.message);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (events & names[i].event)
+			puts(names[i].name);
+	return events;
+}
+
+int main(int argc, char **argv)
+{
+	bool is_ours = argc < 2 || strcmp(argv[1], "--open") != 0;
+	char **command = argv + (is_ours ? 1 : 3);
+	uint64_t last = is_ours ? AGENTCG_EVENT_EMPTY | AGENTCG_EVENT_GONE : AGENTCG_EVENT_GONE, events = 0;
+	struct epoll_event ready = { .events = EPOLLIN };
+	int epoll = epoll_create1(EPOLL_CLOEXEC), fd;
+	agentcg *cg;
+
+	if (argc < (is_ours ? 2 : 3) || (is_ours && argv[1][0] == '-')) {
+		fputs("usage: events COMMAND [ARG...]\n       events --open UUID [COMMAND [ARG...]]\n", stderr);
+		return 2;
+	}
+	setvbuf(stdout, NULL, _IOLBF, 0);       /* each event as it comes, whoever reads it */
+	if ((is_ours ? agentcg_new(NULL, NULL, NULL, 0, AGENTCG_NEW_GUARD, &cg, &error) :
+	               agentcg_open(NULL, argv[2], 0, &cg, &error)) < 0)
+		errx(1, "%s", error.message);
+	fd = agentcg_event_fd(cg, STATES | NEED_CONTROLLERS, &error);
+	if (fd == -EOPNOTSUPP) {
+		warnx("%s", error.message);
+		fd = agentcg_event_fd(cg, STATES, &error);
+	}
+	if (fd < 0)
+		errx(1, "%s", error.message);
+	if (epoll < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &ready) != 0)
+		err(1, "epoll");
+	/* After the descriptor was asked for, or the first events would have been missed. */
+	bool runs = !*command || start(cg, command);
+
+	/* Your own descriptors would be in the set, too. */
+	while (runs && !(events & last)) {
+		if (epoll_wait(epoll, &ready, 1, -1) < 0 && errno != EINTR)
+			err(1, "epoll");
+		events = tell_events(cg);
+	}
+	epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL);      /* before the handle ends, to which it belongs */
+	if (!is_ours)
+		agentcg_free(cg);
+	else if (agentcg_destroy(cg, 0, KILL_TIMEOUT_MS, NULL, 0, &error) < 0)
+		errx(1, "%s", error.message);
+	return runs ? 0 : 1;
+}
