@@ -5,7 +5,7 @@
  * The life of an agent: agentcg_new(), a child that calls agentcg_move_self() before it executes the command,
  * agentcg_read_stats() while that runs, agentcg_kill_all() when it must stop, agentcg_destroy().
  *
- * By hand: cc -D_GNU_SOURCE agentcg-run.c run-*.c -o agentcg-run $(pkg-config --cflags --libs agentcg)
+ * By hand: cc -D_GNU_SOURCE agentcg-run.c run-*.c shared.c -o agentcg-run $(pkg-config --cflags --libs agentcg)
  */
 #include "run.h"
 

@@ -50,21 +50,6 @@ int measure(agentcg *cg, struct measurements *ret_measured, agentcg_error *reter
 	return rc;
 }
 
-const char *format_bytes(char text[BYTES_TEXT_SIZE], uint64_t bytes)
-{
-	const char *unit = "KMGTPE";
-	double value = (double)bytes / 1024;
-
-	if (bytes < 1024) {
-		snprintf(text, BYTES_TEXT_SIZE, "%" PRIu64, bytes);
-		return text;
-	}
-	for (; value >= 1024; value /= 1024)
-		unit++;
-	snprintf(text, BYTES_TEXT_SIZE, "%.1f%c", value, *unit);
-	return text;
-}
-
 static double seconds(uint64_t ns)
 {
 	return (double)ns / NS_PER_S;

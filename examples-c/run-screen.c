@@ -8,8 +8,6 @@
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <termios.h>
 #include <unistd.h>
@@ -25,28 +23,18 @@ __attribute__((format(printf, 2, 3))) static void put(struct screen *screen, con
 	char text[512];
 	va_list args;
 	int length;
-	sigset_t stop, mask;
 
 	va_start(args, format);
 	length = vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	/* Blocked, it lets us clear the line when we are in the background already, `stty tostop` or not. */
-	sigemptyset(&stop);
-	sigaddset(&stop, SIGTTOU);
-	sigprocmask(SIG_BLOCK, &stop, &mask);
 	/* One write, so that nothing of the command's comes in between. A terminal that hung up needs no line. */
-	if (length < 0 || (size_t)length >= sizeof(text) || write(STDERR_FILENO, text, (size_t)length) != length)
+	if (length < 0 || (size_t)length >= sizeof(text) || !write_terminal(STDERR_FILENO, text, (size_t)length))
 		screen->usable = false;
-	sigprocmask(SIG_SETMASK, &mask, NULL);
 }
 
 struct screen screen_open(void)
 {
-	struct screen screen = { 0 };
-	const char *term = getenv("TERM");
-
-	screen.usable = isatty(STDERR_FILENO) && !(term && strcmp(term, "dumb") == 0);
-	return screen;
+	return (struct screen){ .usable = is_able_terminal(STDERR_FILENO) };
 }
 
 /*

@@ -11,8 +11,7 @@
 
 #include <agentcg.h>
 
-#define NS_PER_MS 1000000ull
-#define NS_PER_S  1000000000ull
+#include "shared.h"
 
 /* run-options.c */
 
@@ -55,10 +54,6 @@ void print_report(const struct run_options *options, const struct outcome *outco
 /* To what is in line, as much as there is room for. */
 void append_live_line(char *line, size_t size, const agentcg_limits *limits, uint64_t elapsed_ns,
                       const agentcg_stats *before, const agentcg_stats *now);
-
-/* "64.0M", or "512" for less than a kilobyte, in memory of the caller's. */
-#define BYTES_TEXT_SIZE 24
-const char *format_bytes(char text[BYTES_TEXT_SIZE], uint64_t bytes);
 
 /* run-signals.c */
 

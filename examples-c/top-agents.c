@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+/* The agents that there are, as agentcg-top knows them: found by listing, watched by events, measured at each tick. */
+#include "top.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#define MEASURED (AGENTCG_STAT_BASIC | AGENTCG_STAT_MEMORY_EVENTS | AGENTCG_STAT_PIDS | \
+                  AGENTCG_STAT_MEMORY_PRESSURE | AGENTCG_STAT_STATE)
+/* MEMORY_HIGH, MEMORY_MAX and PIDS_MAX can come by the thousand, and say what the figures say. */
+#define STATES (AGENTCG_EVENT_POPULATED | AGENTCG_EVENT_FROZEN | AGENTCG_EVENT_THAWED | AGENTCG_EVENT_EMPTY | \
+                AGENTCG_EVENT_GONE)
+/* Left for what is open for a moment only: to list, to open one more, to measure. */
+#define SPARE_DESCRIPTORS 32
+
+/* ---- one agent ------------------------------------------------------------ */
+
+/* In the order in which they can have come. GONE is told by drop(), once. */
+static void tell_events(struct agents *agents, struct agent *agent, uint64_t events)
+{
+	static const uint64_t in_order[] = {
+		AGENTCG_EVENT_POPULATED, AGENTCG_EVENT_FROZEN, AGENTCG_EVENT_THAWED,
+		AGENTCG_EVENT_OOM_KILL,  AGENTCG_EVENT_EMPTY,
+	};
+
+	if (events & AGENTCG_EVENT_OOM_KILL)
+		agent->oom_ticks = 2;           /* for at least one whole interval */
+	for (size_t i = 0; i < sizeof(in_order) / sizeof(in_order[0]); i++)
+		if (events & in_order[i])
+			agents->tell(agents->context, agent, in_order[i]);
+}
+
+static void close_agent(struct agents *agents, struct agent *agent)
+{
+	/* The descriptor is the handle's: out of the set before that ends. */
+	if (agent->event_fd >= 0)
+		epoll_ctl(agents->epoll, EPOLL_CTL_DEL, agent->event_fd, NULL);
+	agent->event_fd = -1;
+	agentcg_free(agent->cg);
+	agent->cg = NULL;
+}
+
+/* It is no more. What came before that is told first. */
+static void drop(struct agents *agents, struct agent *agent)
+{
+	uint64_t events = 0;
+
+	if (agent->gone)
+		return;
+	/* A failure has nothing more to tell. */
+	if (agent->event_fd >= 0 && agentcg_next_events(agent->cg, 0, &events, NULL) == 1)
+		tell_events(agents, agent, events);
+	agent->gone = true;
+	agents->tell(agents->context, agent, AGENTCG_EVENT_GONE);
+	close_agent(agents, agent);
+}
+
+static void watch(struct agents *agents, struct agent *agent)
+{
+	struct epoll_event ready = { .events = EPOLLIN };
+	agentcg_info info = { 0 };
+	uint64_t wanted = STATES;
+	int fd;
+
+	if (agentcg_get_info(agent->cg, &info, sizeof(info), NULL) == 0 && info.controllers & AGENTCG_CONTROLLER_MEMORY)
+		wanted |= AGENTCG_EVENT_OOM_KILL;
+	fd = agentcg_event_fd(agent->cg, wanted, NULL);
+	ready.data.fd = fd;
+	/* Without events it is still measured at each tick, where a want of descriptors is met by keep_or_close(). */
+	if (fd >= 0 && epoll_ctl(agents->epoll, EPOLL_CTL_ADD, fd, &ready) == 0)
+		agent->event_fd = fd;
+}
+
+/*
+ * Descriptors come with the lowest number that is free, so a high one says that few are left. An agent that has one of
+ * those, or got no events, is closed again and opened anew at each tick: however many agents there are, all are shown.
+ */
+static void keep_or_close(struct agents *agents, struct agent *agent)
+{
+	int most = agents->descriptors - SPARE_DESCRIPTORS;
+
+	if (agent->event_fd < 0 || agent->event_fd >= most || agentcg_fd(agent->cg) >= most)
+		close_agent(agents, agent);
+}
+
+static void measure(struct agents *agents, struct agent *agent)
+{
+	int opened = 0, read, limits;
+
+	agent->before = agent->now;
+	agent->now.mask = agent->limits.mask = 0;
+	if (agent->oom_ticks > 0)
+		agent->oom_ticks--;
+	if (!agent->cg) {
+		opened = agentcg_open(agents->parent, agent->entry.uuid, 0, &agent->cg, NULL);
+		if (opened == -ENOENT)
+			drop(agents, agent);
+		if (opened < 0)         /* say, another user's */
+			return;
+		/* First, so that nothing happens between what is measured and the first event. */
+		watch(agents, agent);
+	}
+	/* What else can fail is want of descriptors or memory: then there is no figure this time. */
+	read = agentcg_read_stats(agent->cg, MEASURED, &agent->now, sizeof(agent->now), NULL);
+	limits = agentcg_get_limits(agent->cg, &agent->limits, sizeof(agent->limits), NULL);
+	if (read == -ENODEV || limits == -ENODEV)
+		drop(agents, agent);
+	else
+		keep_or_close(agents, agent);
+}
+
+/* ---- all of them ----------------------------------------------------------- */
+
+static int oldest_first(const void *a, const void *b)
+{
+	const agentcg_entry *x = &(*(struct agent *const *)a)->entry, *y = &(*(struct agent *const *)b)->entry;
+
+	if (x->created_unix_ns != y->created_unix_ns)
+		return x->created_unix_ns < y->created_unix_ns ? -1 : 1;
+	return strcmp(x->uuid, y->uuid);
+}
+
+static int no_memory(agentcg_error *reterr)
+{
+	reterr->code = -ENOMEM;
+	snprintf(reterr->message, sizeof(reterr->message), "no memory for a list of the agents");
+	return -ENOMEM;
+}
+
+/* In memory that the caller frees. There may be more of them at the second call than at the first. */
+static int list_entries(const char *parent, agentcg_entry **ret_entries, agentcg_error *reterr)
+{
+	size_t room = 0;
+	int count;
+
+	*ret_entries = NULL;
+	while ((count = agentcg_list(parent, *ret_entries, sizeof(agentcg_entry), room, reterr)) > (int)room) {
+		free(*ret_entries);
+		room = (size_t)count + 16;
+		*ret_entries = calloc(room, sizeof(agentcg_entry));
+		if (!*ret_entries)
+			return no_memory(reterr);
+	}
+	return count;
+}
+
+/* The one with that uuid, or a new one; NULL: no memory. */
+static struct agent *find_or_add(struct agents *agents, const agentcg_entry *entry)
+{
+	for (size_t i = 0; i < agents->count; i++)
+		if (strcmp(agents->list[i]->entry.uuid, entry->uuid) == 0)
+			return agents->list[i];
+	if (agents->count == agents->room) {
+		size_t room = agents->room * 2 + 16;
+		struct agent **list = realloc(agents->list, room * sizeof(*list));
+
+		if (!list)
+			return NULL;
+		agents->list = list;
+		agents->room = room;
+	}
+	struct agent *agent = calloc(1, sizeof(*agent));
+
+	if (agent) {
+		agent->event_fd = -1;
+		agents->list[agents->count++] = agent;
+	}
+	return agent;
+}
+
+static void forget_the_gone(struct agents *agents)
+{
+	size_t left = 0;
+
+	for (size_t i = 0; i < agents->count; i++) {
+		if (agents->list[i]->gone)
+			free(agents->list[i]);
+		else
+			agents->list[left++] = agents->list[i];
+	}
+	agents->count = left;
+}
+
+bool update_agents(struct agents *agents, agentcg_error *reterr)
+{
+	agentcg_entry *entries;
+	int count = list_entries(agents->parent, &entries, reterr), failure = count < 0 ? count : 0;
+
+	for (size_t i = 0; i < agents->count; i++)
+		agents->list[i]->listed = failure != 0;         /* not known: its measuring will tell */
+	for (int i = 0; i < count; i++) {
+		struct agent *agent = find_or_add(agents, &entries[i]);
+
+		if (!agent) {
+			failure = no_memory(reterr);
+			continue;
+		}
+		agent->entry = entries[i];
+		agent->listed = true;
+	}
+	free(entries);
+	for (size_t i = 0; i < agents->count; i++) {
+		if (agents->list[i]->listed)
+			measure(agents, agents->list[i]);
+		else
+			drop(agents, agents->list[i]);
+	}
+	forget_the_gone(agents);
+	if (agents->count > 0)
+		qsort(agents->list, agents->count, sizeof(*agents->list), oldest_first);
+	return failure == 0;
+}
+
+void take_events(struct agents *agents, int fd)
+{
+	struct agent *agent = NULL;
+	agentcg_stats stats;
+	uint64_t events = 0;
+
+	for (size_t i = 0; i < agents->count; i++)
+		if (agents->list[i]->event_fd == fd)
+			agent = agents->list[i];
+	if (!agent)
+		return;
+	if (agentcg_next_events(agent->cg, 0, &events, NULL) < 0) {
+		close_agent(agents, agent);     /* or it would stay readable; the next tick sees to it */
+		return;
+	}
+	/* What the row shows goes with the event, the rates wait for the tick. */
+	if (events && agentcg_read_stats(agent->cg, AGENTCG_STAT_STATE | AGENTCG_STAT_MEMORY_EVENTS, &stats,
+	                                 sizeof(stats), NULL) == 0) {
+		agent->now.mask |= stats.mask;
+		agent->now.populated = stats.populated;
+		agent->now.frozen = stats.frozen;
+		agent->now.memory_events_oom_kill = stats.memory_events_oom_kill;
+	}
+	tell_events(agents, agent, events);
+	if (events & AGENTCG_EVENT_GONE) {
+		drop(agents, agent);
+		forget_the_gone(agents);
+	}
+}
+
+size_t count_unwatched(const struct agents *agents)
+{
+	size_t count = 0;
+
+	for (size_t i = 0; i < agents->count; i++)
+		count += agents->list[i]->event_fd < 0;
+	return count;
+}
+
+void free_agents(struct agents *agents)
+{
+	for (size_t i = 0; i < agents->count; i++) {
+		close_agent(agents, agents->list[i]);
+		free(agents->list[i]);
+	}
+	free(agents->list);
+}
