@@ -18,9 +18,6 @@ agent() {
   uuid=${group##*/}
 }
 
-# cell NUMBER [UUID]: of the last row of the agent in $said; 1 is the uuid, 2 to 8 are CPU to state
-cell() {
-  grep -E "^${2-$uuid} +[^ A-Z]" <<<"$said" | tail -n 1 | awk -v cell="$1" '{ print $cell }'
-}
-# row [UUID]: that row, single-spaced, without the uuid
-row() { grep -E "^${1-$uuid} +[^ A-Z]" <<<"$said" | tail -n 1 | tr -s ' ' | cut -d ' ' -f 2-; }
+# row: the last row of the agent in $said, single-spaced, without the uuid; cell NUMBER: of it, from 1 for CPU to 7 for state
+row() { grep -E "^$uuid +[^ A-Z]" <<<"$said" | tail -n 1 | tr -s ' ' | cut -d ' ' -f 2-; }
+cell() { row | cut -d ' ' -f "$1"; }
