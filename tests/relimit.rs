@@ -4,6 +4,8 @@
 #[macro_use]
 mod common;
 
+#[path = "relimit/cpu_time.rs"]
+mod cpu_time;
 #[path = "relimit/rollback.rs"]
 mod rollback;
 #[path = "relimit/usage.rs"]
@@ -175,20 +177,6 @@ fn each_limit_alone_is_set_and_lifted() {
 }
 
 #[test]
-fn a_thousandth_of_a_cpu_has_a_period_of_a_second() {
-    let group = Group::plain();
-    set(&group, &cpu(1, 0));
-    assert_eq!(group.cgroup.read("cpu.max"), "1000 1000000");
-    assert_eq!(group.limits().unwrap().cpu_max, Some(CpuMax { millicpu: 1, period_us: 1_000_000 }));
-    set(&group, &cpu(9, 0));
-    assert_eq!(group.limits().unwrap().cpu_max.unwrap().millicpu, 9);
-    // By hand, and between two thousandths.
-    group.cgroup.write("cpu.max", "33333 100000");
-    assert_eq!(group.limits().unwrap().cpu_max, Some(CpuMax { millicpu: 334, period_us: 100_000 }));
-    group.destroy();
-}
-
-#[test]
 fn memory_is_told_in_the_whole_pages_that_the_kernel_keeps() {
     let group = Group::plain();
     set(&group, &Limits { memory_max: Some(64 * MIB + 5_000), memory_high: Some(1), ..none() });
@@ -276,66 +264,6 @@ fn what_this_kernel_has_no_file_for_is_refused_and_not_told() {
     assert_eq!(told.cpu_burst_us.is_none(), absent("cpu.max.burst").is_some());
     assert_eq!(told.cpu_idle.is_none(), absent("cpu.idle").is_some());
     assert_eq!(absent("cpu.idle").is_none(), is_new());
-    group.destroy();
-}
-
-#[test]
-fn burst_and_quota_go_together_from_any_to_any() {
-    if !is_new() {
-        return;
-    }
-    let group = Group::plain();
-    let all = [(1_000, 100_000), (200, 0), (200, 20_000), (50, 5_000), (UNLIMITED, 900_000), (500, 1)];
-    for from in all {
-        for to in all {
-            set(&group, &burst(from.0, from.1));
-            set(&group, &burst(to.0, to.1));
-            let limits = group.limits().unwrap();
-            let has = (limits.cpu_max.unwrap().millicpu, limits.cpu_burst_us.unwrap());
-            assert_eq!(has, to, "from {from:?}");
-        }
-    }
-    group.destroy();
-}
-
-#[test]
-fn a_burst_in_force_keeps_the_quota_from_falling_under_it_and_the_words_say_so() {
-    if !is_new() {
-        return;
-    }
-    let group = Group::new(&burst(500, 30_000));
-    let lower = Limits { pids_max: Some(9), ..cpu(200, 0) };
-    let message = refused(&group, &lower, Errno::ERANGE, None, "cpu.max");
-    assert!(message.ends_with("its cpu.max.burst is 30000: lower that with it"), "{message}");
-    let more = Limits { cpu_burst_us: Some(60_000), ..none() };
-    let message = refused(&group, &more, Errno::ERANGE, None, "cpu.max.burst");
-    assert!(message.ends_with("its quota is 50000 us: raise cpu_max with it"), "{message}");
-    set(&group, &burst(200, 20_000));
-    group.destroy();
-}
-
-#[test]
-fn an_idle_group_takes_no_weight_until_it_is_idle_no_more() {
-    if !is_new() {
-        return;
-    }
-    let group = Group::new(&Limits { cpu_weight: Some(300), ..none() });
-    let idle = |on| Limits { cpu_idle: Some(on), ..none() };
-    set(&group, &idle(true));
-    assert_eq!(group.cgroup.read("cpu.idle"), "1");
-    let told = group.limits().unwrap();
-    assert_eq!((told.cpu_idle, told.cpu_weight), (Some(true), None));
-    set(&group, &told);
-    let weight = Limits { cpu_weight: Some(50), ..none() };
-    let message = refused(&group, &weight, Errno::EINVAL, None, "cpu.weight");
-    assert!(message.ends_with("an idle group has no weight: set cpu_idle to 0 with it"), "{message}");
-    refused(&group, &Limits { cpu_weight: Some(50), ..idle(true) }, Errno::EINVAL, None, "cpu.idle");
-    set(&group, &Limits { cpu_weight: Some(50), ..idle(false) });
-    assert_eq!(group.limits().unwrap().cpu_weight, Some(50));
-    // The kernel forgets what it was.
-    set(&group, &idle(true));
-    set(&group, &idle(false));
-    assert_eq!(group.limits().unwrap().cpu_weight, Some(100));
     group.destroy();
 }
 
