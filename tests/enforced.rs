@@ -6,7 +6,7 @@ mod common;
 
 use agentcg::{CpuMax, Errno, Limits};
 use common::group::Group;
-use common::member::{burner, role};
+use common::member::{burner, hog, role};
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
@@ -36,17 +36,6 @@ fn as_much_memory_as_memory_max_allows_is_none() {
     assert!(group.cgroup.number("memory.current") >= 64 * MIB);
     assert_eq!(group.cgroup.value("memory.events", "oom_kill"), 0);
     group.destroy();
-}
-
-/// Touches so many MiB.
-fn hog(args: &[String]) {
-    role::listen();
-    let mib: usize = args[0].parse().expect("a number");
-    let mut memory = vec![0u8; mib << 20];
-    memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
-    std::hint::black_box(&memory);
-    role::say("it fits");
-    role::sleep();
 }
 
 #[test]

@@ -15,9 +15,9 @@ use agentcg::{CpuMax, Errno, Limits, Reason, UNLIMITED};
 use common::cgroup::Scratch;
 use common::group::Group;
 use common::lab;
-use common::member::sleeper;
+use common::member::{hog, sleeper};
 
-roles![sleeper, rollback::sets_limits, usage::forks_when_told, usage::hog];
+roles![sleeper, hog, rollback::sets_limits, usage::forks_when_told];
 
 const MIB: u64 = 1 << 20;
 

@@ -263,3 +263,16 @@ pub fn burner(_: &[String]) {
     role::say("ready");
     role::burn();
 }
+
+/// Touches so many MiB and says that they fit, and then as many more as it is told.
+pub fn hog(args: &[String]) {
+    role::listen();
+    let mut mib = args[0].clone();
+    loop {
+        let mut memory = vec![0u8; mib.parse::<usize>().expect("a number") << 20];
+        memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
+        std::mem::forget(std::hint::black_box(memory));
+        role::say("it fits");
+        mib = role::listen();
+    }
+}

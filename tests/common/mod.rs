@@ -6,6 +6,7 @@
 
 pub mod arena;
 pub mod cgroup;
+pub mod device;
 pub mod group;
 pub mod lab;
 pub mod measured;

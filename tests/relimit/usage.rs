@@ -6,21 +6,6 @@ use crate::common::group::Group;
 use crate::common::member::{Member, role};
 use agentcg::{Errno, Limits, UNLIMITED};
 
-/// Touches so many MiB, and then as many more as it is told.
-pub fn hog(args: &[String]) {
-    role::listen();
-    let touch = |mib: usize| {
-        let mut memory = vec![0u8; mib << 20];
-        memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
-        std::mem::forget(std::hint::black_box(memory));
-        role::say("it fits");
-    };
-    touch(args[0].parse().expect("a number"));
-    loop {
-        touch(role::listen().parse().expect("a number"));
-    }
-}
-
 fn max(bytes: u64) -> Limits {
     Limits { memory_max: Some(bytes), ..none() }
 }

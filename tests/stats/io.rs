@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is read from and written to devices: loop devices, which root makes from the module of the lab's kernel.
+//! What is read from and written to devices.
 
 use crate::common::cgroup::Scratch;
+use crate::common::device::{Loop, Swap};
 use crate::common::group::Group;
 use crate::common::measured::{ALL, agrees};
 use crate::common::member::role;
@@ -13,39 +14,17 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::alloc::{Layout, alloc_zeroed};
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::process::Command;
-use std::sync::Mutex;
 
 const BLOCK: usize = 64 << 10;
-
-/// Where Debian has those of User-Mode Linux.
-const MODULES: &str = "modules=/usr/lib/uml/modules/$(uname -r)/kernel/drivers/block";
-
-fn run(command: &str) -> String {
-    let done = Command::new("sh").args(["-ec", command]).output().expect("sh");
-    assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
-    String::from_utf8_lossy(&done.stdout).trim().to_owned()
-}
-
-/// A device of so many MiB of memory.
-fn device(mib: u32) -> String {
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _guard = ONE_AT_A_TIME.lock().unwrap();
-    lab::needs(&["unified"]);
-    run(
-        "[ -e /dev/loop-control ] || busybox insmod /usr/lib/uml/modules/$(uname -r)/kernel/drivers/block/loop.ko",
-    );
-    run(&format!("file=$(mktemp); chmod 600 $file; truncate -s {mib}M $file; losetup --show -f $file"))
-}
 
 #[test]
 fn what_is_read_and_written_is_told_to_the_byte() {
     let scratch = Scratch::new();
     let group = Group::under(&scratch, &Limits::default());
     assert_eq!(agrees(&group).mask & IO, IO);
-    let devices = [device(4), device(4)];
+    let devices = [Loop::of_memory(4), Loop::of_memory(4)];
     for device in &devices {
-        let mut member = group.start("reads_and_writes", &[device]);
+        let mut member = group.start("reads_and_writes", &[&device.0]);
         member.hears("done");
     }
     let stats = agrees(&group);
@@ -53,7 +32,6 @@ fn what_is_read_and_written_is_told_to_the_byte() {
     assert_eq!((stats.io_reads, stats.io_read_bytes), (2 * 5, 2 * 5 * block), "{stats:?}");
     assert_eq!((stats.io_writes, stats.io_write_bytes), (2 * 3, 2 * 3 * block), "{stats:?}");
     group.destroy();
-    devices.iter().for_each(|device| drop(run(&format!("losetup -d {device}"))));
 }
 
 /// Five blocks read, three written, past the page cache.
@@ -77,11 +55,7 @@ pub fn reads_and_writes(args: &[String]) {
 
 #[test]
 fn what_is_swapped_out_is_told() {
-    lab::needs(&["unified"]);
-    // Not a loop device: what it holds in memory would be charged to the group that swaps.
-    run(&format!(
-        "{MODULES}; busybox insmod $modules/brd.ko rd_nr=1 rd_size=65536; mkswap /dev/ram0; swapon /dev/ram0"
-    ));
+    let _swap = Swap::on();
     let group = Group::new(&Limits { swap_max: None, ..memory_max(16 * MIB) });
     let mut member = group.start("holds_each_kind", &[]);
     member.hears("held");
@@ -89,7 +63,6 @@ fn what_is_swapped_out_is_told() {
     let stats = agrees(&group);
     assert!(stats.swap_current_bytes < 64 * MIB && stats.memory_current_bytes <= 16 * MIB, "{stats:?}");
     group.destroy();
-    run("swapoff /dev/ram0");
 }
 
 /// With a file of ours in the place of the kernel's.

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Devices of memory, which root makes from the modules of the lab's kernel. They go with the test.
+
+use super::lab;
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The lab has one kernel: a module is loaded, and the swap is on, for one test at a time.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// In a shell, where `$modules` is the directory in which Debian has those of User-Mode Linux.
+fn run(command: &str) -> String {
+    let modules = "modules=/usr/lib/uml/modules/$(uname -r)/kernel/drivers/block";
+    let done = Command::new("sh").args(["-ec", &format!("{modules}; {command}")]).output().expect("sh");
+    assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8_lossy(&done.stdout).trim().to_owned()
+}
+
+/// In a drop, where a panic may be on its way already.
+fn try_run(command: &str) {
+    let _the_test_has_failed_before = Command::new("sh").args(["-c", command]).status();
+}
+
+/// A loop device, by its path.
+pub struct Loop(pub String);
+
+impl Loop {
+    /// Of so many MiB.
+    pub fn of_memory(mib: u32) -> Self {
+        lab::needs(&["unified"]);
+        let _alone = alone();
+        run("[ -e /dev/loop-control ] || busybox insmod $modules/loop.ko");
+        Self(run(&format!(
+            "file=$(mktemp); chmod 600 $file; truncate -s {mib}M $file; losetup --show -f $file"
+        )))
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        try_run(&format!("losetup -d {}", self.0));
+    }
+}
+
+/// 64 MiB of swap, while it lives.
+pub struct Swap(#[allow(dead_code, reason = "held")] MutexGuard<'static, ()>);
+
+impl Swap {
+    /// Not on a loop device: what that holds in memory would be charged to the group that swaps.
+    pub fn on() -> Self {
+        lab::needs(&["unified"]);
+        let alone = alone();
+        run("[ -e /dev/ram0 ] || busybox insmod $modules/brd.ko rd_nr=1 rd_size=65536");
+        run("mkswap /dev/ram0; swapon /dev/ram0");
+        Self(alone)
+    }
+}
+
+impl Drop for Swap {
+    fn drop(&mut self) {
+        try_run("swapoff /dev/ram0");
+    }
+}
