@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Limits bind while agents work beside each other: who gets the CPU, who keeps memory, who gets no more of anything.
+
+#[macro_use]
+mod common;
+
+#[path = "binding/inside.rs"]
+mod inside;
+#[path = "binding/memory.rs"]
+mod memory;
+#[path = "binding/protection.rs"]
+mod protection;
+#[path = "binding/time.rs"]
+mod time;
+
+use agentcg::Limits;
+use common::group::Group;
+use common::member::hog;
+
+roles![hog, inside::makes_cgroups, time::counts, time::works_at_times];
+
+const MIB: u64 = 1 << 20;
+
+fn none() -> Limits {
+    Limits::default()
+}
+
+#[track_caller]
+fn set(group: &Group, limits: &Limits) {
+    group.set_limits(limits, false).unwrap_or_else(|e| panic!("{limits:?}: {e}"));
+}

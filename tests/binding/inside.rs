@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What an agent may make inside its own cgroup, when that is made less while it lives.
+
+use super::{none, set};
+use crate::common::cgroup::Cgroup;
+use crate::common::group::Group;
+use crate::common::member::role;
+use agentcg::{Limits, UNLIMITED};
+
+/// Makes the cgroups it is told, below its own.
+pub fn makes_cgroups(_: &[String]) {
+    role::listen();
+    let own = Cgroup::own();
+    loop {
+        let name = role::listen();
+        match std::fs::create_dir(own.join(name).0) {
+            Ok(()) => role::say("made"),
+            Err(e) => role::say(&format!("{:?}", e.raw_os_error().map(nix::errno::Errno::from_raw))),
+        }
+    }
+}
+
+#[test]
+fn fewer_cgroups_than_an_agent_has_refuse_more_and_remove_none() {
+    let group = Group::plain();
+    let mut member = group.start("makes_cgroups", &[]);
+    let mut make = |name: &str, answer: &str| {
+        member.say(name);
+        member.hears(answer);
+    };
+    let refused = "Some(EAGAIN)";
+    make("one", "made");
+    make("one/below", "made");
+    make("two", "made");
+
+    set(&group, &Limits { max_descendants: Some(2), ..none() });
+    make("three", refused);
+    set(&group, &Limits { max_descendants: Some(4), ..none() });
+    make("three", "made");
+    make("four", refused);
+
+    set(&group, &Limits { max_descendants: Some(UNLIMITED), max_depth: Some(1), ..none() });
+    make("one/other", refused);
+    make("four", "made");
+    set(&group, &Limits { max_depth: Some(2), ..none() });
+    make("one/other", "made");
+    make("one/other/deep", refused);
+    assert_eq!(group.cgroup.value("cgroup.stat", "nr_descendants"), 6);
+    group.destroy();
+}

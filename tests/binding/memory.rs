@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Memory and swap of one agent.
+
+use super::{MIB, none, set};
+use crate::common::device::Swap;
+use crate::common::group::Group;
+use agentcg::{Limits, UNLIMITED};
+
+#[test]
+fn over_memory_high_an_agent_is_slowed_until_it_is_lifted_and_nobody_is_killed() {
+    let group = Group::new(&Limits { memory_high: Some(8 * MIB), swap_max: Some(0), ..none() });
+    let mut member = group.start("hog", &["64"]);
+    group.cgroup.wait_for_value("memory.events", "high", 20);
+    // There is nothing to reclaim: it is made to wait, the longer the more it is over.
+    assert!(group.cgroup.number("memory.current") < 32 * MIB);
+    set(&group, &Limits { memory_high: Some(UNLIMITED), ..none() });
+    member.hears("it fits");
+    assert!(group.cgroup.number("memory.current") >= 64 * MIB);
+    assert_eq!(group.cgroup.value("memory.events", "oom_kill"), 0);
+    group.destroy();
+}
+
+#[test]
+fn more_swap_than_swap_max_is_an_oom_kill() {
+    let _swap = Swap::on();
+    let limits = Limits { memory_max: Some(16 * MIB), swap_max: Some(8 * MIB), ..none() };
+    let group = Group::new(&limits);
+    let mut member = group.start("hog", &["20"]);
+    member.hears("it fits");
+    let swapped = group.cgroup.number("memory.swap.current");
+    assert!((3 * MIB..=8 * MIB).contains(&swapped), "{swapped}");
+    // Of one that lives, too.
+    set(&group, &Limits { swap_max: Some(24 * MIB), ..none() });
+    member.say("16");
+    member.hears("it fits");
+    let swapped = group.cgroup.number("memory.swap.current");
+    assert!((19 * MIB..=24 * MIB).contains(&swapped), "{swapped}");
+    assert_eq!(group.cgroup.value("memory.events", "oom_kill"), 0);
+    member.say("8");
+    member.wait_dead();
+    assert_eq!(group.cgroup.value("memory.events", "oom_kill"), 1);
+    group.destroy();
+}
+
+#[test]
+fn without_swap_memory_max_bounds_it_all() {
+    let _swap = Swap::on();
+    let group = Group::new(&Limits { memory_max: Some(16 * MIB), swap_max: Some(0), ..none() });
+    let mut member = group.start("hog", &["20"]);
+    member.wait_dead();
+    assert_eq!(group.cgroup.value("memory.events", "oom_kill"), 1);
+    assert_eq!(group.cgroup.number("memory.swap.current"), 0);
+    group.destroy();
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! CPU time, between agents that want all of one CPU, and of one that works at times.
+
+use super::{none, set};
+use crate::common::cgroup::Scratch;
+use crate::common::group::Group;
+use crate::common::member::{Member, role};
+use agentcg::stats::CPU;
+use agentcg::{CpuMax, Limits};
+use nix::time::{ClockId, clock_gettime};
+use std::time::Duration;
+
+fn cpu_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).expect("a clock of every process").into()
+}
+
+fn burn(time: Duration) {
+    let end = cpu_time() + time;
+    while cpu_time() < end {}
+}
+
+/// Says so whenever it has used so many milliseconds of CPU time.
+pub fn counts(args: &[String]) {
+    role::listen();
+    let time = Duration::from_millis(args[0].parse().expect("a number"));
+    loop {
+        burn(time);
+        role::say("used");
+    }
+}
+
+/// Two agents side by side, on the one CPU of the lab.
+fn beside(scratch: &Scratch, limits: [Limits; 2]) -> [Group; 2] {
+    assert_eq!(
+        std::thread::available_parallelism().map(usize::from).ok(),
+        Some(1),
+        "they do not meet on a CPU"
+    );
+    limits.map(|limits| Group::under(scratch, &limits))
+}
+
+fn usage_ns(group: &Group) -> u64 {
+    group.read_stats(CPU).unwrap().cpu_usage_ns
+}
+
+/// How much of the time of both the first one gets, while the second one uses so many milliseconds.
+fn share(groups: &[Group; 2], second: &mut Member, ms: u64) -> f64 {
+    second.hears("used");
+    let before = groups.each_ref().map(usage_ns);
+    (0..ms / 100).for_each(|_| second.hears("used"));
+    let after = groups.each_ref().map(usage_ns);
+    let used = [after[0] - before[0], after[1] - before[1]];
+    assert!(used[1] >= ms * 1_000_000 * 9 / 10, "{used:?}");
+    used[0] as f64 / (used[0] + used[1]) as f64
+}
+
+#[test]
+fn a_tenth_of_the_weight_is_a_tenth_of_the_time() {
+    let scratch = Scratch::new();
+    let weight = |cpu_weight| Limits { cpu_weight: Some(cpu_weight), ..none() };
+    let groups = beside(&scratch, [weight(100), weight(1_000)]);
+    let _light = groups[0].start("counts", &["60000"]);
+    let mut heavy = groups[1].start("counts", &["100"]);
+    let tenth = share(&groups, &mut heavy, 4_000);
+    assert!((0.8..=1.2).contains(&(tenth * 11.0)), "{tenth:.3} of the time of both");
+    // Of one that lives, too.
+    set(&groups[0], &weight(1_000));
+    let half = share(&groups, &mut heavy, 2_000);
+    assert!((0.8..=1.2).contains(&(half * 2.0)), "{half:.3} of the time of both");
+    for group in &groups {
+        group.destroy();
+    }
+}
+
+#[test]
+fn an_idle_one_gets_next_to_nothing_beside_a_busy_one_and_all_when_it_is_alone() {
+    let scratch = Scratch::new();
+    let groups = beside(&scratch, [Limits { cpu_idle: Some(true), ..none() }, none()]);
+    let mut idle = groups[0].start("counts", &["1000"]);
+    let mut busy = groups[1].start("counts", &["100"]);
+    let rest = share(&groups, &mut busy, 3_000);
+    assert!(rest < 0.03, "{rest:.3} of the time of both");
+    groups[1].destroy();
+    idle.hears("used");
+    groups[0].destroy();
+}
+
+/// Nothing for three periods, and then more at once than the quota of one, for so many times.
+pub fn works_at_times(_: &[String]) {
+    role::listen();
+    loop {
+        std::thread::sleep(Duration::from_millis(300));
+        burn(Duration::from_millis(45));
+        role::say("worked");
+        role::listen();
+    }
+}
+
+#[test]
+fn what_a_quiet_agent_has_saved_up_it_may_use_at_once() {
+    let quota = Limits { cpu_max: Some(CpuMax { millicpu: 300, period_us: 0 }), ..none() };
+    let group = Group::new(&quota);
+    let mut member = group.start("works_at_times", &[]);
+    let mut works = || {
+        for _ in 0..10 {
+            member.hears("worked");
+            member.say("again");
+        }
+        ["nr_bursts", "burst_usec", "nr_throttled"].map(|key| group.cgroup.value("cpu.stat", key))
+    };
+    let [bursts, burst_us, throttled] = works();
+    assert_eq!((bursts, burst_us), (0, 0));
+    assert!(throttled >= 5, "{throttled}");
+    set(&group, &Limits { cpu_burst_us: Some(30_000), ..none() });
+    let [bursts, burst_us, now_throttled] = works();
+    assert!(bursts >= 5 && burst_us >= 5 * 5_000, "{bursts} bursts, {burst_us} us");
+    assert!(now_throttled - throttled < throttled, "{now_throttled} after {throttled}");
+    group.destroy();
+}
