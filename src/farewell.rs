@@ -119,10 +119,11 @@ impl Drop for Farewell<'_> {
         if !self.dir.is_alive() {
             return;
         }
-        let _not_said = sys::set_xattr(self.dir.as_fd(), FINAL, b"");
         if let Some(frozen) = self.frozen_before {
             // Gone meanwhile, else: as it let itself be changed it lets itself be changed back.
             set_frozen(self.dir, frozen);
         }
+        // Not before: who looks in between would take the freeze for somebody's wish.
+        let _not_said = sys::set_xattr(self.dir.as_fd(), FINAL, b"");
     }
 }

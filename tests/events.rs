@@ -26,6 +26,7 @@ roles![
     hog,
     forks_while_it_can,
     ends_at_once,
+    removal::destroys,
     thousand::asks_for_too_much,
     thousand::takes_what_is_high
 ];

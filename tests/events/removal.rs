@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A removal is told, whoever removes the group, and by those who use the library with all that came before it.
 
-use super::{STATES, hear, readable, settle};
+use super::{STATES, hear, now, readable, settle};
 use crate::common::cgroup::Scratch;
 use crate::common::group::Group;
-use crate::common::{self, patience};
+use crate::common::member::Member;
+use crate::common::{self, lab, patience, ptrace};
 use agentcg::watch::{EMPTY, FROZEN, GONE, POPULATED};
-use agentcg::{Agent, Deadline, Errno, Limits, Reason};
+use agentcg::{Agent, Deadline, Errno, Limits, Reason, reap};
+use std::ffi::CString;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 
 /// The same group through another handle, as a monitor has it.
 fn guest(group: &Group) -> Agent {
@@ -34,7 +38,7 @@ fn of_an_orphan_that_is_reaped_all_is_told() {
     watcher.event_fd(STATES).unwrap();
     settle(&watcher, 0);
     drop(owner);
-    assert_eq!(agentcg::reap(Some(&scratch.path()), patience()).unwrap(), 1);
+    assert_eq!(reap(Some(&scratch.path()), patience()).unwrap(), 1);
     assert_eq!(hear(&watcher, GONE), EMPTY | GONE);
 }
 
@@ -65,12 +69,67 @@ fn who_did_not_ask_for_gone_is_refused_when_it_is() {
     assert!(!readable(fd, 100), "no spin");
 }
 
+/// The freeze that wakes is no freeze to be told, and a remover that is killed half-way leaves nothing that is in the
+/// way of the next.
 #[test]
-fn a_removal_that_fails_is_taken_back() {
+fn wherever_a_removal_is_cut_off_only_the_removal_is_told() {
+    let scratch = Scratch::new();
+    let parent = scratch.parent.0.to_string_lossy().into_owned();
+    for stop in 1.. {
+        let owner = Agent::new(Some(&scratch.path()), None, &Limits::default()).unwrap();
+        let watcher = Agent::open(Some(&scratch.path()), owner.uuid(), false).unwrap();
+        watcher.event_fd(STATES).unwrap();
+        drop(owner);
+        let mut remover = Member::start("destroys", &[&parent, watcher.uuid()]);
+        let stopped = ptrace::runs_to_stop(remover.pid(), stop);
+        let mut heard = watcher.next_events(now()).unwrap();
+        remover.kill_it_alone();
+        reap(Some(&scratch.path()), patience()).unwrap();
+        if heard & GONE == 0 {
+            heard |= hear(&watcher, GONE);
+        }
+        assert_eq!(heard & !POPULATED, EMPTY | GONE, "stop {stop}");
+        if !stopped {
+            assert!(stop > 30, "destroy is thought to do more than that");
+            return;
+        }
+    }
+}
+
+pub fn destroys(args: &[String]) {
+    let parent = CString::new(args[0].as_str()).expect("no NUL");
+    let agent = Agent::open(Some(&parent), &args[1], true).unwrap_or_else(|e| panic!("{e}"));
+    ptrace::wait_for_tracer();
+    agent.destroy(false, patience(), true).unwrap_or_else(|e| panic!("{e}"));
+}
+
+#[test]
+fn a_removal_that_is_refused_is_taken_back() {
+    if lab::is_root() {
+        return; // whom nothing is refused
+    }
     let group = Group::plain();
     let watcher = guest(&group);
     watcher.event_fd(STATES).unwrap();
-    // rmdir is refused while something is below, and this cannot be removed from here.
+    let inner = group.cgroup.make("inner");
+    inner.make("innermost");
+    fs::set_permissions(&inner.0, Permissions::from_mode(0o555)).unwrap();
+    let refused = group.agent().destroy(false, patience(), false).unwrap_err();
+    assert_eq!(refused.errno(), Errno::EACCES);
+    assert_eq!(group.cgroup.read("cgroup.freeze"), "0");
+    fs::set_permissions(&inner.0, Permissions::from_mode(0o755)).unwrap();
+    settle(&watcher, EMPTY | POPULATED);
+    group.freeze(patience()).unwrap();
+    assert_eq!(hear(&watcher, FROZEN) & GONE, 0, "and what is told after it is true again");
+    group.destroy();
+    hear(&watcher, GONE);
+}
+
+#[test]
+fn a_group_in_which_something_lives_is_not_taken_leave_of() {
+    let group = Group::plain();
+    let watcher = guest(&group);
+    watcher.event_fd(STATES).unwrap();
     let mut member = group.start("sleeper", &[]);
     member.hears("ready");
     assert_eq!(hear(&watcher, POPULATED), POPULATED);
