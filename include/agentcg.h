@@ -179,7 +179,9 @@ int agentcg_diagnose(agentcg_diagnosis *ret_diagnosis,
 #define AGENTCG_LIMITS_SIZE_V0        128
 
 /* Zero it, fill in fields, set their bits in mask. A field whose bit is clear
- * is left as it is. AGENTCG_UNLIMITED lifts a limit. */
+ * is left as it is. AGENTCG_UNLIMITED lifts a limit. memory_low and memory_min
+ * protect from a limit on the directory that the agents share; from pressure
+ * further up only as far as that directory and those above it have them, too. */
 struct agentcg_limits {
 	uint64_t mask;               /* AGENTCG_LIMIT_... */
 	uint64_t memory_max_bytes;   /* hard limit: over it the OOM killer acts. At least one page */

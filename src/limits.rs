@@ -26,7 +26,8 @@ pub struct Limits {
     pub memory_max: Option<u64>,
     /// Bytes; over it the group is throttled and reclaimed.
     pub memory_high: Option<u64>,
-    /// Bytes; best-effort protection.
+    /// Bytes; best-effort protection. Like `memory_min`, from pressure above the directory that the agents share
+    /// only as far as that one and those above it have it, too.
     pub memory_low: Option<u64>,
     /// Bytes; hard protection.
     pub memory_min: Option<u64>,

@@ -24,7 +24,9 @@ pub const AGENTCG_LIMIT_MAX_DESCENDANTS: u64 = 1u64 << 13;
 pub const AGENTCG_LIMITS_SIZE_V0: usize = 128;
 
 /// Zero it, fill in fields, set their bits in mask. A field whose bit is clear
-/// is left as it is. AGENTCG_UNLIMITED lifts a limit.
+/// is left as it is. AGENTCG_UNLIMITED lifts a limit. memory_low and memory_min
+/// protect from a limit on the directory that the agents share; from pressure
+/// further up only as far as that directory and those above it have them, too.
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 pub struct agentcg_limits {
