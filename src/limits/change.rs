@@ -5,7 +5,7 @@
 //! the host has descriptors for changes nothing. What the kernel refuses then, or makes something else
 //! of, is answered by writing back what was there.
 
-use super::setting::{Setting, Value, first_line, whole_pages};
+use super::setting::{Setting, Value, first_line};
 use super::{Limits, name};
 use crate::cgroupfs::{Dir, FILE_MAX, read_once, write_once};
 use crate::error::{Error, Result, shown, words};
@@ -62,7 +62,8 @@ impl Limits {
 /// With a `memory.max` under what is used the kernel reclaims, and then kills, until it fits. It is the
 /// writer who does that; a moment later the group's own next page would begin it.
 fn check_room(max: u64, in_use: u64, path: &[u8]) -> Result<()> {
-    if in_use <= whole_pages(max) {
+    // What is in use is whole pages: that the kernel rounds the limit down to some makes no difference.
+    if in_use <= max {
         return Ok(());
     }
     let group = shown(path);

@@ -151,7 +151,7 @@ pub fn first_line(text: &[u8]) -> &[u8] {
 }
 
 /// What page_counter makes of a number of bytes: whole pages, and from LONG_MAX bytes on no limit.
-pub fn whole_pages(bytes: u64) -> u64 {
+fn whole_pages(bytes: u64) -> u64 {
     let page = page_bytes();
     let pages = bytes / page;
     if pages >= i64::MAX as u64 / page { UNLIMITED } else { pages * page }

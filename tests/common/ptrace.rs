@@ -4,6 +4,7 @@
 #![allow(unsafe_code, reason = "ptrace(2) itself; see SAFETY")]
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::sys::signal::{Signal, raise};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -50,8 +51,9 @@ pub enum Fault {
 }
 
 /// In the test, on the thread that has started the member: let it run to its end, with a fault in those of its
-/// writes to files of cgroups that are chosen by the file's name. Tells which it has written, in order.
-pub fn meddles_with_writes(pid: i32, mut fault: impl FnMut(&str) -> Fault) -> Vec<String> {
+/// writes to files of cgroups that are chosen by the file's name and how it is open. Tells which it has written, in
+/// order.
+pub fn meddles_with_writes(pid: i32, mut fault: impl FnMut(&str, OFlag) -> Fault) -> Vec<String> {
     let mut written = Vec::new();
     let mut is_entry = false;
     let mut hidden_fd = None;
@@ -62,7 +64,7 @@ pub fn meddles_with_writes(pid: i32, mut fault: impl FnMut(&str) -> Fault) -> Ve
             let file = fs::read_link(format!("/proc/{pid}/fd/{fd}")).expect("it is open");
             if file.as_os_str().as_bytes().starts_with(b"/sys/fs/cgroup/") {
                 let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                match fault(&name) {
+                match fault(&name, flags(pid, fd)) {
                     Fault::None => {}
                     Fault::Fails => {
                         set_user(pid, RDI, -1);
@@ -80,6 +82,13 @@ pub fn meddles_with_writes(pid: i32, mut fault: impl FnMut(&str) -> Fault) -> Ve
         request(libc::PTRACE_SYSCALL, pid);
     }
     written
+}
+
+/// Of an open file, as they are now.
+fn flags(pid: i32, fd: libc::c_long) -> OFlag {
+    let text = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).expect("it is open");
+    let octal = text.lines().find_map(|line| line.strip_prefix("flags:")).expect("flags").trim();
+    OFlag::from_bits_retain(i32::from_str_radix(octal, 8).expect("in octal"))
 }
 
 /// Where x86-64 has the number and the arguments of a system call.

@@ -6,6 +6,7 @@ use crate::common::group::Group;
 use crate::common::member::{Member, role};
 use crate::common::ptrace::{self, Fault};
 use agentcg::{Agent, Limits, discover_parent};
+use nix::fcntl::OFlag;
 use std::ffi::CString;
 
 /// Changes the limits of a group under the tracer's eyes, and tells what came of it.
@@ -19,15 +20,19 @@ pub fn sets_limits(args: &[String]) {
         other => panic!("no limits {other}"),
     };
     ptrace::wait_for_tracer();
-    match agent.set_limits(&limits, false) {
+    match agent.set_limits(&limits, args.get(2).is_some_and(|how| how == "force")) {
         Ok(()) => role::say("set"),
         Err(e) => role::say(&format!("{:?} {} {}", e.errno(), e.file(), e.message())),
     }
 }
 
 /// What it says, and which files it has written.
-fn changes(group: &Group, limits: &str, fault: impl FnMut(&str) -> Fault) -> (String, Vec<String>) {
-    let mut member = Member::start("sets_limits", &[group.uuid(), limits]);
+fn changes(group: &Group, limits: &str, mut fault: impl FnMut(&str) -> Fault) -> (String, Vec<String>) {
+    traced(group, &[limits], |name, _| fault(name))
+}
+
+fn traced(group: &Group, how: &[&str], fault: impl FnMut(&str, OFlag) -> Fault) -> (String, Vec<String>) {
+    let mut member = Member::start("sets_limits", &[&[group.uuid()], how].concat());
     let written = ptrace::meddles_with_writes(member.pid(), fault);
     let answer = member.hear();
     assert!(member.wait().success());
@@ -45,16 +50,28 @@ fn whichever_write_fails_all_files_are_as_before() {
         let group = Group::new(&from);
         let before = picture(&group);
         for file in files() {
-            let (answer, _) =
+            let (answer, written) =
                 changes(&group, to, |name| if name == file { Fault::Fails } else { Fault::None });
             assert!(answer.starts_with(&format!("EBADF {file} cannot set {file} to ")), "{answer}");
             assert!(answer.contains("/agents: ") && !answer.contains("half set"), "{answer}");
             assert_eq!(picture(&group), before, "{to}, {file}");
+            is_put_back_in_reverse(written, file);
         }
         let (answer, written) = changes(&group, to, |_| Fault::None);
         assert_eq!((answer.as_str(), written.len()), ("set", files().count()), "{written:?}");
         group.destroy();
     }
+}
+
+#[track_caller]
+fn is_put_back_in_reverse(mut written: Vec<String>, failed: &str) {
+    let at = written.iter().position(|name| name == failed).expect("it was tried");
+    let put_back = written.split_off(at + 1);
+    written.pop();
+    written.reverse();
+    // It is the same before and after.
+    written.retain(|name| name != "cpu.idle");
+    assert_eq!(put_back, written, "{failed}");
 }
 
 /// The kernel forgets the weight of a group that it makes idle.
@@ -137,6 +154,45 @@ fn what_cannot_be_put_back_is_told() {
         if fails { Fault::Fails } else { Fault::None }
     });
     assert!(answer.contains(" more could not be put back: the limits are half set"), "{answer}");
+    group.destroy();
+}
+
+/// Before Linux 6.10 a cpu.max that is put back cuts the burst that was put back just before.
+#[test]
+fn what_is_not_put_back_at_once_is_tried_again() {
+    let group = Group::new(&first());
+    let before = picture(&group);
+    let mut count = 0;
+    let (answer, _) = changes(&group, "second", |name| {
+        count += i32::from(name == "pids.max");
+        match name {
+            "cgroup.max.descendants" => Fault::Fails,
+            "pids.max" if count == 2 => Fault::Fails,
+            _ => Fault::None,
+        }
+    });
+    assert!(answer.starts_with("EBADF cgroup.max.descendants cannot set "), "{answer}");
+    assert_eq!(picture(&group), before);
+    group.destroy();
+}
+
+/// With O_NONBLOCK the kernel only sets memory.max and memory.high, from Linux 6.16 on; it is there to be seen on any.
+#[test]
+fn only_where_it_is_forced_a_write_reclaims_and_never_to_put_back() {
+    let group = Group::new(&first());
+    for (how, waits) in [(&["second"][..], false), (&["second", "force"], true)] {
+        let mut seen = Vec::new();
+        let (answer, _) = traced(&group, how, |name, flags| {
+            if ["memory.max", "memory.high"].contains(&name) {
+                seen.push((name.to_owned(), !flags.contains(OFlag::O_NONBLOCK)));
+            }
+            if name == "memory.swap.max" { Fault::Fails } else { Fault::None }
+        });
+        assert!(answer.starts_with("EBADF memory.swap.max "), "{answer}");
+        let expected =
+            [("memory.max", waits), ("memory.high", waits), ("memory.high", false), ("memory.max", false)];
+        assert_eq!(seen, expected.map(|(name, waits)| (name.to_owned(), waits)), "{how:?}");
+    }
     group.destroy();
 }
 

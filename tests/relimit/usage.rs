@@ -4,6 +4,7 @@
 use super::{MIB, none, refused, set};
 use crate::common::group::Group;
 use crate::common::member::{Member, role};
+use crate::common::patience;
 use agentcg::{Errno, Limits, UNLIMITED};
 
 fn max(bytes: u64) -> Limits {
@@ -29,6 +30,26 @@ fn a_memory_max_under_what_is_in_use_is_refused_and_kills_nobody() {
     assert_eq!(group.cgroup.value("memory.events", "oom"), 0);
     member.say("1");
     member.hears("it fits");
+    group.destroy();
+}
+
+#[test]
+fn a_memory_max_of_just_what_is_in_use_is_taken() {
+    let (group, _member) = full();
+    let used = group.cgroup.number("memory.current");
+    set(&group, &max(used));
+    assert_eq!(group.cgroup.number("memory.max"), used);
+    let e = group.set_limits(&max(used / 2), false).unwrap_err();
+    assert_eq!(e.errno(), Errno::EBUSY, "{e}");
+    group.destroy();
+}
+
+#[test]
+fn what_was_in_use_before_is_no_reason_to_refuse() {
+    let (group, mut member) = full();
+    group.kill_all(patience()).unwrap();
+    assert!(member.is_dead());
+    set(&group, &max(16 * MIB));
     group.destroy();
 }
 
