@@ -4,7 +4,8 @@
 use super::{MIB, none, set};
 use crate::common::device::Swap;
 use crate::common::group::Group;
-use agentcg::{Limits, UNLIMITED};
+use crate::common::{lab, patience};
+use agentcg::{Agent, Errno, Limits, UNLIMITED};
 
 #[test]
 fn over_memory_high_an_agent_is_slowed_until_it_is_lifted_and_nobody_is_killed() {
@@ -50,5 +51,25 @@ fn without_swap_memory_max_bounds_it_all() {
     member.wait_dead();
     assert_eq!(group.cgroup.value("memory.events", "oom_kill"), 1);
     assert_eq!(group.cgroup.number("memory.swap.current"), 0);
+    group.destroy();
+}
+
+/// Left out where there is no swap to be had; here there is.
+#[test]
+fn no_swap_is_not_promised_while_swap_is_on_and_its_limit_is_missing() {
+    let _swap = Swap::on();
+    let no_swap = Limits { swap_max: Some(0), ..none() };
+    let group = Group::plain();
+    let changed = group.set_limits(&no_swap, false);
+    let made = Agent::new(None, None, &no_swap);
+    if lab::lacks("memory.swap.max") {
+        for e in [changed.unwrap_err(), made.err().expect("it is made")] {
+            assert_eq!((e.errno(), e.file()), (Errno::EOPNOTSUPP, "memory.swap.max"), "{e}");
+        }
+    } else {
+        changed.unwrap();
+        made.unwrap().destroy(false, patience(), false).unwrap();
+        assert_eq!(group.cgroup.number("memory.swap.max"), 0);
+    }
     group.destroy();
 }
