@@ -24,6 +24,7 @@ struct side {
 	void (*kill)(void *group);       /* and wait until empty */
 	void (*wait)(void *group, int timeout_ms);   /* for an end that does not come */
 	uint64_t (*read)(void *group);   /* measure it; returns its CPU time in ns */
+	void (*limit)(void *group, unsigned times);   /* change the limits, to so many times what they were at first */
 };
 
 /* floor.c: the same kernel calls as the library has to make, by hand, and nothing around them. Tells which
@@ -44,11 +45,12 @@ struct operation {
 	unsigned processes;   /* in each group */
 	int slow;             /* left out where --quick asks for it */
 	int repeatable;       /* one setup does for all blocks; batch is even */
+	int limits;           /* nothing without the three controllers */
 	void (*setup)(const struct side *, const struct operation *);
 	void (*run)(const struct side *, unsigned i);
 	void (*teardown)(const struct side *, const struct operation *);
 };
-enum { READ, NEW, DESTROY, MOVE, KILL_1, KILL_100, KILL_1000, KILL_5000, OPERATIONS };
+enum { READ, NEW, SET_LIMITS, DESTROY, MOVE, KILL_1, KILL_100, KILL_1000, KILL_5000, OPERATIONS };
 extern const struct operation operations[OPERATIONS];
 
 /* The CPU time that one second of waiting for a group with a living process takes, in microseconds. */

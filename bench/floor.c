@@ -66,10 +66,27 @@ struct controllers floor_init(const char *dir)
 	return have;
 }
 
+static void write_limits(int dir, unsigned times)
+{
+	char value[32];
+
+	if (have.memory) {
+		snprintf(value, sizeof(value), "%u", MEMORY_MAX_BYTES * times);
+		write_at(dir, "memory.max", value);
+	}
+	if (have.cpu) {
+		snprintf(value, sizeof(value), "%u 100000", CPU_MAX_MILLICPU * 100 * times);
+		write_at(dir, "cpu.max", value);
+	}
+	if (have.pids) {
+		snprintf(value, sizeof(value), "%u", PIDS_MAX * times);
+		write_at(dir, "pids.max", value);
+	}
+}
+
 static void *floor_make(void)
 {
 	struct group *group = malloc(sizeof(*group));
-	char value[32];
 
 	if (!group)
 		err(2, "malloc");
@@ -78,18 +95,7 @@ static void *floor_make(void)
 	if (mkdirat(agents, group->name, 0755) != 0)
 		err(2, "floor: mkdir");
 	group->dir = open_at(agents, group->name, O_RDONLY | O_DIRECTORY);
-	if (have.memory) {
-		snprintf(value, sizeof(value), "%u", MEMORY_MAX_BYTES);
-		write_at(group->dir, "memory.max", value);
-	}
-	if (have.cpu) {
-		snprintf(value, sizeof(value), "%u 100000", CPU_MAX_MILLICPU * 100);
-		write_at(group->dir, "cpu.max", value);
-	}
-	if (have.pids) {
-		snprintf(value, sizeof(value), "%u", PIDS_MAX);
-		write_at(group->dir, "pids.max", value);
-	}
+	write_limits(group->dir, 1);
 	return group;
 }
 
@@ -201,6 +207,18 @@ static uint64_t floor_read(void *arg)
 	return measured[0] * 1000;
 }
 
+/* A memory.max under what is in use kills, so that has to be looked at before. */
+static void floor_limit(void *arg, unsigned times)
+{
+	struct group *group = arg;
+	char text[32];
+
+	read_kept(group->dir, "memory.current", &group->memory_current, text, sizeof(text));
+	if (number(text) > MEMORY_MAX_BYTES * times)
+		errx(2, "floor: %s bytes in use", text);
+	write_limits(group->dir, times);
+}
+
 const struct side floor_side = {
-	"floor", floor_make, floor_remove, floor_fd, floor_move, floor_kill, floor_wait, floor_read,
+	"floor", floor_make, floor_remove, floor_fd, floor_move, floor_kill, floor_wait, floor_read, floor_limit,
 };

@@ -60,14 +60,19 @@ static void check(const char *call, int code)
 		errx(2, "%s: %s (%d)", call, error.message, code);
 }
 
+static agentcg_limits limits_times(unsigned times)
+{
+	return (agentcg_limits){
+		.mask = limits_mask,
+		.memory_max_bytes = MEMORY_MAX_BYTES * times,
+		.cpu_max_millicpu = CPU_MAX_MILLICPU * times,
+		.pids_max = PIDS_MAX * times,
+	};
+}
+
 static void *library_make(void)
 {
-	agentcg_limits limits = {
-		.mask = limits_mask,
-		.memory_max_bytes = MEMORY_MAX_BYTES,
-		.cpu_max_millicpu = CPU_MAX_MILLICPU,
-		.pids_max = PIDS_MAX,
-	};
+	agentcg_limits limits = limits_times(1);
 	agentcg *cg;
 
 	check("agentcg_new", agentcg_new(parent, NULL, &limits, sizeof(limits), 0, &cg, &error));
@@ -110,6 +115,14 @@ static uint64_t library_read(void *cg)
 	return stats.cpu_usage_ns;
 }
 
+static void library_limit(void *cg, unsigned times)
+{
+	agentcg_limits limits = limits_times(times);
+
+	check("agentcg_set_limits", agentcg_set_limits(cg, &limits, sizeof(limits), 0, &error));
+}
+
 const struct side library_side = {
 	"agentcg", library_make, library_remove, library_fd, library_move, library_kill, library_wait, library_read,
+	library_limit,
 };

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -182,6 +183,44 @@ static void teardown_read(const struct side *side, const struct operation *op)
 	side->remove(state->groups[0]);
 }
 
+/* The limits of a group with a process go up and down. */
+static unsigned times(unsigned i)
+{
+	return 2 - i % 2;
+}
+
+static void setup_limit(const struct side *side, const struct operation *op)
+{
+	(void)op;
+	state_of(side)->groups[0] = side->make();
+	start(side, 0, 1);
+	side->read(state_of(side)->groups[0]);   /* opens what is kept open */
+}
+
+static void run_limit(const struct side *side, unsigned i)
+{
+	side->limit(state_of(side)->groups[0], times(i));
+}
+
+static void expect_limit(const struct side *side, const char *file, unsigned long expected)
+{
+	char text[64];
+
+	read_file(side->fd(state_of(side)->groups[0]), file, text, sizeof(text));
+	if (strtoul(text, NULL, 10) != expected)
+		errx(2, "%s: %s is %s and not %lu", side->name, file, text, expected);
+}
+
+static void teardown_limit(const struct side *side, const struct operation *op)
+{
+	unsigned last = times(op->batch - 1);
+
+	expect_limit(side, "memory.max", (unsigned long)MEMORY_MAX_BYTES * last);
+	expect_limit(side, "cpu.max", CPU_MAX_MILLICPU * 100 * last);
+	expect_limit(side, "pids.max", PIDS_MAX * last);
+	teardown_read(side, op);
+}
+
 /* One process goes to and fro. The kernel delays the first move after a pause by milliseconds, whoever asks:
  * starting the process has just been one. It runs on our CPU, since another would be told by an interrupt
  * (perf_cgroup_attach in the kernel), which takes four times as long as the rest and would hide it. */
@@ -246,12 +285,13 @@ double waiting_cpu_us(const struct side *side)
 }
 
 const struct operation operations[OPERATIONS] = {
-	[READ] =      { "read_stats", 200, 501, 0, 0, 1, setup_read, run_read, teardown_read },
-	[NEW] =       { "new", 20, 51, 0, 0, 0, nothing, run_make, teardown_groups },
-	[DESTROY] =   { "destroy, empty", 20, 51, 0, 0, 0, setup_groups, run_remove, nothing },
-	[MOVE] =      { "move_pid", 100, 101, 0, 0, 1, setup_move, run_move, teardown_move },
-	[KILL_1] =    { "kill_all of 1", 10, 101, 1, 0, 0, setup_groups, run_kill, teardown_killed },
-	[KILL_100] =  { "kill_all of 100", 2, 51, 100, 0, 0, setup_groups, run_kill, teardown_killed },
-	[KILL_1000] = { "kill_all of 1000", 1, 15, 1000, 0, 0, setup_groups, run_kill, teardown_killed },
-	[KILL_5000] = { "kill_all of 5000", 1, 11, 5000, 1, 0, setup_groups, run_kill, teardown_killed },
+	[READ] =       { "read_stats", 200, 501, 0, 0, 1, 0, setup_read, run_read, teardown_read },
+	[NEW] =        { "new", 20, 51, 0, 0, 0, 0, nothing, run_make, teardown_groups },
+	[SET_LIMITS] = { "set_limits", 100, 101, 0, 0, 1, 1, setup_limit, run_limit, teardown_limit },
+	[DESTROY] =    { "destroy, empty", 20, 51, 0, 0, 0, 0, setup_groups, run_remove, nothing },
+	[MOVE] =       { "move_pid", 100, 101, 0, 0, 1, 0, setup_move, run_move, teardown_move },
+	[KILL_1] =     { "kill_all of 1", 10, 101, 1, 0, 0, 0, setup_groups, run_kill, teardown_killed },
+	[KILL_100] =   { "kill_all of 100", 2, 51, 100, 0, 0, 0, setup_groups, run_kill, teardown_killed },
+	[KILL_1000] =  { "kill_all of 1000", 1, 15, 1000, 0, 0, 0, setup_groups, run_kill, teardown_killed },
+	[KILL_5000] =  { "kill_all of 5000", 1, 11, 5000, 1, 0, 0, setup_groups, run_kill, teardown_killed },
 };
