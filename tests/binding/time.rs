@@ -7,7 +7,9 @@ use crate::common::group::Group;
 use crate::common::member::{Member, role};
 use agentcg::stats::CPU;
 use agentcg::{CpuMax, Limits};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
 use std::time::Duration;
 
 fn cpu_time() -> Duration {
@@ -19,24 +21,25 @@ fn burn(time: Duration) {
     while cpu_time() < end {}
 }
 
+/// Weights are of one CPU: those that are compared have to meet on it.
+fn stay_on_the_first_cpu() {
+    let ourselves = Pid::from_raw(0);
+    let allowed = sched_getaffinity(ourselves).expect("sched_getaffinity");
+    let first = (0..CpuSet::count()).find(|&cpu| allowed.is_set(cpu) == Ok(true)).expect("a CPU");
+    let mut one = CpuSet::new();
+    one.set(first).expect("it is one of the set");
+    sched_setaffinity(ourselves, &one).expect("sched_setaffinity");
+}
+
 /// Says so whenever it has used so many milliseconds of CPU time.
 pub fn counts(args: &[String]) {
     role::listen();
+    stay_on_the_first_cpu();
     let time = Duration::from_millis(args[0].parse().expect("a number"));
     loop {
         burn(time);
         role::say("used");
     }
-}
-
-/// Two agents side by side, on the one CPU of the lab.
-fn beside(scratch: &Scratch, limits: [Limits; 2]) -> [Group; 2] {
-    assert_eq!(
-        std::thread::available_parallelism().map(usize::from).ok(),
-        Some(1),
-        "they do not meet on a CPU"
-    );
-    limits.map(|limits| Group::under(scratch, &limits))
 }
 
 fn usage_ns(group: &Group) -> u64 {
@@ -58,7 +61,7 @@ fn share(groups: &[Group; 2], second: &mut Member, ms: u64) -> f64 {
 fn a_tenth_of_the_weight_is_a_tenth_of_the_time() {
     let scratch = Scratch::new();
     let weight = |cpu_weight| Limits { cpu_weight: Some(cpu_weight), ..none() };
-    let groups = beside(&scratch, [weight(100), weight(1_000)]);
+    let groups = [100, 1_000].map(|of| Group::under(&scratch, &weight(of)));
     let _light = groups[0].start("counts", &["60000"]);
     let mut heavy = groups[1].start("counts", &["100"]);
     let tenth = share(&groups, &mut heavy, 4_000);
@@ -75,7 +78,8 @@ fn a_tenth_of_the_weight_is_a_tenth_of_the_time() {
 #[test]
 fn an_idle_one_gets_next_to_nothing_beside_a_busy_one_and_all_when_it_is_alone() {
     let scratch = Scratch::new();
-    let groups = beside(&scratch, [Limits { cpu_idle: Some(true), ..none() }, none()]);
+    let idle = Limits { cpu_idle: Some(true), ..none() };
+    let groups = [idle, none()].map(|limits| Group::under(&scratch, &limits));
     let mut idle = groups[0].start("counts", &["1000"]);
     let mut busy = groups[1].start("counts", &["100"]);
     let rest = share(&groups, &mut busy, 3_000);
