@@ -100,6 +100,9 @@ static int count_entries(const char *path, unsigned char type)
 	DIR *directory = opendir(path);
 	int count = 0;
 
+	/* It may go at any moment: then nothing is in it. */
+	if (!directory && errno == ENOENT)
+		return 0;
 	if (!directory)
 		CHECK_FAIL("%s: %s", path, strerror(errno));
 	for (struct dirent *entry; (entry = readdir(directory)); )

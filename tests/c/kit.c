@@ -60,7 +60,7 @@ int agents_below(const char *parent)
 		snprintf(path, sizeof(path), "%s/synwire/agents", parent);
 	else
 		agents_directory(path);
-	return is_directory(path) ? count_subdirectories(path) : 0;
+	return count_subdirectories(path);
 }
 
 static void enable(const char *directory, const char *controllers)
