@@ -128,7 +128,7 @@ impl Watch {
         fresh.listen(&self.epoll).map_err(|e| (e, c"cgroup.events"))?;
         farewell::ask_for(dir);
         // What happened before it was listened to is no event.
-        self.pending |= self.compare(dir, state, counts) & self.which;
+        self.pending |= self.compare(dir, state, counts, false) & self.which;
         Ok(fresh)
     }
 
@@ -163,23 +163,14 @@ impl Watch {
             Err((Errno::ENODEV, _)) => return Ok(self.end(dir)),
             other => other?,
         };
-        let unchanged = ready & STATE != 0 && state == self.state && farewell::left(dir).is_none();
-        let mut found = self.compare(dir, state, counts);
-        if unchanged {
-            // It came and went, or the kernel had put this off and it is seen already. Rather told twice than never.
-            found |= if state.populated { FROZEN | THAWED } else { POPULATED | EMPTY };
-        }
-        if state.populated {
-            // An end that is over is none to act on.
-            self.pending &= !EMPTY;
-        }
-        self.told_empty = !state.populated && (self.told_empty || found & EMPTY != 0);
+        let found = self.compare(dir, state, counts, ready & STATE != 0);
         self.look_again(dir, ready != TIMER);
         Ok(found)
     }
 
-    /// What is new in what was read.
-    fn compare(&mut self, dir: &Dir, mut state: State, counts: Counts) -> u64 {
+    /// What is new in what was read, of which the kernel had notified or not.
+    fn compare(&mut self, dir: &Dir, mut state: State, counts: Counts, notified: bool) -> u64 {
+        let unchanged = state == self.state;
         if !state.populated && state.frozen != self.state.frozen && farewell::left(dir).is_some() {
             // Whoever is about to remove it has woken us.
             state.frozen = self.state.frozen;
@@ -192,6 +183,15 @@ impl Watch {
         if was.frozen != state.frozen {
             found |= if state.frozen { FROZEN } else { THAWED };
         }
+        if notified && unchanged && farewell::left(dir).is_none() {
+            // It came and went, or the kernel had put this off and it is seen already. Rather told twice than never.
+            found |= if state.populated { FROZEN | THAWED } else { POPULATED | EMPTY };
+        }
+        if state.populated {
+            // An end that is over is none to act on.
+            self.pending &= !EMPTY;
+        }
+        self.told_empty = !state.populated && (self.told_empty || found & EMPTY != 0);
         found
     }
 
