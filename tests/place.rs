@@ -126,7 +126,7 @@ fn limits_are_set_where_they_are_to_be_had_and_elsewhere_refused() {
         }
         (Told::Place(_, _, false), Err(e)) => {
             assert_eq!((e.errno(), e.reason()), (Errno::EOPNOTSUPP, Some(Reason::NoController)), "{e}");
-            assert_eq!(e.file(), "memory.max");
+            assert_eq!(e.file(), "cpu.max");
             one_line(&e);
             assert_eq!(whole(), before, "the refused attempt left something behind");
         }
