@@ -361,6 +361,10 @@ int agentcg_get_info(agentcg *cg,
  * (group gone), -EOPNOTSUPP, -ESRCH (gone, or a zombie). */
 AGENTCG_MUST_CHECK int agentcg_move_pid(agentcg *cg, pid_t pid, agentcg_error *reterr);
 
+/* The same by pidfd, which needs /proc: no other process that was given the pid
+ * meanwhile is taken for it without -ESRCH saying so. -EBADF: no pidfd. */
+AGENTCG_MUST_CHECK int agentcg_move_pidfd(agentcg *cg, int pidfd, agentcg_error *reterr);
+
 /* Move the calling process, for use between fork(2) and execve(2).
  * Async-signal-safe. The codes of agentcg_move_pid(). */
 AGENTCG_MUST_CHECK int agentcg_move_self(agentcg *cg);

@@ -279,6 +279,13 @@ pub fn task(text: &[u8]) -> Option<Task> {
     })
 }
 
+/// `/proc/self/fdinfo/FD` of a pidfd: the process, 0 for one that is gone or has no pid here. Nothing for any other
+/// descriptor.
+pub fn pidfd(text: &[u8]) -> Option<i32> {
+    let pid = text.split(|&b| b == b'\n').find_map(|line| words(line.strip_prefix(b"Pid:")?).next())?;
+    if pid == b"-1" { Some(0) } else { i32::try_from(number(pid)?).ok() }
+}
+
 #[cfg(test)]
 #[path = "parse/tests.rs"]
 mod tests;

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
 use std::fs::File;
 use std::io::ErrorKind;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
 /// The `0::` path of a process (`self` or a pid), nothing if no cgroup2 hierarchy was ever mounted.
@@ -42,6 +42,19 @@ pub fn is_there() -> bool {
 pub fn task(id: i32) -> nix::Result<Task> {
     let text = kernfile::read_all(open(&format!("/proc/{id}/status"))?)?;
     parse::task(&text).ok_or(Errno::ESRCH)
+}
+
+/// The pid that a pidfd stands for: `ESRCH` if its process is gone or has none here, `EBADF` if it is no pidfd.
+pub fn pid_of(pidfd: BorrowedFd<'_>) -> nix::Result<i32> {
+    let text = match open(&format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())) {
+        Ok(file) => kernfile::read_all(file)?,
+        Err(Errno::ENOENT) if is_there() => return Err(Errno::EBADF),
+        Err(e) => return Err(e),
+    };
+    match parse::pidfd(&text) {
+        Some(0) => Err(Errno::ESRCH),
+        other => other.ok_or(Errno::EBADF),
+    }
 }
 
 /// The threads of a process; none of one that is gone.

@@ -11,6 +11,7 @@ use common::member::{Member, role, sleeper};
 use common::patience;
 use nix::sys::signal::Signal;
 use std::fs;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 
 roles![sleeper, with_threads, without_main_thread, moves_process_1, moves_itself];
 
@@ -66,6 +67,49 @@ fn a_process_can_be_moved_twice() {
     assert!(other.cgroup.lists(member.pid()));
     group.destroy();
     other.destroy();
+}
+
+#[test]
+fn a_process_is_moved_by_its_pidfd() {
+    let group = Group::plain();
+    let member = started("with_threads");
+    let pidfd = pidfd_of(member.pid());
+    group.move_pidfd(pidfd.as_fd()).unwrap();
+    assert!(group.cgroup.lists(member.pid()));
+    group.destroy();
+}
+
+/// The zombie, too: its number is not given to another, but it has ended.
+#[test]
+fn a_pidfd_of_a_process_that_has_ended_is_refused() {
+    let group = Group::plain();
+    let mut member = started("sleeper");
+    let pidfd = pidfd_of(member.pid());
+    member.signal(Signal::SIGKILL);
+    member.wait_dead();
+    common::wait_until("it has ended", || group.move_pidfd(pidfd.as_fd()).is_err());
+    assert_eq!(group.move_pidfd(pidfd.as_fd()).unwrap_err().errno(), Errno::ESRCH);
+    member.wait();
+    let e = group.move_pidfd(pidfd.as_fd()).unwrap_err();
+    assert_eq!((e.errno(), e.file()), (Errno::ESRCH, "cgroup.procs"), "{e}");
+    assert!(group.cgroup.members().is_empty());
+}
+
+#[test]
+fn a_descriptor_that_is_no_pidfd_is_refused() {
+    let group = Group::plain();
+    let e = group.move_pidfd(fs::File::open("/proc/self/stat").unwrap().as_fd()).unwrap_err();
+    assert_eq!((e.errno(), e.file()), (Errno::EBADF, "cgroup.procs"), "{e}");
+}
+
+fn pidfd_of(pid: i32) -> OwnedFd {
+    // SAFETY: the call takes two integers and gives a new descriptor or an error.
+    #[allow(unsafe_code, reason = "nix has no pidfd_open")]
+    unsafe {
+        let fd = i32::try_from(libc::syscall(libc::SYS_pidfd_open, pid, 0)).unwrap();
+        assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+        OwnedFd::from_raw_fd(fd)
+    }
 }
 
 #[test]

@@ -27,6 +27,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("owner_note", owner_note),
     ("lives", lives),
     ("task", task),
+    ("pidfd", pidfd),
 ];
 
 /// Two inputs from one: what stands before the first newline, and the rest.
@@ -233,4 +234,11 @@ fn task(text: &[u8]) {
     assert_eq!(parse::task(&[b"Name:\tx\n", text].concat()), task);
     let dead = parse::task(&[b"State:\tX\nTgid:\t3\n", text].concat());
     assert_eq!(dead, Some(parse::Task { pid: 3, lives: false }));
+}
+
+fn pidfd(text: &[u8]) {
+    if let Some(pid) = parse::pidfd(text) {
+        assert!(pid >= 0 && contains(text, b"Pid:"));
+        assert_eq!(parse::pidfd(format!("pos:\t0\nPid:\t{pid}\n").as_bytes()), Some(pid));
+    }
 }

@@ -3,9 +3,11 @@
 
 use super::Agent;
 use crate::error::{Error, Reason, Result, shown, words};
+use crate::sys::pidfd_send_signal;
 use crate::systemd::{self, Manager};
-use crate::{migrate, place};
+use crate::{migrate, place, procfs};
 use nix::errno::Errno;
+use std::os::fd::BorrowedFd;
 
 impl Agent {
     /// Move a process, with all its threads, into the group.
@@ -29,6 +31,20 @@ impl Agent {
             }
             .on("cgroup.procs")
         })
+    }
+
+    /// The same by a pidfd, whose process no other can be taken for.
+    pub fn move_pidfd(&self, pidfd: BorrowedFd<'_>) -> Result<()> {
+        let pid = procfs::pid_of(pidfd).map_err(|e| no_process_behind(e).on("cgroup.procs"))?;
+        let moved = self.move_pid(pid);
+        // The kernel moves by number only. One that has not ended yet had it all the while.
+        if pidfd_send_signal(pidfd, 0) == Err(Errno::ESRCH) {
+            let stranger = moved.is_ok() && self.contains(pid).unwrap_or(false);
+            let and = if stranger { ", and another was given its number, and moved" } else { "" };
+            let message = format!("process {pid} has ended while it was to be moved{and}");
+            return Err(Error::new(Errno::ESRCH, message).on("cgroup.procs"));
+        }
+        moved
     }
 
     /// Where we may not move a process ourselves, and systemd did not do it for us.
@@ -94,6 +110,18 @@ fn check_pid(pid: i32) -> Result<()> {
             .on("cgroup.procs"));
     }
     Ok(())
+}
+
+fn no_process_behind(e: Errno) -> Error {
+    match e {
+        Errno::EBADF => Error::new(e, "the descriptor is no pidfd: pidfd_open(2) gives one"),
+        Errno::ESRCH => Error::new(e, "the pidfd's process has ended, or is outside our pid namespace"),
+        // Which process it stands for only /proc can tell.
+        Errno::ENOENT => {
+            Error::new(Errno::EACCES, "no /proc is mounted here, which a pidfd needs: move by pid")
+        }
+        e => Error::new(e, format!("cannot read /proc/self/fdinfo: {}", words(e))),
+    }
 }
 
 fn no_process(pid: i32) -> Error {

@@ -6,6 +6,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Result};
 use nix::errno::Errno;
 use std::ffi::{CStr, c_char, c_int};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 /// A string, or nothing for NULL.
@@ -27,6 +28,18 @@ pub unsafe fn text<'a>(text: *const c_char, what: &str) -> Result<Option<&'a str
         Some(Err(_)) => invalid(format!("{what} is not text")),
         other => Ok(other.and_then(std::result::Result::ok)),
     }
+}
+
+/// A descriptor of the caller's. `what` it is, for people.
+///
+/// # Safety
+/// It stays open for `'a`, if it is open.
+pub unsafe fn borrow<'a>(fd: c_int, what: &str) -> Result<BorrowedFd<'a>> {
+    if fd < 0 {
+        return Err(Error::new(Errno::EBADF, format!("{what} {fd} is no descriptor")));
+    }
+    // SAFETY: the caller's promise; it is not -1.
+    Ok(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
 /// As snprintf(3): cut to fit, always terminated, the full length returned.

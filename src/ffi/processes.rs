@@ -4,7 +4,7 @@
 use super::edge::{guard, guard_quietly};
 use super::error::agentcg_error;
 use super::handle::{agent, agent_quietly, agentcg};
-use super::memory::{check_array, give_array};
+use super::memory::{borrow, check_array, give_array};
 use libc::pid_t;
 use nix::errno::Errno;
 use std::ffi::c_int;
@@ -22,6 +22,26 @@ pub unsafe extern "C" fn agentcg_move_pid(cg: *mut agentcg, pid: pid_t, reterr: 
     let codes = [EACCES, EBUSY, EINVAL, EMFILE, ENFILE, ENODEV, EOPNOTSUPP, ESRCH];
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe { guard(reterr, &codes, || agent(cg)?.move_pid(pid).map(|()| 0)) }
+}
+
+/// The same by pidfd, which needs /proc: no other process that was given the pid
+/// meanwhile is taken for it without -ESRCH saying so. -EBADF: no pidfd.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn agentcg_move_pidfd(
+    cg: *mut agentcg,
+    pidfd: c_int,
+    reterr: *mut agentcg_error,
+) -> c_int {
+    use Errno::*;
+    let codes = [EACCES, EBADF, EBUSY, EINVAL, EMFILE, ENFILE, ENODEV, EOPNOTSUPP, ESRCH];
+    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    unsafe {
+        guard(reterr, &codes, || {
+            let agent = agent(cg)?;
+            agent.move_pidfd(borrow(pidfd, "pidfd")?).map(|()| 0)
+        })
+    }
 }
 
 /// Move the calling process, for use between fork(2) and execve(2).

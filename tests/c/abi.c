@@ -217,6 +217,7 @@ static const struct functions {
 	int (*fd)(agentcg *);
 	int (*get_info)(agentcg *, agentcg_info *, size_t, agentcg_error *);
 	int (*move_pid)(agentcg *, pid_t, agentcg_error *);
+	int (*move_pidfd)(agentcg *, int, agentcg_error *);
 	int (*move_self)(agentcg *);
 	int (*read_stats)(agentcg *, uint64_t, agentcg_stats *, size_t, agentcg_error *);
 	int (*read_file)(agentcg *, const char *, char *, size_t, agentcg_error *);
@@ -237,7 +238,7 @@ static const struct functions {
 	agentcg_version_number, agentcg_version_string, agentcg_is_available, agentcg_discover_parent,
 	agentcg_diagnose, agentcg_new, agentcg_open, agentcg_list, agentcg_reap, agentcg_destroy, agentcg_free,
 	agentcg_uuid, agentcg_path, agentcg_fd, agentcg_get_info,
-	agentcg_move_pid, agentcg_move_self, agentcg_read_stats,
+	agentcg_move_pid, agentcg_move_pidfd, agentcg_move_self, agentcg_read_stats,
 	agentcg_read_file, agentcg_write_file, agentcg_wait_empty, agentcg_kill_all,
 	agentcg_freeze, agentcg_thaw, agentcg_signal_all, agentcg_terminate, agentcg_pids, agentcg_contains,
 	agentcg_event_fd, agentcg_next_events,

@@ -53,6 +53,7 @@ static void a_null_handle_is_refused_and_outputs_are_left_alone(void)
 	CHECK_EQ(agentcg_move_self(NULL), -EINVAL);
 	REFUSED(agentcg_get_info, NULL, &info, sizeof(info));
 	REFUSED(agentcg_move_pid, NULL, getpid());
+	REFUSED(agentcg_move_pidfd, NULL, 0);
 	REFUSED(agentcg_read_stats, NULL, AGENTCG_STAT_BASIC, &stats, sizeof(stats));
 	REFUSED(agentcg_read_file, NULL, "pids.max", text, sizeof(text));
 	REFUSED(agentcg_write_file, NULL, "pids.max", "1");
