@@ -26,7 +26,7 @@ mod header {
         ("2. limits", "", &["src/ffi/limits.rs"]),
         ("3. life", "", &["src/ffi/life.rs", "src/ffi/orphans.rs", "src/ffi/end.rs"]),
         ("4. facts about a handle", "", &["src/ffi/facts.rs"]),
-        ("5. processes", "", &["src/ffi/processes.rs"]),
+        ("5. processes", "", &["src/ffi/processes.rs", "src/ffi/spawn.rs"]),
         ("6. limits and files of a living group", "", &["src/ffi/set.rs", "src/ffi/files.rs"]),
         ("7. measuring", "", &["src/stats.rs", "src/ffi/stats.rs"]),
         ("8. events", "", &["src/ffi/events.rs"]),

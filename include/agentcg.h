@@ -22,12 +22,14 @@
  *  - A handle may be used from several threads at once, but agentcg_destroy()
  *    and agentcg_free() must not run beside another call on the same handle.
  *    No threads, no signal handlers, no SIGCHLD, no logging, no environment
- *    variables, and no child of the caller is ever waited for. A handle works
- *    in a forked child, where freeing it gives up nothing the parent holds.
+ *    variables (but PATH where agentcg_spawn() is to search it), and no child of
+ *    the caller is ever waited for. A handle works in a forked child, where
+ *    freeing it gives up nothing the parent holds.
  *  - Unless marked async-signal-safe, a function may allocate memory.
  *
  * What it is not: a security boundary between processes of one uid. An agent
- * with the caller's uid can undo its limits.
+ * with the caller's uid can undo its limits, unless AGENTCG_SPAWN_CONTAIN (or
+ * the sandbox around it) keeps it inside.
  */
 #ifndef AGENTCG_H
 #define AGENTCG_H
@@ -60,6 +62,12 @@ extern "C" {
 #define AGENTCG_UNLIMITED UINT64_MAX
 /* Bytes for a uuid as text, NUL included. */
 #define AGENTCG_UUID_SIZE 37
+/* For a descriptor in agentcg_spawn_options: the caller's own, or /dev/null. */
+#define AGENTCG_INHERIT (-1)
+#define AGENTCG_DEVNULL (-2)
+/* agentcg_spawn_options options = AGENTCG_SPAWN_OPTIONS_INIT; all of it is the caller's own. */
+#define AGENTCG_SPAWN_OPTIONS_INIT \
+	{ 0, AGENTCG_INHERIT, AGENTCG_INHERIT, AGENTCG_INHERIT, AGENTCG_INHERIT }
 
 typedef struct agentcg agentcg;
 typedef struct agentcg_error agentcg_error;
@@ -67,6 +75,7 @@ typedef struct agentcg_diagnosis agentcg_diagnosis;
 typedef struct agentcg_limits agentcg_limits;
 typedef struct agentcg_entry agentcg_entry;
 typedef struct agentcg_info agentcg_info;
+typedef struct agentcg_spawn_options agentcg_spawn_options;
 typedef struct agentcg_stats agentcg_stats;
 
 /* ---- errors -------------------------------------------------------------- */
@@ -86,6 +95,8 @@ typedef struct agentcg_stats agentcg_stats;
 #define AGENTCG_WHY_SYSTEMD_REFUSED   11u  /* systemd said no; message carries its words. */
 /* The caller itself is in the cgroup that it wants killed. */
 #define AGENTCG_WHY_CALLER_INSIDE     12u
+/* User namespaces are forbidden, or the hierarchy is not mounted nsdelegate. */
+#define AGENTCG_WHY_NOT_CONTAINED     13u
 
 /* What went wrong, in words for people and logs. 256 bytes, for ever. */
 struct agentcg_error {
@@ -353,6 +364,25 @@ int agentcg_get_info(agentcg *cg,
 
 /* ---- 5. processes -------------------------------------------------------- */
 
+/* agentcg_spawn(): look file up in the caller's PATH, as execvp(3) does. */
+#define AGENTCG_SPAWN_SEARCH_PATH (1ull << 0)
+/* setsid(2): no terminal, and a process group of its own. */
+#define AGENTCG_SPAWN_NEW_SESSION (1ull << 1)
+/* Namespaces of its own, rooted at the group: it cannot leave it, raise its
+ * limits or see the rest of the hierarchy any more. docs/containment.md tells
+ * what that stops and what not. */
+#define AGENTCG_SPAWN_CONTAIN     (1ull << 2)
+
+/* How a program starts. 0 in each field is not the default: see
+ * AGENTCG_SPAWN_OPTIONS_INIT. */
+struct agentcg_spawn_options {
+	uint64_t flags;     /* AGENTCG_SPAWN_... */
+	int32_t stdin_fd;   /* AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor */
+	int32_t stdout_fd;  /* the same */
+	int32_t stderr_fd;  /* the same */
+	int32_t cwd_fd;     /* AGENTCG_INHERIT or a directory */
+};
+
 /* Move a process, all its threads, into the group, and make sure that it is
  * there. Children it has already stay where they are. pid must be 1 or more:
  * 0 would mean the caller.
@@ -387,6 +417,39 @@ int agentcg_pids(agentcg *cg,
 		 pid_t *pids,
 		 size_t count,
 		 agentcg_error *reterr);
+
+/* Start a program inside the group: it is there before its first instruction,
+ * and so is everything that it ever starts. argv and envp end with NULL; envp
+ * NULL is the caller's environment. options may be NULL with options_size 0:
+ * the caller's descriptors and directory, no flags.
+ *
+ * The child is the caller's to wait for, by waitpid(2) or by the pidfd, which
+ * is close-on-exec; ret_pid and ret_pidfd may be NULL. It has its three standard
+ * descriptors and no other, no signal blocked, ignored or handled. A relative
+ * file, and a relative directory in PATH, start at cwd_fd. No shell is asked
+ * where the kernel cannot run a file (-ENOEXEC).
+ *
+ * A failure of execve(2) is reported here, as the code that it gave; nothing is
+ * left of the child then. The calling thread stands still until the program
+ * begins; it copies nothing of the caller's memory, save with
+ * memory.oom.group, where the kernel would kill the caller with the group.
+ * agentcg_fd() and posix_spawn(3) do not look at that.
+ *
+ * As agentcg_move_pid(), and -E2BIG, -EACCES, -EAGAIN (pids_max, or the user's
+ * own limit of processes), -EBADF, -EBUSY (frozen), -ECANCELED (killed before
+ * it began), -EINVAL, -EIO, -EISDIR, -ELIBBAD, -ELOOP, -ENAMETOOLONG, -ENOENT,
+ * -ENOEXEC, -ENOMEM, -ENOTDIR, -EPERM (AGENTCG_WHY_NOT_CONTAINED: no user
+ * namespaces here), -EOPNOTSUPP (the same: not mounted nsdelegate), -ETXTBSY. */
+AGENTCG_MUST_CHECK
+int agentcg_spawn(agentcg *cg,
+		  const char *file,
+		  char *const *argv,
+		  char *const *envp,
+		  const agentcg_spawn_options *options,
+		  size_t options_size,
+		  pid_t *ret_pid,
+		  int *ret_pidfd,
+		  agentcg_error *reterr);
 
 /* ---- 6. limits and files of a living group ------------------------------- */
 

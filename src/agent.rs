@@ -7,10 +7,12 @@ mod guarded;
 mod limiting;
 mod orphans;
 mod processes;
+mod spawning;
 mod stopping;
 mod watching;
 
 pub use orphans::{Entry, list, reap};
+pub use spawning::Spawn;
 
 use crate::cgroupfs::{Dir, FILE_MAX};
 use crate::controllers::Controllers;
@@ -27,7 +29,7 @@ use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use uuid::Uuid;
 
 /// One agent's cgroup. Dropping it leaves the cgroup and its processes be.
@@ -44,6 +46,8 @@ pub struct Agent {
     /// It ends with this process.
     guarded: Option<Guarded>,
     files: Files,
+    /// What is born in it is killed, as was seen: spawning goes another way.
+    kills_the_newborn: AtomicBool,
     /// Once events are asked for, and in each process anew.
     watch: Turns<Option<Watch>>,
 }
@@ -107,6 +111,7 @@ impl Agent {
             owner: AtomicU32::new(0),
             guarded: None,
             files: Files::default(),
+            kills_the_newborn: AtomicBool::new(false),
             watch: Turns::default(),
         }
     }

@@ -38,6 +38,8 @@ pub enum Reason {
     SystemdRefused = 11,
     /// The caller itself is in the cgroup that it wants killed.
     CallerInside = 12,
+    /// User namespaces are forbidden, or the hierarchy is not mounted nsdelegate.
+    NotContained = 13,
 }
 
 /// One failure, told so that a program can branch and a person can act.

@@ -31,5 +31,6 @@ pub mod orphans;
 pub mod place;
 pub mod processes;
 pub mod set;
+pub mod spawn;
 pub mod stats;
 pub mod stopping;

@@ -87,6 +87,11 @@ impl Members<'_> {
     }
 }
 
+/// Whether it is frozen, with those above it, or is to be: what enters stops.
+pub fn is_in_force(dir: &Dir) -> nix::Result<bool> {
+    Ok(is_asked(dir)? == Some(true) || Events::open(dir)?.state()?.frozen)
+}
+
 /// What `cgroup.freeze` says, if there is one: what somebody wants, not what is.
 fn is_asked(dir: &Dir) -> nix::Result<Option<bool>> {
     let mut buf = [0; 16];

@@ -14,7 +14,7 @@
 //!  |
 //! terminate
 //!  |
-//! place owner limits stats watch events kill signal freeze remove migrate      one verb or noun each
+//! place owner limits stats watch events kill signal freeze remove migrate spawn contain   one verb or noun each
 //!  |
 //! members farewell
 //! guard                  the process beside the host: on kill and remove; place has it keep a scope of systemd's
@@ -33,6 +33,7 @@ pub mod ffi;
 
 mod agent;
 mod cgroupfs;
+mod contain;
 mod controllers;
 mod deadline;
 mod diagnose;
@@ -48,17 +49,19 @@ mod members;
 mod migrate;
 mod owner;
 mod parse;
+mod path;
 mod place;
 mod procfs;
 mod remove;
 mod signal;
+mod spawn;
 pub mod stats;
 mod sys;
 mod systemd;
 mod terminate;
 pub mod watch;
 
-pub use agent::{Agent, Entry, Info, list, reap};
+pub use agent::{Agent, Entry, Info, Spawn, list, reap};
 pub use controllers::Controllers;
 pub use deadline::Deadline;
 pub use diagnose::{Diagnosis, diagnose, feature};
@@ -67,3 +70,5 @@ pub use limits::{CpuMax, Limits};
 pub use nix::errno::Errno;
 pub use parse::{OwnerNote, UNLIMITED};
 pub use place::{Kind as PlaceKind, Systemd, Wish, discover as discover_parent, is_available};
+pub use sys::birth::{Child, Program, Strings};
+pub use sys::newborn::{DEVNULL, INHERIT};

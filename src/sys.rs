@@ -5,11 +5,16 @@
 #![allow(unsafe_code)]
 
 pub mod allocator;
+pub mod birth;
 pub mod clone_into;
+pub mod fetched;
 pub mod keeper;
 pub mod line;
 pub mod listing;
+pub mod newborn;
+pub mod shared;
 pub mod shed;
+pub mod signals;
 pub mod turns;
 
 use nix::errno::Errno;

@@ -27,7 +27,7 @@ impl Agent {
                     Errno::EINVAL,
                     format!("process {pid} is a thread of the kernel, which stays where it is"),
                 ),
-                migrate::Failure::Errno(e) => self.not_moved(pid, e),
+                migrate::Failure::Errno(e) => self.not_moved(&format!("process {pid}"), e),
             }
             .on("cgroup.procs")
         })
@@ -59,18 +59,28 @@ impl Agent {
         }
     }
 
-    fn not_moved(&self, pid: i32, errno: Errno) -> Error {
+    pub(super) fn not_moved(&self, who: &str, errno: Errno) -> Error {
         let group = shown(&self.path);
         match errno {
-            Errno::EACCES => Error::new(errno, format!("no right to move process {pid} to {group}: cgroup.procs of a cgroup above both is not ours"))
-                .because(Reason::NotDelegated),
+            Errno::EACCES => Error::new(
+                errno,
+                format!("no right to move {who} to {group}: cgroup.procs of a cgroup above both is not ours"),
+            )
+            .because(Reason::NotDelegated),
             // With nsdelegate the kernel hides what lies outside the namespace.
-            Errno::ENOENT => Error::new(Errno::EACCES, format!("process {pid} or {group} is outside our cgroup namespace"))
-                .because(Reason::OutsideNamespace),
-            Errno::EBUSY => Error::new(errno, format!("{group} has controllers on for children of its own and takes no process itself"))
-                .because(Reason::Populated),
-            Errno::EOPNOTSUPP => Error::new(errno, format!("{group} is in a threaded domain and takes no process"))
-                .because(Reason::Threaded),
+            Errno::ENOENT => {
+                Error::new(Errno::EACCES, format!("{who} or {group} is outside our cgroup namespace"))
+                    .because(Reason::OutsideNamespace)
+            }
+            Errno::EBUSY => Error::new(
+                errno,
+                format!("{group} has controllers on for children of its own and takes no process itself"),
+            )
+            .because(Reason::Populated),
+            Errno::EOPNOTSUPP => {
+                Error::new(errno, format!("{group} is in a threaded domain and takes no process"))
+                    .because(Reason::Threaded)
+            }
             e => self.failed("move a process by", "cgroup.procs", e),
         }
     }

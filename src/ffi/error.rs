@@ -28,6 +28,8 @@ pub const AGENTCG_WHY_NO_SYSTEMD: u32 = 10u32;
 pub const AGENTCG_WHY_SYSTEMD_REFUSED: u32 = 11u32;
 /// The caller itself is in the cgroup that it wants killed.
 pub const AGENTCG_WHY_CALLER_INSIDE: u32 = 12u32;
+/// User namespaces are forbidden, or the hierarchy is not mounted nsdelegate.
+pub const AGENTCG_WHY_NOT_CONTAINED: u32 = 13u32;
 
 /// What went wrong, in words for people and logs. 256 bytes, for ever.
 #[repr(C)]
@@ -56,4 +58,5 @@ const _: () = {
     assert!(Reason::NoSystemd as u32 == AGENTCG_WHY_NO_SYSTEMD);
     assert!(Reason::SystemdRefused as u32 == AGENTCG_WHY_SYSTEMD_REFUSED);
     assert!(Reason::CallerInside as u32 == AGENTCG_WHY_CALLER_INSIDE);
+    assert!(Reason::NotContained as u32 == AGENTCG_WHY_NOT_CONTAINED);
 };

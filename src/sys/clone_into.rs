@@ -3,8 +3,10 @@
 //! seccomp filters answer ENOSYS, and kernels of 2025-26 may kill such a child at its birth.
 
 use super::keeper::{exit, wait};
+use super::signals::Blocked;
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
+use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -29,13 +31,12 @@ struct CloneArgs {
 /// A child there ends at once. It sends no signal, and only our wait sees it.
 pub fn works(cgroup: BorrowedFd<'_>) -> nix::Result<()> {
     // The host's handlers are not to run in the child.
-    let mut before = SigSet::empty();
-    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
+    let blocked = Blocked::all()?;
     let pid = fork(cgroup.as_raw_fd());
     if pid == Ok(0) {
         exit(0);
     }
-    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
+    drop(blocked);
     match wait(pid?)? {
         0 => Ok(()),
         e => Err(Errno::from_raw(e)),
@@ -44,11 +45,121 @@ pub fn works(cgroup: BorrowedFd<'_>) -> nix::Result<()> {
 
 /// fork(2), with an exit signal of 0, into the cgroup of this directory.
 pub(super) fn fork(cgroup: RawFd) -> nix::Result<i32> {
-    let cgroup = u64::try_from(cgroup).map_err(|_| Errno::EBADF)?;
-    let args = CloneArgs { flags: CLONE_INTO_CGROUP, cgroup, ..CloneArgs::default() };
+    let args = CloneArgs { flags: CLONE_INTO_CGROUP, cgroup: number(cgroup)?, ..CloneArgs::default() };
     // SAFETY: the arguments are live and as long as said; without CLONE_VM the child has a copy of
     // everything.
     let pid =
         Errno::result(unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) })?;
     i32::try_from(pid).map_err(|_| Errno::ESRCH)
+}
+
+/// What a child of [`start`] runs. It does not return.
+pub(super) type Life = extern "C" fn(*mut c_void) -> c_int;
+
+/// Whether a child of [`start`] can have a stack of its own, and so the memory of its parent: only where it is made
+/// by our own instructions, since from libc's syscall(3) it would return on a stack that is another.
+pub(super) const HAS_OWN_STACK: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
+
+/// clone(2) with these flags, no exit signal, on that stack, into the cgroup of this directory. The kernel leaves a
+/// pidfd at `pidfd` if the flags ask for one.
+///
+/// # Safety
+/// `life` gets along with `argument` and, with CLONE_VM, with the memory of the caller, which has to stand still
+/// until the child has exec'd or ended (CLONE_VFORK).
+pub(super) unsafe fn start(
+    cgroup: RawFd,
+    flags: c_int,
+    stack: &mut [MaybeUninit<u8>],
+    pidfd: *mut c_int,
+    life: Life,
+    argument: *mut c_void,
+) -> nix::Result<i32> {
+    let mut args = CloneArgs {
+        flags: CLONE_INTO_CGROUP | u64::from(flags as u32),
+        pidfd: pidfd as u64,
+        cgroup: number(cgroup)?,
+        ..CloneArgs::default()
+    };
+    if HAS_OWN_STACK {
+        args.stack = stack.as_mut_ptr() as u64;
+        // Aligned as the calls of all architectures have it.
+        args.stack_size = ((args.stack + stack.len() as u64) & !15) - args.stack;
+    }
+    // SAFETY: the arguments are live, and the caller's promise.
+    let result = unsafe { clone3(&raw const args, life, argument) };
+    match i32::try_from(result) {
+        Ok(pid @ 1..) => Ok(pid),
+        Ok(e) => Err(Errno::from_raw(-e)),
+        Err(_) => Err(Errno::ESRCH),
+    }
+}
+
+fn number(cgroup: RawFd) -> nix::Result<u64> {
+    u64::try_from(cgroup).map_err(|_| Errno::EBADF)
+}
+
+/// The child begins on its own stack, of which nothing is the parent's, and never leaves `life`.
+#[cfg(target_arch = "x86_64")]
+unsafe fn clone3(args: *const CloneArgs, life: Life, argument: *mut c_void) -> isize {
+    let result;
+    // SAFETY: the caller's promise; the kernel keeps all registers but rax, rcx and r11.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r12",
+            "call r13",
+            "ud2",
+            "2:",
+            inlateout("rax") libc::SYS_clone3 as isize => result,
+            in("rdi") args,
+            in("rsi") size_of::<CloneArgs>(),
+            in("r12") argument,
+            in("r13") life as *const c_void,
+            out("rcx") _,
+            out("r11") _,
+        );
+    }
+    result
+}
+
+/// As above.
+#[cfg(target_arch = "aarch64")]
+unsafe fn clone3(args: *const CloneArgs, life: Life, argument: *mut c_void) -> isize {
+    let result;
+    // SAFETY: the caller's promise; the kernel keeps all registers but x0.
+    unsafe {
+        std::arch::asm!(
+            "svc #0",
+            "cbnz x0, 2f",
+            "mov x29, xzr",
+            "mov x0, x20",
+            "blr x21",
+            "brk #1",
+            "2:",
+            in("x8") libc::SYS_clone3,
+            inlateout("x0") args => result,
+            in("x1") size_of::<CloneArgs>(),
+            in("x20") argument,
+            in("x21") life as *const c_void,
+        );
+    }
+    result
+}
+
+/// Here the child is a copy on the stack that it was made on.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+unsafe fn clone3(args: *const CloneArgs, life: Life, argument: *mut c_void) -> isize {
+    // SAFETY: the caller's promise, and no memory is shared.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, args, size_of::<CloneArgs>()) };
+    match pid {
+        0 => {
+            life(argument);
+            exit(0)
+        }
+        -1 => -(Errno::last_raw() as isize),
+        pid => pid as isize,
+    }
 }

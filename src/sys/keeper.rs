@@ -9,9 +9,9 @@
 //! is 0), and only a wait with __WCLONE, ours, sees it.
 
 use super::shed::{Ballast, Needed, Span};
+use super::signals::Blocked;
 use super::{allocator, clone_into};
 use nix::errno::Errno;
-use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use std::ffi::{c_int, c_void};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr::{null, null_mut};
@@ -52,14 +52,13 @@ pub fn start(
     };
     birth.needed.keep(stack.span());
     // The host's handlers are not to run in the children.
-    let mut before = SigSet::empty();
-    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))?;
+    let blocked = Blocked::all()?;
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES;
     // SAFETY: until the child has ended this thread stands still; the child has a stack of its own, and
     // writes to nothing but that and `birth`.
     let between =
         Errno::result(unsafe { libc::clone(bear, stack.top(), flags, (&raw mut birth).cast::<c_void>()) });
-    pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None)?;
+    drop(blocked);
     // Another thread of the host may wait for all its children, of whatever kind, and take this one's end.
     let _told_by_outcome = wait(between?);
     match birth.outcome {
@@ -183,11 +182,11 @@ fn allow_all_descriptors() {
     }
 }
 
-/// Close every descriptor from this one on.
+/// Close every descriptor from this one on. By syscall(3), since the calling thread may have been cancelled.
 ///
 /// # Safety
 /// Nobody else in this process uses them.
-unsafe fn close_from(first: RawFd) {
+pub(super) unsafe fn close_from(first: RawFd) {
     // SAFETY: the caller's promise.
     unsafe {
         // Linux 5.9
@@ -198,7 +197,7 @@ unsafe fn close_from(first: RawFd) {
         libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
         let most = RawFd::try_from(limit.rlim_max).unwrap_or(RawFd::MAX).min(1 << 20);
         for fd in first..most {
-            libc::close(fd);
+            libc::syscall(libc::SYS_close, fd);
         }
     }
 }

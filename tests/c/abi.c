@@ -91,6 +91,13 @@ AT(agentcg_info, owned, 20, 4);
 AT(agentcg_info, guarded, 24, 4);
 AT(agentcg_info, reserved, 28, 4);
 
+SIZE(agentcg_spawn_options, 24);
+AT(agentcg_spawn_options, flags, 0, 8);
+AT(agentcg_spawn_options, stdin_fd, 8, 4);
+AT(agentcg_spawn_options, stdout_fd, 12, 4);
+AT(agentcg_spawn_options, stderr_fd, 16, 4);
+AT(agentcg_spawn_options, cwd_fd, 20, 4);
+
 SIZE(agentcg_entry, 56);
 AT(agentcg_entry, uuid, 0, 37);
 AT(agentcg_entry, orphan, 37, 1);
@@ -123,6 +130,9 @@ IS(AGENTCG_WHY_NESTING_LIMIT, 9);
 IS(AGENTCG_WHY_NO_SYSTEMD, 10);
 IS(AGENTCG_WHY_SYSTEMD_REFUSED, 11);
 IS(AGENTCG_WHY_CALLER_INSIDE, 12);
+IS(AGENTCG_WHY_NOT_CONTAINED, 13);
+IS(AGENTCG_INHERIT, -1);
+IS(AGENTCG_DEVNULL, -2);
 
 BIT(AGENTCG_CONTROLLER_CPU, 0);
 BIT(AGENTCG_CONTROLLER_MEMORY, 1);
@@ -170,6 +180,9 @@ BIT(AGENTCG_OPEN_OWN, 0);
 BIT(AGENTCG_DESTROY_IF_EMPTY, 0);
 BIT(AGENTCG_SET_FORCE, 0);
 
+BIT(AGENTCG_SPAWN_SEARCH_PATH, 0);
+BIT(AGENTCG_SPAWN_NEW_SESSION, 1);
+BIT(AGENTCG_SPAWN_CONTAIN, 2);
 BIT(AGENTCG_EVENT_EMPTY, 0);
 BIT(AGENTCG_EVENT_POPULATED, 1);
 BIT(AGENTCG_EVENT_FROZEN, 2);
@@ -218,6 +231,8 @@ static const struct functions {
 	int (*get_info)(agentcg *, agentcg_info *, size_t, agentcg_error *);
 	int (*move_pid)(agentcg *, pid_t, agentcg_error *);
 	int (*move_pidfd)(agentcg *, int, agentcg_error *);
+	int (*spawn)(agentcg *, const char *, char *const *, char *const *, const agentcg_spawn_options *, size_t,
+	             pid_t *, int *, agentcg_error *);
 	int (*move_self)(agentcg *);
 	int (*read_stats)(agentcg *, uint64_t, agentcg_stats *, size_t, agentcg_error *);
 	int (*read_file)(agentcg *, const char *, char *, size_t, agentcg_error *);
@@ -238,7 +253,7 @@ static const struct functions {
 	agentcg_version_number, agentcg_version_string, agentcg_is_available, agentcg_discover_parent,
 	agentcg_diagnose, agentcg_new, agentcg_open, agentcg_list, agentcg_reap, agentcg_destroy, agentcg_free,
 	agentcg_uuid, agentcg_path, agentcg_fd, agentcg_get_info,
-	agentcg_move_pid, agentcg_move_pidfd, agentcg_move_self, agentcg_read_stats,
+	agentcg_move_pid, agentcg_move_pidfd, agentcg_spawn, agentcg_move_self, agentcg_read_stats,
 	agentcg_read_file, agentcg_write_file, agentcg_wait_empty, agentcg_kill_all,
 	agentcg_freeze, agentcg_thaw, agentcg_signal_all, agentcg_terminate, agentcg_pids, agentcg_contains,
 	agentcg_event_fd, agentcg_next_events,

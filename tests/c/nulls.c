@@ -19,6 +19,7 @@ static agentcg_limits limits;
 static const char some_uuid[] = "01234567-89ab-4def-8123-456789abcdef";
 static agentcg_diagnosis diagnosis;
 static char text[64];
+static char *no_words[] = { NULL };
 static pid_t pids[2];
 static uint64_t events;
 
@@ -54,6 +55,7 @@ static void a_null_handle_is_refused_and_outputs_are_left_alone(void)
 	REFUSED(agentcg_get_info, NULL, &info, sizeof(info));
 	REFUSED(agentcg_move_pid, NULL, getpid());
 	REFUSED(agentcg_move_pidfd, NULL, 0);
+	REFUSED(agentcg_spawn, NULL, "/bin/true", no_words, NULL, NULL, 0, pids, NULL);
 	REFUSED(agentcg_read_stats, NULL, AGENTCG_STAT_BASIC, &stats, sizeof(stats));
 	REFUSED(agentcg_read_file, NULL, "pids.max", text, sizeof(text));
 	REFUSED(agentcg_write_file, NULL, "pids.max", "1");
@@ -92,6 +94,9 @@ static void a_null_output_is_refused(void)
 	REFUSED(agentcg_write_file, cg, "pids.max", NULL);
 	REFUSED(agentcg_discover_parent, NULL, sizeof(text));
 	REFUSED(agentcg_pids, cg, NULL, 1);
+	REFUSED(agentcg_spawn, cg, NULL, no_words, NULL, NULL, 0, NULL, NULL);
+	REFUSED(agentcg_spawn, cg, "/bin/true", NULL, NULL, NULL, 0, NULL, NULL);
+	REFUSED(agentcg_spawn, cg, "/bin/true", no_words, NULL, NULL, 0, NULL, NULL);
 	REFUSED(agentcg_next_events, cg, 0, NULL);
 	REFUSED(agentcg_get_limits, cg, NULL, sizeof(limits));
 	REFUSED(agentcg_set_limits, cg, NULL, 0, 0);

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How programs begin inside an agent's group, and what is said where they do not.
+
+use super::Agent;
+use crate::contain;
+use crate::error::{Error, Reason, Result, shown, words};
+use crate::spawn::{Cradle, Failure};
+use crate::sys::birth::{Child, Program};
+use crate::sys::newborn::Step;
+use nix::errno::Errno;
+
+/// What of execve(2)'s refusals is passed on as it is; others, of a security module or a file system, are `EIO`.
+const OF_EXECVE: &[Errno] = &[
+    Errno::E2BIG,
+    Errno::EACCES,
+    Errno::EAGAIN,
+    Errno::EINVAL,
+    Errno::EISDIR,
+    Errno::ELIBBAD,
+    Errno::ELOOP,
+    Errno::EMFILE,
+    Errno::ENAMETOOLONG,
+    Errno::ENFILE,
+    Errno::ENOENT,
+    Errno::ENOEXEC,
+    Errno::ENOMEM,
+    Errno::ENOTDIR,
+    Errno::EPERM,
+    Errno::ETXTBSY,
+];
+
+/// What is to be known of a child beside its program.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Spawn {
+    /// In namespaces that it cannot leave.
+    pub contain: bool,
+    /// A pidfd is wanted.
+    pub pidfd: bool,
+}
+
+impl Agent {
+    /// Start a program inside the group.
+    pub fn spawn(&self, program: &Program<'_>, how: Spawn) -> Result<Child> {
+        if program.argv.is_empty() {
+            return Err(Error::new(Errno::EINVAL, "argv is empty: its first word is the program's own name"));
+        }
+        let containment = if how.contain { Some(contain::prepare().map_err(not_contained)?) } else { None };
+        let cradle = Cradle {
+            dir: &self.dir,
+            kills_the_newborn: &self.kills_the_newborn,
+            fetches: self.unit.is_some(),
+        };
+        cradle
+            .start(program, containment.as_ref(), how.pidfd, |pid| self.move_pid(pid))
+            .map_err(|failure| self.not_spawned(failure))
+    }
+
+    fn not_spawned(&self, failure: Failure<Error>) -> Error {
+        let group = shown(&self.path);
+        match failure {
+            Failure::Frozen => Error::new(
+                Errno::EBUSY,
+                format!("{group} is frozen, or a cgroup above it: a program would not begin; thaw it first"),
+            )
+            .on("cgroup.freeze"),
+            Failure::Full | Failure::NotMade(Errno::EAGAIN) => Error::new(
+                Errno::EAGAIN,
+                format!("no more processes in {group}: pids.max of it or above, or the user's RLIMIT_NPROC, is reached"),
+            )
+            .on("pids.max"),
+            Failure::Killed => Error::new(
+                Errno::ECANCELED,
+                format!("killed before it began: all in {group} were killed meanwhile, or memory ran out"),
+            ),
+            Failure::NotFetched(e) => e,
+            Failure::Stopped(Step::Enter, e) => self.not_entered(e),
+            Failure::Stopped(Step::Unshare, e) => no_namespaces(e),
+            Failure::Stopped(Step::Map, e) => cannot_contain(
+                "its ids could not be mapped (kernel.apparmor_restrict_unprivileged_userns?)", e),
+            Failure::Stopped(Step::Mount, e) => cannot_contain(
+                "the hierarchy could not be hidden from it by a mount (a security module?)", e),
+            Failure::Stopped(Step::Directory, e) => badly("cannot change to the directory cwd_fd", e),
+            Failure::Stopped(Step::Stdio, e) => badly("cannot give it its standard descriptors", e),
+            Failure::Stopped(Step::Exec | Step::Unborn, e) => not_executed(e),
+            Failure::NotMade(e @ (Errno::ENOSPC | Errno::EUSERS)) => no_namespaces(e),
+            Failure::NotMade(e @ (Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE)) => badly("no child could be made", e),
+            // The system call names the group by its directory.
+            Failure::NotMade(Errno::ENOENT) if !self.dir.is_alive() => self.failed("start in", "", Errno::ENODEV),
+            Failure::NotMade(e) => self.not_entered(e),
+            Failure::Errno(e) => self.failed("start a program in", "cgroup.procs", e),
+        }
+    }
+
+    fn not_entered(&self, e: Errno) -> Error {
+        self.not_moved("a new process", e).on("cgroup.procs")
+    }
+}
+
+fn not_executed(e: Errno) -> Error {
+    if OF_EXECVE.contains(&e) {
+        return Error::new(e, format!("the program was not started: {}", words(e)));
+    }
+    Error::new(Errno::EIO, format!("the program was not started, for a reason of its own: {e}"))
+}
+
+fn badly(what: &str, e: Errno) -> Error {
+    let code = if matches!(
+        e,
+        Errno::EACCES | Errno::EBADF | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOTDIR
+    ) {
+        e
+    } else {
+        Errno::EIO
+    };
+    Error::new(code, format!("{what}: {}", words(e)))
+}
+
+fn not_contained(failure: contain::Failure) -> Error {
+    match failure {
+        contain::Failure::NoDelegation => Error::new(
+            Errno::EOPNOTSUPP,
+            "the hierarchy is not mounted nsdelegate, so nothing would hold it: mount -o remount,nsdelegate /sys/fs/cgroup",
+        )
+        .because(Reason::NotContained),
+        contain::Failure::Errno(e) => badly("cannot read /proc/self/mountinfo", e),
+    }
+}
+
+fn no_namespaces(e: Errno) -> Error {
+    let why = if e == Errno::EPERM {
+        "user namespaces are forbidden here (a container, a chroot, a security module, or a sysctl)"
+    } else {
+        "there are as many user namespaces as there may be (user.max_user_namespaces)"
+    };
+    cannot_contain(why, e)
+}
+
+fn cannot_contain(why: &str, e: Errno) -> Error {
+    Error::new(Errno::EPERM, format!("it cannot be contained: {why}: {}", words(e)))
+        .because(Reason::NotContained)
+}

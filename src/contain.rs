@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What it takes to keep an agent of our own uid where it is put: the kernel holds it by a cgroup namespace, whose
+//! root is the group, but only where the hierarchy is mounted nsdelegate; and hides the rest of the hierarchy from
+//! it by a mount of its own.
+
+use crate::parse::{self, Mount};
+use crate::procfs;
+use crate::sys::newborn::Containment;
+use nix::errno::Errno;
+use nix::unistd::{getegid, geteuid};
+use std::ffi::CString;
+
+/// Why it cannot be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// For the kernel the namespace is no border.
+    NoDelegation,
+    /// Where the hierarchy is mounted could not be read.
+    Errno(Errno),
+}
+
+/// For a child of ours.
+pub fn prepare() -> Result<Containment, Failure> {
+    let mut mounts: Vec<Mount> = Vec::new();
+    let all = |line: &[u8]| -> Option<()> {
+        mounts.extend(parse::cgroup2_mount(line));
+        None
+    };
+    procfs::find_mount(all).map_err(Failure::Errno)?;
+    // An option of the hierarchy, not of a mount: each tells it.
+    if !mounts.iter().any(|mount| mount.nsdelegate) {
+        return Err(Failure::NoDelegation);
+    }
+    let points = mounts.into_iter().filter_map(|mount| CString::new(mount.point).ok()).collect();
+    // As they are: the agent's files stay its own.
+    let (uid, gid) = (geteuid(), getegid());
+    Ok(Containment { uid_map: format!("{uid} {uid} 1\n"), gid_map: format!("{gid} {gid} 1\n"), points })
+}

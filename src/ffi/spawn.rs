@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The header's section "processes": those that begin inside.
+
+use super::edge::{guard, invalid};
+use super::error::agentcg_error;
+use super::handle::{agent, agentcg};
+use super::memory::{Plain, borrow, check_flags, string, take_struct};
+use crate::agent::Spawn;
+use crate::error::Result;
+use crate::path::candidates;
+use crate::sys::birth::{Program, Strings};
+use crate::sys::newborn::{DEVNULL, INHERIT};
+use libc::pid_t;
+use nix::errno::Errno;
+use std::ffi::{c_char, c_int};
+use std::os::fd::IntoRawFd;
+
+/// agentcg_spawn(): look file up in the caller's PATH, as execvp(3) does.
+pub const AGENTCG_SPAWN_SEARCH_PATH: u64 = 1u64 << 0;
+/// setsid(2): no terminal, and a process group of its own.
+pub const AGENTCG_SPAWN_NEW_SESSION: u64 = 1u64 << 1;
+/// Namespaces of its own, rooted at the group: it cannot leave it, raise its
+/// limits or see the rest of the hierarchy any more. docs/containment.md tells
+/// what that stops and what not.
+pub const AGENTCG_SPAWN_CONTAIN: u64 = 1u64 << 2;
+
+/// How a program starts. 0 in each field is not the default: see
+/// AGENTCG_SPAWN_OPTIONS_INIT.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct agentcg_spawn_options {
+    /// AGENTCG_SPAWN_...
+    pub flags: u64,
+    /// AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor
+    pub stdin_fd: i32,
+    /// the same
+    pub stdout_fd: i32,
+    /// the same
+    pub stderr_fd: i32,
+    /// AGENTCG_INHERIT or a directory
+    pub cwd_fd: i32,
+}
+
+impl Default for agentcg_spawn_options {
+    fn default() -> Self {
+        let own = INHERIT;
+        Self { flags: 0, stdin_fd: own, stdout_fd: own, stderr_fd: own, cwd_fd: own }
+    }
+}
+
+// SAFETY: integers, without padding.
+unsafe impl Plain for agentcg_spawn_options {
+    const SIZE_V0: usize = 24;
+}
+
+const _: () = {
+    assert!(size_of::<agentcg_spawn_options>() == agentcg_spawn_options::SIZE_V0);
+};
+
+impl agentcg_spawn_options {
+    fn stdio(&self) -> Result<[c_int; 3]> {
+        let all = [self.stdin_fd, self.stdout_fd, self.stderr_fd];
+        if let Some(odd) = all.iter().find(|&&fd| fd < DEVNULL) {
+            return invalid(format!("{odd} is no descriptor, nor AGENTCG_INHERIT or AGENTCG_DEVNULL"));
+        }
+        Ok(all)
+    }
+}
+
+/// Start a program inside the group: it is there before its first instruction,
+/// and so is everything that it ever starts. argv and envp end with NULL; envp
+/// NULL is the caller's environment. options may be NULL with options_size 0:
+/// the caller's descriptors and directory, no flags.
+///
+/// The child is the caller's to wait for, by waitpid(2) or by the pidfd, which
+/// is close-on-exec; ret_pid and ret_pidfd may be NULL. It has its three standard
+/// descriptors and no other, no signal blocked, ignored or handled. A relative
+/// file, and a relative directory in PATH, start at cwd_fd. No shell is asked
+/// where the kernel cannot run a file (-ENOEXEC).
+///
+/// A failure of execve(2) is reported here, as the code that it gave; nothing is
+/// left of the child then. The calling thread stands still until the program
+/// begins; it copies nothing of the caller's memory, save with
+/// memory.oom.group, where the kernel would kill the caller with the group.
+/// agentcg_fd() and posix_spawn(3) do not look at that.
+///
+/// As agentcg_move_pid(), and -E2BIG, -EACCES, -EAGAIN (pids_max, or the user's
+/// own limit of processes), -EBADF, -EBUSY (frozen), -ECANCELED (killed before
+/// it began), -EINVAL, -EIO, -EISDIR, -ELIBBAD, -ELOOP, -ENAMETOOLONG, -ENOENT,
+/// -ENOEXEC, -ENOMEM, -ENOTDIR, -EPERM (AGENTCG_WHY_NOT_CONTAINED: no user
+/// namespaces here), -EOPNOTSUPP (the same: not mounted nsdelegate), -ETXTBSY.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn agentcg_spawn(
+    cg: *mut agentcg,
+    file: *const c_char,
+    argv: *const *mut c_char,
+    envp: *const *mut c_char,
+    options: *const agentcg_spawn_options,
+    options_size: usize,
+    ret_pid: *mut pid_t,
+    ret_pidfd: *mut c_int,
+    reterr: *mut agentcg_error,
+) -> c_int {
+    use Errno::*;
+    let codes = [
+        E2BIG,
+        EACCES,
+        EAGAIN,
+        EBADF,
+        EBUSY,
+        ECANCELED,
+        EINVAL,
+        EIO,
+        EISDIR,
+        ELIBBAD,
+        ELOOP,
+        EMFILE,
+        ENAMETOOLONG,
+        ENFILE,
+        ENODEV,
+        ENOENT,
+        ENOEXEC,
+        ENOMEM,
+        ENOTCONN,
+        ENOTDIR,
+        EOPNOTSUPP,
+        EPERM,
+        ESRCH,
+        ETIMEDOUT,
+        ETXTBSY,
+    ];
+    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    unsafe {
+        guard(reterr, &codes, || {
+            let agent = agent(cg)?;
+            let Some(file) = string(file) else { return invalid("file is NULL") };
+            if argv.is_null() {
+                return invalid("argv is NULL");
+            }
+            let options = take_struct(options, options_size)?.unwrap_or_default();
+            let known = AGENTCG_SPAWN_SEARCH_PATH | AGENTCG_SPAWN_NEW_SESSION | AGENTCG_SPAWN_CONTAIN;
+            check_flags(options.flags, known)?;
+            let has = |flag| options.flags & flag != 0;
+            let files = candidates(
+                file,
+                has(AGENTCG_SPAWN_SEARCH_PATH).then(|| string(libc::getenv(c"PATH".as_ptr()))),
+            );
+            let envp = if envp.is_null() { environ } else { envp };
+            let directory = match options.cwd_fd {
+                INHERIT => None,
+                fd => Some(borrow(fd, "cwd_fd")?),
+            };
+            let program = Program {
+                files: Strings::new(files.iter().map(AsRef::as_ref)),
+                argv: Strings::listed(argv.cast()),
+                envp: Strings::listed(envp.cast()),
+                new_session: has(AGENTCG_SPAWN_NEW_SESSION),
+                directory,
+                stdio: options.stdio()?,
+            };
+            let how = Spawn { contain: has(AGENTCG_SPAWN_CONTAIN), pidfd: !ret_pidfd.is_null() };
+            let child = agent.spawn(&program, how)?;
+            if !ret_pid.is_null() {
+                ret_pid.write(child.pid);
+            }
+            if let Some(pidfd) = child.pidfd {
+                ret_pidfd.write(pidfd.into_raw_fd());
+            }
+            Ok(0)
+        })
+    }
+}
+
+unsafe extern "C" {
+    /// The caller's environment, which other threads of it may be changing, as for execv(3).
+    static environ: *const *mut c_char;
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where a program may be, by the rules of execvp(3). Pure.
+
+use std::ffi::{CStr, CString};
+
+/// Where there is no PATH.
+const USUAL: &[u8] = b"/bin:/usr/bin";
+
+/// The paths to try for a file, in turn: itself, or, if a PATH is to be searched for it (and is or is not set), a
+/// name in each of its directories. An empty one stands for the working directory.
+pub fn candidates(file: &CStr, searched: Option<Option<&CStr>>) -> Vec<CString> {
+    let name = file.to_bytes();
+    match searched {
+        Some(path) if !name.is_empty() && !name.contains(&b'/') => path
+            .map_or(USUAL, CStr::to_bytes)
+            .split(|&b| b == b':')
+            .map(|directory| if directory.is_empty() { name.to_vec() } else { [directory, name].join(&b'/') })
+            .filter_map(|path| CString::new(path).ok())
+            .collect(),
+        _ => vec![file.to_owned()],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_looked_for_in_each_directory_of_path() {
+        let found = candidates(c"sh", Some(Some(c"/a:/b:")));
+        assert_eq!(found, [c"/a/sh".to_owned(), c"/b/sh".to_owned(), c"sh".to_owned()]);
+        assert_eq!(candidates(c"sh", Some(Some(c""))), [c"sh".to_owned()]);
+    }
+
+    #[test]
+    fn without_a_path_the_usual_directories_are_searched() {
+        assert_eq!(candidates(c"sh", Some(None)), [c"/bin/sh".to_owned(), c"/usr/bin/sh".to_owned()]);
+    }
+
+    #[test]
+    fn what_has_a_slash_or_is_not_to_be_searched_for_is_taken_as_it_is() {
+        for (file, searched) in [(c"./sh", Some(Some(c"/a"))), (c"", Some(Some(c"/a"))), (c"sh", None)] {
+            assert_eq!(candidates(file, searched), [file.to_owned()]);
+        }
+    }
+}

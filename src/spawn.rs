@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Programs that are in a group before they begin, and so is all that they ever start.
+//!
+//! Three ways, the next where one is closed: born there (`CLONE_INTO_CGROUP`, Linux 5.7); a child that writes itself
+//! into `cgroup.procs` (where seccomp filters turn clone3(2) down, and where kernels of 2025-26 kill what is
+//! born in a group in which `cgroup.kill` was used); a child that is fetched, by systemd, where the kernel lets
+//! nobody else move it.
+
+use crate::cgroupfs::Dir;
+use crate::sys::birth::{self, Care, Child, Program, Way};
+use crate::sys::fetched;
+use crate::sys::newborn::{Containment, Step};
+use crate::{freeze, parse};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use std::ffi::CStr;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const PROCS: &CStr = c"cgroup.procs";
+
+/// Why nothing was started. Nothing is left behind.
+#[derive(Debug)]
+pub enum Failure<E> {
+    /// The group is frozen, or to be: a child would not get as far as its program.
+    Frozen,
+    /// The child was refused, by the group or by the system.
+    NotMade(Errno),
+    /// As many as may be are in it.
+    Full,
+    /// The child could not do this.
+    Stopped(Step, Errno),
+    /// Somebody killed it before its program began.
+    Killed,
+    /// It could not be fetched.
+    NotFetched(E),
+    /// A file of the group was refused.
+    Errno(Errno),
+}
+
+/// A group, and what is known of it.
+#[derive(Debug)]
+pub struct Cradle<'a> {
+    /// Its directory.
+    pub dir: &'a Dir,
+    /// What is born in it is killed at once, as was seen before.
+    pub kills_the_newborn: &'a AtomicBool,
+    /// Is to be fetched if we may not put it there.
+    pub fetches: bool,
+}
+
+impl Cradle<'_> {
+    /// Start the program. `fetch` puts a process into the group.
+    pub fn start<E>(
+        &self,
+        program: &Program<'_>,
+        containment: Option<&Containment>,
+        pidfd: bool,
+        fetch: impl FnOnce(i32) -> Result<(), E>,
+    ) -> Result<Child, Failure<E>> {
+        if freeze::is_in_force(self.dir).map_err(Failure::Errno)? {
+            return Err(Failure::Frozen);
+        }
+        // An OOM kill of the whole group kills all that have a victim's memory, which until execve(2) would be
+        // us. For a single victim the kernel passes over those that vfork(2) made.
+        let copied = self.says_1(c"memory.oom.group")?;
+        let care = Care { containment, copied, pidfd };
+        let mut done = Err(birth::Failure::NotMade(Errno::ENOSYS));
+        if !self.kills_the_newborn.load(Ordering::Relaxed) {
+            done = birth::start(Way::Born(self.dir.as_fd()), program, care);
+            if done.as_ref().err() == Some(&birth::Failure::Killed(Step::Unborn)) {
+                self.kills_the_newborn.store(true, Ordering::Relaxed);
+                done = Err(birth::Failure::NotMade(Errno::ENOSYS));
+            }
+        }
+        // A seccomp filter, an older kernel, or no right to make namespaces, of which the other way will tell.
+        if let Err(birth::Failure::NotMade(Errno::ENOSYS | Errno::EPERM | Errno::EINVAL)) = done {
+            done = self.by_entering(program, care)?;
+        }
+        if self.fetches {
+            if let Err(
+                birth::Failure::NotMade(Errno::EACCES) | birth::Failure::Stopped(Step::Enter, Errno::EACCES),
+            ) = done
+            {
+                done = fetched::start(program, care, fetch).map_err(Failure::NotFetched)?;
+            }
+        }
+        done.map_err(|failure| match failure {
+            birth::Failure::NotMade(e) => Failure::NotMade(e),
+            birth::Failure::Stopped(step, e) => Failure::Stopped(step, e),
+            birth::Failure::Killed(_) => Failure::Killed,
+        })
+    }
+
+    fn by_entering<E>(
+        &self,
+        program: &Program<'_>,
+        care: Care<'_>,
+    ) -> Result<Result<Child, birth::Failure>, Failure<E>> {
+        // Who moves in is not counted against the limit by the kernel, only who is born there.
+        if self.is_full()? {
+            return Err(Failure::Full);
+        }
+        match self.dir.open_file(PROCS, OFlag::O_WRONLY) {
+            Ok(procs) => Ok(birth::start(Way::Enters(procs.as_fd()), program, care)),
+            Err(Errno::EACCES) => Ok(Err(birth::Failure::Stopped(Step::Enter, Errno::EACCES))),
+            Err(e) => Err(Failure::Errno(e)),
+        }
+    }
+
+    fn is_full<E>(&self) -> Result<bool, Failure<E>> {
+        let (mut now, mut most) = ([0; 32], [0; 32]);
+        let now = self.read(c"pids.current", &mut now)?.and_then(parse::number);
+        let most = self.read(c"pids.max", &mut most)?.and_then(parse::limit);
+        Ok(matches!((now, most), (Some(now), Some(most)) if now >= most))
+    }
+
+    fn says_1<E>(&self, file: &CStr) -> Result<bool, Failure<E>> {
+        Ok(self.read(file, &mut [0; 32])?.is_some_and(|text| text.starts_with(b"1")))
+    }
+
+    /// Nothing where the file's controller is off.
+    fn read<'b, E>(&self, file: &CStr, buf: &'b mut [u8]) -> Result<Option<&'b [u8]>, Failure<E>> {
+        match self.dir.read(file, buf) {
+            Ok(text) => Ok(Some(text)),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(e) => Err(Failure::Errno(e)),
+        }
+    }
+}

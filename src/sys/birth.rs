@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A child of the host's that is in a cgroup before its program begins.
+//!
+//! It has the host's memory until execve(2) and the host's thread stands still meanwhile, as with vfork(2): to copy
+//! the page tables of a host with a gigabyte takes a hundred times longer than all else. Its exit signal is 0, which
+//! execve(2) makes SIGCHLD: a child that never becomes the program is nobody's but ours, and only our wait sees it.
+
+use super::clone_into::{self, HAS_OWN_STACK, Life};
+use super::newborn::{Containment, NAMESPACES, Orders, Report, Step, live};
+use super::shared::Shared;
+use super::signals::Blocked;
+use nix::errno::Errno;
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr::{null, null_mut};
+
+/// Strings as execve(2) takes them.
+#[derive(Debug, Clone)]
+pub struct Strings<'a>(Vec<*const c_char>, PhantomData<&'a CStr>);
+
+impl<'a> Strings<'a> {
+    /// These.
+    pub fn new(all: impl IntoIterator<Item = &'a CStr>) -> Self {
+        Self(all.into_iter().map(CStr::as_ptr).chain([null()]).collect(), PhantomData)
+    }
+
+    /// Those that are listed there.
+    ///
+    /// # Safety
+    /// `list` is an array that ends with NULL, its strings end with NUL and stay as they are for `'a`.
+    pub unsafe fn listed(list: *const *const c_char) -> Self {
+        let mut all = Vec::new();
+        // SAFETY: the caller's promise.
+        while let Some(one) = unsafe { (*list.add(all.len())).as_ref() } {
+            all.push(&raw const *one);
+        }
+        all.push(null());
+        Self(all, PhantomData)
+    }
+
+    /// None at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.len() < 2
+    }
+
+    fn as_ptr(&self) -> *const *const c_char {
+        self.0.as_ptr()
+    }
+}
+
+/// What a child is to become.
+#[derive(Debug)]
+pub struct Program<'a> {
+    /// Paths, tried in turn.
+    pub files: Strings<'a>,
+    /// Its arguments, its name first.
+    pub argv: Strings<'a>,
+    /// Its environment.
+    pub envp: Strings<'a>,
+    /// A session of its own.
+    pub new_session: bool,
+    /// Its working directory, if not ours.
+    pub directory: Option<BorrowedFd<'a>>,
+    /// [`super::newborn::INHERIT`], [`super::newborn::DEVNULL`] or a descriptor.
+    pub stdio: [RawFd; 3],
+}
+
+/// How the child gets into the cgroup.
+#[derive(Debug, Clone, Copy)]
+pub enum Way<'a> {
+    /// Born there (5.7): the cgroup's directory.
+    Born(BorrowedFd<'a>),
+    /// By its own first act: the cgroup's cgroup.procs, open to write.
+    Enters(BorrowedFd<'a>),
+}
+
+/// What else is to be known about it.
+#[derive(Debug, Clone, Copy)]
+pub struct Care<'a> {
+    /// In namespaces of its own.
+    pub containment: Option<&'a Containment>,
+    /// With a copy of the host's memory: who kills all that have the child's memory must not mean the host.
+    pub copied: bool,
+    /// A pidfd is wanted.
+    pub pidfd: bool,
+}
+
+/// One that has become the program.
+#[derive(Debug)]
+pub struct Child {
+    /// Ours to wait for.
+    pub pid: i32,
+    /// If it was wanted.
+    pub pidfd: Option<OwnedFd>,
+}
+
+/// Why there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// clone(2) or what it takes was refused.
+    NotMade(Errno),
+    /// The child could not do this.
+    Stopped(Step, Errno),
+    /// It was killed before it had become the program, and when it had got so far.
+    Killed(Step),
+}
+
+/// How much a child uses is known, and small: it calls nothing that it does not know.
+const STACK_BYTES: usize = 64 << 10;
+
+/// What a new child runs on. Not touched by us, so that only the pages that it uses are there.
+pub(super) struct Stack(Vec<u8>);
+
+impl Stack {
+    pub fn new() -> Self {
+        Self(Vec::with_capacity(STACK_BYTES))
+    }
+
+    pub fn bytes(&mut self) -> &mut [MaybeUninit<u8>] {
+        self.0.spare_capacity_mut()
+    }
+}
+
+/// Start the program.
+pub fn start(way: Way<'_>, program: &Program<'_>, care: Care<'_>) -> Result<Child, Failure> {
+    let enter = if let Way::Enters(procs) = way { procs.as_raw_fd() } else { -1 };
+    // unshare(2) is for those that share nothing, and so is a report of the parent's own.
+    let unshare = care.containment.is_some() && enter >= 0;
+    let born = matches!(way, Way::Born(_));
+    let copied = care.copied || unshare || (born && !HAS_OWN_STACK);
+    let mut flags = libc::CLONE_VFORK;
+    flags |= if copied { 0 } else { libc::CLONE_VM };
+    flags |= if care.containment.is_some() && !unshare { NAMESPACES } else { 0 };
+    let report = Shared::<Report>::new().map_err(Failure::NotMade)?;
+    let mut orders = orders(program, care, &report);
+    (orders.enter, orders.unshare) = (enter, unshare);
+    let mut pidfd: c_int = -1;
+    flags |= if care.pidfd { libc::CLONE_PIDFD } else { 0 };
+    let argument = (&raw mut orders).cast::<c_void>();
+    let mut stack = Stack::new();
+    // SAFETY: this thread stands still until the child has exec'd or ended, and the child keeps to `live`.
+    let made = unsafe {
+        let _blocked = Blocked::all().map_err(Failure::NotMade)?;
+        match way {
+            Way::Born(dir) => {
+                clone_into::start(dir.as_raw_fd(), flags, stack.bytes(), &raw mut pidfd, live, argument)
+            }
+            Way::Enters(_) => clone(flags, stack.bytes(), &raw mut pidfd, live, argument),
+        }
+    };
+    let pid = made.map_err(Failure::NotMade)?;
+    // SAFETY: the kernel has just made it for us.
+    let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
+    has_begun(pid, &report).map(|()| Child { pid, pidfd })
+}
+
+pub(super) fn orders<'a>(program: &'a Program<'_>, care: Care<'a>, report: &Report) -> Orders<'a> {
+    Orders {
+        enter: -1,
+        unshare: false,
+        containment: care.containment,
+        new_session: program.new_session,
+        directory: program.directory.map_or(-1, |fd| fd.as_raw_fd()),
+        stdio: program.stdio,
+        files: program.files.as_ptr(),
+        argv: program.argv.as_ptr(),
+        envp: program.envp.as_ptr(),
+        report: &raw const *report,
+    }
+}
+
+/// clone(2) without an exit signal, on that stack.
+///
+/// # Safety
+/// As of [`clone_into::start`].
+pub(super) unsafe fn clone(
+    flags: c_int,
+    stack: &mut [MaybeUninit<u8>],
+    pidfd: *mut c_int,
+    life: Life,
+    argument: *mut c_void,
+) -> nix::Result<i32> {
+    let end = stack.as_mut_ptr().wrapping_add(stack.len());
+    let top = end.wrapping_sub(end as usize % 16).cast::<c_void>();
+    let nothing = null_mut::<c_void>();
+    // SAFETY: the caller's promise.
+    Errno::result(unsafe { libc::clone(life, top, flags, argument, pidfd, nothing, nothing) })
+}
+
+/// The child has the program's memory, or has ended: which of the two tells the kernel, since one that has not
+/// exec'd is none of those that a plain wait is for.
+pub(super) fn has_begun(pid: i32, report: &Report) -> Result<(), Failure> {
+    let ended_before = ended_without_program(pid);
+    match report.read() {
+        (step, Some(e)) => {
+            reap(pid);
+            Err(Failure::Stopped(step, e))
+        }
+        (step, None) if ended_before => {
+            reap(pid);
+            Err(Failure::Killed(step))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn ended_without_program(pid: i32) -> bool {
+    // SAFETY: all zero is a siginfo_t, in which the kernel leaves 0 for "none has".
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WCLONE;
+    // SAFETY: the struct is ours; the kernel filled it in.
+    unsafe {
+        libc::waitid(libc::P_PID, pid.unsigned_abs(), &raw mut info, flags) == 0 && info.si_pid() == pid
+    }
+}
+
+/// It ends, or has. Another thread of the host may wait for all its children, of whatever kind, and be first.
+pub(super) fn reap(pid: i32) {
+    let flags = libc::WEXITED | libc::__WALL;
+    // SAFETY: no result is asked for.
+    while unsafe { libc::waitid(libc::P_PID, pid.unsigned_abs(), null_mut(), flags) } != 0
+        && Errno::last() == Errno::EINTR
+    {}
+}

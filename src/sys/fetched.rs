@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A child of the host's whom another has to put into the cgroup: systemd, where the kernel does not let us.
+//!
+//! While it is fetched it has to wait, and so the host's thread cannot stand still for it, which is how it would be
+//! known whether the program has begun. So one goes between: a copy of the host, which waits, is fetched, and then
+//! from inside bears the child as vfork(2) does, as a child of the host's (CLONE_PARENT).
+
+use super::birth::{Care, Child, Failure, Program, Stack, clone, has_begun, orders, reap};
+use super::newborn::{NAMESPACES, Orders, Report, call, live};
+use super::shared::Shared;
+use super::signals::Blocked;
+use std::ffi::{c_int, c_void};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+
+/// What the host and the one between have in common.
+#[derive(Default)]
+#[repr(C)]
+struct Common {
+    report: Report,
+    word: AtomicU32,
+    pidfd: AtomicI32,
+}
+
+/// The host's word: not yet, go on, or end.
+const WAIT: u32 = 0;
+const GO: u32 = 1;
+const END: u32 = 2;
+
+struct Between<'a> {
+    common: *const Common,
+    host: u32,
+    flags: c_int,
+    orders: Orders<'a>,
+    stack: Stack,
+}
+
+/// Start the program in the cgroup into which `fetch` puts the process that it is given.
+pub fn start<E>(
+    program: &Program<'_>,
+    care: Care<'_>,
+    fetch: impl FnOnce(i32) -> Result<(), E>,
+) -> Result<Result<Child, Failure>, E> {
+    let made = begin(program, care);
+    let (pid, common) = match made {
+        Ok(made) => made,
+        Err(e) => return Ok(Err(e)),
+    };
+    let fetched = fetch(pid);
+    common.word.store(if fetched.is_ok() { GO } else { END }, Ordering::Release);
+    let everybody = i32::MAX;
+    // SAFETY: the word is live, and waking reads nothing else.
+    unsafe { libc::syscall(libc::SYS_futex, &raw const common.word, libc::FUTEX_WAKE, everybody) };
+    reap(pid);
+    fetched?;
+    let pidfd = common.pidfd.load(Ordering::Acquire) - 1;
+    // SAFETY: the kernel has just made it for us, in the table of descriptors that the one between shared.
+    let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
+    Ok(match common.report.pid.load(Ordering::Acquire) {
+        0 => Err(match common.report.read() {
+            (_, Some(e)) => Failure::NotMade(e),
+            (step, None) => Failure::Killed(step),
+        }),
+        pid => has_begun(pid, &common.report).map(|()| Child { pid, pidfd }),
+    })
+}
+
+fn begin(program: &Program<'_>, care: Care<'_>) -> Result<(i32, Shared<Common>), Failure> {
+    let common = Shared::<Common>::new().map_err(Failure::NotMade)?;
+    let mut flags = libc::CLONE_VFORK | libc::CLONE_VM | libc::CLONE_PARENT;
+    flags |= if care.pidfd { libc::CLONE_PIDFD } else { 0 };
+    flags |= if care.containment.is_some() { NAMESPACES } else { 0 };
+    let mut between = Between {
+        common: common.as_ptr(),
+        host: std::process::id(),
+        flags,
+        orders: orders(program, care, &common.report),
+        stack: Stack::new(),
+    };
+    let argument = (&raw mut between).cast::<c_void>();
+    let mut stack = Stack::new();
+    let _blocked = Blocked::all().map_err(Failure::NotMade)?;
+    // SAFETY: it has a copy of everything but the descriptors, and keeps to `go_between`.
+    let made = unsafe { clone(libc::CLONE_FILES, stack.bytes(), null_mut(), go_between, argument) };
+    made.map(|pid| (pid, common)).map_err(Failure::NotMade)
+}
+
+extern "C" fn go_between(between: *mut c_void) -> c_int {
+    // SAFETY: it is a copy of the host's, and `common` is there for as long as the host waits for us.
+    let (between, common) = unsafe {
+        let between = &mut *between.cast::<Between<'_>>();
+        let common = &*between.common;
+        (between, common)
+    };
+    let dies_with_host = [libc::PR_SET_PDEATHSIG as isize, libc::SIGKILL as isize, 0, 0, 0];
+    let _cannot_fail = call(libc::SYS_prctl, dies_with_host);
+    if call(libc::SYS_getppid, [0; 5]).map(i32::unsigned_abs) != Ok(between.host) {
+        return 0;
+    }
+    let word = (&raw const common.word) as isize;
+    while common.word.load(Ordering::Acquire) == WAIT {
+        let _looked_at_again = call(libc::SYS_futex, [word, libc::FUTEX_WAIT as isize, WAIT as isize, 0, 0]);
+    }
+    if common.word.load(Ordering::Acquire) == GO {
+        let mut pidfd: c_int = -1;
+        let orders = (&raw mut between.orders).cast::<c_void>();
+        // SAFETY: we stand still until the child has exec'd or ended, and it keeps to `live`.
+        let made = unsafe { clone(between.flags, between.stack.bytes(), &raw mut pidfd, live, orders) };
+        // One more, so that 0 is none.
+        common.pidfd.store(pidfd + 1, Ordering::Release);
+        if let Err(e) = made {
+            common.report.failed(e);
+        }
+    }
+    0
+}

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The signals of a thread that makes a child, and of the child: libc keeps two for its threads, and lets nobody
+//! block or reset those, but in a child that shares memory no handler of the host's may run at all.
+
+use nix::errno::Errno;
+use std::ptr::{null, null_mut};
+
+/// The kernel's sigset_t.
+type Mask = u64;
+
+/// Every signal is blocked for the calling thread, and for the children that it makes, until this is dropped.
+pub(super) struct Blocked(Mask);
+
+impl Blocked {
+    pub fn all() -> nix::Result<Self> {
+        let mut before = 0;
+        set_mask(Mask::MAX, &raw mut before)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        let _cannot_fail = set_mask(self.0, null_mut());
+    }
+}
+
+fn set_mask(mask: Mask, before: *mut Mask) -> nix::Result<()> {
+    // SAFETY: both are masks of the kernel's size, or none.
+    let done = unsafe {
+        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, before, size_of::<Mask>())
+    };
+    Errno::result(done).map(drop)
+}
+
+/// In a child before it execs: what was ignored is so no more, nothing has a handler, nothing is blocked.
+pub(super) fn reset() {
+    // The kernel's struct is not libc's. It is shorter than this, and SIG_DFL without flags is all zero.
+    let default = [0u64; 8];
+    for signal in 1..=64 {
+        let nothing = null::<u64>();
+        // SAFETY: the struct is live, and longer than the kernel reads. SIGKILL and SIGSTOP are refused.
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, signal, &raw const default, nothing, size_of::<Mask>());
+        }
+    }
+    let _cannot_fail = set_mask(0, null_mut());
+}
