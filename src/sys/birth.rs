@@ -15,6 +15,7 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::{null, null_mut};
+use std::time::Duration;
 
 /// Strings as execve(2) takes them.
 #[derive(Debug, Clone)]
@@ -189,30 +190,36 @@ pub(super) unsafe fn clone(
     Errno::result(unsafe { libc::clone(life, top, flags, argument, pidfd, nothing, nothing) })
 }
 
-/// The child has the program's memory, or has ended: which of the two tells the kernel, since one that has not
-/// exec'd is none of those that a plain wait is for.
+/// The child has become the program, or has come to nothing.
 pub(super) fn has_begun(pid: i32, report: &Report) -> Result<(), Failure> {
-    let ended_before = ended_without_program(pid);
+    if !comes_to_nothing(pid) {
+        return Ok(());
+    }
+    reap(pid);
     match report.read() {
-        (step, Some(e)) => {
-            reap(pid);
-            Err(Failure::Stopped(step, e))
-        }
-        (step, None) if ended_before => {
-            reap(pid);
-            Err(Failure::Killed(step))
-        }
-        _ => Ok(()),
+        (step, Some(e)) => Err(Failure::Stopped(step, e)),
+        (step, None) => Err(Failure::Killed(step)),
     }
 }
 
-fn ended_without_program(pid: i32) -> bool {
-    // SAFETY: all zero is a siginfo_t, in which the kernel leaves 0 for "none has".
-    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+/// A plain wait is not for our child until execve(2) has made its exit signal SIGCHLD, so that __WCLONE tells one from
+/// the other. By then vfork(2) has let us go on, but a dying child does so before it can be waited for; and where
+/// vfork(2) is only fork(2), as in valgrind, it may not yet have got so far.
+fn comes_to_nothing(pid: i32) -> bool {
+    const NAP: Duration = Duration::from_micros(50);
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WCLONE;
-    // SAFETY: the struct is ours; the kernel filled it in.
-    unsafe {
-        libc::waitid(libc::P_PID, pid.unsigned_abs(), &raw mut info, flags) == 0 && info.si_pid() == pid
+    loop {
+        // SAFETY: all zero is a siginfo_t, in which the kernel leaves 0 for "none has ended"; the struct is ours.
+        let (done, ended) = unsafe {
+            let mut info: libc::siginfo_t = std::mem::zeroed();
+            (libc::waitid(libc::P_PID, pid.unsigned_abs(), &raw mut info, flags), info.si_pid())
+        };
+        match (done, ended) {
+            (0, 0) => std::thread::sleep(NAP),
+            (0, _) => return true,
+            // None of that kind, any more.
+            _ => return false,
+        }
     }
 }
 

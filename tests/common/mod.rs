@@ -11,6 +11,7 @@ pub mod group;
 pub mod lab;
 pub mod measured;
 pub mod mounts;
+pub mod program;
 pub mod ptrace;
 #[macro_use]
 pub mod member;

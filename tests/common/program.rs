@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Programs for the library to start: roles of the test program, as members are.
+
+use agentcg::{Agent, Child, DEVNULL, Errno, INHERIT, Program, Result, Spawn, Strings};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+use std::ffi::CString;
+
+/// What [`start`] may be told beside the role.
+#[derive(Clone, Copy)]
+pub struct How<'a> {
+    /// The role's arguments.
+    pub args: &'a [&'a str],
+    /// As the library takes it.
+    pub spawn: Spawn,
+    /// Its standard descriptors.
+    pub stdio: [i32; 3],
+}
+
+impl Default for How<'_> {
+    fn default() -> Self {
+        Self { args: &[], spawn: Spawn::default(), stdio: [DEVNULL, INHERIT, INHERIT] }
+    }
+}
+
+/// Start a role inside the agent's group.
+pub fn start(agent: &Agent, role: &str, how: How<'_>) -> Result<Child> {
+    let file = c"/proc/self/exe";
+    let words: Vec<CString> = ["role", "--play", role]
+        .iter()
+        .chain(how.args)
+        .map(|word| CString::new(*word).expect("no NUL in a word"))
+        .collect();
+    let program = Program {
+        files: Strings::new([file]),
+        argv: Strings::new(words.iter().map(CString::as_c_str)),
+        envp: Strings::new([]),
+        new_session: false,
+        directory: None,
+        stdio: how.stdio,
+    };
+    agent.spawn(&program, how.spawn)
+}
+
+/// Its end, which comes by itself.
+pub fn wait(child: &Child) -> WaitStatus {
+    waitpid(Pid::from_raw(child.pid), None).unwrap_or_else(|e| panic!("wait for {}: {e}", child.pid))
+}
+
+/// No child of the calling thread's is left, of whatever kind: none that came to nothing.
+pub fn no_child_is_left() -> bool {
+    let flags = WaitPidFlag::WNOHANG | WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
+    waitpid(None, Some(flags)) == Err(Errno::ECHILD)
+}

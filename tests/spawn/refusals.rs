@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! When nothing is started, and that nothing is left of it.
+
+use super::ways::Way;
+use crate::common::group::Group;
+use crate::common::member::role;
+use crate::common::patience;
+use crate::common::program::{self, How};
+use agentcg::{Errno, Limits, Reason};
+use nix::sys::wait::WaitStatus;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Until it is killed.
+pub fn sleeps(_: &[String]) {
+    role::sleep();
+}
+
+#[test]
+fn a_frozen_group_is_refused_at_once() {
+    let group = Group::plain();
+    group.freeze(patience()).unwrap();
+    let e = program::start(&group, "sleeps", How::default()).unwrap_err();
+    assert_eq!((e.errno(), e.file()), (Errno::EBUSY, "cgroup.freeze"), "{e}");
+    group.thaw(patience()).unwrap();
+    let child = program::start(&group, "sleeps", How::default()).unwrap();
+    group.destroy();
+    assert!(matches!(program::wait(&child), WaitStatus::Signaled(..)));
+}
+
+#[test]
+fn a_group_that_is_removed_is_refused() {
+    let group = Group::plain();
+    group.cgroup.clear();
+    let e = program::start(&group, "sleeps", How::default()).unwrap_err();
+    assert_eq!((e.errno(), e.reason()), (Errno::ENODEV, Some(Reason::Gone)), "{e}");
+}
+
+#[test]
+fn no_more_are_started_than_pids_max_allows_on_each_way() {
+    for way in Way::ALL {
+        let test = move || {
+            let group = Group::new(&Limits { pids_max: Some(2), ..Limits::default() });
+            way.close(&group);
+            let children = [(); 2].map(|()| program::start(&group, "sleeps", How::default()).unwrap());
+            let e = program::start(&group, "sleeps", How::default()).unwrap_err();
+            assert_eq!((e.errno(), e.file()), (Errno::EAGAIN, "pids.max"), "{e}");
+            group.destroy();
+            children
+                .iter()
+                .for_each(|child| assert!(matches!(program::wait(child), WaitStatus::Signaled(..))));
+        };
+        std::thread::spawn(test).join().unwrap_or_else(|_| panic!("on the way {way:?}"));
+    }
+}
+
+struct Sets<'a>(&'a AtomicBool);
+
+impl Drop for Sets<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Whatever has begun is a child to wait for; whatever has not was never one.
+#[test]
+fn one_that_is_killed_while_it_starts_has_begun_or_has_not() {
+    let group = Group::plain();
+    let over = AtomicBool::new(false);
+    let (mut begun, mut cancelled) = (0, 0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                group.kill_all(patience()).unwrap();
+            }
+        });
+        let _even_if_this_panics = Sets(&over);
+        for _ in 0..500 {
+            match program::start(&group, "sleeps", How::default()) {
+                Ok(child) => {
+                    assert!(matches!(program::wait(&child), WaitStatus::Signaled(..)));
+                    begun += 1;
+                }
+                Err(e) => {
+                    assert_eq!(e.errno(), Errno::ECANCELED, "{e}");
+                    cancelled += 1;
+                }
+            }
+        }
+    });
+    println!("{begun} had begun, {cancelled} had not");
+    assert!(program::no_child_is_left());
+    group.destroy();
+}
