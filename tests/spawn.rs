@@ -11,4 +11,4 @@ mod refusals;
 #[path = "spawn/ways.rs"]
 mod ways;
 
-roles![many::host, many::forks_first, ways::ends, refusals::sleeps];
+roles![many::host, ways::ends, refusals::sleeps];

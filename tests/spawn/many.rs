@@ -5,65 +5,86 @@
 use super::ways::Way;
 use crate::common::group::Group;
 use crate::common::member::{Member, role};
-use crate::common::program::{self, How};
-use nix::sys::wait::{WaitStatus, wait};
-use nix::unistd::{ForkResult, fork};
-use std::fs;
+use crate::common::program;
+use agentcg::{Child, DEVNULL, INHERIT, Program, Spawn, Strings};
+use nix::sys::wait::WaitStatus;
+use std::ffi::{CStr, CString};
+use std::process::Command;
 
 const THREADS: u32 = 4;
+
+/// Of so many the host tells at once.
+const BATCH: u32 = 50;
 
 /// How many, unless AGENTCG_SPAWNS says otherwise.
 const SPAWNS: u32 = 10_000;
 
-/// Exits with 0 if it, and the child that it has before all else, are in the agent's group.
-pub fn forks_first(args: &[String]) {
-    // SAFETY: this process has one thread.
-    #[allow(unsafe_code, reason = "fork")]
-    let forked = unsafe { fork() }.unwrap();
-    let cgroup = fs::read_to_string("/proc/self/cgroup").unwrap();
-    let inside = cgroup.trim_end().ends_with(&args[0]);
-    if let ForkResult::Parent { .. } = forked {
-        let child = matches!(wait(), Ok(WaitStatus::Exited(_, 0)));
-        role::exit(if inside && child { 0 } else { 1 });
-    }
-    role::exit(if inside { 0 } else { 1 });
+/// Made of tests/spawn/forks_first.c: ends with 0 if it, and the child that it has before all else, are in the group.
+fn forks_first() -> CString {
+    let program = format!("{}/forks_first.{}", std::env::temp_dir().display(), std::process::id());
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/spawn/forks_first.c");
+    let options = ["-O2", "-static", "-nostdlib", "-fno-stack-protector", "-o", &program, source];
+    assert!(Command::new("cc").args(options).status().unwrap().success());
+    CString::new(program).unwrap()
 }
 
-/// Starts them, and says how many were where they should be.
+fn start(group: &Group, file: &CStr, tail: &CStr) -> Child {
+    let program = Program {
+        files: Strings::new([file]),
+        argv: Strings::new([file, tail]),
+        envp: Strings::new([]),
+        new_session: false,
+        directory: None,
+        stdio: [DEVNULL, INHERIT, INHERIT],
+    };
+    group.spawn(&program, Spawn::default()).unwrap()
+}
+
+/// Starts them, and says of each batch how many were where they should be.
 pub fn host(args: &[String]) {
     let [way, bytes, spawns] = args else { panic!("which way, how many bytes, how many programs") };
-    let mut resident = vec![0u8; bytes.parse().unwrap()];
-    resident.iter_mut().step_by(4096).for_each(|page| *page = 1);
+    let file = forks_first();
+    let _resident = resident(bytes.parse().unwrap());
     let group = Group::plain();
-    let tail = format!("/synwire/agents/{}", group.uuid());
+    let tail = CString::new(format!("/synwire/agents/{}", group.uuid())).unwrap();
     Way::named(way).close(&group);
-    let each: u32 = spawns.parse::<u32>().unwrap() / THREADS;
-    let inside: u32 = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..THREADS)
-            .map(|_| {
-                scope.spawn(|| {
-                    let how = How { args: &[&tail], ..How::default() };
-                    let one = || {
-                        let child = program::start(&group, "forks_first", how).unwrap();
-                        matches!(program::wait(&child), WaitStatus::Exited(_, 0))
-                    };
-                    (0..each).map(|_| u32::from(one())).sum::<u32>()
-                })
-            })
-            .collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    let batches = spawns.parse::<u32>().unwrap() / THREADS / BATCH;
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                let is_inside =
+                    || matches!(program::wait(&start(&group, &file, &tail)), WaitStatus::Exited(_, 0));
+                for _ in 0..batches {
+                    let inside = (0..BATCH).filter(|_| is_inside()).count();
+                    role::say(&inside.to_string());
+                }
+            });
+        }
     });
-    assert!(resident.iter().step_by(4096).all(|page| *page == 1), "a child wrote into our memory");
     group.destroy();
-    role::say(&format!("{inside}"));
+}
+
+/// All of its pages are there.
+#[allow(unsafe_code, reason = "mmap")]
+fn resident(bytes: usize) -> &'static [u8] {
+    let (access, flags) =
+        (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE);
+    // SAFETY: a new mapping, where the kernel likes, that stays.
+    unsafe {
+        let start = libc::mmap(std::ptr::null_mut(), bytes, access, flags, -1, 0);
+        assert!(start != libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
+        std::slice::from_raw_parts(start.cast(), bytes)
+    }
 }
 
 fn all_of_them_are_inside(way: Way) {
     let spawns = std::env::var("AGENTCG_SPAWNS").map_or(SPAWNS, |count| count.parse().unwrap());
     let bytes = (1u64 << 30).to_string();
     let mut host = Member::start("host", &[&format!("{way:?}"), &bytes, &spawns.to_string()]);
-    host.wait_dead();
-    host.hears(&spawns.to_string());
+    for _ in 0..spawns / BATCH {
+        host.hears(&BATCH.to_string());
+    }
+    assert!(host.wait().success());
 }
 
 #[test]
