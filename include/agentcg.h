@@ -436,10 +436,11 @@ int agentcg_pids(agentcg *cg,
  * agentcg_fd() and posix_spawn(3) do not look at that.
  *
  * As agentcg_move_pid(), and -E2BIG, -EACCES, -EAGAIN (pids_max, or the user's
- * own limit of processes), -EBADF, -EBUSY (frozen), -ECANCELED (killed before
- * it began), -EINVAL, -EIO, -EISDIR, -ELIBBAD, -ELOOP, -ENAMETOOLONG, -ENOENT,
- * -ENOEXEC, -ENOMEM, -ENOTDIR, -EPERM (AGENTCG_WHY_NOT_CONTAINED: no user
- * namespaces here), -EOPNOTSUPP (the same: not mounted nsdelegate), -ETXTBSY. */
+ * own limit of processes), -EBADF, -EBUSY (frozen, or being killed), -ECANCELED
+ * (killed before it began), -EINVAL, -EIO, -EISDIR, -ELIBBAD, -ELOOP,
+ * -ENAMETOOLONG, -ENOENT, -ENOEXEC, -ENOMEM, -ENOTDIR, -EPERM
+ * (AGENTCG_WHY_NOT_CONTAINED: no user namespaces here), -EOPNOTSUPP (the same:
+ * not mounted nsdelegate), -ETXTBSY. */
 AGENTCG_MUST_CHECK
 int agentcg_spawn(agentcg *cg,
 		  const char *file,

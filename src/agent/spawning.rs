@@ -60,7 +60,7 @@ impl Agent {
         match failure {
             Failure::Frozen => Error::new(
                 Errno::EBUSY,
-                format!("{group} is frozen, or a cgroup above it: a program would not begin; thaw it first"),
+                format!("{group} is frozen, or a cgroup above it, or is being killed: a program would not begin there"),
             )
             .on("cgroup.freeze"),
             Failure::Full | Failure::NotMade(Errno::EAGAIN) => Error::new(

@@ -81,7 +81,8 @@ fn one_that_is_killed_while_it_starts_has_begun_or_has_not() {
                     begun += 1;
                 }
                 Err(e) => {
-                    assert_eq!(e.errno(), Errno::ECANCELED, "{e}");
+                    // To kill without cgroup.kill the library freezes.
+                    assert!(matches!(e.errno(), Errno::ECANCELED | Errno::EBUSY), "{e}");
                     cancelled += 1;
                 }
             }
