@@ -6,6 +6,8 @@
 mod common;
 #[path = "scope/programs.rs"]
 mod programs;
+#[path = "scope/starts.rs"]
+mod starts;
 
 use agentcg::{Agent, Errno, Limits, PlaceKind, Reason, discover_parent, list, reap};
 use common::cgroup::Cgroup;
@@ -18,7 +20,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
-roles![sleeper, programs::host, programs::guarded_twice, programs::parent];
+roles![sleeper, programs::host, programs::guarded_twice, programs::parent, starts::inside];
 
 const LAYOUTS: [&str; 4] = ["systemd-session", "systemd-scope", "systemd-service", "systemd-system"];
 

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Programs that start inside a scope, where in a session only systemd may put anybody.
+
+use crate::common::cgroup::Cgroup;
+use crate::common::program::{self, How};
+use crate::common::{lab, patience};
+use crate::programs::{limits, only_systemd};
+use agentcg::{Agent, DEVNULL, Errno, INHERIT, Program, Spawn, Strings};
+use nix::sys::wait::WaitStatus;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// Ends with 0 if it is in this cgroup, as it sees it itself.
+pub fn inside(args: &[String]) {
+    let text = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+    let own = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap();
+    assert!(own.ends_with(&args[0]), "{own}");
+}
+
+#[test]
+fn a_program_starts_inside_a_scope() {
+    lab::needs(&crate::LAYOUTS);
+    let agent = Agent::new_where(only_systemd(), None, &limits()).unwrap_or_else(|e| panic!("{e}"));
+    let tail = format!("/synwire/agents/{}", agent.uuid());
+    for (contain, tail) in [(false, tail.as_str()), (true, "/")] {
+        let spawn = Spawn { contain, pidfd: true };
+        let child = program::start(&agent, "inside", How { args: &[tail], spawn, ..How::default() })
+            .unwrap_or_else(|e| panic!("contained: {contain}: {e}"));
+        let pidfd = child.pidfd.as_ref().unwrap();
+        let info =
+            std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_fd().as_raw_fd())).unwrap();
+        assert!(info.contains(&format!("Pid:\t{}\n", child.pid)), "{info}");
+        assert!(matches!(program::wait(&child), WaitStatus::Exited(_, 0)), "contained: {contain}");
+    }
+
+    let nowhere = Program {
+        files: Strings::new([c"/nowhere"]),
+        argv: Strings::new([c"nowhere"]),
+        envp: Strings::new([]),
+        new_session: false,
+        directory: None,
+        stdio: [DEVNULL, INHERIT, INHERIT],
+    };
+    let e = agent.spawn(&nowhere, Spawn::default()).unwrap_err();
+    assert_eq!(e.errno(), Errno::ENOENT, "{e}");
+    assert!(program::no_child_is_left());
+    assert!(Cgroup::at(agent.path()).members().is_empty());
+    agent.destroy(false, patience(), false).unwrap();
+}
