@@ -17,14 +17,11 @@
 #define _DEFAULT_SOURCE
 #include <err.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <agentcg.h>
 
@@ -51,27 +48,15 @@ static agentcg_error error;
 /* false: it does not run, and why was told. */
 static bool start(agentcg *cg, char **argv)
 {
-	int fds[2], failure = 0;        /* closed by a successful exec, which is read as the end */
-	pid_t pid;
+	agentcg_spawn_options options = AGENTCG_SPAWN_OPTIONS_INIT;
 
-	if (pipe(fds) != 0 || fcntl(fds[1], F_SETFD, FD_CLOEXEC) != 0 || (pid = fork()) < 0)
-		err(1, "no process for %s", argv[0]);
-	if (pid == 0) {
-		/* Before it runs: then all that it ever starts is in the group, too. */
-		failure = -agentcg_move_self(cg);
-		if (failure == 0) {
-			execvp(argv[0], argv);
-			failure = errno;
-		}
-		_exit(write(fds[1], &failure, sizeof(failure)) > 0 ? 127 : 126);
+	/* There before it runs: then all that it ever starts is in the group, too. */
+	options.flags = AGENTCG_SPAWN_SEARCH_PATH;
+	if (agentcg_spawn(cg, argv[0], argv, NULL, &options, sizeof(options), NULL, NULL, &error) < 0) {
+		warnx("cannot run %s in the agent: %s", argv[0], error.message);
+		return false;
 	}
-	close(fds[1]);
-	if (read(fds[0], &failure, sizeof(failure)) < 0)
-		err(1, "whether %s runs", argv[0]);
-	close(fds[0]);
-	if (failure != 0)
-		warnx("cannot run %s in the agent: %s", argv[0], strerror(failure));
-	return failure == 0;
+	return true;
 }
 
 /* The descriptor was readable. Returns what has happened, which may be nothing. */

@@ -37,20 +37,15 @@ static agentcg_error error;
 
 static void start(struct agent *agent, char **argv)
 {
+	agentcg_spawn_options options = AGENTCG_SPAWN_OPTIONS_INIT;
+
 	/* Whatever becomes of us, the group is killed and removed. */
 	if (agentcg_new(NULL, NULL, NULL, 0, AGENTCG_NEW_GUARD, &agent->cg, &error) < 0)
 		errx(1, "%s", error.message);
-	agent->command = fork();
-	if (agent->command < 0)
-		err(1, "fork");
-	if (agent->command == 0) {
-		/* Before it runs: then all that it ever starts is in the group, too. */
-		errno = -agentcg_move_self(agent->cg);
-		if (errno == 0)
-			execvp(argv[0], argv);
-		warn("cannot run %s", argv[0]);
-		_exit(127);
-	}
+	/* There before it runs: then all that it ever starts is in the group, too. */
+	options.flags = AGENTCG_SPAWN_SEARCH_PATH;
+	if (agentcg_spawn(agent->cg, argv[0], argv, NULL, &options, sizeof(options), &agent->command, NULL, &error) < 0)
+		errx(1, "cannot run %s: %s", argv[0], error.message);
 }
 
 /* The command has ended. What it has left behind ends now. */
