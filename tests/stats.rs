@@ -28,6 +28,7 @@ roles![
     burner,
     cost::reads,
     io::reads_and_writes,
+    io::caches,
     memory::gives_back,
     memory::holds_each_kind,
     memory::hog,

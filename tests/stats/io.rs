@@ -8,11 +8,12 @@ use crate::common::measured::{ALL, agrees};
 use crate::common::member::role;
 use crate::common::{lab, wait_until};
 use crate::{MIB, memory_max};
-use agentcg::stats::{IO, SWAP};
+use agentcg::stats::{IO, MEMORY_DETAIL, SWAP};
 use agentcg::{Errno, Limits, Reason};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::alloc::{Layout, alloc_zeroed};
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
 const BLOCK: usize = 64 << 10;
@@ -51,6 +52,47 @@ pub fn reads_and_writes(args: &[String]) {
     }
     role::say("done");
     role::exit(0);
+}
+
+/// Not of a file in memory, which is told as shared memory, too.
+#[test]
+fn what_is_read_stays_in_the_page_cache_and_is_told_as_that_alone() {
+    let scratch = Scratch::new();
+    let group = Group::under(&scratch, &Limits::default());
+    let device = Loop::of_memory(8);
+    let mut member = group.start("caches", &[&device.0]);
+    member.hears("open");
+    let detail = || group.read_stats(MEMORY_DETAIL).unwrap();
+    let before = agrees(&group);
+    member.say("read");
+    member.hears("read");
+    // memory.stat may be two seconds late.
+    wait_until("it is told", || detail().memory_file_bytes >= before.memory_file_bytes + 8 * MIB);
+    let full = agrees(&group);
+    assert!(full.memory_file_bytes < before.memory_file_bytes + 9 * MIB, "{before:?} {full:?}");
+    assert!(full.memory_current_bytes >= before.memory_current_bytes + 8 * MIB, "{before:?} {full:?}");
+    assert!(full.memory_anon_bytes < before.memory_anon_bytes + MIB, "{before:?} {full:?}");
+    assert_eq!((before.memory_shmem_bytes, full.memory_shmem_bytes), (0, 0));
+    member.say("drop");
+    member.hears("dropped");
+    wait_until("it is told", || detail().memory_file_bytes < before.memory_file_bytes + MIB);
+    agrees(&group);
+    group.destroy();
+}
+
+/// Reads a device through the page cache, and has it dropped from there.
+pub fn caches(args: &[String]) {
+    role::listen();
+    let mut device = File::open(&args[0]).expect("open");
+    let mut sink = std::io::sink();
+    role::say("open");
+    role::listen();
+    assert_eq!(std::io::copy(&mut device, &mut sink).expect("read"), 8 * MIB);
+    role::say("read");
+    role::listen();
+    posix_fadvise(&device, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).expect("posix_fadvise");
+    role::say("dropped");
+    role::sleep();
 }
 
 #[test]
