@@ -34,6 +34,7 @@ roles![
     memory::hog,
     memory::hog_and_two,
     pids::forks_in_vain,
+    pressure::reads_on,
     telling::three_of_them,
 ];
 

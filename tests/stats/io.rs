@@ -38,12 +38,7 @@ fn what_is_read_and_written_is_told_to_the_byte() {
 /// Five blocks read, three written, past the page cache.
 pub fn reads_and_writes(args: &[String]) {
     role::listen();
-    let direct = OpenOptions::new().read(true).write(true).custom_flags(libc::O_DIRECT).open(&args[0]);
-    let device = direct.expect("open");
-    let layout = Layout::from_size_align(BLOCK, 4096).expect("a layout");
-    // SAFETY: it is of BLOCK bytes, all 0, and nobody else's.
-    #[allow(unsafe_code, reason = "see SAFETY")]
-    let block = unsafe { std::slice::from_raw_parts_mut(alloc_zeroed(layout), BLOCK) };
+    let (device, block) = direct(&args[0]);
     for at in 0..5 {
         device.read_exact_at(block, (at * BLOCK) as u64).expect("read");
     }
@@ -52,6 +47,16 @@ pub fn reads_and_writes(args: &[String]) {
     }
     role::say("done");
     role::exit(0);
+}
+
+/// A device past the page cache, and what to read and write it with.
+pub fn direct(device: &str) -> (File, &'static mut [u8]) {
+    let device = OpenOptions::new().read(true).write(true).custom_flags(libc::O_DIRECT).open(device);
+    let layout = Layout::from_size_align(BLOCK, 4096).expect("a layout");
+    // SAFETY: it is of BLOCK bytes, all 0, and nobody else's.
+    #[allow(unsafe_code, reason = "see SAFETY")]
+    let block = unsafe { std::slice::from_raw_parts_mut(alloc_zeroed(layout), BLOCK) };
+    (device.expect("open"), block)
 }
 
 /// Not of a file in memory, which is told as shared memory, too.

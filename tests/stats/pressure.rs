@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How long an agent stood still for want of something, on a kernel that measures it.
 
+use crate::common::device::Loop;
 use crate::common::group::Group;
 use crate::common::measured::{ALL, OF_PSI, agrees, offered};
-use crate::common::wait_until;
+use crate::common::member::role;
+use crate::common::{patience, wait_until};
+use crate::io::direct;
 use crate::{MIB, throttled};
 use agentcg::Limits;
-use agentcg::stats::{CPU_PRESSURE, MEMORY_PRESSURE};
+use agentcg::stats::{CPU_PRESSURE, IO_PRESSURE, MEMORY_PRESSURE};
+use std::os::unix::fs::FileExt;
 
 #[test]
 fn two_on_a_tenth_of_a_cpu_wait_for_each_other() {
@@ -28,6 +32,39 @@ fn over_memory_high_one_waits_for_memory() {
     });
     group.destroy();
     drop(member);
+}
+
+#[test]
+fn who_reads_from_a_device_waits_for_io_and_nobody_else_does() {
+    let device = Loop::of_memory(4);
+    let [group, other] = [Group::plain(), Group::plain()];
+    let members = [group.start("reads_on", &[&device.0]), other.start("sleeper", &[])];
+    let waited = |us| {
+        wait_until("it has waited", || {
+            let s = group.read_stats(IO_PRESSURE).unwrap();
+            s.io_pressure_some_us > us && s.io_pressure_full_us > us
+        });
+    };
+    waited(50_000);
+    waited(2 * group.read_stats(IO_PRESSURE).unwrap().io_pressure_some_us);
+    let now = group.read_stats(ALL).unwrap();
+    assert_eq!((now.memory_pressure_some_us, now.memory_pressure_full_us), (0, 0), "{now:?}");
+    let others = other.read_stats(IO_PRESSURE).unwrap();
+    assert_eq!((others.io_pressure_some_us, others.io_pressure_full_us), (0, 0), "{others:?}");
+    group.kill_all(patience()).unwrap();
+    assert!(agrees(&group).io_pressure_full_us > 50_000);
+    group.destroy();
+    other.destroy();
+    drop(members);
+}
+
+/// From a device, past the page cache, for ever.
+pub fn reads_on(args: &[String]) {
+    role::listen();
+    let (device, block) = direct(&args[0]);
+    loop {
+        device.read_exact_at(block, 0).expect("read");
+    }
 }
 
 #[test]
