@@ -193,7 +193,7 @@ fn no_swap_can_be_asked_for_where_there_is_none_to_be_had() {
         assert_eq!(group.cgroup.read("memory.swap.max"), "0");
         holds(&limits(MIB), &[("memory.swap.max", "1048576")]);
     } else {
-        assert!(lab::hides("memory.swap.max"));
+        assert!(lab::lacks("memory.swap.max"));
         refused(&limits(MIB), Errno::EOPNOTSUPP, Some(Reason::NoController), "memory.swap.max");
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where the tests run: in a cgroup layout that `tests/lab/run` has made, or they fail.
 
-use std::env;
+use std::{env, fs};
 
 /// The layout's name.
 pub fn layout() -> String {
@@ -30,10 +30,21 @@ pub fn hides(file: &str) -> bool {
     env::var("LAB_HIDE").is_ok_and(|list| list.split(' ').any(|hidden| hidden == file))
 }
 
-/// Whether the library finds no such file of the kernel's: hidden, or not yet there in `--kernel 5.10`.
+/// Whether `--boot` gave the kernel this parameter.
+pub fn booted_with(parameter: &str) -> bool {
+    let line = fs::read_to_string("/proc/cmdline").expect("/proc is mounted");
+    line.split_whitespace().any(|word| word == parameter)
+}
+
+/// Whether the library finds no such file of the kernel's: hidden, switched off at boot, or not yet there in
+/// `--kernel 5.10`.
 pub fn lacks(file: &str) -> bool {
     let old = env::var("LAB_KERNEL").is_ok_and(|kernel| kernel == "5.10");
-    hides(file) || (old && ["cgroup.kill", "memory.peak", "memory.reclaim", "pids.peak"].contains(&file))
+    let of_later = ["cgroup.kill", "memory.peak", "memory.reclaim", "pids.peak"].contains(&file);
+    // Linux 6.1 takes no notice of it.
+    let of_swap = file.starts_with("memory.swap.") && booted_with("swapaccount=0");
+    let of_pressure = file.ends_with(".pressure") && booted_with("cgroup_disable=pressure");
+    hides(file) || of_pressure || (old && (of_later || of_swap))
 }
 
 /// Whether we are root.

@@ -73,7 +73,9 @@ pub fn offered_with(controllers: &[&str]) -> u64 {
         ("memory.swap.current", SWAP),
         ("pids.peak", PIDS_PEAK),
         ("io.stat", IO),
+        ("cpu.pressure", CPU_PRESSURE),
         ("memory.pressure", MEMORY_PRESSURE),
+        ("io.pressure", IO_PRESSURE),
     ];
     files.iter().filter(|(file, _)| lab::lacks(file)).fold(all, |all, (_, bit)| all & !bit)
 }
