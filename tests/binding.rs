@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Limits bind while agents work beside each other: who gets the CPU, who keeps memory, who gets no more of anything.
+//! Limits bind while agents work beside each other: who gets the CPU and the device, who keeps memory, who gets no
+//! more of anything.
 
 #[macro_use]
 mod common;
 
 #[path = "binding/inside.rs"]
 mod inside;
+#[path = "binding/io.rs"]
+mod io;
 #[path = "binding/memory.rs"]
 mod memory;
 #[path = "binding/protection.rs"]
@@ -14,10 +17,11 @@ mod protection;
 mod time;
 
 use agentcg::Limits;
+use common::device::reads_on;
 use common::group::Group;
 use common::member::hog;
 
-roles![hog, inside::makes_cgroups, time::counts, time::works_at_times];
+roles![hog, reads_on, inside::makes_cgroups, time::counts, time::works_at_times];
 
 const MIB: u64 = 1 << 20;
 

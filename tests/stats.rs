@@ -20,12 +20,14 @@ mod pressure;
 mod telling;
 
 use agentcg::{CpuMax, Limits};
+use common::device::reads_on;
 use common::lab;
 use common::member::{burner, sleeper};
 
 roles![
     sleeper,
     burner,
+    reads_on,
     cost::reads,
     io::reads_and_writes,
     io::caches,
@@ -34,7 +36,6 @@ roles![
     memory::hog,
     memory::hog_and_two,
     pids::forks_in_vain,
-    pressure::reads_on,
     telling::three_of_them,
 ];
 

@@ -2,6 +2,10 @@
 //! Devices of memory, which root makes from the modules of the lab's kernel. They go with the test.
 
 use super::lab;
+use super::member::role;
+use std::alloc::{Layout, alloc_zeroed};
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -40,6 +44,14 @@ impl Loop {
     }
 }
 
+impl Loop {
+    /// Its numbers, as the kernel's files name it.
+    pub fn numbers(&self) -> String {
+        let file = self.0.replace("/dev/", "/sys/class/block/") + "/dev";
+        fs::read_to_string(&file).unwrap_or_else(|e| panic!("read {file}: {e}")).trim_end().to_owned()
+    }
+}
+
 impl Drop for Loop {
     fn drop(&mut self) {
         try_run(&format!("losetup -d {}", self.0));
@@ -63,5 +75,27 @@ impl Swap {
 impl Drop for Swap {
     fn drop(&mut self) {
         try_run("swapoff /dev/ram0");
+    }
+}
+
+/// What is read or written at once.
+pub const BLOCK: usize = 64 << 10;
+
+/// A device past the page cache, and what to read and write it with.
+pub fn direct(device: &str) -> (File, &'static mut [u8]) {
+    let device = OpenOptions::new().read(true).write(true).custom_flags(libc::O_DIRECT).open(device);
+    let layout = Layout::from_size_align(BLOCK, 4096).expect("a layout");
+    // SAFETY: it is of BLOCK bytes, all 0, and nobody else's.
+    #[allow(unsafe_code, reason = "see SAFETY")]
+    let block = unsafe { std::slice::from_raw_parts_mut(alloc_zeroed(layout), BLOCK) };
+    (device.expect("open"), block)
+}
+
+/// Reads from a device, past the page cache, for ever.
+pub fn reads_on(args: &[String]) {
+    role::listen();
+    let (device, block) = direct(&args[0]);
+    loop {
+        device.read_exact_at(block, 0).expect("read");
     }
 }

@@ -2,7 +2,7 @@
 //! What is read from and written to devices.
 
 use crate::common::cgroup::Scratch;
-use crate::common::device::{Loop, Swap};
+use crate::common::device::{BLOCK, Loop, Swap, direct};
 use crate::common::group::Group;
 use crate::common::measured::{ALL, agrees};
 use crate::common::member::role;
@@ -12,11 +12,8 @@ use agentcg::stats::{IO, MEMORY_DETAIL, SWAP};
 use agentcg::{Errno, Limits, Reason};
 use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use std::alloc::{Layout, alloc_zeroed};
-use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-
-const BLOCK: usize = 64 << 10;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 
 #[test]
 fn what_is_read_and_written_is_told_to_the_byte() {
@@ -47,16 +44,6 @@ pub fn reads_and_writes(args: &[String]) {
     }
     role::say("done");
     role::exit(0);
-}
-
-/// A device past the page cache, and what to read and write it with.
-pub fn direct(device: &str) -> (File, &'static mut [u8]) {
-    let device = OpenOptions::new().read(true).write(true).custom_flags(libc::O_DIRECT).open(device);
-    let layout = Layout::from_size_align(BLOCK, 4096).expect("a layout");
-    // SAFETY: it is of BLOCK bytes, all 0, and nobody else's.
-    #[allow(unsafe_code, reason = "see SAFETY")]
-    let block = unsafe { std::slice::from_raw_parts_mut(alloc_zeroed(layout), BLOCK) };
-    (device.expect("open"), block)
 }
 
 /// Not of a file in memory, which is told as shared memory, too.

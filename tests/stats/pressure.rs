@@ -4,13 +4,10 @@
 use crate::common::device::Loop;
 use crate::common::group::Group;
 use crate::common::measured::{ALL, OF_PSI, agrees, offered};
-use crate::common::member::role;
 use crate::common::{patience, wait_until};
-use crate::io::direct;
 use crate::{MIB, throttled};
 use agentcg::Limits;
 use agentcg::stats::{CPU_PRESSURE, IO_PRESSURE, MEMORY_PRESSURE};
-use std::os::unix::fs::FileExt;
 
 #[test]
 fn two_on_a_tenth_of_a_cpu_wait_for_each_other() {
@@ -56,15 +53,6 @@ fn who_reads_from_a_device_waits_for_io_and_nobody_else_does() {
     group.destroy();
     other.destroy();
     drop(members);
-}
-
-/// From a device, past the page cache, for ever.
-pub fn reads_on(args: &[String]) {
-    role::listen();
-    let (device, block) = direct(&args[0]);
-    loop {
-        device.read_exact_at(block, 0).expect("read");
-    }
 }
 
 #[test]
