@@ -5,11 +5,13 @@ use super::{STATES, hear, now, readable, settle};
 use crate::common::cgroup::Scratch;
 use crate::common::group::Group;
 use crate::common::member::Member;
-use crate::common::{self, lab, patience, ptrace};
+use crate::common::{self, PATIENCE, lab, patience, ptrace};
 use agentcg::watch::{EMPTY, FROZEN, GONE, POPULATED};
 use agentcg::{Agent, Deadline, Errno, Limits, Reason, reap};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use std::ffi::CString;
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::FileExt;
 use std::os::unix::fs::PermissionsExt;
 
 /// The same group through another handle, as a monitor has it.
@@ -28,6 +30,34 @@ fn a_group_that_is_destroyed_is_told_as_gone_and_then_no_more() {
     let after = watcher.next_events(Deadline::FOREVER).unwrap_err();
     assert_eq!((after.errno(), after.reason()), (Errno::ENODEV, Some(Reason::Gone)));
     assert_eq!(watcher.event_fd(STATES).unwrap_err().errno(), Errno::ENODEV);
+}
+
+/// A removal by itself wakes nobody who waits on a file of the group's, and the library's own watcher waits so: it would
+/// find the group gone at its next look, seconds later.
+#[test]
+fn a_change_before_the_removal_wakes_whoever_waits_where_somebody_watches() {
+    for (watched, frozen) in [(true, false), (true, true), (false, false)] {
+        let group = Group::plain();
+        if frozen {
+            group.freeze(patience()).unwrap();
+        }
+        let watcher = guest(&group);
+        if watched {
+            watcher.event_fd(GONE).unwrap();
+        }
+        let events = File::open(group.cgroup.0.join("cgroup.events")).unwrap();
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
+        epoll.add(&events, EpollEvent::new(EpollFlags::EPOLLPRI, 0)).unwrap();
+        // What the kernel had put off comes, and what has come is read.
+        let woken = |within_ms: u16| {
+            let _gone_after_all = events.read_at(&mut [0; 64], 0);
+            epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::from(within_ms)).unwrap() == 1
+        };
+        while woken(100) {}
+        group.destroy();
+        let long = u16::try_from(PATIENCE.as_millis()).unwrap();
+        assert_eq!(woken(if watched { long } else { 100 }), watched, "frozen: {frozen}");
+    }
 }
 
 #[test]
