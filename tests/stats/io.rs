@@ -96,6 +96,9 @@ fn what_is_swapped_out_is_told() {
     wait_until("half of it is swapped out", || group.read_stats(SWAP).unwrap().swap_current_bytes >= 8 * MIB);
     let stats = agrees(&group);
     assert!(stats.swap_current_bytes < 64 * MIB && stats.memory_current_bytes <= 16 * MIB, "{stats:?}");
+    // From Linux 6.5 on.
+    let least = if group.cgroup.has("memory.swap.peak") { stats.swap_current_bytes } else { 0 };
+    assert!((least..64 * MIB).contains(&stats.swap_peak_bytes), "{stats:?}");
     group.destroy();
 }
 
