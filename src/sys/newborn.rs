@@ -23,10 +23,10 @@ pub enum Step {
     Unshare = 2,
     /// Mapping its ids in the new user namespace.
     Map = 3,
-    /// Mounting its own view of the hierarchy over the host's.
-    Mount = 4,
     /// Changing to its working directory.
-    Directory = 5,
+    Directory = 4,
+    /// Mounting its own view of the hierarchy over the host's.
+    Mount = 5,
     /// Its standard input, output and error.
     Stdio = 6,
     /// execve(2).
@@ -38,8 +38,8 @@ const STEPS: [Step; 8] = [
     Step::Enter,
     Step::Unshare,
     Step::Map,
-    Step::Mount,
     Step::Directory,
+    Step::Mount,
     Step::Stdio,
     Step::Exec,
 ];
@@ -87,8 +87,8 @@ pub struct Containment {
     pub points: Vec<CString>,
 }
 
-/// The namespaces of a contained one.
-pub(super) const NAMESPACES: c_int = libc::CLONE_NEWUSER | libc::CLONE_NEWCGROUP | libc::CLONE_NEWNS;
+/// The namespaces of a contained one, but for that of its mounts.
+pub(super) const NAMESPACES: c_int = libc::CLONE_NEWUSER | libc::CLONE_NEWCGROUP;
 
 /// What it is to do. All pointers are good until it has exec'd.
 pub(super) struct Orders<'a> {
@@ -132,7 +132,8 @@ fn become_program(orders: &Orders<'_>, report: &Report) -> nix::Result<()> {
         call(libc::SYS_unshare, [NAMESPACES as isize, 0, 0, 0, 0])?;
     }
     if let Some(containment) = orders.containment {
-        contain(containment, report)?;
+        report.at(Step::Map);
+        map(containment)?;
     }
     if orders.new_session {
         call(libc::SYS_setsid, [0; 5])?;
@@ -140,6 +141,11 @@ fn become_program(orders: &Orders<'_>, report: &Report) -> nix::Result<()> {
     report.at(Step::Directory);
     if orders.directory >= 0 {
         call(libc::SYS_fchdir, [orders.directory as isize, 0, 0, 0, 0])?;
+    }
+    if let Some(containment) = orders.containment {
+        report.at(Step::Mount);
+        hide_hierarchy(containment)?;
+        drop_capabilities()?;
     }
     report.at(Step::Stdio);
     redirect(orders.stdio)?;
@@ -151,28 +157,23 @@ fn become_program(orders: &Orders<'_>, report: &Report) -> nix::Result<()> {
     Err(unsafe { exec(orders) })
 }
 
-/// A uid that is mapped to itself, so that it stays what it is outside. The capabilities that its user namespace
-/// gives the child end with execve(2), for good if there is nothing left to bound them by: root could else unmount
-/// what hides the host's view of the hierarchy.
-fn contain(containment: &Containment, report: &Report) -> nix::Result<()> {
-    report.at(Step::Map);
+/// A uid that is mapped to itself, so that it stays what it is outside.
+fn map(containment: &Containment) -> nix::Result<()> {
     // Without it who may set the gid_map need be root.
     write_file(c"/proc/self/setgroups", b"deny")?;
     write_file(c"/proc/self/uid_map", containment.uid_map.as_bytes())?;
-    write_file(c"/proc/self/gid_map", containment.gid_map.as_bytes())?;
-    report.at(Step::Mount);
+    write_file(c"/proc/self/gid_map", containment.gid_map.as_bytes())
+}
+
+/// In mounts of our own. What is our directory as they are made is one of theirs then: from one of the host's, to which
+/// a descriptor leads, `..` would go on through the host's mounts, in which nothing is hidden.
+fn hide_hierarchy(containment: &Containment) -> nix::Result<()> {
+    call(libc::SYS_unshare, [libc::CLONE_NEWNS as isize, 0, 0, 0, 0])?;
     for point in &containment.points {
         match hide(point) {
             // Hidden by another mount or in a directory that is closed to us: the child cannot get there either.
             Ok(()) | Err(Errno::ENOENT | Errno::EACCES | Errno::ENOTDIR) => {}
             Err(e) => return Err(e),
-        }
-    }
-    for capability in 0..64 {
-        let drop = [libc::PR_CAPBSET_DROP as isize, capability, 0, 0, 0];
-        // The kernel has no more of them.
-        if call(libc::SYS_prctl, drop) == Err(Errno::EINVAL) {
-            break;
         }
     }
     Ok(())
@@ -181,11 +182,31 @@ fn contain(containment: &Containment, report: &Report) -> nix::Result<()> {
 /// Not one on the other: the kernel takes no file system twice at the same point.
 fn hide(point: &CStr) -> nix::Result<()> {
     let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
-    for (kind, options) in [(c"tmpfs", c"size=4k,nr_inodes=2"), (c"cgroup2", c"")] {
-        let (kind, options) = (kind.as_ptr() as isize, options.as_ptr() as isize);
-        call(libc::SYS_mount, [kind, point.as_ptr() as isize, kind, flags as isize, options])?;
+    match mount(c"tmpfs", point, c"tmpfs", flags, c"size=4k,nr_inodes=2") {
+        // A single file of the hierarchy, bound to another place.
+        Err(Errno::ENOTDIR) => mount(c"/dev/null", point, c"", libc::MS_BIND, c""),
+        Err(e) => Err(e),
+        Ok(()) => mount(c"cgroup2", point, c"cgroup2", flags, c""),
+    }
+}
+
+/// Those that the user namespace gives the child end with execve(2), for good if there is nothing left to bound them
+/// by: root could else unmount what hides the host's view of the hierarchy.
+fn drop_capabilities() -> nix::Result<()> {
+    for capability in 0..64 {
+        match call(libc::SYS_prctl, [libc::PR_CAPBSET_DROP as isize, capability, 0, 0, 0]) {
+            Ok(_) => {}
+            // The kernel has no more of them.
+            Err(Errno::EINVAL) => break,
+            Err(e) => return Err(e),
+        }
     }
     Ok(())
+}
+
+fn mount(source: &CStr, point: &CStr, kind: &CStr, flags: libc::c_ulong, options: &CStr) -> nix::Result<()> {
+    let [source, point, kind, options] = [source, point, kind, options].map(|text| text.as_ptr() as isize);
+    call(libc::SYS_mount, [source, point, kind, flags as isize, options]).map(drop)
 }
 
 fn redirect(mut sources: [RawFd; 3]) -> nix::Result<()> {

@@ -5,6 +5,7 @@ use agentcg::{Agent, Child, DEVNULL, Errno, INHERIT, Program, Result, Spawn, Str
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::ffi::CString;
+use std::os::fd::BorrowedFd;
 
 /// What [`start`] may be told beside the role.
 #[derive(Clone, Copy)]
@@ -15,11 +16,13 @@ pub struct How<'a> {
     pub spawn: Spawn,
     /// Its standard descriptors.
     pub stdio: [i32; 3],
+    /// Its working directory, if not ours.
+    pub directory: Option<BorrowedFd<'a>>,
 }
 
 impl Default for How<'_> {
     fn default() -> Self {
-        Self { args: &[], spawn: Spawn::default(), stdio: [DEVNULL, INHERIT, INHERIT] }
+        Self { args: &[], spawn: Spawn::default(), stdio: [DEVNULL, INHERIT, INHERIT], directory: None }
     }
 }
 
@@ -36,7 +39,7 @@ pub fn start(agent: &Agent, role: &str, how: How<'_>) -> Result<Child> {
         argv: Strings::new(words.iter().map(CString::as_c_str)),
         envp: Strings::new([]),
         new_session: false,
-        directory: None,
+        directory: how.directory,
         stdio: how.stdio,
     };
     agent.spawn(&program, how.spawn)

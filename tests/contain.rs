@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What `AGENTCG_SPAWN_CONTAIN` stops. Each act is tried by a contained program and, to see that it would have
+//! worked, by one that is not.
+
+#[macro_use]
+mod common;
+#[path = "contain/acts.rs"]
+mod acts;
+#[path = "contain/doors.rs"]
+mod doors;
+#[path = "contain/held.rs"]
+mod held;
+#[path = "contain/inside.rs"]
+mod inside;
+#[path = "contain/refused.rs"]
+mod refused;
+#[path = "contain/stage.rs"]
+mod stage;
+
+roles![common::member::sleeper, acts::act];

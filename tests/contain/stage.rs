@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An agent that misbehaves, one beside it, and their host.
+
+use crate::common::cgroup::{Cgroup, Scratch};
+use crate::common::group::{Group, own_pid};
+use crate::common::lab;
+use crate::common::member::Member;
+use crate::common::program::{self, How};
+use agentcg::{Errno, Limits, Spawn};
+use nix::sys::wait::WaitStatus;
+use std::sync::Once;
+
+pub struct Stage {
+    pub agent: Group,
+    pub sibling: Group,
+    pub member: Member,
+    host: Cgroup,
+    /// Removed last.
+    _scratch: Scratch,
+}
+
+impl Stage {
+    pub fn new() -> Self {
+        make_room();
+        let scratch = Scratch::new();
+        let limits = Limits { memory_max: Some(64 << 20), pids_max: Some(20), ..Limits::default() };
+        let (agent, sibling) = (Group::under(&scratch, &limits), Group::under(&scratch, &limits));
+        let mut member = sibling.start("sleeper", &[]);
+        member.hears("ready");
+        // Where we are at the root an agent's own group would have the same path.
+        let own = Cgroup::own();
+        let host = if own.has("cgroup.type") && lab::layout() != "container" {
+            own
+        } else {
+            scratch.outer.make("host")
+        };
+        Self { agent, sibling, member, host, _scratch: scratch }
+    }
+
+    /// Have the agent do this: nothing, or why it could not.
+    pub fn play(&self, act: &str, more: &[&str], contain: bool, how: How<'_>) -> Result<(), Errno> {
+        let paths = [&self.sibling.cgroup, &self.host].map(|cgroup| cgroup.0.to_string_lossy().into_owned());
+        let pid = own_pid().to_string();
+        let args = [&[act, &paths[0], &paths[1], &pid], more].concat();
+        let how = How { args: &args, spawn: Spawn { contain, pidfd: false }, ..how };
+        let child = program::start(&self.agent, "act", how).unwrap_or_else(|e| panic!("{act}: {e}"));
+        match program::wait(&child) {
+            WaitStatus::Exited(_, 0) => Ok(()),
+            WaitStatus::Exited(_, errno) => Err(Errno::from_raw(errno)),
+            other => panic!("{act}: {other:?}"),
+        }
+    }
+}
+
+/// A container's first process stands at its root, where nothing can be made beside it.
+fn make_room() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        if lab::layout() == "container" {
+            let root = Cgroup("/sys/fs/cgroup".into());
+            let host = root.make("host");
+            root.words("cgroup.procs").into_iter().for_each(|pid| host.write("cgroup.procs", pid));
+        }
+    });
+}
