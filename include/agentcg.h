@@ -440,7 +440,8 @@ int agentcg_pids(agentcg *cg,
  * (killed before it began), -EINVAL, -EIO, -EISDIR, -ELIBBAD, -ELOOP,
  * -ENAMETOOLONG, -ENOENT, -ENOEXEC, -ENOMEM, -ENOTDIR, -EPERM
  * (AGENTCG_WHY_NOT_CONTAINED: no user namespaces here), -EOPNOTSUPP (the same:
- * not mounted nsdelegate), -ETXTBSY. */
+ * not mounted nsdelegate), -ETXTBSY.
+ * With AGENTCG_SPAWN_CONTAIN its directory must not lie in the hierarchy: -EINVAL. */
 AGENTCG_MUST_CHECK
 int agentcg_spawn(agentcg *cg,
 		  const char *file,

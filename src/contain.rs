@@ -7,20 +7,24 @@ use crate::parse::{self, Mount};
 use crate::procfs;
 use crate::sys::newborn::Containment;
 use nix::errno::Errno;
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs, statfs};
 use nix::unistd::{getegid, geteuid};
 use std::ffi::CString;
+use std::os::fd::BorrowedFd;
 
 /// Why it cannot be kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
     /// For the kernel the namespace is no border.
     NoDelegation,
+    /// Its directory lies in the hierarchy that is to be hidden from it.
+    Inside,
     /// Where the hierarchy is mounted could not be read.
     Errno(Errno),
 }
 
-/// For a child of ours.
-pub fn prepare() -> Result<Containment, Failure> {
+/// For a child of ours in this directory, or in our own.
+pub fn prepare(directory: Option<BorrowedFd<'_>>) -> Result<Containment, Failure> {
     let mut mounts: Vec<Mount> = Vec::new();
     let all = |line: &[u8]| -> Option<()> {
         mounts.extend(parse::cgroup2_mount(line));
@@ -30,6 +34,11 @@ pub fn prepare() -> Result<Containment, Failure> {
     // An option of the hierarchy, not of a mount: each tells it.
     if !mounts.iter().any(|mount| mount.nsdelegate) {
         return Err(Failure::NoDelegation);
+    }
+    // A directory stays open under what is mounted on it.
+    let stands_on = directory.map_or_else(|| statfs("."), fstatfs);
+    if stands_on.is_ok_and(|fs| fs.filesystem_type() == CGROUP2_SUPER_MAGIC) {
+        return Err(Failure::Inside);
     }
     let points = mounts.into_iter().filter_map(|mount| CString::new(mount.point).ok()).collect();
     // As they are: the agent's files stay its own.

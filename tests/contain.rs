@@ -17,4 +17,14 @@ mod refused;
 #[path = "contain/stage.rs"]
 mod stage;
 
-roles![common::member::sleeper, acts::act];
+roles![
+    common::member::sleeper,
+    acts::act,
+    doors::mounts_elsewhere,
+    inside::looks_around,
+    inside::goes_deeper,
+    inside::tells_who_it_is,
+    inside::writes_a_file,
+    inside::has_agents,
+    inside::hides_below,
+];

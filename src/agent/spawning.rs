@@ -8,6 +8,7 @@ use crate::spawn::{Cradle, Failure};
 use crate::sys::birth::{Child, Program};
 use crate::sys::newborn::Step;
 use nix::errno::Errno;
+use nix::unistd::geteuid;
 
 /// What of execve(2)'s refusals is passed on as it is; others, of a security module or a file system, are `EIO`.
 const OF_EXECVE: &[Errno] = &[
@@ -44,7 +45,11 @@ impl Agent {
         if program.argv.is_empty() {
             return Err(Error::new(Errno::EINVAL, "argv is empty: its first word is the program's own name"));
         }
-        let containment = if how.contain { Some(contain::prepare().map_err(not_contained)?) } else { None };
+        let containment = if how.contain {
+            Some(contain::prepare(program.directory).map_err(not_contained)?)
+        } else {
+            None
+        };
         let cradle = Cradle {
             dir: &self.dir,
             kills_the_newborn: &self.kills_the_newborn,
@@ -75,8 +80,7 @@ impl Agent {
             Failure::NotFetched(e) => e,
             Failure::Stopped(Step::Enter, e) => self.not_entered(e),
             Failure::Stopped(Step::Unshare, e) => no_namespaces(e),
-            Failure::Stopped(Step::Map, e) => cannot_contain(
-                "its ids could not be mapped (kernel.apparmor_restrict_unprivileged_userns?)", e),
+            Failure::Stopped(Step::Map, e) => cannot_contain(not_mapped(), e),
             Failure::Stopped(Step::Mount, e) => cannot_contain(
                 "the hierarchy could not be hidden from it by a mount (a security module?)", e),
             Failure::Stopped(Step::Directory, e) => badly("cannot change to the directory cwd_fd", e),
@@ -122,7 +126,20 @@ fn not_contained(failure: contain::Failure) -> Error {
             "the hierarchy is not mounted nsdelegate, so nothing would hold it: mount -o remount,nsdelegate /sys/fs/cgroup",
         )
         .because(Reason::NotContained),
+        contain::Failure::Inside => Error::new(
+            Errno::EINVAL,
+            "its working directory lies in the cgroup hierarchy, which is to be hidden from it: give another by cwd_fd",
+        )
+        .because(Reason::NotContained),
         contain::Failure::Errno(e) => badly("cannot read /proc/self/mountinfo", e),
+    }
+}
+
+fn not_mapped() -> &'static str {
+    if geteuid().is_root() {
+        "root without CAP_SETFCAP, as one that is contained itself, cannot be mapped (Linux 5.12)"
+    } else {
+        "its ids could not be mapped (kernel.apparmor_restrict_unprivileged_userns?)"
     }
 }
 

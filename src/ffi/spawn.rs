@@ -90,6 +90,7 @@ impl agentcg_spawn_options {
 /// -ENAMETOOLONG, -ENOENT, -ENOEXEC, -ENOMEM, -ENOTDIR, -EPERM
 /// (AGENTCG_WHY_NOT_CONTAINED: no user namespaces here), -EOPNOTSUPP (the same:
 /// not mounted nsdelegate), -ETXTBSY.
+/// With AGENTCG_SPAWN_CONTAIN its directory must not lie in the hierarchy: -EINVAL.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_spawn(

@@ -13,6 +13,7 @@ pub mod measured;
 pub mod mounts;
 pub mod program;
 pub mod ptrace;
+pub mod seccomp;
 #[macro_use]
 pub mod member;
 

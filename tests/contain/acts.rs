@@ -4,11 +4,12 @@
 
 use crate::common::cgroup::Cgroup;
 use crate::common::member::role;
+use crate::common::mounts::TOP;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Gid, Uid, getgid, getuid};
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 
 /// Who is around.
 struct Scene {
@@ -47,16 +48,24 @@ impl Scene {
             "writes its sibling's memory.max" => self.reaches_sibling(),
             "kills its sibling" => self.sibling.try_write(&self.more[0], "1"),
             "takes pids from all" => self.sibling.parent().try_write("cgroup.subtree_control", "-pids"),
-            "goes by the host's root" => self.reaches_by("root"),
+            "goes by the host's root" => self.reaches_under(&format!("/proc/{}/root", self.pid), "/"),
             "goes by the host's descriptor" => {
                 let fd = format!("/proc/{}/fd/{}", self.pid, self.more[0]);
                 Cgroup(fd.into()).try_write("memory.max", "max")
             }
-            "climbs from its directory" => {
-                let up = "../".repeat(20);
-                let path = self.sibling.0.strip_prefix("/").expect("an absolute path");
-                Cgroup(up.into()).join(path).try_write("memory.max", "max")
+            "climbs from its directory" => self.reaches_under(&"../".repeat(20), "/"),
+            "climbs from descriptor 0" => {
+                self.reaches_under(&format!("/proc/self/fd/0/{}", "../".repeat(20)), "/")
             }
+            "goes by another mount" => self.reaches_under(&self.more[0], TOP),
+            "writes by another mount" => {
+                fs::OpenOptions::new().write(true).open(&self.more[0])?.write_all(b"max")
+            }
+            "writes a setting of the kernel's" => {
+                let file = "/proc/sys/kernel/core_pattern";
+                fs::read(file).and_then(|text| fs::write(file, text))
+            }
+            "has a unit started" => super::doors::has_a_unit_started(&self.more[0]),
             "unmounts what is on top" => self.unmounting(),
             "unmounts in namespaces of its own" => {
                 own_namespaces(CloneFlags::empty());
@@ -88,17 +97,12 @@ impl Scene {
         self.sibling.try_write("memory.max", "max")
     }
 
-    fn reaches_by(&self, link: &str) -> io::Result<()> {
-        let path = self.sibling.0.strip_prefix("/").expect("an absolute path");
-        Cgroup(format!("/proc/{}/{link}", self.pid).into()).join(path).try_write("memory.max", "max")
-    }
-
     /// Before and after each try to take away what may hide it.
     fn unmounting(&self) -> io::Result<()> {
         let mut done = self.reaches_sibling();
         for _ in 0..4 {
             if done.is_err() {
-                let _refused = umount2("/sys/fs/cgroup", MntFlags::MNT_DETACH);
+                let _refused = umount2(TOP, MntFlags::MNT_DETACH);
                 done = self.reaches_sibling();
             }
         }
@@ -112,7 +116,7 @@ impl Scene {
         let none = None::<&str>;
         mount(Some("tmpfs"), point.as_str(), Some("tmpfs"), MsFlags::empty(), none)?;
         mount(Some("cgroup2"), point.as_str(), Some("cgroup2"), MsFlags::empty(), none)?;
-        self.reaches_under(&point)
+        self.reaches_under(&point, TOP)
     }
 
     /// A copy of all mounts, of which each could show what another hides.
@@ -120,12 +124,12 @@ impl Scene {
         let point = format!("/tmp/bound-{}", std::process::id());
         fs::create_dir(&point)?;
         let none = None::<&str>;
-        let root = || Cgroup(format!("{point}/sys/fs/cgroup").into());
+        let root = format!("{point}{TOP}");
         for flags in [MsFlags::MS_BIND, MsFlags::MS_BIND | MsFlags::MS_REC] {
             if mount(Some("/"), point.as_str(), none, flags, none).is_ok() {
                 for _ in 0..4 {
-                    let _refused = umount2(&root().0, MntFlags::MNT_DETACH);
-                    if self.reaches_under(&root().0.to_string_lossy()).is_ok() {
+                    let _refused = umount2(root.as_str(), MntFlags::MNT_DETACH);
+                    if self.reaches_under(&root, TOP).is_ok() {
                         return Ok(());
                     }
                 }
@@ -134,8 +138,9 @@ impl Scene {
         Err(io::ErrorKind::NotFound.into())
     }
 
-    fn reaches_under(&self, point: &str) -> io::Result<()> {
-        let path = self.sibling.0.strip_prefix("/sys/fs/cgroup").expect("where the layouts mount it");
+    /// By the path from `top` on.
+    fn reaches_under(&self, point: &str, top: &str) -> io::Result<()> {
+        let path = self.sibling.0.strip_prefix(top).expect("it lies there");
         Cgroup(point.into()).join(path).try_write("memory.max", "max")
     }
 }

@@ -16,24 +16,30 @@ pub struct Stage {
     pub member: Member,
     host: Cgroup,
     /// Removed last.
-    _scratch: Scratch,
+    _scratch: Option<Scratch>,
 }
 
 impl Stage {
+    /// Under a parent of its own.
     pub fn new() -> Self {
         make_room();
         let scratch = Scratch::new();
-        let limits = Limits { memory_max: Some(64 << 20), pids_max: Some(20), ..Limits::default() };
-        let (agent, sibling) = (Group::under(&scratch, &limits), Group::under(&scratch, &limits));
-        let mut member = sibling.start("sleeper", &[]);
-        member.hears("ready");
+        let (agent, sibling) = (Group::under(&scratch, &limits()), Group::under(&scratch, &limits()));
         // Where we are at the root an agent's own group would have the same path.
         let own = Cgroup::own();
-        let host = if own.has("cgroup.type") && lab::layout() != "container" {
-            own
-        } else {
-            scratch.outer.make("host")
-        };
+        let is_apart = own.has("cgroup.type") && lab::layout() != "container";
+        let host = if is_apart { own } else { scratch.outer.make("host") };
+        Self::of(agent, sibling, host, Some(scratch))
+    }
+
+    /// Where the library finds a place.
+    pub fn at_its_place() -> Self {
+        Self::of(Group::new(&limits()), Group::new(&limits()), Cgroup::own(), None)
+    }
+
+    fn of(agent: Group, sibling: Group, host: Cgroup, scratch: Option<Scratch>) -> Self {
+        let mut member = sibling.start("sleeper", &[]);
+        member.hears("ready");
         Self { agent, sibling, member, host, _scratch: scratch }
     }
 
@@ -50,6 +56,10 @@ impl Stage {
             other => panic!("{act}: {other:?}"),
         }
     }
+}
+
+fn limits() -> Limits {
+    Limits { memory_max: Some(64 << 20), pids_max: Some(20), ..Limits::default() }
 }
 
 /// A container's first process stands at its root, where nothing can be made beside it.
