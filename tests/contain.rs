@@ -14,13 +14,20 @@ mod held;
 mod inside;
 #[path = "contain/refused.rs"]
 mod refused;
+#[path = "contain/root.rs"]
+mod root;
 #[path = "contain/stage.rs"]
 mod stage;
+#[path = "contain/systemd.rs"]
+mod systemd;
+#[path = "contain/ways.rs"]
+mod ways;
 
 roles![
     common::member::sleeper,
     acts::act,
-    doors::mounts_elsewhere,
+    root::mounts_elsewhere,
+    root::mounts_later,
     inside::looks_around,
     inside::goes_deeper,
     inside::tells_who_it_is,

@@ -39,17 +39,12 @@ pub fn booted_with(parameter: &str) -> bool {
 /// Whether the library finds no such file of the kernel's: hidden, switched off at boot, or not yet there in
 /// `--kernel 5.10`.
 pub fn lacks(file: &str) -> bool {
-    let old = is_old();
+    let old = env::var("LAB_KERNEL").is_ok_and(|kernel| kernel == "5.10");
     let of_later = ["cgroup.kill", "memory.peak", "memory.reclaim", "pids.peak"].contains(&file);
     // Linux 6.1 takes no notice of it.
     let of_swap = file.starts_with("memory.swap.") && booted_with("swapaccount=0");
     let of_pressure = file.ends_with(".pressure") && booted_with("cgroup_disable=pressure");
     hides(file) || of_pressure || (old && (of_later || of_swap))
-}
-
-/// Whether this is `--kernel 5.10`.
-pub fn is_old() -> bool {
-    env::var("LAB_KERNEL").is_ok_and(|kernel| kernel == "5.10")
 }
 
 /// Whether we are root.

@@ -58,6 +58,11 @@ impl Scene {
                 self.reaches_under(&format!("/proc/self/fd/0/{}", "../".repeat(20)), "/")
             }
             "goes by another mount" => self.reaches_under(&self.more[0], TOP),
+            "goes by a mount of later" => {
+                role::say("begun");
+                role::listen();
+                self.reaches_under(&self.more[0], TOP)
+            }
             "writes by another mount" => {
                 fs::OpenOptions::new().write(true).open(&self.more[0])?.write_all(b"max")
             }
@@ -65,7 +70,7 @@ impl Scene {
                 let file = "/proc/sys/kernel/core_pattern";
                 fs::read(file).and_then(|text| fs::write(file, text))
             }
-            "has a unit started" => super::doors::has_a_unit_started(&self.more[0]),
+            "has a unit started" => super::systemd::has_a_unit_started(&self.more[0]),
             "unmounts what is on top" => self.unmounting(),
             "unmounts in namespaces of its own" => {
                 own_namespaces(CloneFlags::empty());

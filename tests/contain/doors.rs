@@ -2,18 +2,13 @@
 //! What a contained agent can still do to others of its uid, and what it cannot.
 
 use super::stage::Stage;
-use crate::common::lab;
-use crate::common::member::role;
-use crate::common::mounts::{self, TOP};
 use crate::common::program::How;
 use agentcg::Errno;
-use nix::mount::{MsFlags, mount};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
-use std::process::Command;
 
 /// As a child of its own, which ends at once.
 pub fn is_born_in(cgroup: RawFd) -> io::Result<()> {
@@ -73,58 +68,4 @@ fn it_still_switches_memory_oom_group() {
     let more = ["memory.oom.group", "1"];
     assert_eq!(stage.play("writes to its own file", &more, true, How::default()), Ok(()));
     assert_eq!(stage.agent.cgroup.read("memory.oom.group"), "1");
-}
-
-#[test]
-fn root_that_is_contained_still_writes_roots_files() {
-    lab::needs(&["unified"]);
-    let stage = Stage::new();
-    assert_eq!(stage.play("writes a setting of the kernel's", &[], true, How::default()), Ok(()));
-}
-
-#[test]
-fn it_still_has_the_users_manager_start_programs_outside() {
-    lab::needs(&["systemd-scope"]);
-    let stage = Stage::new();
-    let made = "/tmp/by-a-unit";
-    assert_eq!(stage.play("has a unit started", &[made], true, How::default()), Ok(()));
-    assert!(fs::read_to_string(made).unwrap().contains("/app.slice/run-"));
-}
-
-/// The unit's cgroup, written by itself.
-pub fn has_a_unit_started(file: &str) -> io::Result<()> {
-    let status = Command::new("/usr/bin/systemd-run")
-        .args(["--user", "--quiet", "--wait", "/bin/sh", "-c", &format!("cat /proc/self/cgroup >{file}")])
-        .env("XDG_RUNTIME_DIR", "/run/user/1000")
-        .status()?;
-    if status.success() { Ok(()) } else { Err(Errno::ENOTCONN.into()) }
-}
-
-/// All of them are hidden that are there when it starts, directories and single files.
-#[test]
-fn it_finds_the_hierarchy_where_it_is_mounted_after_its_start_alone() {
-    mounts::plays("mounts_elsewhere", &[]);
-}
-
-pub fn mounts_elsewhere(_: &[String]) {
-    mounts::own_mounts();
-    let none = None::<&str>;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_SHARED, none).unwrap();
-    let stage = Stage::new();
-    let [dir, file, later] = ["dir", "file", "later"].map(|name| format!("/tmp/elsewhere-{name}"));
-    let limit = stage.sibling.cgroup.0.join("memory.max");
-    fs::create_dir(&dir).unwrap();
-    fs::create_dir(&later).unwrap();
-    fs::write(&file, "").unwrap();
-    mount(Some(TOP), dir.as_str(), none, MsFlags::MS_BIND, none).unwrap();
-    mount(Some(&limit), file.as_str(), none, MsFlags::MS_BIND, none).unwrap();
-    let play = |act, point: &str, contain| stage.play(act, &[point], contain, How::default());
-    for (act, point) in [("goes by another mount", &dir), ("writes by another mount", &file)] {
-        stage.sibling.cgroup.write("memory.max", 64 << 20);
-        let _null_takes_all = play(act, point, true);
-        assert_eq!(stage.sibling.cgroup.number("memory.max"), 64 << 20, "{act}");
-        assert_eq!(play(act, point, false), Ok(()));
-        assert_eq!(stage.sibling.cgroup.read("memory.max"), "max");
-    }
-    role::say("as it should be");
 }

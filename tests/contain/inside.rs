@@ -102,13 +102,13 @@ pub fn writes_a_file(args: &[String]) {
     role::say(&format!("{own} {other}"));
 }
 
-/// Root could map itself only with a capability that it has lost (Linux 5.12).
+/// Root could map itself only with a capability that it has lost (5.12, and earlier in
+/// stable releases).
 #[test]
 fn it_has_agents_of_its_own_and_they_are_held_unless_it_is_root() {
     let held = "pids.max 5\nOk(()) Ok(())\nErr(EPERM) Err(ENOENT)\n";
     let not_held = "pids.max 5\nOk(()) Ok(())\nEPERM Some(NotContained)\n";
-    let is_refused = lab::is_root() && !lab::is_old();
-    assert_eq!(plays("has_agents", &[]), if is_refused { not_held } else { held });
+    assert_eq!(plays("has_agents", &[]), if lab::is_root() { not_held } else { held });
 }
 
 pub fn has_agents(_: &[String]) {

@@ -2,43 +2,14 @@
 //! Where no agent can be contained: none is started, and the reason is told.
 
 use super::stage::Stage;
+use super::ways::on_each_way;
+use crate::common::lab;
 use crate::common::program::{self, How};
-use crate::common::{lab, patience, seccomp};
 use agentcg::{Errno, Reason, Spawn};
 use std::fs::{self, File};
-use std::os::fd::{AsFd, AsRawFd};
-
-/// How the child would get into the group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Born,
-    /// Containers' filters say ENOSYS to clone3(2).
-    Enters,
-    /// 6.1.176 kills what is born in a group in which cgroup.kill was used.
-    EntersAfterKill,
-}
-
-const WAYS: [Way; 3] = [Way::Born, Way::Enters, Way::EntersAfterKill];
+use std::os::fd::AsFd;
 
 const CONTAINED: Spawn = Spawn { contain: true, pidfd: true };
-
-/// On a thread of its own, since filters stay.
-fn on_each_way(filter: &'static [(libc::c_long, Errno)], test: impl Fn(&Stage) + Copy + Send + 'static) {
-    for way in WAYS {
-        let alone = std::thread::spawn(move || {
-            let stage = Stage::new();
-            let mut calls = filter.to_vec();
-            match way {
-                Way::Born => {}
-                Way::Enters => calls.push((libc::SYS_clone3, Errno::ENOSYS)),
-                Way::EntersAfterKill => stage.agent.kill_all(patience()).unwrap(),
-            }
-            seccomp::refuse(&calls);
-            test(&stage);
-        });
-        alone.join().unwrap_or_else(|_| panic!("on the way {way:?}"));
-    }
-}
 
 fn is_refused(stage: &Stage, errno: Errno, how: How<'_>) {
     let before = children();
@@ -52,31 +23,6 @@ fn is_refused(stage: &Stage, errno: Errno, how: How<'_>) {
 /// Of this thread, of whatever kind.
 fn children() -> String {
     fs::read_to_string("/proc/thread-self/children").unwrap()
-}
-
-#[test]
-fn it_is_held_on_each_way() {
-    on_each_way(&[], is_held);
-}
-
-/// Where the kernel lets nobody else move it.
-#[test]
-fn it_is_held_where_systemd_puts_it_into_its_group() {
-    lab::needs(&["systemd-session"]);
-    is_held(&Stage::at_its_place());
-}
-
-fn is_held(stage: &Stage) {
-    let dir = File::open(&stage.sibling.cgroup.0).unwrap();
-    let how = How { stdio: [dir.as_raw_fd(), 1, 2], ..How::default() };
-    for contain in [true, false] {
-        let done = |errno| if contain { Err(errno) } else { Ok(()) };
-        let play = |act, more: &[&str]| stage.play(act, more, contain, how);
-        assert_eq!(play("writes to its own file", &["memory.max", "max"]), done(Errno::EPERM));
-        assert_eq!(play("reads its sibling's memory.max", &[]), done(Errno::ENOENT));
-        assert_eq!(play("unmounts in namespaces of its own", &[]), done(Errno::ENOENT));
-        assert_eq!(play("moves to its sibling by descriptor 0", &[]), done(Errno::ENOENT));
-    }
 }
 
 /// As docker's filter does.

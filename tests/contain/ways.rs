@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The ways into the group, on all of which it is contained.
+
+use super::stage::Stage;
+use crate::common::program::How;
+use crate::common::{patience, seccomp};
+use agentcg::Errno;
+use std::fs::File;
+use std::os::fd::AsRawFd;
+
+/// How the child would get into the group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Born,
+    /// Containers' filters say ENOSYS to clone3(2).
+    Enters,
+    /// 6.1.176 kills what is born in a group in which cgroup.kill was used.
+    EntersAfterKill,
+}
+
+const WAYS: [Way; 3] = [Way::Born, Way::Enters, Way::EntersAfterKill];
+
+/// On a thread of its own, since filters stay.
+pub fn on_each_way(filter: &'static [(libc::c_long, Errno)], test: impl Fn(&Stage) + Copy + Send + 'static) {
+    for way in WAYS {
+        let alone = std::thread::spawn(move || {
+            let stage = Stage::new();
+            let mut calls = filter.to_vec();
+            match way {
+                Way::Born => {}
+                Way::Enters => calls.push((libc::SYS_clone3, Errno::ENOSYS)),
+                Way::EntersAfterKill => stage.agent.kill_all(patience()).unwrap(),
+            }
+            seccomp::refuse(&calls);
+            test(&stage);
+        });
+        alone.join().unwrap_or_else(|_| panic!("on the way {way:?}"));
+    }
+}
+
+#[test]
+fn it_is_held_on_each_way() {
+    on_each_way(&[], is_held);
+}
+
+pub fn is_held(stage: &Stage) {
+    let dir = File::open(&stage.sibling.cgroup.0).unwrap();
+    let how = How { stdio: [dir.as_raw_fd(), 1, 2], ..How::default() };
+    for contain in [true, false] {
+        let done = |errno| if contain { Err(errno) } else { Ok(()) };
+        let play = |act, more: &[&str]| stage.play(act, more, contain, how);
+        assert_eq!(play("writes to its own file", &["memory.max", "max"]), done(Errno::EPERM));
+        assert_eq!(play("reads its sibling's memory.max", &[]), done(Errno::ENOENT));
+        assert_eq!(play("unmounts in namespaces of its own", &[]), done(Errno::ENOENT));
+        assert_eq!(play("moves to its sibling by descriptor 0", &[]), done(Errno::ENOENT));
+    }
+}
