@@ -14,6 +14,7 @@ pub mod mounts;
 pub mod program;
 pub mod ptrace;
 pub mod seccomp;
+pub mod way;
 #[macro_use]
 pub mod member;
 

@@ -3,35 +3,19 @@
 
 use super::stage::Stage;
 use crate::common::program::How;
-use crate::common::{patience, seccomp};
+use crate::common::seccomp;
+use crate::common::way::Way;
 use agentcg::Errno;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 
-/// How the child would get into the group.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
-    Born,
-    /// Containers' filters say ENOSYS to clone3(2).
-    Enters,
-    /// 6.1.176 kills what is born in a group in which cgroup.kill was used.
-    EntersAfterKill,
-}
-
-const WAYS: [Way; 3] = [Way::Born, Way::Enters, Way::EntersAfterKill];
-
 /// On a thread of its own, since filters stay.
 pub fn on_each_way(filter: &'static [(libc::c_long, Errno)], test: impl Fn(&Stage) + Copy + Send + 'static) {
-    for way in WAYS {
+    for way in Way::ALL {
         let alone = std::thread::spawn(move || {
             let stage = Stage::new();
-            let mut calls = filter.to_vec();
-            match way {
-                Way::Born => {}
-                Way::Enters => calls.push((libc::SYS_clone3, Errno::ENOSYS)),
-                Way::EntersAfterKill => stage.agent.kill_all(patience()).unwrap(),
-            }
-            seccomp::refuse(&calls);
+            way.close(&stage.agent);
+            seccomp::refuse(filter);
             test(&stage);
         });
         alone.join().unwrap_or_else(|_| panic!("on the way {way:?}"));
