@@ -170,10 +170,13 @@ fn map(containment: &Containment) -> nix::Result<()> {
 fn hide_hierarchy(containment: &Containment) -> nix::Result<()> {
     call(libc::SYS_unshare, [libc::CLONE_NEWNS as isize, 0, 0, 0, 0])?;
     for point in &containment.points {
-        match hide(point) {
-            // Hidden by another mount or in a directory that is closed to us: the child cannot get there either.
-            Ok(()) | Err(Errno::ENOENT | Errno::EACCES | Errno::ENOTDIR) => {}
-            Err(e) => return Err(e),
+        if let Err(e) = hide(point) {
+            // Hidden by another mount or in a directory that is closed to us: the child cannot get there either. A
+            // security module gives the same errnos for what can be reached.
+            if let Ok(fd) = open(point, libc::O_PATH) {
+                close(fd);
+                return Err(e);
+            }
         }
     }
     Ok(())

@@ -32,6 +32,12 @@ fn it_is_not_started_where_a_filter_forbids_namespaces() {
     on_each_way(filter, |stage| is_refused(stage, Errno::EPERM, How::default()));
 }
 
+/// Security modules say EACCES to a mount, as directories do that are closed to us.
+#[test]
+fn it_is_not_started_where_a_filter_forbids_mounts() {
+    on_each_way(&[(libc::SYS_mount, Errno::EACCES)], |stage| is_refused(stage, Errno::EPERM, How::default()));
+}
+
 /// Set at boot; the second setting is Debian's, for all but root.
 #[test]
 fn it_is_not_started_where_a_setting_forbids_user_namespaces() {

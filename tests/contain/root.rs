@@ -33,6 +33,10 @@ pub fn mounts_elsewhere(_: &[String]) {
     mount(Some(TOP), dir.as_str(), NONE, MsFlags::MS_BIND, NONE).unwrap();
     let limit = stage.sibling.cgroup.0.join("memory.max");
     mount(Some(&limit), file.as_str(), NONE, MsFlags::MS_BIND, NONE).unwrap();
+    // What cannot be reached needs not be hidden.
+    fs::create_dir_all("/tmp/elsewhere-covered/below").unwrap();
+    mount(Some(TOP), "/tmp/elsewhere-covered/below", NONE, MsFlags::MS_BIND, NONE).unwrap();
+    mount(Some("tmpfs"), "/tmp/elsewhere-covered", Some("tmpfs"), MsFlags::empty(), NONE).unwrap();
     let play = |act, point: &str, contain| stage.play(act, &[point], contain, How::default());
     for (act, point) in [("goes by another mount", &dir), ("writes by another mount", &file)] {
         stage.sibling.cgroup.write("memory.max", 64 << 20);
