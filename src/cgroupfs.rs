@@ -8,6 +8,7 @@
 //! older). The kernel itself says `ENOENT` for both when asked through a directory descriptor.
 
 mod kept;
+mod modes;
 mod walk;
 
 pub use kept::Kept;

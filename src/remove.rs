@@ -8,6 +8,13 @@ use std::ffi::CStr;
 /// Remove all below `dir`, then `dir` itself, which its parent knows by `name`. `EBUSY`: a process is
 /// still dying in it, or something new has come; try again. A group that is gone already is removed.
 pub fn tree(dir: &Dir, name: &CStr) -> nix::Result<()> {
+    match open_tree(dir, name) {
+        Err(Errno::EACCES) if dir.take_back()? => open_tree(dir, name),
+        done => done,
+    }
+}
+
+fn open_tree(dir: &Dir, name: &CStr) -> nix::Result<()> {
     let mut busy = Ok(());
     let walked = dir.walk(|step| {
         if let Step::Leave(parent, name) = step {

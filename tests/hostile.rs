@@ -7,6 +7,8 @@
 mod common;
 #[path = "hostile/cgroups.rs"]
 mod cgroups;
+#[path = "hostile/closed.rs"]
+mod closed;
 #[path = "hostile/escapes.rs"]
 mod escapes;
 #[path = "hostile/forking.rs"]
@@ -25,6 +27,7 @@ use common::member::sleeper;
 roles![
     sleeper,
     bystander,
+    closed::closes_all,
     escapes::fork_bomb,
     escapes::rolling_forkers,
     escapes::threads_that_fork,

@@ -73,7 +73,7 @@ impl Agent {
             match self.empty(if_empty, deadline) {
                 Ok(()) => {
                     if measure {
-                        last = self.read_stats(u64::MAX).or_else(gone_is_nothing(last))?;
+                        last = self.read_last().or_else(gone_is_nothing(last))?;
                         last.frozen =
                             farewell.as_ref().and_then(Farewell::was_frozen).map_or(last.frozen, u64::from);
                     }
@@ -97,6 +97,15 @@ impl Agent {
                 }
                 Err(e) => return Err(self.not_removed(e)),
             }
+        }
+    }
+
+    fn read_last(&self) -> Result<Stats> {
+        match self.read_stats(u64::MAX) {
+            Err(e) if e.errno() == Errno::EACCES && self.dir.take_back() == Ok(true) => {
+                self.read_stats(u64::MAX)
+            }
+            read => read,
         }
     }
 

@@ -36,7 +36,7 @@ impl Agent {
         let name = CString::new(uuid.as_str()).unwrap_or_default();
         let places = place::standing(parent)?;
         for place in &places {
-            let dir = match place.agents().and_then(|agents| agents.child(&name)) {
+            let dir = match place.agents().and_then(|agents| agents.agents_child(&name)) {
                 Ok(dir) => dir,
                 Err(Errno::ENOENT | Errno::ENODEV) => continue,
                 Err(e) => return Err(not_opened(e, &shown(&place.path), &uuid)),
@@ -96,7 +96,11 @@ fn refused(errno: Errno, message: String) -> Error {
 pub fn list(parent: Option<&CStr>) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     each_agent(&place::standing(parent)?, |place, dir, uuid| {
-        let entry = match dir.map(|dir| entry(&dir, &uuid)) {
+        let known = dir.map(|dir| match entry(&dir, &uuid) {
+            Err(Errno::EACCES) if dir.take_back() == Ok(true) => entry(&dir, &uuid),
+            known => known,
+        });
+        let entry = match known {
             Some(Err(Errno::ENODEV)) => return Ok(()),
             Some(known) => known.map_err(|e| not_opened(e, &shown(&place.path), &uuid))?,
             None => Entry { uuid, orphan: false, populated: false, owner: OwnerNote::default() },
@@ -161,7 +165,7 @@ fn each_agent(
         };
         for name in agents.children().map_err(|e| not_listed(e, &here))? {
             let Some(uuid) = name.to_str().ok().and_then(|name| name_of(name).ok()) else { continue };
-            match agents.child(&name) {
+            match agents.agents_child(&name) {
                 Ok(dir) => visit(place, Some(dir), uuid)?,
                 Err(Errno::EACCES) => visit(place, None, uuid)?,
                 Err(e) if gone(e) => {}

@@ -24,7 +24,7 @@ impl Dir {
         while let Some(level) = to_do.last_mut() {
             let here = below.as_ref().unwrap_or(self);
             if let Some(name) = level.pop() {
-                match here.child(&name) {
+                match here.agents_child(&name) {
                     Ok(dir) => {
                         visit(Step::Enter(&dir));
                         to_do.push(dir.children()?);

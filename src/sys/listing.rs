@@ -11,7 +11,16 @@ const KIND: usize = 18;
 const NAME: usize = 19;
 
 /// The names of the directories right below, `.` and `..` left out. `dir` is to be opened for this alone.
-pub fn directories(dir: BorrowedFd<'_>, mut each: impl FnMut(&CStr)) -> nix::Result<()> {
+pub fn directories(dir: BorrowedFd<'_>, each: impl FnMut(&CStr)) -> nix::Result<()> {
+    entries(dir, libc::DT_DIR, each)
+}
+
+/// The same of the files.
+pub fn files(dir: BorrowedFd<'_>, each: impl FnMut(&CStr)) -> nix::Result<()> {
+    entries(dir, libc::DT_REG, each)
+}
+
+fn entries(dir: BorrowedFd<'_>, wanted: u8, mut each: impl FnMut(&CStr)) -> nix::Result<()> {
     let mut buf = [0u8; 4096];
     loop {
         // SAFETY: the kernel writes at most the buffer's length.
@@ -23,7 +32,7 @@ pub fn directories(dir: BorrowedFd<'_>, mut each: impl FnMut(&CStr)) -> nix::Res
         }
         let mut rest = buf.get(..read).unwrap_or_default();
         while let Some((kind, name, after)) = entry(rest) {
-            if kind == libc::DT_DIR && !matches!(name.to_bytes(), b"." | b"..") {
+            if kind == wanted && !matches!(name.to_bytes(), b"." | b"..") {
                 each(name);
             }
             rest = after;

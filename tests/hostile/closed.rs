@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Agents that take their host's rights by the modes of their files, which are their own, too.
+
+use crate::common::cgroup::{Cgroup, Scratch};
+use crate::common::group::Group;
+use crate::common::member::{Member, role};
+use crate::common::{lab, patience};
+use crate::no_limits;
+use agentcg::{Agent, list, reap};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// Lives in a cgroup below its group with all that there is closed.
+pub fn closes_all(args: &[String]) {
+    role::listen();
+    let group = Cgroup(args[0].clone().into());
+    role::enter(&group.make("below").make("further"));
+    let close = |path: &Path| fs::set_permissions(path, Permissions::from_mode(0o0)).unwrap();
+    for one in group.all().iter().rev() {
+        fs::read_dir(&one.0).unwrap().for_each(|entry| close(&entry.unwrap().path()));
+    }
+    close(&group.0);
+    role::say("closed");
+    role::sleep();
+}
+
+/// Only who is not root has to keep to modes.
+fn closed_in(cgroup: &Cgroup, moves: impl FnOnce(i32)) -> Member {
+    lab::needs(&["user"]);
+    let mut member = Member::start("closes_all", &[&cgroup.0.to_string_lossy()]);
+    moves(member.pid());
+    member.say("go");
+    member.hears("closed");
+    assert!(cgroup.try_read("cgroup.procs").is_err());
+    member
+}
+
+#[test]
+fn an_agent_that_has_closed_all_its_files_is_killed_and_removed() {
+    let scratch = Scratch::new();
+    for kills in [true, false] {
+        let group = Group::under(&scratch, &no_limits());
+        let mut member = closed_in(&group.cgroup, |pid| group.move_pid(pid).unwrap());
+        if kills {
+            group.kill_all(patience()).unwrap_or_else(|e| panic!("{e}"));
+            assert!(member.is_dead());
+        }
+        group.destroy();
+        assert!(member.is_dead());
+    }
+}
+
+/// Without anybody in it to be killed.
+#[test]
+fn a_group_whose_cgroups_are_closed_is_removed() {
+    let scratch = Scratch::new();
+    let group = Group::under(&scratch, &no_limits());
+    let below = group.cgroup.make("below");
+    below.make("further");
+    fs::set_permissions(&below.0, Permissions::from_mode(0o0)).unwrap();
+    group.destroy();
+}
+
+#[test]
+fn an_orphan_that_has_closed_its_files_is_listed_and_reaped() {
+    let scratch = Scratch::new();
+    let agent = Agent::new(Some(&scratch.path()), None, &no_limits()).unwrap();
+    let mut member = closed_in(&Cgroup::at(agent.path()), |pid| agent.move_pid(pid).unwrap());
+    drop(agent);
+    let entries = list(Some(&scratch.path())).unwrap_or_else(|e| panic!("{e}"));
+    assert!(matches!(entries.as_slice(), [one] if one.orphan && one.populated), "{entries:?}");
+    assert_eq!(reap(Some(&scratch.path()), patience()).unwrap_or_else(|e| panic!("{e}")), 1);
+    assert!(member.is_dead());
+}
+
+#[test]
+fn an_agent_that_has_closed_its_files_is_taken_over() {
+    let scratch = Scratch::new();
+    let agent = Agent::new(Some(&scratch.path()), None, &no_limits()).unwrap();
+    let mut member = closed_in(&Cgroup::at(agent.path()), |pid| agent.move_pid(pid).unwrap());
+    let uuid = agent.uuid().to_owned();
+    drop(agent);
+    let agent = Agent::open(Some(&scratch.path()), &uuid, true).unwrap_or_else(|e| panic!("{e}"));
+    agent.destroy(false, patience(), true).unwrap_or_else(|e| panic!("{e}"));
+    assert!(member.is_dead());
+}
+
+#[test]
+fn an_agent_that_has_closed_a_measurement_alone_is_measured_and_removed() {
+    lab::needs(&["user"]);
+    let scratch = Scratch::new();
+    let group = Group::under(&scratch, &no_limits());
+    let file = group.cgroup.0.join("memory.current");
+    fs::set_permissions(file, Permissions::from_mode(0o0)).unwrap();
+    group.destroy();
+}
