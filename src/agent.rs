@@ -22,6 +22,7 @@ use crate::limits::Limits;
 use crate::members::Members;
 use crate::owner;
 use crate::place::{self, Kind, Place, Wish};
+use crate::spawn;
 use crate::stats::{Files, Stats};
 use crate::sys::turns::Turns;
 use crate::watch::Watch;
@@ -29,7 +30,7 @@ use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use uuid::Uuid;
 
 /// One agent's cgroup. Dropping it leaves the cgroup and its processes be.
@@ -46,8 +47,7 @@ pub struct Agent {
     /// It ends with this process.
     guarded: Option<Guarded>,
     files: Files,
-    /// What is born in it is killed, as was seen: spawning goes another way.
-    kills_the_newborn: AtomicBool,
+    spawning: spawn::Known,
     /// Once events are asked for, and in each process anew.
     watch: Turns<Option<Watch>>,
 }
@@ -111,7 +111,7 @@ impl Agent {
             owner: AtomicU32::new(0),
             guarded: None,
             files: Files::default(),
-            kills_the_newborn: AtomicBool::new(false),
+            spawning: spawn::Known::default(),
             watch: Turns::default(),
         }
     }

@@ -5,10 +5,11 @@
 //! once. Only the group's own file is written: a cgroup below that the agent has frozen itself stays
 //! frozen when ours thaws.
 
-use crate::cgroupfs::Dir;
+use crate::cgroupfs::{Dir, Kept};
 use crate::deadline::Deadline;
 use crate::events::Events;
 use crate::members::Members;
+use crate::parse;
 use nix::errno::Errno;
 use std::ffi::CStr;
 
@@ -87,9 +88,28 @@ impl Members<'_> {
     }
 }
 
-/// Whether it is frozen, with those above it, or is to be: what enters stops.
-pub fn is_in_force(dir: &Dir) -> nix::Result<bool> {
-    Ok(is_asked(dir)? == Some(true) || Events::open(dir)?.state()?.frozen)
+/// The files that tell whether a group is parked, for who asks again and again.
+#[derive(Debug)]
+pub struct Watched {
+    asked: Kept,
+    events: Kept,
+}
+
+impl Default for Watched {
+    /// Opens nothing yet.
+    fn default() -> Self {
+        Self { asked: Kept::new(FREEZE), events: Kept::new(c"cgroup.events") }
+    }
+}
+
+impl Watched {
+    /// Whether it is frozen, with those above it, or is to be: what enters stops. A group that was removed is not.
+    pub fn is_in_force(&self, dir: &Dir) -> nix::Result<bool> {
+        let asked = self.asked.read(dir, &mut [0; 16])?.is_some_and(|text| text.starts_with(b"1"));
+        let mut buf = [0; 256];
+        Ok(asked
+            || self.events.read(dir, &mut buf)?.is_some_and(|text| parse::value(text, b"frozen") == Some(1)))
+    }
 }
 
 /// What `cgroup.freeze` says, if there is one: what somebody wants, not what is.

@@ -6,7 +6,7 @@
 //! born in a group in which `cgroup.kill` was used); a child that is fetched, by systemd, where the kernel lets
 //! nobody else move it.
 
-use crate::cgroupfs::Dir;
+use crate::cgroupfs::{Dir, Kept};
 use crate::sys::birth::{self, Care, Child, Program, Way};
 use crate::sys::fetched;
 use crate::sys::newborn::{Containment, Step};
@@ -38,13 +38,31 @@ pub enum Failure<E> {
     Errno(Errno),
 }
 
+/// What is known of a group in which programs are started, and the files of it that are looked at each time: to
+/// open them too would take as long as a fifteenth of all the rest.
+#[derive(Debug)]
+pub struct Known {
+    /// What is born in it is killed at once, as was seen before.
+    kills_the_newborn: AtomicBool,
+    parked: freeze::Watched,
+    oom_group: Kept,
+}
+
+impl Default for Known {
+    /// Nothing, and nothing is opened yet.
+    fn default() -> Self {
+        let oom_group = Kept::new(c"memory.oom.group");
+        Self { kills_the_newborn: AtomicBool::new(false), parked: freeze::Watched::default(), oom_group }
+    }
+}
+
 /// A group, and what is known of it.
 #[derive(Debug)]
 pub struct Cradle<'a> {
     /// Its directory.
     pub dir: &'a Dir,
-    /// What is born in it is killed at once, as was seen before.
-    pub kills_the_newborn: &'a AtomicBool,
+    /// And more.
+    pub known: &'a Known,
     /// Is to be fetched if we may not put it there.
     pub fetches: bool,
 }
@@ -58,18 +76,20 @@ impl Cradle<'_> {
         pidfd: bool,
         fetch: impl FnOnce(i32) -> Result<(), E>,
     ) -> Result<Child, Failure<E>> {
-        if freeze::is_in_force(self.dir).map_err(Failure::Errno)? {
+        if self.known.parked.is_in_force(self.dir).map_err(Failure::Errno)? {
             return Err(Failure::Frozen);
         }
         // An OOM kill of the whole group kills all that have a victim's memory, which until execve(2) would be
         // us. For a single victim the kernel passes over those that vfork(2) made.
-        let copied = self.says_1(c"memory.oom.group")?;
+        let mut buf = [0; 32];
+        let oom_group = self.known.oom_group.read(self.dir, &mut buf).map_err(Failure::Errno)?;
+        let copied = oom_group.is_some_and(|text| text.starts_with(b"1"));
         let care = Care { containment, copied, pidfd };
         let mut done = Err(birth::Failure::NotMade(Errno::ENOSYS));
-        if !self.kills_the_newborn.load(Ordering::Relaxed) {
+        if !self.known.kills_the_newborn.load(Ordering::Relaxed) {
             done = birth::start(Way::Born(self.dir.as_fd()), program, care);
             if done.as_ref().err() == Some(&birth::Failure::Killed(Step::Unborn)) {
-                self.kills_the_newborn.store(true, Ordering::Relaxed);
+                self.known.kills_the_newborn.store(true, Ordering::Relaxed);
                 done = Err(birth::Failure::NotMade(Errno::ENOSYS));
             }
         }
@@ -113,10 +133,6 @@ impl Cradle<'_> {
         let now = self.read(c"pids.current", &mut now)?.and_then(parse::number);
         let most = self.read(c"pids.max", &mut most)?.and_then(parse::limit);
         Ok(matches!((now, most), (Some(now), Some(most)) if now >= most))
-    }
-
-    fn says_1<E>(&self, file: &CStr) -> Result<bool, Failure<E>> {
-        Ok(self.read(file, &mut [0; 32])?.is_some_and(|text| text.starts_with(b"1")))
     }
 
     /// Nothing where the file's controller is off.

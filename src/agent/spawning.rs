@@ -50,11 +50,7 @@ impl Agent {
         } else {
             None
         };
-        let cradle = Cradle {
-            dir: &self.dir,
-            kills_the_newborn: &self.kills_the_newborn,
-            fetches: self.unit.is_some(),
-        };
+        let cradle = Cradle { dir: &self.dir, known: &self.spawning, fetches: self.unit.is_some() };
         cradle
             .start(program, containment.as_ref(), how.pidfd, |pid| self.move_pid(pid))
             .map_err(|failure| self.not_spawned(failure))

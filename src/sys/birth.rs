@@ -7,8 +7,8 @@
 
 use super::clone_into::{self, HAS_OWN_STACK, Life};
 use super::newborn::{Containment, NAMESPACES, Orders, Report, Step, live};
-use super::shared::Shared;
 use super::signals::Blocked;
+use super::word::Word;
 use nix::errno::Errno;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::marker::PhantomData;
@@ -134,7 +134,7 @@ pub fn start(way: Way<'_>, program: &Program<'_>, care: Care<'_>) -> Result<Chil
     let mut flags = libc::CLONE_VFORK;
     flags |= if copied { 0 } else { libc::CLONE_VM };
     flags |= if care.containment.is_some() && !unshare { NAMESPACES } else { 0 };
-    let report = Shared::<Report>::new().map_err(Failure::NotMade)?;
+    let report = Word::new().map_err(Failure::NotMade)?;
     let mut orders = orders(program, care, &report);
     (orders.enter, orders.unshare) = (enter, unshare);
     let mut pidfd: c_int = -1;

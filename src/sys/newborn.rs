@@ -60,6 +60,13 @@ pub(super) struct Report {
 }
 
 impl Report {
+    /// As new.
+    pub fn clear(&self) {
+        self.step.store(Step::Unborn as u32, Ordering::Relaxed);
+        self.errno.store(0, Ordering::Relaxed);
+        self.pid.store(0, Ordering::Release);
+    }
+
     fn at(&self, step: Step) {
         self.step.store(step as u32, Ordering::Release);
     }
