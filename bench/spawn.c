@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* What agentcg_spawn() takes, until the program has ended and was waited for: beside the system calls that it takes at
+ * least, made by hand; and, from a host with a gigabyte, beside a process that is forked and then moved. */
+#include "measure.h"
+
+#include <agentcg.h>
+#include <err.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define BATCH 2
+#define MOST_BLOCKS 1001
+#define GIGABYTE ((size_t)1 << 30)
+
+static agentcg *cg;
+static char *program[2];   /* its path, and no argument */
+static char *no_environment[1];
+
+/* clone3(2), as far as Linux 5.7 has it. */
+struct clone_args {
+	uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+};
+#define CLONE_FLAGS (0x100ull /* VM */ | 0x4000ull /* VFORK */ | 0x200000000ull /* INTO_CGROUP */)
+
+/* The child has our stack while we stand still, and so must not touch it: three system calls, without a frame. */
+static long clone_and_exec(const struct clone_args *args, const char *file, char *const *argv, char *const *envp)
+{
+#if defined(__x86_64__)
+	long pid = SYS_clone3;
+
+	__asm__ volatile(
+		"syscall\n\t"
+		"test %%rax, %%rax\n\t"
+		"jnz 1f\n\t"
+		"mov %[file], %%rdi\n\t"
+		"mov %[argv], %%rsi\n\t"
+		"mov %[envp], %%rdx\n\t"
+		"mov %[execve], %%eax\n\t"
+		"syscall\n\t"
+		"mov $127, %%edi\n\t"
+		"mov %[exit], %%eax\n\t"
+		"syscall\n"
+		"1:"
+		: "+a"(pid)
+		: "D"(args), "S"(sizeof(*args)), [file] "r"(file), [argv] "r"(argv), [envp] "r"(envp),
+		  [execve] "i"(SYS_execve), [exit] "i"(SYS_exit_group)
+		: "rcx", "r11", "rdx", "memory");
+	return pid;
+#else
+	register long x0 __asm__("x0") = (long)args;
+	register long x1 __asm__("x1") = sizeof(*args);
+	register long x8 __asm__("x8") = SYS_clone3;
+
+	__asm__ volatile(
+		"svc #0\n\t"
+		"cbnz x0, 1f\n\t"
+		"mov x0, %[file]\n\t"
+		"mov x1, %[argv]\n\t"
+		"mov x2, %[envp]\n\t"
+		"mov x8, %[execve]\n\t"
+		"svc #0\n\t"
+		"mov x0, #127\n\t"
+		"mov x8, %[exit]\n\t"
+		"svc #0\n"
+		"1:"
+		: "+r"(x0)
+		: "r"(x1), "r"(x8), [file] "r"(file), [argv] "r"(argv), [envp] "r"(envp),
+		  [execve] "i"(SYS_execve), [exit] "i"(SYS_exit_group)
+		: "x2", "memory");
+	return x0;
+#endif
+}
+
+static pid_t floor_spawn(void)
+{
+	const struct clone_args args = {
+		.flags = CLONE_FLAGS, .exit_signal = SIGCHLD, .cgroup = (uint64_t)agentcg_fd(cg),
+	};
+	long pid = clone_and_exec(&args, program[0], program, no_environment);
+
+	if (pid < 0) {
+		errno = (int)-pid;
+		err(2, "floor: clone3");
+	}
+	return (pid_t)pid;
+}
+
+static pid_t library_spawn(void)
+{
+	agentcg_error error;
+	pid_t pid;
+
+	if (agentcg_spawn(cg, program[0], program, no_environment, NULL, 0, &pid, NULL, &error) < 0)
+		errx(2, "agentcg_spawn: %s", error.message);
+	return pid;
+}
+
+/* Not to begin before it has been moved, it waits for our word. */
+static pid_t fork_and_move(void)
+{
+	agentcg_error error;
+	char word = 0;
+	int go[2];
+
+	if (pipe(go) != 0)
+		err(2, "pipe");
+	pid_t pid = fork();
+	if (pid < 0)
+		err(2, "fork");
+	if (pid == 0) {
+		if (read(go[0], &word, 1) == 1)
+			execve(program[0], program, no_environment);
+		_exit(127);
+	}
+	if (agentcg_move_pid(cg, pid, &error) < 0)
+		errx(2, "agentcg_move_pid: %s", error.message);
+	if (write(go[1], &word, 1) != 1)
+		err(2, "a word for the child");
+	close(go[0]);
+	close(go[1]);
+	return pid;
+}
+
+static double one_us(pid_t (*spawn)(void), int times)
+{
+	double start = now_ns();
+
+	for (int i = 0; i < times; i++) {
+		int status;
+		pid_t pid = spawn();
+
+		if (waitpid(pid, &status, 0) != pid || status != 0)
+			errx(2, "the program ended with wait status %#x", (unsigned)status);
+	}
+	return (now_ns() - start) / 1e3 / times;
+}
+
+/* Prints and returns how many times as long as other it takes, the median of pairs that follow one another. */
+static double compare(const char *which, pid_t (*other)(void), int times, int blocks)
+{
+	double other_us[MOST_BLOCKS], library_us[MOST_BLOCKS], ratio[MOST_BLOCKS];
+
+	one_us(other, times);   /* warm-up */
+	one_us(library_spawn, times);
+	for (int i = 0; i < blocks; i++) {
+		if (i % 2 == 0)         /* each goes first as often as the other */
+			other_us[i] = one_us(other, times);
+		library_us[i] = one_us(library_spawn, times);
+		if (i % 2 == 1)
+			other_us[i] = one_us(other, times);
+		ratio[i] = library_us[i] / other_us[i];
+	}
+	sort(other_us, (size_t)blocks);
+	sort(library_us, (size_t)blocks);
+	sort(ratio, (size_t)blocks);
+	printf("spawn, %s: floor %.1f us, agentcg %.1f us, ratio %.2f (%.2f-%.2f)\n", which, other_us[blocks / 2],
+	       library_us[blocks / 2], ratio[blocks / 2], ratio[blocks / 4], ratio[blocks - 1 - blocks / 4]);
+	return ratio[blocks / 2];
+}
+
+/* In pages of 4 KiB, the worst that a gigabyte can be. */
+static void take_a_gigabyte(void)
+{
+	char *memory = mmap(NULL, GIGABYTE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (memory == MAP_FAILED)
+		err(2, "a gigabyte");
+	madvise(memory, GIGABYTE, MADV_NOHUGEPAGE);
+	memset(memory, 1, GIGABYTE);
+}
+
+int main(int argc, char **argv)
+{
+	int blocks = argc == 5 ? atoi(argv[1]) : 0;
+	/* Where each system call costs 10 us, the 62 that give each signal its default would be all that is measured. */
+	int is_native = !getenv("LAB_LAYOUT");
+	agentcg_error error;
+
+	if (blocks < 1 || blocks > MOST_BLOCKS)
+		errx(2, "usage: %s BLOCKS NOTHING TRIVIAL CGROUP-DIRECTORY (at most %d blocks)", argv[0], MOST_BLOCKS);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	if (agentcg_new(argv[4], NULL, NULL, 0, 0, &cg, &error) < 0)
+		errx(2, "agentcg_new: %s", error.message);
+
+	program[0] = argv[2];
+	double times = compare("a program that is one system call", floor_spawn, BATCH, blocks);
+	if (is_native)
+		target("spawn of one that is one system call, times the floor, at most 1.4", times,
+		       times <= 1.4);
+	program[0] = argv[3];
+	times = compare("a static C program with an empty main", floor_spawn, BATCH, blocks);
+	if (is_native)
+		target("spawn of a trivial static C program, times the floor, at most 1.2", times,
+		       times <= 1.2);
+
+	take_a_gigabyte();
+	program[0] = argv[2];
+	times = compare("with a gigabyte, and fork and move for a floor", fork_and_move, 1, blocks < 51 ? blocks : 51);
+	target("spawn with a gigabyte, times fork and move, at most 0.33", times, times <= 0.33);
+
+	if (agentcg_destroy(cg, 0, 60000, NULL, 0, &error) < 0)
+		errx(2, "agentcg_destroy: %s", error.message);
+	return missed ? 1 : 0;
+}
