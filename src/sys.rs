@@ -6,6 +6,7 @@
 
 pub mod allocator;
 pub mod birth;
+pub mod cancel;
 pub mod clone_into;
 pub mod fetched;
 pub mod keeper;

@@ -3,6 +3,7 @@
 
 use super::error::agentcg_error;
 use crate::error::{Error, Result};
+use crate::sys::cancel::Deferred;
 use nix::errno::Errno;
 use std::ffi::{c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,6 +17,7 @@ pub unsafe fn guard(
     codes: &[Errno],
     body: impl FnOnce() -> Result<c_int>,
 ) -> c_int {
+    let _deferred = Deferred::begin();
     let error = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(value)) => return value,
         Ok(Err(e)) if codes.contains(&e.errno()) => e,
@@ -32,6 +34,7 @@ pub unsafe fn guard(
 
 /// The same where nothing may be allocated: for functions without a reterr.
 pub fn guard_quietly(codes: &[Errno], body: impl FnOnce() -> nix::Result<()>) -> c_int {
+    let _deferred = Deferred::begin();
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => 0,
         Ok(Err(e)) if codes.contains(&e) => -(e as c_int),

@@ -192,13 +192,15 @@ pub(super) unsafe fn clone(
 
 /// The child has become the program, or has come to nothing.
 pub(super) fn has_begun(pid: i32, report: &Report) -> Result<(), Failure> {
-    if !comes_to_nothing(pid) {
-        return Ok(());
+    let comes_to_nothing = comes_to_nothing(pid);
+    if comes_to_nothing {
+        reap(pid);
     }
-    reap(pid);
     match report.read() {
+        // Also where another thread of the host, which waits for children of any kind, was quicker.
         (step, Some(e)) => Err(Failure::Stopped(step, e)),
-        (step, None) => Err(Failure::Killed(step)),
+        (step, None) if comes_to_nothing => Err(Failure::Killed(step)),
+        _ => Ok(()),
     }
 }
 

@@ -253,8 +253,11 @@ unsafe fn exec(orders: &Orders<'_>) -> Errno {
         if path.is_null() {
             return why;
         }
+        // SAFETY: the first is not the end.
+        let only = unsafe { (*orders.files.add(1)).is_null() };
         match call(libc::SYS_execve, [path as isize, orders.argv as isize, orders.envp as isize, 0, 0]) {
             Err(Errno::EACCES) => why = Errno::EACCES,
+            Err(e) if only => return e,
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ESTALE | Errno::ENODEV | Errno::ETIMEDOUT) => {}
             Err(e) => return e,
             Ok(_) => {}
