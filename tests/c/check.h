@@ -95,7 +95,7 @@ static inline const char *check_error_flaw(const agentcg_error *error, int code)
 
 	if (error->code != code)
 		return "carries another code";
-	if (error->reason > AGENTCG_WHY_CALLER_INSIDE)
+	if (error->reason > AGENTCG_WHY_NOT_CONTAINED)
 		return "carries a reason that does not exist";
 	if (!memchr(error->file, 0, sizeof(error->file)))
 		return "has a file name that does not end";

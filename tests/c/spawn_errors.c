@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* When no program is started: the codes that say why, and that nothing is left of it, whatever the host does with
+ * its children. */
+#include "spawning.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int spawn_file(agentcg *cg, const char *file)
+{
+	pid_t pid = -5;
+	int pidfd = -5;
+	int code = agentcg_spawn(cg, file, WORDS("x"), NULL, NULL, 0, &pid, &pidfd, &why);
+
+	CHECK(pid == -5 && pidfd == -5);
+	return code;
+}
+
+/* ---- what execve(2) says ---- */
+
+static void make_file(const char *path, const char *text, mode_t mode)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
+
+	CHECK(fd >= 0);
+	CHECK_EQ(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+}
+
+static void a_file_that_the_kernel_does_not_run_is_refused_with_its_code(void)
+{
+	agentcg *cg = new_group();
+	char directory[] = "/tmp/agentcg-spawn-XXXXXX", path[64], long_name[300];
+	static char word[200000];
+
+	CHECK(mkdtemp(directory) != NULL);
+	snprintf(path, sizeof(path), "%s/file", directory);
+	CHECK_ERR(spawn_file(cg, path), -ENOENT);
+	CHECK_ERR(spawn_file(cg, ""), -ENOENT);
+	CHECK_ERR(spawn_file(cg, "/etc/passwd/x"), -ENOTDIR);
+	CHECK_ERR(spawn_file(cg, "/etc"), -EACCES);
+	make_file(path, "#!/bin/true\n", 0644);
+	CHECK_ERR(spawn_file(cg, path), -EACCES);
+	CHECK_EQ(unlink(path), 0);
+	make_file(path, "neither a program nor a script\n", 0755);
+	CHECK_ERR(spawn_file(cg, path), -ENOEXEC);
+	CHECK_EQ(unlink(path), 0);
+	make_file(path, "#!/nowhere\n", 0755);
+	CHECK_ERR(spawn_file(cg, path), -ENOENT);
+	CHECK_EQ(unlink(path), 0);
+	make_file(path, "#!/bin/true\n", 0755);
+	int writer = open(path, O_WRONLY | O_CLOEXEC);
+	CHECK_ERR(spawn_file(cg, path), -ETXTBSY);
+	close(writer);
+	CHECK_EQ(unlink(path), 0);
+	CHECK_EQ(symlink("file", path), 0);
+	CHECK_ERR(spawn_file(cg, path), -ELOOP);
+	CHECK_EQ(unlink(path), 0);
+	CHECK_EQ(rmdir(directory), 0);
+	memset(long_name, 'x', sizeof(long_name) - 1);
+	long_name[0] = '/';
+	long_name[sizeof(long_name) - 1] = '\0';
+	CHECK_ERR(spawn_file(cg, long_name), -ENAMETOOLONG);
+	memset(word, 'x', sizeof(word) - 1);
+	CHECK_ERR(agentcg_spawn(cg, "/bin/true", WORDS("x", word), NULL, NULL, 0, NULL, NULL, &why), -E2BIG);
+	CHECK_ERR(agentcg_spawn(cg, "/bin/true", WORDS("x"), WORDS(word), NULL, 0, NULL, NULL, &why), -E2BIG);
+	check_nothing_is_left(cg);
+	destroy_group(cg);
+}
+
+/* ---- what the caller does wrong ---- */
+
+static void options_that_make_no_sense_are_refused(void)
+{
+	struct {
+		agentcg_spawn_options options;
+		uint64_t later;
+	} longer = { AGENTCG_SPAWN_OPTIONS_INIT, 0 };
+	agentcg *cg = new_group();
+	agentcg_spawn_options *options = &longer.options;
+	int closed = fcntl(0, F_DUPFD, 50);
+	pid_t pid;
+
+#define SPAWN(size) agentcg_spawn(cg, "/bin/true", WORDS("x"), NULL, options, size, &pid, NULL, &why)
+	CHECK_EQ(close(closed), 0);
+	CHECK_ERR(SPAWN(sizeof(*options) - 1), -EINVAL);
+	CHECK_ERR(agentcg_spawn(cg, "/bin/true", WORDS("x"), NULL, NULL, sizeof(*options), NULL, NULL, &why), -EINVAL);
+	CHECK_OK(SPAWN(sizeof(longer)));
+	CHECK_EQ(reap(pid), 0);
+	longer.later = 1;
+	CHECK_ERR(SPAWN(sizeof(longer)), -E2BIG);
+	options->flags = 1ull << 63;
+	CHECK_ERR(SPAWN(sizeof(*options)), -EINVAL);
+	*options = OWN;
+	options->stdin_fd = AGENTCG_DEVNULL - 1;
+	CHECK_ERR(SPAWN(sizeof(*options)), -EINVAL);
+	options->stdin_fd = closed;
+	CHECK_ERR(SPAWN(sizeof(*options)), -EBADF);
+	*options = OWN;
+	options->stderr_fd = closed;
+	CHECK_ERR(SPAWN(sizeof(*options)), -EBADF);
+	CHECK_ERR(agentcg_spawn(cg, "/bin/true", (char *[]){ NULL }, NULL, NULL, 0, NULL, NULL, &why), -EINVAL);
+	check_nothing_is_left(cg);
+	destroy_group(cg);
+}
+
+/* ---- what the group does not allow ---- */
+
+static void a_frozen_group_is_refused_at_once(void)
+{
+	agentcg *cg = new_group();
+
+	CHECK_EQ(reap(started(cg, WORDS("/bin/true"), NULL, OWN)), 0);
+	for (int times = 0; times < 2; times++) {
+		CHECK_OK(agentcg_freeze(cg, SOON_MS, &why));
+		CHECK_ERR(spawn_file(cg, "/bin/true"), -EBUSY);
+		CHECK_STR(why.file, "cgroup.freeze");
+		CHECK_OK(agentcg_thaw(cg, SOON_MS, &why));
+		CHECK_EQ(reap(started(cg, WORDS("/bin/true"), NULL, OWN)), 0);
+	}
+	destroy_group(cg);
+}
+
+static void fill(void *cg)
+{
+	pid_t sleepers[2];
+
+	for (int i = 0; i < 2; i++)
+		sleepers[i] = started(cg, WORDS("/bin/sleep", "1000"), NULL, OWN);
+	CHECK_ERR(spawn_file(cg, "/bin/true"), -EAGAIN);
+	CHECK_STR(why.file, "pids.max");
+	for (int i = 0; i < 2; i++)
+		kill_and_reap(sleepers[i]);
+	CHECK_EQ(reap(started(cg, WORDS("/bin/true"), NULL, OWN)), 0);
+}
+
+static void fill_where_clone3_is_refused(void *cg)
+{
+	refuse_clone3();
+	fill(cg);
+}
+
+static void no_more_are_started_than_pids_max_allows(void)
+{
+	const agentcg_limits limits = { .mask = AGENTCG_LIMIT_PIDS_MAX, .pids_max = 2 };
+	agentcg *cg;
+
+	CHECK_OK(agentcg_new(NULL, NULL, &limits, sizeof(limits), 0, &cg, &why));
+	in_child(fill, cg);
+	in_child(fill_where_clone3_is_refused, cg);
+	destroy_group(cg);
+}
+
+static void a_group_that_is_gone_is_refused(void)
+{
+	agentcg *cg = new_group(), *same;
+	char uuid[AGENTCG_UUID_SIZE];
+
+	agentcg_uuid(cg, uuid, sizeof(uuid));
+	CHECK_OK(agentcg_open(NULL, uuid, 0, &same, &why));
+	CHECK_EQ(reap(started(same, WORDS("/bin/true"), NULL, OWN)), 0);
+	destroy_group(cg);
+	CHECK_ERR(spawn_file(same, "/bin/true"), -ENODEV);
+	CHECK_EQ(why.reason, AGENTCG_WHY_GONE);
+	agentcg_free(same);
+}
+
+/* ---- and nothing is left of it ---- */
+
+static volatile sig_atomic_t told;
+
+static void note(int signal)
+{
+	(void)signal;
+	told++;
+}
+
+static void fail_with(agentcg *cg, const struct sigaction *on_child)
+{
+	CHECK_EQ(sigaction(SIGCHLD, on_child, NULL), 0);
+	for (int i = 0; i < 50; i++) {
+		CHECK_ERR(spawn_file(cg, "/nowhere"), -ENOENT);
+		CHECK_ERR(spawn_file(cg, "/etc/passwd"), -EACCES);
+	}
+	CHECK_EQ(told, 0);
+	check_nothing_is_left(cg);
+	signal(SIGCHLD, SIG_DFL);
+}
+
+static void the_host_hears_of_no_child_however_it_listens(void)
+{
+	const struct sigaction listening[] = {
+		{ .sa_handler = note }, { .sa_handler = SIG_IGN }, { .sa_handler = note, .sa_flags = SA_NOCLDWAIT },
+	};
+	agentcg *cg = new_group();
+
+	for (size_t i = 0; i < 3; i++)
+		fail_with(cg, &listening[i]);
+	destroy_group(cg);
+}
+
+static void what_began_is_told_by_sigchld(void)
+{
+	const struct sigaction noting = { .sa_handler = note };
+	agentcg *cg = new_group();
+
+	CHECK_EQ(sigaction(SIGCHLD, &noting, NULL), 0);
+	CHECK_EQ(reap(started(cg, WORDS("/bin/true"), NULL, OWN)), 0);
+	CHECK_EQ(told, 1);
+	told = 0;
+	signal(SIGCHLD, SIG_DFL);
+	destroy_group(cg);
+}
+
+struct waiter {
+	int options;          /* of its waitpid(2) */
+	int over;
+	int had;              /* whom it was given */
+};
+
+static void *wait_for_any(void *argument)
+{
+	struct waiter *waiter = argument;
+
+	while (!__atomic_load_n(&waiter->over, __ATOMIC_ACQUIRE))
+		if (waitpid(-1, NULL, waiter->options) > 0)
+			waiter->had++;
+	return NULL;
+}
+
+static void fail_beside(struct waiter *waiter, int times)
+{
+	agentcg *cg = new_group();
+	pthread_t thread;
+
+	CHECK_EQ(pthread_create(&thread, NULL, wait_for_any, waiter), 0);
+	for (int i = 0; i < times; i++) {
+		CHECK_ERR(spawn_file(cg, "/nowhere"), -ENOENT);
+		CHECK_ERR(spawn_file(cg, "/etc/passwd"), -EACCES);
+	}
+	__atomic_store_n(&waiter->over, 1, __ATOMIC_RELEASE);
+	CHECK_EQ(pthread_join(thread, NULL), 0);
+	check_nothing_is_left(cg);
+	destroy_group(cg);
+}
+
+static void a_thread_that_waits_for_any_child_is_given_none(void)
+{
+	struct waiter waiter = { WNOHANG, 0, 0 };
+
+	fail_beside(&waiter, 500);
+	CHECK_EQ(waiter.had, 0);
+}
+
+/* It may be quicker than the library. */
+static void a_thread_that_waits_for_children_of_any_kind_does_no_harm(void)
+{
+	struct waiter waiter = { WNOHANG | __WALL, 0, 0 };
+
+	fail_beside(&waiter, 500);
+}
+
+int main(void)
+{
+	RUN(a_file_that_the_kernel_does_not_run_is_refused_with_its_code);
+	RUN(options_that_make_no_sense_are_refused);
+	RUN(a_frozen_group_is_refused_at_once);
+	RUN(no_more_are_started_than_pids_max_allows);
+	RUN(a_group_that_is_gone_is_refused);
+	RUN(the_host_hears_of_no_child_however_it_listens);
+	RUN(what_began_is_told_by_sigchld);
+	RUN(a_thread_that_waits_for_any_child_is_given_none);
+	RUN(a_thread_that_waits_for_children_of_any_kind_does_no_harm);
+	return 0;
+}
