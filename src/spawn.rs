@@ -108,7 +108,7 @@ impl Cradle<'_> {
         done.map_err(|failure| match failure {
             birth::Failure::NotMade(e) => Failure::NotMade(e),
             birth::Failure::Stopped(step, e) => Failure::Stopped(step, e),
-            birth::Failure::Killed(_) => Failure::Killed,
+            birth::Failure::Killed(_) | birth::Failure::Mute => Failure::Killed,
         })
     }
 

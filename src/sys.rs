@@ -17,7 +17,6 @@ pub mod shared;
 pub mod shed;
 pub mod signals;
 pub mod turns;
-pub mod word;
 
 use nix::errno::Errno;
 use std::ffi::{CStr, c_int};

@@ -2,11 +2,11 @@
 //! How programs begin inside an agent's group, and what is said where they do not.
 
 use super::Agent;
-use crate::contain;
 use crate::error::{Error, Reason, Result, shown, words};
 use crate::spawn::{Cradle, Failure};
 use crate::sys::birth::{Child, Program};
 use crate::sys::newborn::Step;
+use crate::{contain, parse};
 use nix::errno::Errno;
 use nix::unistd::geteuid;
 
@@ -53,10 +53,10 @@ impl Agent {
         let cradle = Cradle { dir: &self.dir, known: &self.spawning, fetches: self.unit.is_some() };
         cradle
             .start(program, containment.as_ref(), how.pidfd, |pid| self.move_pid(pid))
-            .map_err(|failure| self.not_spawned(failure))
+            .map_err(|failure| self.not_spawned(failure, program))
     }
 
-    fn not_spawned(&self, failure: Failure<Error>) -> Error {
+    fn not_spawned(&self, failure: Failure<Error>, program: &Program<'_>) -> Error {
         let group = shown(&self.path);
         match failure {
             Failure::Frozen => Error::new(
@@ -81,7 +81,7 @@ impl Agent {
                 "the hierarchy could not be hidden from it by a mount (a security module?)", e),
             Failure::Stopped(Step::Directory, e) => badly("cannot change to the directory cwd_fd", e),
             Failure::Stopped(Step::Stdio, e) => badly("cannot give it its standard descriptors", e),
-            Failure::Stopped(Step::Exec | Step::Unborn, e) => not_executed(e),
+            Failure::Stopped(Step::Exec | Step::Unborn, e) => not_executed(program, e),
             Failure::NotMade(e @ (Errno::ENOSPC | Errno::EUSERS)) => no_namespaces(e),
             Failure::NotMade(e @ (Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE)) => badly("no child could be made", e),
             // The system call names the group by its directory.
@@ -96,11 +96,14 @@ impl Agent {
     }
 }
 
-fn not_executed(e: Errno) -> Error {
+fn not_executed(program: &Program<'_>, e: Errno) -> Error {
+    let file = program.files.last().unwrap_or_default().to_bytes();
+    // Of one that was looked for in many directories its name is what matters.
+    let file = shown(if program.files.len() > 1 { parse::split_last(file).1 } else { file });
     if OF_EXECVE.contains(&e) {
-        return Error::new(e, format!("the program was not started: {}", words(e)));
+        return Error::new(e, format!("cannot start {file}: {}", words(e)));
     }
-    Error::new(Errno::EIO, format!("the program was not started, for a reason of its own: {e}"))
+    Error::new(Errno::EIO, format!("cannot start {file}, for a reason of its own: {e}"))
 }
 
 fn badly(what: &str, e: Errno) -> Error {

@@ -7,8 +7,8 @@
 
 use super::clone_into::{self, HAS_OWN_STACK, Life};
 use super::newborn::{Containment, NAMESPACES, Orders, Report, Step, live};
+use super::shared::Shared;
 use super::signals::Blocked;
-use super::word::Word;
 use nix::errno::Errno;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::marker::PhantomData;
@@ -41,9 +41,21 @@ impl<'a> Strings<'a> {
         Self(all, PhantomData)
     }
 
+    /// The last of them.
+    pub fn last(&self) -> Option<&CStr> {
+        let last = self.0.iter().rev().nth(1)?;
+        // SAFETY: none but the one at the end is NULL, and all are as `new` and `listed` have them.
+        Some(unsafe { CStr::from_ptr(*last) })
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.0.len() - 1
+    }
+
     /// None at all.
     pub fn is_empty(&self) -> bool {
-        self.0.len() < 2
+        self.len() == 0
     }
 
     fn as_ptr(&self) -> *const *const c_char {
@@ -106,6 +118,8 @@ pub enum Failure {
     Stopped(Step, Errno),
     /// It was killed before it had become the program, and when it had got so far.
     Killed(Step),
+    /// It could not do something, but had no memory of ours to say what in: in valgrind vfork(2) is fork(2).
+    Mute,
 }
 
 /// How much a child uses is known, and small: it calls nothing that it does not know.
@@ -134,8 +148,10 @@ pub fn start(way: Way<'_>, program: &Program<'_>, care: Care<'_>) -> Result<Chil
     let mut flags = libc::CLONE_VFORK;
     flags |= if copied { 0 } else { libc::CLONE_VM };
     flags |= if care.containment.is_some() && !unshare { NAMESPACES } else { 0 };
-    let report = Word::new().map_err(Failure::NotMade)?;
-    let mut orders = orders(program, care, &report);
+    let (own, common) = (Report::default(), copied.then(Shared::<Report>::new).transpose());
+    let common = common.map_err(Failure::NotMade)?;
+    let report = common.as_deref().unwrap_or(&own);
+    let mut orders = orders(program, care, report);
     (orders.enter, orders.unshare) = (enter, unshare);
     let mut pidfd: c_int = -1;
     flags |= if care.pidfd { libc::CLONE_PIDFD } else { 0 };
@@ -154,7 +170,10 @@ pub fn start(way: Way<'_>, program: &Program<'_>, care: Care<'_>) -> Result<Chil
     let pid = made.map_err(Failure::NotMade)?;
     // SAFETY: the kernel has just made it for us.
     let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
-    has_begun(pid, &report).map(|()| Child { pid, pidfd })
+    match has_begun(pid, report) {
+        Err(Failure::Mute) if !copied => start(way, program, Care { copied: true, ..care }),
+        begun => begun.map(|()| Child { pid, pidfd }),
+    }
 }
 
 pub(super) fn orders<'a>(program: &'a Program<'_>, care: Care<'a>, report: &Report) -> Orders<'a> {
@@ -192,44 +211,54 @@ pub(super) unsafe fn clone(
 
 /// The child has become the program, or has come to nothing.
 pub(super) fn has_begun(pid: i32, report: &Report) -> Result<(), Failure> {
-    let comes_to_nothing = comes_to_nothing(pid);
-    if comes_to_nothing {
+    let end = end_of_nothing(pid);
+    if end.is_some() {
         reap(pid);
     }
-    match report.read() {
+    match (report.read(), end) {
         // Also where another thread of the host, which waits for children of any kind, was quicker.
-        (step, Some(e)) => Err(Failure::Stopped(step, e)),
-        (step, None) if comes_to_nothing => Err(Failure::Killed(step)),
-        _ => Ok(()),
+        ((step, Some(e)), _) => Err(Failure::Stopped(step, e)),
+        (_, Some(End::Exited)) => Err(Failure::Mute),
+        ((step, None), Some(End::Killed)) => Err(Failure::Killed(step)),
+        ((_, None), None) => Ok(()),
     }
+}
+
+/// How a child came to nothing.
+enum End {
+    Exited,
+    Killed,
 }
 
 /// A plain wait is not for our child until execve(2) has made its exit signal SIGCHLD, so that __WCLONE tells one from
 /// the other. By then vfork(2) has let us go on, but a dying child does so before it can be waited for; and where
 /// vfork(2) is only fork(2), as in valgrind, it may not yet have got so far.
-fn comes_to_nothing(pid: i32) -> bool {
+fn end_of_nothing(pid: i32) -> Option<End> {
     const NAP: Duration = Duration::from_micros(50);
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WCLONE;
     loop {
-        // SAFETY: all zero is a siginfo_t, in which the kernel leaves 0 for "none has ended"; the struct is ours.
-        let (done, ended) = unsafe {
-            let mut info: libc::siginfo_t = std::mem::zeroed();
-            (libc::waitid(libc::P_PID, pid.unsigned_abs(), &raw mut info, flags), info.si_pid())
-        };
+        let (done, info) = waitid(pid, flags);
+        // SAFETY: the kernel filled in that of a child, or left 0 for "none has ended".
+        let ended = unsafe { info.si_pid() };
         match (done, ended) {
-            (0, 0) => std::thread::sleep(NAP),
-            (0, _) => return true,
-            // None of that kind, any more.
-            _ => return false,
+            (false, _) => return None, // none of that kind, any more
+            (true, 0) => std::thread::sleep(NAP),
+            (true, _) if info.si_code == libc::CLD_EXITED => return Some(End::Exited),
+
+            (true, _) => return Some(End::Killed),
         }
     }
 }
 
 /// It ends, or has. Another thread of the host may wait for all its children, of whatever kind, and be first.
 pub(super) fn reap(pid: i32) {
-    let flags = libc::WEXITED | libc::__WALL;
-    // SAFETY: no result is asked for.
-    while unsafe { libc::waitid(libc::P_PID, pid.unsigned_abs(), null_mut(), flags) } != 0
-        && Errno::last() == Errno::EINTR
-    {}
+    while !waitid(pid, libc::WEXITED | libc::__WALL).0 && Errno::last() == Errno::EINTR {}
+}
+
+fn waitid(pid: i32, flags: c_int) -> (bool, libc::siginfo_t) {
+    // SAFETY: all zero is a siginfo_t, and it is ours.
+    unsafe {
+        let mut info = std::mem::zeroed();
+        (libc::waitid(libc::P_PID, pid.unsigned_abs(), &raw mut info, flags) == 0, info)
+    }
 }

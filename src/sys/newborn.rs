@@ -6,6 +6,7 @@
 use super::keeper::{close_from, exit};
 use super::signals;
 use nix::errno::Errno;
+use std::convert::Infallible;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::os::fd::RawFd;
 use std::ptr::null;
@@ -60,13 +61,6 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// As new.
-    pub fn clear(&self) {
-        self.step.store(Step::Unborn as u32, Ordering::Relaxed);
-        self.errno.store(0, Ordering::Relaxed);
-        self.pid.store(0, Ordering::Release);
-    }
-
     fn at(&self, step: Step) {
         self.step.store(step as u32, Ordering::Release);
     }
@@ -123,13 +117,12 @@ pub(super) extern "C" fn live(orders: *mut c_void) -> c_int {
         (orders, &*orders.report)
     };
     report.pid.store(call(libc::SYS_getpid, [0; 5]).unwrap_or(0), Ordering::Release);
-    if let Err(e) = become_program(orders, report) {
-        report.failed(e);
-    }
+    let Err(e) = become_program(orders, report);
+    report.failed(e);
     exit(127)
 }
 
-fn become_program(orders: &Orders<'_>, report: &Report) -> nix::Result<()> {
+fn become_program(orders: &Orders<'_>, report: &Report) -> nix::Result<Infallible> {
     report.at(Step::Enter);
     if orders.enter >= 0 {
         write(orders.enter, b"0")?;
