@@ -16,6 +16,8 @@ cd "$scratch/root$prefix"
 installed() { find include "$libdir" -type f -o -type l | sed -E 's/(Targets-)[a-z]+\.cmake/\1CONFIG.cmake/' | sort; }
 diff -u --label expected --label installed - <(installed) <<L
 include/agentcg.h
+include/agentcg.hpp
+include/agentcg/values.hpp
 $libdir/cmake/agentcg/agentcgConfig.cmake
 $libdir/cmake/agentcg/agentcgConfigVersion.cmake
 $libdir/cmake/agentcg/agentcgTargets-CONFIG.cmake
@@ -27,7 +29,9 @@ $libdir/pkgconfig/agentcg.pc
 L
 links=$(readlink "$libdir/libagentcg.so" "$libdir/libagentcg.so.0" | tr '\n' ' ')
 [ "$links" = "libagentcg.so.0 libagentcg.so.$version " ] || { echo "the links lead to $links" >&2; exit 1; }
-cmp include/agentcg.h "$here/../../../include/agentcg.h"
+for header in agentcg.h agentcg.hpp agentcg/values.hpp; do
+  cmp "include/$header" "$here/../../../include/$header"
+done
 
 export LD_LIBRARY_PATH=$PWD/$libdir
 # runs HOW PROGRAM: it finds the installed library and says its version

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//
+// What goes into agentcg.hpp's functions and comes out: errors, durations, text, limits, measurements.
+#ifndef AGENTCG_VALUES_HPP
+#define AGENTCG_VALUES_HPP
+
+#include <agentcg.h>
+
+#include <cerrno>
+#include <chrono>
+#include <climits>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <system_error>
+
+namespace agentcgpp {
+
+/// Why, where the code is too coarse: AGENTCG_WHY_... A newer library may know reasons that have no name here.
+enum class why : std::uint32_t {
+	unsaid = 0,
+	no_cgroup2 = AGENTCG_WHY_NO_CGROUP2,
+	outside_namespace = AGENTCG_WHY_OUTSIDE_NAMESPACE,
+	read_only = AGENTCG_WHY_READ_ONLY,
+	not_delegated = AGENTCG_WHY_NOT_DELEGATED,
+	no_controller = AGENTCG_WHY_NO_CONTROLLER,
+	populated = AGENTCG_WHY_POPULATED,
+	threaded = AGENTCG_WHY_THREADED,
+	gone = AGENTCG_WHY_GONE,
+	nesting_limit = AGENTCG_WHY_NESTING_LIMIT,
+	no_systemd = AGENTCG_WHY_NO_SYSTEMD,
+	systemd_refused = AGENTCG_WHY_SYSTEMD_REFUSED,
+	caller_inside = AGENTCG_WHY_CALLER_INSIDE,
+};
+
+/// What was thrown: code() is the errno value, positive, in std::generic_category(), so that it can be compared with
+/// std::errc; what() is the library's message alone.
+class error : public std::system_error {
+public:
+	explicit error(const agentcg_error &said)
+		: std::system_error(-said.code, std::generic_category()), said_(said) {}
+	/// Of what the library has no words for.
+	error(int code, const char *message) : error(made_of(code, message)) {}
+
+	/// One line: what failed, on which path, and what to do.
+	const char *what() const noexcept override { return said_.message; }
+	/// Why, where code() is too coarse.
+	why reason() const noexcept { return static_cast<why>(said_.reason); }
+	/// The interface file at fault, such as "memory.max", or "".
+	const char *file() const noexcept { return said_.file; }
+	/// All of it, as C has it.
+	const agentcg_error &c() const noexcept { return said_; }
+
+private:
+	static agentcg_error made_of(int code, const char *message)
+	{
+		agentcg_error said{};
+		said.code = code;
+		std::strncpy(said.message, message, sizeof(said.message) - 1);
+		return said;
+	}
+	agentcg_error said_;
+};
+
+/// How long to wait: made of any duration, rounded up to whole milliseconds, so that no wait ends early. What is over
+/// already is 0, and more than INT_MAX milliseconds (24 days) is infinite.
+class timeout {
+public:
+	template <class Rep, class Period>
+	constexpr timeout(std::chrono::duration<Rep, Period> wait)
+		: ms_(rounded(std::chrono::duration<double, std::milli>(wait).count())) {}
+	/// As C has it.
+	constexpr int c() const noexcept { return ms_; }
+
+private:
+	static constexpr int rounded(double ms)
+	{
+		if (!(ms > 0))
+			return 0;
+		if (ms > INT_MAX)
+			return AGENTCG_FOREVER;
+		int whole = static_cast<int>(ms);
+		return whole < ms ? whole + 1 : whole;
+	}
+	int ms_;
+};
+/// As long as it takes.
+inline constexpr timeout infinite{std::chrono::milliseconds::max()};
+/// For a limit: none.
+inline constexpr std::uint64_t unlimited = AGENTCG_UNLIMITED;
+
+/// Text for C: a literal, a std::string, or nullptr where C takes NULL. It lasts as long as what it is made of.
+class zstring {
+public:
+	zstring(const char *text) noexcept : text_(text) {}
+	/// Throws std::errc::invalid_argument where C would see less of it than there is.
+	zstring(const std::string &text) : text_(text.c_str())
+	{
+		if (text.find('\0') != std::string::npos)
+			throw error(-EINVAL, "a string for agentcg has a NUL byte in it");
+	}
+	const char *c() const noexcept { return text_; }
+
+private:
+	const char *text_;
+};
+
+/// agentcg_limits: what is not set is left as it is. In C++20: {.memory_max_bytes = 64 << 20, .pids_max = 32}.
+struct limits {
+	std::optional<std::uint64_t> memory_max_bytes{};
+	std::optional<std::uint64_t> memory_high_bytes{};
+	std::optional<std::uint64_t> memory_low_bytes{};
+	std::optional<std::uint64_t> memory_min_bytes{};
+	std::optional<std::uint64_t> swap_max_bytes{};
+	std::optional<std::uint64_t> oom_group{};
+	std::optional<std::uint64_t> cpu_max_millicpu{};
+	std::uint64_t cpu_period_us = 0;        ///< goes with cpu_max_millicpu; 0: the library chooses
+	std::optional<std::uint64_t> cpu_burst_us{};
+	std::optional<std::uint64_t> cpu_weight{};
+	std::optional<std::uint64_t> cpu_idle{};
+	std::optional<std::uint64_t> pids_max{};
+	std::optional<std::uint64_t> io_weight{};
+	std::optional<std::uint64_t> max_depth{};
+	std::optional<std::uint64_t> max_descendants{};
+
+	/// As C has them.
+	agentcg_limits c() const;
+	/// From what C tells.
+	static limits of(const agentcg_limits &told);
+};
+
+/// agentcg_stats, and whether all that is asked for was really read.
+struct stats : agentcg_stats {
+	bool has(std::uint64_t which) const noexcept { return (mask & which) == which; }
+};
+
+/// agentcg_diagnosis, and the report for people.
+struct diagnosis : agentcg_diagnosis {
+	std::string text;
+};
+
+namespace detail {
+
+struct limit {
+	std::optional<std::uint64_t> limits::*ours;
+	std::uint64_t agentcg_limits::*theirs;
+	std::uint64_t bit;
+};
+inline constexpr limit all_limits[] = {
+	{&limits::memory_max_bytes, &agentcg_limits::memory_max_bytes, AGENTCG_LIMIT_MEMORY_MAX},
+	{&limits::memory_high_bytes, &agentcg_limits::memory_high_bytes, AGENTCG_LIMIT_MEMORY_HIGH},
+	{&limits::memory_low_bytes, &agentcg_limits::memory_low_bytes, AGENTCG_LIMIT_MEMORY_LOW},
+	{&limits::memory_min_bytes, &agentcg_limits::memory_min_bytes, AGENTCG_LIMIT_MEMORY_MIN},
+	{&limits::swap_max_bytes, &agentcg_limits::swap_max_bytes, AGENTCG_LIMIT_SWAP_MAX},
+	{&limits::oom_group, &agentcg_limits::oom_group, AGENTCG_LIMIT_OOM_GROUP},
+	{&limits::cpu_max_millicpu, &agentcg_limits::cpu_max_millicpu, AGENTCG_LIMIT_CPU_MAX},
+	{&limits::cpu_burst_us, &agentcg_limits::cpu_burst_us, AGENTCG_LIMIT_CPU_BURST},
+	{&limits::cpu_weight, &agentcg_limits::cpu_weight, AGENTCG_LIMIT_CPU_WEIGHT},
+	{&limits::cpu_idle, &agentcg_limits::cpu_idle, AGENTCG_LIMIT_CPU_IDLE},
+	{&limits::pids_max, &agentcg_limits::pids_max, AGENTCG_LIMIT_PIDS_MAX},
+	{&limits::io_weight, &agentcg_limits::io_weight, AGENTCG_LIMIT_IO_WEIGHT},
+	{&limits::max_depth, &agentcg_limits::max_depth, AGENTCG_LIMIT_MAX_DEPTH},
+	{&limits::max_descendants, &agentcg_limits::max_descendants, AGENTCG_LIMIT_MAX_DESCENDANTS},
+};
+
+/// What ask(reterr) returns, or what it says thrown.
+template <class Ask>
+int checked(Ask ask)
+{
+	agentcg_error said;
+	int result = ask(&said);
+	if (result < 0)
+		throw error(said);
+	return result;
+}
+
+/// The result of a function that tells a code alone, with words for it.
+inline int worded(int result, agentcg_error *reterr)
+{
+	if (result < 0)
+		*reterr = error(result, std::generic_category().message(-result).c_str()).c();
+	return result;
+}
+
+/// All that there is: ask(where, room, reterr) tells how many there are, which may be more the next time.
+template <class Container, class Ask>
+Container all(Container found, Ask ask)
+{
+	for (;;) {
+		auto there = static_cast<std::size_t>(checked([&](agentcg_error *reterr) {
+			return ask(found.data(), found.size(), reterr);
+		}));
+		bool fits = there <= found.size();
+		found.resize(fits ? there : there + there / 8);
+		if (fits)
+			return found;
+	}
+}
+
+/// The same of text: the NUL goes where std::string has its own.
+template <class Ask>
+std::string text(std::size_t room, Ask ask)
+{
+	return all(std::string(room, '\0'), [&](char *buf, std::size_t size, agentcg_error *reterr) {
+		return ask(buf, size + 1, reterr);
+	});
+}
+
+} // namespace detail
+
+inline agentcg_limits limits::c() const
+{
+	agentcg_limits all{};
+	for (const detail::limit &limit : detail::all_limits) {
+		if (!(this->*limit.ours))
+			continue;
+		all.mask |= limit.bit;
+		all.*limit.theirs = *(this->*limit.ours);
+	}
+	all.cpu_period_us = cpu_period_us;
+	return all;
+}
+
+inline limits limits::of(const agentcg_limits &told)
+{
+	limits all;
+	for (const detail::limit &limit : detail::all_limits)
+		if (told.mask & limit.bit)
+			all.*limit.ours = told.*limit.theirs;
+	all.cpu_period_us = told.cpu_period_us;
+	return all;
+}
+
+} // namespace agentcgpp
+
+#endif

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+// What is thrown where C says no: its code, its reason, its file and its words.
+#include "throwing.hpp"
+
+#include <unistd.h>
+
+namespace {
+
+using agentcgpp::why;
+
+void a_limit_that_cannot_be_names_its_file_and_leaves_nothing()
+{
+	agentcgpp::limits limits;
+	limits.memory_max_bytes = 1;
+	agentcgpp::error e = THROWN_BY(group::make(limits), result_out_of_range);
+	CHECK_STR(e.file(), "memory.max");
+	CHECK(strstr(e.what(), "memory.max"));
+	CHECK(e.reason() == why::unsaid);
+
+	group cg = group::make();
+	CHECK_STR(THROWN_BY(cg.set_limits(limits), result_out_of_range).file(), "memory.max");
+}
+
+void a_name_that_is_taken_is_told()
+{
+	group cg = group::make();
+	agentcgpp::error e = THROWN_BY(group::make({}, 0, cg.uuid()), file_exists);
+	CHECK(strstr(e.what(), cg.uuid().c_str()));
+}
+
+void an_owner_that_lives_is_told()
+{
+	group cg = group::make();
+	THROWN_BY(group::open(cg.uuid(), AGENTCG_OPEN_OWN), device_or_resource_busy);
+	CHECK(cg.get_info().owned);
+}
+
+void what_is_not_there_is_told()
+{
+	THROWN_BY(group::open("01234567-89ab-4def-8123-456789abcdef"), no_such_file_or_directory);
+	THROWN_BY(group::open(nullptr), invalid_argument);
+	THROWN_BY(group::make({}, 0, ""), invalid_argument);
+	THROWN_BY(group::make({}, 1ull << 63), invalid_argument);
+	CHECK(strstr(THROWN_BY(group::make({}, AGENTCG_NEW_SYSTEMD | AGENTCG_NEW_NO_SYSTEMD), invalid_argument).what(), "exclude"));
+	THROWN_BY(agentcgpp::list("/proc"), no_such_device);
+	THROWN_BY(agentcgpp::reap(soon, "/proc"), no_such_device);
+	THROWN_BY(group::make({}, 0, nullptr, "/proc"), no_such_device);
+
+	group cg = group::make();
+	CHECK_STR(THROWN_BY(cg.read_file("memory.nothing"), no_such_file_or_directory).file(), "memory.nothing");
+	THROWN_BY(cg.read_file("../cgroup.procs"), invalid_argument);
+	THROWN_BY(cg.write_file("pids.max", "many"), invalid_argument);
+	THROWN_BY(cg.write_file(std::string("pids.max\0", 9), "1"), invalid_argument);
+	CHECK(cg.read_file("pids.max") == "max\n");
+	THROWN_BY(cg.move_pid(0), invalid_argument);
+	THROWN_BY(cg.contains(0), invalid_argument);
+	THROWN_BY(cg.signal_all(-1), invalid_argument);
+	THROWN_BY(cg.next_events(0s), invalid_argument);
+}
+
+void a_process_that_is_gone_is_told()
+{
+	group cg = group::make();
+	pid_t child = pausing_child();
+	kill_and_reap(child);
+	THROWN_BY(cg.move_pid(child), no_such_process);
+	THROWN_BY(cg.contains(child), no_such_process);
+}
+
+void a_group_that_is_gone_is_told_with_the_reason()
+{
+	group cg = group::make();
+	CHECK_EQ(rmdir(cg.path().c_str()), 0);
+	for (const agentcgpp::error &e : {
+		THROWN_BY(cg.get_info(), no_such_device),
+		THROWN_BY(cg.pids(), no_such_device),
+		THROWN_BY(cg.get_limits(), no_such_device),
+		THROWN_BY(cg.read_file("pids.max"), no_such_device),
+		THROWN_BY(cg.kill_all(soon), no_such_device),
+		THROWN_BY(cg.terminate(soon, soon), no_such_device),
+		THROWN_BY(cg.freeze(soon), no_such_device),
+		THROWN_BY(cg.event_fd(AGENTCG_EVENT_EMPTY), no_such_device),
+	})
+		CHECK(e.reason() == why::gone);
+}
+
+void kill_oneself(void *)
+{
+	group cg = group::make();
+	CHECK_EQ(cg.move_self(), 0);
+	CHECK(THROWN_BY(cg.kill_all(soon), resource_deadlock_would_occur).reason() == why::caller_inside);
+}
+
+void who_would_kill_itself_is_told()
+{
+	in_child(kill_oneself, nullptr);
+	CHECK_EQ(agentcgpp::reap(soon), 1);
+}
+
+}
+
+int main()
+{
+	RUN(a_limit_that_cannot_be_names_its_file_and_leaves_nothing);
+	RUN(a_name_that_is_taken_is_told);
+	RUN(an_owner_that_lives_is_told);
+	RUN(what_is_not_there_is_told);
+	RUN(a_process_that_is_gone_is_told);
+	RUN(a_group_that_is_gone_is_told_with_the_reason);
+	RUN(who_would_kill_itself_is_told);
+}

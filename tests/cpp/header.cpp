@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+// The header alone, twice, in each standard and as strictly as a caller may have it: nothing of it may be left unseen.
+#include <agentcg.hpp>
+#include <agentcg.hpp>
+
+using namespace std::chrono_literals;
+
+std::size_t use_header(agentcg *cg);
+std::size_t use_header(agentcg *cg)
+{
+	agentcgpp::limits limits;
+	limits.memory_max_bytes = 64 << 20;
+	limits.pids_max = agentcgpp::unlimited;
+#if __cplusplus >= 202002L
+	limits = {.memory_max_bytes = 64 << 20, .cpu_max_millicpu = 500, .pids_max = 32};
+#endif
+	try {
+		auto group = agentcgpp::group::make(limits, AGENTCG_NEW_GUARD), other = agentcgpp::group::adopt(cg);
+		other = agentcgpp::group::open(group.uuid(), AGENTCG_OPEN_OWN, group.path());
+		if (!group || other.move_self() != 0 || !group.contains(1) || group.get_info().owned)
+			group.move_pid(1);
+		group.set_limits(group.get_limits(), AGENTCG_SET_FORCE);
+		group.write_file("memory.max", group.read_file(std::string("memory.max")));
+		if (group.event_fd(AGENTCG_EVENT_EMPTY) != group.fd() && group.next_events(1h) == AGENTCG_EVENT_EMPTY)
+			group.freeze(1min);
+		group.thaw(0s);
+		group.signal_all(15);
+		if (group.wait_empty(agentcgpp::infinite) || group.terminate(100ms, 3us))
+			group.kill_all(1.5s);
+		if (group.read_stats().has(AGENTCG_STAT_CPU) && group.destroy(1ns).has(AGENTCG_STAT_STATE))
+			other.free();
+		return group.pids().size() + agentcgpp::list().size() + agentcgpp::diagnose().text.size() +
+		       agentcgpp::discover_parent().size() + (other.release() != group.get());
+	} catch (const agentcgpp::error &e) {
+		return e.reason() == agentcgpp::why::populated && *e.file() && e.c().code;
+	}
+	return agentcgpp::is_available() && agentcgpp::reap(5s);
+}

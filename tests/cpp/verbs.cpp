@@ -1,0 +1,256 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+// Every function once: that what it was given reaches C, and that what C tells comes out, held against the kernel's files.
+#include "throwing.hpp"
+
+#include <algorithm>
+#include <csignal>
+#include <poll.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace {
+
+void an_agent_is_made_where_it_is_told_with_the_limits_and_the_name_it_is_given()
+{
+	const char *uuid = "01234567-89ab-4def-8123-456789abcdef";
+	char parent[PATH_SIZE];
+	make_parent(parent, "named", "+memory +pids");
+	agentcgpp::limits limits;
+	limits.memory_max_bytes = 64 << 20;
+	limits.pids_max = agentcgpp::unlimited;
+	group cg = group::make(limits, AGENTCG_NEW_NO_SYSTEMD, uuid, std::string(parent));
+
+	CHECK(cg.uuid() == uuid);
+	CHECK(cg.path() == std::string(parent) + "/synwire/agents/" + uuid);
+	CHECK_EQ(number_in(cg.get(), "memory.max"), 64 << 20);
+	agentcg_info info = cg.get_info();
+	CHECK(info.owned && info.place == AGENTCG_PLACE_GIVEN);
+	struct stat by_fd;
+	CHECK_EQ(fstat(cg.fd(), &by_fd), 0);
+	CHECK_EQ(by_fd.st_ino, info.id);
+
+	auto found = agentcgpp::list(parent);
+	CHECK_EQ(found.size(), 1);
+	CHECK_STR(found[0].uuid, uuid);
+	CHECK(group::open(uuid, 0, parent).path() == cg.path());
+	cg.free();
+	CHECK_EQ(agentcgpp::reap(soon, parent), 1);
+	CHECK_EQ(agentcgpp::list(parent).size(), 0);
+	remove_parent(parent);
+}
+
+void the_place_is_told_as_C_tells_it()
+{
+	char parent[PATH_SIZE];
+	CHECK_OK(agentcg_discover_parent(parent, sizeof(parent), &why));
+	CHECK(agentcgpp::is_available());
+	CHECK(agentcgpp::discover_parent() == parent);
+
+	agentcgpp::diagnosis found = agentcgpp::diagnose();
+	CHECK(found.place != 0 && found.obstacle == 0);
+	CHECK(found.controllers & AGENTCG_CONTROLLER_PIDS);
+	CHECK_EQ(found.text.size(), strlen(found.text.c_str()));
+	CHECK(found.text.find(parent) != std::string::npos);
+}
+
+/// Until it is killed: memory is charged to the group where it is touched.
+void hold_memory(void *cg)
+{
+	CHECK_EQ(static_cast<group *>(cg)->move_self(), 0);
+	std::vector<char> held(1 << 20, 'x');
+	CHECK_EQ(raise(SIGSTOP), 0);   // the word that it is held
+	for (;;)
+		CHECK_EQ(held.back(), 'x');
+}
+
+pid_t stopped_child_that_runs(void (*body)(void *), void *argument)
+{
+	pid_t child = child_that_runs(body, argument);
+	siginfo_t info;
+	CHECK_EQ(waitid(P_PID, static_cast<id_t>(child), &info, WSTOPPED), 0);
+	return child;
+}
+
+void limits_are_set_and_told()
+{
+	group cg = group::make();
+	agentcgpp::limits limits;
+	limits.pids_max = 17;
+	limits.cpu_max_millicpu = 500;
+	limits.cpu_period_us = 50000;
+	cg.set_limits(limits);
+	CHECK_EQ(number_in(cg.get(), "pids.max"), 17);
+	CHECK(cg.read_file("cpu.max") == "25000 50000\n");
+
+	agentcgpp::limits told = cg.get_limits();
+	CHECK(told.pids_max == 17u && told.cpu_max_millicpu == 500u && told.cpu_period_us == 50000);
+	CHECK(told.memory_max_bytes == agentcgpp::unlimited);
+	cg.set_limits({});   // nothing is nothing
+	CHECK(cg.get_limits().pids_max == 17u);
+
+	pid_t child = stopped_child_that_runs(hold_memory, &cg);
+	limits = {};
+	limits.memory_max_bytes = 4096;
+	THROWN_BY(cg.set_limits(limits), device_or_resource_busy);
+	cg.set_limits(limits, AGENTCG_SET_FORCE);
+	CHECK_EQ(number_in(cg.get(), "memory.max"), 4096);
+	cg.destroy(soon);
+	check_killed(child);
+}
+
+void files_are_read_whole_and_written()
+{
+	group cg = group::make();
+	cg.write_file("pids.max", std::string("23"));
+	CHECK(cg.read_file(std::string("pids.max")) == "23\n");
+	CHECK(cg.read_file("cgroup.procs").empty());
+
+	std::vector<pid_t> children(70);   // more than pids() has room for at first
+	std::string expected;
+	for (pid_t &child : children) {
+		child = pausing_child();
+		cg.move_pid(child);
+	}
+	std::sort(children.begin(), children.end());
+	CHECK(cg.pids() == children);
+	for (pid_t child : children)
+		expected += std::to_string(child) + "\n";
+	CHECK(cg.read_file("cgroup.procs") == expected);
+	cg.destroy(soon);
+	for (pid_t child : children)
+		check_killed(child);
+}
+
+void processes_are_moved_found_and_counted()
+{
+	group cg = group::make();
+	pid_t child = pausing_child();
+	CHECK(!cg.contains(child));
+	CHECK(cg.pids().empty());
+	cg.move_pid(child);
+	CHECK(cg.contains(child) && holds(cg.get(), child));
+	CHECK(cg.pids() == std::vector<pid_t>{child});
+
+	agentcgpp::stats stats = cg.read_stats(AGENTCG_STAT_PIDS | AGENTCG_STAT_STATE);
+	CHECK(stats.has(AGENTCG_STAT_PIDS | AGENTCG_STAT_STATE) && !stats.has(AGENTCG_STAT_CPU));
+	CHECK(stats.pids_current == 1 && stats.populated == 1);
+	CHECK(cg.read_stats().has(AGENTCG_STAT_BASIC));
+	CHECK_EQ(cg.signal_all(0), 1);
+	CHECK_EQ(cg.signal_all(SIGUSR1), 1);
+	check_ended_by(child, SIGUSR1);
+	CHECK(cg.wait_empty(soon));
+	CHECK_EQ(cg.signal_all(0), 0);
+}
+
+void move_inside(void *cg)
+{
+	CHECK_EQ(static_cast<group *>(cg)->move_self(), 0);
+	CHECK(holds(static_cast<group *>(cg)->get(), getpid()));
+}
+
+void a_forked_child_moves_itself()
+{
+	group cg = group::make();
+	in_child(move_inside, &cg);
+}
+
+void waiting_tells_whether_it_is_empty()
+{
+	group cg = group::make();
+	CHECK(cg.wait_empty(0s));
+	pid_t child = pausing_child();
+	cg.move_pid(child);
+	CHECK(!cg.wait_empty(-1s));
+	int64_t start = now_ms();
+	CHECK(!cg.wait_empty(30001us));
+	CHECK(now_ms() - start >= 30);
+	CHECK_EQ(kill(child, SIGKILL), 0);
+	CHECK(cg.wait_empty(agentcgpp::infinite));
+	check_killed(child);
+	CHECK_EQ(rmdir(cg.path().c_str()), 0);
+	THROWN_BY(cg.wait_empty(0s), no_such_device);
+}
+
+void a_group_is_frozen_thawed_and_killed()
+{
+	group cg = group::make();
+	pid_t child = pausing_child();
+	cg.move_pid(child);
+	cg.freeze(soon);
+	CHECK_EQ(key_in(cg.get(), "cgroup.events", "frozen"), 1);
+	cg.thaw(soon);
+	CHECK_EQ(key_in(cg.get(), "cgroup.events", "frozen"), 0);
+	cg.kill_all(soon);
+	CHECK_EQ(key_in(cg.get(), "cgroup.events", "populated"), 0);
+	check_killed(child);
+}
+
+void wait_for_the_kill(void *)
+{
+	CHECK(signal(SIGTERM, SIG_IGN) != SIG_ERR);
+	CHECK_EQ(raise(SIGSTOP), 0);   // the word that it is ignored
+	for (;;)
+		pause();
+}
+
+void end_in_its_own_time(void *)
+{
+	sigset_t asked;
+	sigemptyset(&asked);
+	sigaddset(&asked, SIGTERM);
+	CHECK_EQ(sigprocmask(SIG_BLOCK, &asked, nullptr), 0);
+	CHECK_EQ(raise(SIGSTOP), 0);   // the word that it is blocked
+	int signal;
+	CHECK_EQ(sigwait(&asked, &signal), 0);
+	poll(nullptr, 0, 200);         // not so soon that a kill without grace would come too late
+}
+
+void terminating_tells_whether_it_came_to_the_kill()
+{
+	group cg = group::make();
+	CHECK(!cg.terminate(soon, soon));
+	pid_t slow = stopped_child_that_runs(end_in_its_own_time, nullptr);
+	cg.move_pid(slow);
+	CHECK(!cg.terminate(soon, 0s));
+	CHECK_EQ(reap(slow), 0);
+
+	pid_t deaf = stopped_child_that_runs(wait_for_the_kill, nullptr);
+	cg.move_pid(deaf);
+	CHECK(cg.terminate(1ms, soon));
+	check_killed(deaf);
+}
+
+void events_are_told_by_a_descriptor()
+{
+	group cg = group::make();
+	int fd = cg.event_fd(AGENTCG_EVENT_POPULATED | AGENTCG_EVENT_EMPTY);
+	CHECK_EQ(cg.next_events(0s), 0);
+	pid_t child = pausing_child();
+	cg.move_pid(child);
+	pollfd readable = {fd, POLLIN, 0};
+	CHECK_EQ(poll(&readable, 1, SOON_MS), 1);
+	CHECK_EQ(cg.next_events(soon), AGENTCG_EVENT_POPULATED);
+	cg.kill_all(soon);
+	check_killed(child);
+	uint64_t events = 0;
+	while (!(events & AGENTCG_EVENT_EMPTY))
+		events |= cg.next_events(soon);
+	CHECK_EQ(cg.event_fd(0), fd);
+}
+
+}
+
+int main()
+{
+	RUN(an_agent_is_made_where_it_is_told_with_the_limits_and_the_name_it_is_given);
+	RUN(the_place_is_told_as_C_tells_it);
+	RUN(limits_are_set_and_told);
+	RUN(files_are_read_whole_and_written);
+	RUN(processes_are_moved_found_and_counted);
+	RUN(a_forked_child_moves_itself);
+	RUN(waiting_tells_whether_it_is_empty);
+	RUN(a_group_is_frozen_thawed_and_killed);
+	RUN(terminating_tells_whether_it_came_to_the_kill);
+	RUN(events_are_told_by_a_descriptor);
+}
