@@ -13,7 +13,6 @@
 #include <cstdio>
 #include <string>
 #include <sys/wait.h>
-#include <unistd.h>
 #include <vector>
 
 using namespace std::chrono_literals;
@@ -45,15 +44,7 @@ agentcgpp::group make()
 runner start(std::string command)
 {
 	agentcgpp::group group = make();
-	pid_t pid = fork();
-	if (pid < 0)
-		throw std::system_error(errno, std::generic_category(), command);
-	if (pid == 0) {
-		// Before it runs: then all that it ever starts is in the group, too.
-		if (group.move_self() == 0)
-			execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
-		_exit(126);
-	}
+	pid_t pid = group.spawn({"/bin/sh", "-c", command});
 	return {std::move(command), std::move(group), pid};
 }
 

@@ -6,7 +6,7 @@
 //	limits.memory_max_bytes = 64 << 20;
 //	limits.pids_max = 32;
 //	auto group = agentcgpp::group::make(limits);    // throws agentcgpp::error: what failed, and what to do
-//	group.move_pid(pid);
+//	pid_t pid = group.spawn({"/usr/bin/make", "-j8"});
 //	auto last = group.destroy(5s);                  // nothing of it lives, its directory is gone
 //
 // Each function does what its namesake in agentcg.h does, which says what may fail and why; flags and masks are those of
@@ -161,6 +161,20 @@ public:
 	/// agentcg_move_self(), for use between fork(2) and execve(2), where nothing may throw: 0, or as C a negative errno
 	/// value, -EINVAL if empty.
 	[[nodiscard]] int move_self() const noexcept { return agentcg_move_self(cg_); }
+	/// agentcg_move_pidfd()
+	void move_pidfd(int pidfd) { call(agentcg_move_pidfd, pidfd); }
+	/// agentcg_spawn(): the pid of the child, which is the caller's to wait for; so is ret_pidfd to close, if there is one.
+	pid_t spawn(const std::vector<std::string> &argv, const spawn_options &options = {}, int *ret_pidfd = nullptr)
+	{
+		std::vector<char *> args = detail::listed(argv), env;
+		if (options.env)
+			env = detail::listed(*options.env);
+		zstring file = options.file ? zstring(*options.file) : args[0];
+		agentcg_spawn_options c = options.c();
+		pid_t pid = 0;
+		call(agentcg_spawn, file.c(), args.data(), options.env ? env.data() : nullptr, &c, sizeof(c), &pid, ret_pidfd);
+		return pid;
+	}
 	/// agentcg_contains()
 	bool contains(pid_t pid) const { return call(agentcg_contains, pid) == 1; }
 	/// agentcg_pids(): all of them.

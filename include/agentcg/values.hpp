@@ -15,6 +15,7 @@
 #include <optional>
 #include <string>
 #include <system_error>
+#include <vector>
 
 namespace agentcgpp {
 
@@ -33,6 +34,7 @@ enum class why : std::uint32_t {
 	no_systemd = AGENTCG_WHY_NO_SYSTEMD,
 	systemd_refused = AGENTCG_WHY_SYSTEMD_REFUSED,
 	caller_inside = AGENTCG_WHY_CALLER_INSIDE,
+	not_contained = AGENTCG_WHY_NOT_CONTAINED,
 };
 
 /// What was thrown: code() is the errno value, positive, in std::generic_category(), so that it can be compared with
@@ -131,6 +133,20 @@ struct limits {
 	static limits of(const agentcg_limits &told);
 };
 
+/// agentcg_spawn_options: what is not set is the caller's own. In C++20: {.stdout_fd = AGENTCG_DEVNULL}.
+struct spawn_options {
+	std::uint64_t flags = 0;                ///< AGENTCG_SPAWN_...
+	int stdin_fd = AGENTCG_INHERIT;         ///< or AGENTCG_DEVNULL, or a descriptor, which stays the caller's
+	int stdout_fd = AGENTCG_INHERIT;
+	int stderr_fd = AGENTCG_INHERIT;
+	int cwd_fd = AGENTCG_INHERIT;           ///< or a directory
+	std::optional<std::string> file{};      ///< what is run, if not argv[0]
+	std::optional<std::vector<std::string>> env{};  ///< "NAME=value" each
+
+	/// As C has them.
+	agentcg_spawn_options c() const { return {flags, stdin_fd, stdout_fd, stderr_fd, cwd_fd}; }
+};
+
 /// agentcg_stats, and whether all that is asked for was really read.
 struct stats : agentcg_stats {
 	bool has(std::uint64_t which) const noexcept { return (mask & which) == which; }
@@ -182,6 +198,16 @@ inline int worded(int result, agentcg_error *reterr)
 	if (result < 0)
 		*reterr = error(result, std::generic_category().message(-result).c_str()).c();
 	return result;
+}
+
+/// As execve(2) takes it. It lasts as long as the texts do.
+inline std::vector<char *> listed(const std::vector<std::string> &texts)
+{
+	std::vector<char *> list;
+	for (const std::string &text : texts)
+		list.push_back(const_cast<char *>(zstring(text).c()));
+	list.push_back(nullptr);
+	return list;
 }
 
 /// All that there is: ask(where, room, reterr) tells how many there are, which may be more the next time.

@@ -19,6 +19,12 @@ std::size_t use_header(agentcg *cg)
 		other = agentcgpp::group::open(group.uuid(), AGENTCG_OPEN_OWN, group.path());
 		if (!group || other.move_self() != 0 || !group.contains(1) || group.get_info().owned)
 			group.move_pid(1);
+		agentcgpp::spawn_options options;
+		options.env = {"A=b"};
+		group.move_pidfd(group.spawn({"/bin/true", "-x"}, options));
+#if __cplusplus >= 202002L
+		group.spawn({"/bin/true"}, {.stdout_fd = AGENTCG_DEVNULL, .env = std::vector<std::string>{}});
+#endif
 		group.set_limits(group.get_limits(), AGENTCG_SET_FORCE);
 		group.write_file("memory.max", group.read_file(std::string("memory.max")));
 		if (group.event_fd(AGENTCG_EVENT_EMPTY) != group.fd() && group.next_events(1h) == AGENTCG_EVENT_EMPTY)

@@ -16,8 +16,8 @@ struct populated {
 	populated() { cg.move_pid(child); }
 	void check_ended() const
 	{
-		check_killed(child);
 		CHECK(!is_directory(path.c_str()));
+		check_killed(child);
 	}
 	void check_alive() const
 	{
@@ -204,13 +204,15 @@ void an_empty_group_says_so_whatever_it_is_asked()
 
 	for (group *cg : {&moved, &empty, &destroyed}) {
 		CHECK(!*cg);
-#define SAYS_SO(call) CHECK(strstr(THROWN_BY(cg->call, invalid_argument).what(), "empty"))
+#define SAYS_SO(...) CHECK(strstr(THROWN_BY(cg->__VA_ARGS__, invalid_argument).what(), "empty"))
 		SAYS_SO(destroy(soon));
 		SAYS_SO(uuid());
 		SAYS_SO(path());
 		SAYS_SO(fd());
 		SAYS_SO(get_info());
 		SAYS_SO(move_pid(1));
+		SAYS_SO(move_pidfd(0));
+		SAYS_SO(spawn({"/bin/true"}));
 		SAYS_SO(contains(1));
 		SAYS_SO(pids());
 		SAYS_SO(set_limits(limits));

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+// Programs that start in a group: what they are given reaches them, and what cannot be is told.
+#include "throwing.hpp"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <unistd.h>
+
+namespace {
+
+using agentcgpp::spawn_options;
+
+/// What the program writes to its standard output. It is to end well.
+std::string output_of(group &cg, const std::vector<std::string> &argv, spawn_options options = {})
+{
+	int ends[2];
+	CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
+	options.stdout_fd = ends[1];
+	pid_t pid = cg.spawn(argv, options);
+	close(ends[1]);
+	std::string output;
+	char part[512];
+	for (ssize_t got; (got = read(ends[0], part, sizeof(part))) > 0;)
+		output.append(part, static_cast<std::size_t>(got));
+	close(ends[0]);
+	CHECK_EQ(reap(pid), 0);
+	return output;
+}
+
+void a_program_is_inside_when_it_begins()
+{
+	group cg = group::make();
+	std::string seen = output_of(cg, {"/bin/grep", "^0::", "/proc/self/cgroup"}), end = cg.uuid() + "\n";
+	CHECK(seen.size() > end.size() && seen.compare(seen.size() - end.size(), end.size(), end) == 0);
+}
+
+void a_program_ends_with_its_group()
+{
+	pid_t pid;
+	{
+		group cg = group::make();
+		pid = cg.spawn({"/bin/sleep", "1000"});
+		CHECK(cg.contains(pid) && cg.pids() == std::vector<pid_t>{pid});
+	}
+	check_killed(pid);
+}
+
+void a_program_has_the_arguments_and_the_environment_it_is_given()
+{
+	group cg = group::make();
+	CHECK(output_of(cg, {"/usr/bin/printf", "%s|", "a b", "", "c"}) == "a b||c|");
+	spawn_options options;
+	options.file = "/bin/sh";
+	CHECK(output_of(cg, {"by another name", "-c", "echo $0"}, options) == "by another name\n");
+	options = {};
+	options.env = {"A=b c", "D="};
+	CHECK(output_of(cg, {"/usr/bin/env"}, options) == "A=b c\nD=\n");
+	options.env = std::vector<std::string>{};
+	CHECK(output_of(cg, {"/usr/bin/env"}, options).empty());
+	CHECK(output_of(cg, {"/usr/bin/env"}).find("PATH=") != std::string::npos);
+}
+
+void a_program_has_the_descriptors_the_directory_and_the_session_it_is_given()
+{
+	group cg = group::make();
+	spawn_options options;
+	options.stdin_fd = open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+	CHECK(output_of(cg, {"/bin/head", "-n", "1"}, options).compare(0, 5, "Name:") == 0);
+	close(options.stdin_fd);
+	options.stdin_fd = options.stderr_fd = AGENTCG_DEVNULL;
+	CHECK(output_of(cg, {"/bin/readlink", "/proc/self/fd/0", "/proc/self/fd/2"}, options) == "/dev/null\n/dev/null\n");
+	options.cwd_fd = open("/usr", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	CHECK(output_of(cg, {"/bin/pwd"}, options) == "/usr\n");
+	close(options.cwd_fd);
+	options = {};
+	options.flags = AGENTCG_SPAWN_NEW_SESSION | AGENTCG_SPAWN_SEARCH_PATH;
+	std::string seen = output_of(cg, {"cat", "/proc/self/stat"}, options);
+	int pid, session;
+	CHECK_EQ(sscanf(seen.c_str(), "%d (cat) R %*d %*d %d", &pid, &session), 2);
+	CHECK_EQ(session, pid);
+}
+
+void a_pidfd_is_had_for_the_asking_and_moves_a_process()
+{
+	group cg = group::make(), other = group::make();
+	int pidfd = -1;
+	pid_t pid = cg.spawn({"/bin/sleep", "1000"}, {}, &pidfd);
+	CHECK(fcntl(pidfd, F_GETFD) & FD_CLOEXEC);
+	other.move_pidfd(pidfd);
+	CHECK(holds(other.get(), pid) && !cg.contains(pid));
+	other.kill_all(soon);
+	pollfd ended = {pidfd, POLLIN, 0};
+	CHECK_EQ(poll(&ended, 1, SOON_MS), 1);
+	check_killed(pid);
+	THROWN_BY(cg.move_pidfd(pidfd), no_such_process);
+	close(pidfd);
+	THROWN_BY(cg.move_pidfd(pidfd), bad_file_descriptor);
+}
+
+void what_cannot_be_started_is_told_and_leaves_nothing()
+{
+	group cg = group::make();
+	THROWN_BY(cg.spawn({"/nonexistent/program"}), no_such_file_or_directory);
+	THROWN_BY(cg.spawn({"true"}), no_such_file_or_directory);   // no search was asked for
+	THROWN_BY(cg.spawn({"/"}), permission_denied);
+	THROWN_BY(cg.spawn({}), invalid_argument);
+	THROWN_BY(cg.spawn({"/bin/echo", std::string("a\0b", 3)}), invalid_argument);
+	spawn_options options;
+	options.env = {std::string("A=\0", 3)};
+	THROWN_BY(cg.spawn({"/bin/echo"}, options), invalid_argument);
+	options = {};
+	options.file = std::string("/bin/echo\0", 10);
+	THROWN_BY(cg.spawn({"/bin/echo"}, options), invalid_argument);
+	options = {};
+	options.flags = 1ull << 63;
+	THROWN_BY(cg.spawn({"/bin/echo"}, options), invalid_argument);
+	options = {};
+	options.stdin_fd = -7;
+	THROWN_BY(cg.spawn({"/bin/echo"}, options), invalid_argument);
+	CHECK(cg.wait_empty(0s));
+}
+
+}
+
+int main()
+{
+	RUN(a_program_is_inside_when_it_begins);
+	RUN(a_program_ends_with_its_group);
+	RUN(a_program_has_the_arguments_and_the_environment_it_is_given);
+	RUN(a_program_has_the_descriptors_the_directory_and_the_session_it_is_given);
+	RUN(a_pidfd_is_had_for_the_asking_and_moves_a_process);
+	RUN(what_cannot_be_started_is_told_and_leaves_nothing);
+}
