@@ -14,7 +14,7 @@ mod watching;
 pub use orphans::{Entry, list, reap};
 pub use spawning::Spawn;
 
-use crate::cgroupfs::{Dir, FILE_MAX};
+use crate::cgroupfs::{Dir, FILE_MAX, FileError};
 use crate::controllers::Controllers;
 use crate::error::{Error, Reason, Result, shown, words};
 use crate::guard::Guarded;
@@ -160,11 +160,15 @@ impl Agent {
 
     /// The same without a copy; `stats` is to be all 0.
     pub fn read_stats_into(&self, which: u64, stats: &mut Stats) -> Result<()> {
-        self.files.read(&self.dir, which, stats).map_err(|(e, file)| self.failed("read", file, e))
+        self.files.read(&self.dir, which, stats).map_err(|e| self.failed_on("read", e))
     }
 
     fn members(&self) -> Members<'_> {
         Members { dir: &self.dir, mark: [b"/", self.uuid.as_bytes()].concat() }
+    }
+
+    fn failed_on(&self, verb: &str, (errno, file): FileError) -> Error {
+        self.failed(verb, file.to_str().unwrap_or_default(), errno)
     }
 
     fn failed(&self, verb: &str, file: &'static str, errno: Errno) -> Error {

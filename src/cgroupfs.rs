@@ -29,6 +29,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// whole is one consistent snapshot.
 pub const FILE_MAX: usize = 4096;
 
+/// What went wrong, and on which file.
+pub type FileError = (Errno, &'static CStr);
+
 /// A cgroup, held open by its directory.
 #[derive(Debug)]
 pub struct Dir(OwnedFd);

@@ -11,7 +11,7 @@
 
 mod sources;
 
-use crate::cgroupfs::Dir;
+use crate::cgroupfs::{Dir, FileError};
 use crate::events::State;
 use crate::farewell::{self, Counts};
 use crate::sys::above_stdio;
@@ -20,7 +20,6 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use sources::{STATE, Sources};
-use std::ffi::CStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -47,9 +46,6 @@ pub const GONE: u64 = 1 << 8;
 const SETTLE: Duration = Duration::from_millis(12);
 const LOOKS_TO_SETTLE: u32 = 2;
 const LONGEST_INTERVAL: Duration = Duration::from_secs(4);
-
-/// Why it failed, and on which file.
-pub type Failure = (Errno, &'static CStr);
 
 /// What is listened to in one group.
 #[derive(Debug)]
@@ -109,7 +105,7 @@ impl Watch {
 
     /// Listen to these from now on, and not to others. What was found of them before is still told. On failure all is
     /// as it was.
-    pub fn choose(&mut self, dir: &Dir, which: u64) -> Result<(), Failure> {
+    pub fn choose(&mut self, dir: &Dir, which: u64) -> Result<(), FileError> {
         self.pending |= self.find(dir)?;
         let fresh = if which == 0 { None } else { Some(self.turn_to(dir, which)?) };
         if let Some(old) = std::mem::replace(&mut self.sources, fresh) {
@@ -120,7 +116,7 @@ impl Watch {
         Ok(())
     }
 
-    fn turn_to(&mut self, dir: &Dir, which: u64) -> Result<Sources, Failure> {
+    fn turn_to(&mut self, dir: &Dir, which: u64) -> Result<Sources, FileError> {
         let mut fresh =
             Sources::open(dir, which & (OOM_KILL | MEMORY_HIGH | MEMORY_MAX) != 0, which & PIDS_MAX != 0)?;
         let mut counts = self.counts;
@@ -133,7 +129,7 @@ impl Watch {
     }
 
     /// The events since the last look. `ENODEV` once the group is gone and that was told.
-    pub fn look(&mut self, dir: &Dir) -> Result<u64, Failure> {
+    pub fn look(&mut self, dir: &Dir) -> Result<u64, FileError> {
         let found = self.find(dir)?;
         let told = (self.pending | found) & self.which;
         self.pending = 0;
@@ -143,7 +139,7 @@ impl Watch {
         Ok(told)
     }
 
-    fn find(&mut self, dir: &Dir) -> Result<u64, Failure> {
+    fn find(&mut self, dir: &Dir) -> Result<u64, FileError> {
         let Some(sources) = &mut self.sources else { return Ok(0) };
         let mut ready = [EpollEvent::empty(); 4];
         let count = match self.epoll.wait(&mut ready, EpollTimeout::ZERO) {

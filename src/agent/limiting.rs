@@ -17,6 +17,6 @@ impl Agent {
 
     /// The limits as the kernel has them.
     pub fn limits(&self) -> Result<Limits> {
-        Limits::of(&self.dir).map_err(|(e, file)| self.failed("read", file, e))
+        Limits::of(&self.dir).map_err(|e| self.failed_on("read", e))
     }
 }

@@ -2,9 +2,10 @@
 //! How an agent's events reach who waits for them.
 
 use super::Agent;
+use crate::cgroupfs::FileError;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result, shown};
-use crate::watch::{Failure, Watch};
+use crate::watch::Watch;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::epoll::Epoll;
@@ -55,7 +56,7 @@ impl Agent {
         })
     }
 
-    fn not_watched(&self, (errno, file): Failure) -> Error {
+    fn not_watched(&self, (errno, file): FileError) -> Error {
         let file = file.to_str().unwrap_or_default();
         if errno != Errno::ENOENT {
             return self.failed("listen to", file, errno);

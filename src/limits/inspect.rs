@@ -2,13 +2,13 @@
 //! The limits of a group as the kernel has them.
 
 use super::setting::plain;
-use super::{CpuMax, Limits, name};
-use crate::cgroupfs::{Dir, FILE_MAX};
+use super::{CpuMax, Limits};
+use crate::cgroupfs::{Dir, FILE_MAX, FileError};
 use crate::parse;
 use nix::errno::Errno;
 use std::ffi::CStr;
 
-type Result<T> = std::result::Result<T, (Errno, &'static str)>;
+type Result<T> = std::result::Result<T, FileError>;
 
 impl Limits {
     /// `None` where there is no such file, or nothing in it that we understand.
@@ -40,6 +40,6 @@ fn read<T>(dir: &Dir, file: &'static CStr, value: impl Fn(&[u8]) -> Option<T>) -
     match dir.read(file, &mut [0; FILE_MAX]) {
         Ok(text) => Ok(value(text)),
         Err(Errno::ENOENT) => Ok(None),
-        Err(e) => Err((e, name(file))),
+        Err(e) => Err((e, file)),
     }
 }

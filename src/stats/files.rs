@@ -5,10 +5,11 @@ use super::{
     CPU, CPU_PRESSURE, CPU_THROTTLE, IO, IO_PRESSURE, MEMORY, MEMORY_DETAIL, MEMORY_EVENTS, MEMORY_PEAK,
     MEMORY_PRESSURE, PIDS, PIDS_EVENTS, PIDS_PEAK, STATE, SWAP, Stats,
 };
-use crate::cgroupfs::{Dir, Kept};
+use crate::cgroupfs::{Dir, FileError, Kept};
 use crate::parse::{self, Pressure};
 use nix::errno::Errno;
 use nix::time::{ClockId, clock_gettime};
+use std::ffi::CStr;
 
 /// The files of one group that are read again and again.
 #[derive(Debug)]
@@ -55,13 +56,10 @@ impl Default for Files {
     }
 }
 
-/// What went wrong, and on which file.
-type Failure = (Errno, &'static str);
-
 impl Files {
     /// Read into `stats`, all of it 0, what `which` asks for and this kernel and place offer. Filled in
     /// place: at a microsecond a call, copies of 300 bytes count.
-    pub fn read(&self, dir: &Dir, which: u64, stats: &mut Stats) -> Result<(), Failure> {
+    pub fn read(&self, dir: &Dir, which: u64, stats: &mut Stats) -> Result<(), FileError> {
         stats.time_ns = monotonic_ns();
         let mut reading = Reading { dir, stats, missing: None };
         if which & MEMORY != 0 {
@@ -102,7 +100,7 @@ impl Files {
 
     /// What a monitoring loop does without.
     #[inline(never)]
-    fn read_more(&self, which: u64, reading: &mut Reading<'_>) -> Result<(), Failure> {
+    fn read_more(&self, which: u64, reading: &mut Reading<'_>) -> Result<(), FileError> {
         let asked = |bit: u64| which & bit != 0;
         if asked(MEMORY_PEAK) {
             reading.number(&self.memory_peak, MEMORY_PEAK, |s| &mut s.memory_peak_bytes)?;
@@ -172,7 +170,7 @@ struct Reading<'a> {
     dir: &'a Dir,
     stats: &'a mut Stats,
     /// Looked for in vain since a file was read: either this is not offered here, or the cgroup is gone.
-    missing: Option<&'static str>,
+    missing: Option<&'static CStr>,
 }
 
 impl Reading<'_> {
@@ -182,7 +180,7 @@ impl Reading<'_> {
         file: &Kept,
         bit: u64,
         field: impl Fn(&mut Stats) -> &mut u64,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), FileError> {
         // 64 bits have 20 digits.
         self.text::<32>(file, |stats, text| {
             stats.take_told(bit, field, parse::number(text));
@@ -191,13 +189,13 @@ impl Reading<'_> {
 
     /// A flat-keyed file.
     #[inline(always)]
-    fn pairs(&mut self, file: &Kept, mut take: impl FnMut(&mut Stats, &[u8], u64)) -> Result<(), Failure> {
+    fn pairs(&mut self, file: &Kept, mut take: impl FnMut(&mut Stats, &[u8], u64)) -> Result<(), FileError> {
         self.text::<1024>(file, |stats, text| {
             parse::pairs(text).for_each(|(key, value)| take(stats, key, value));
         })
     }
 
-    fn pressure(&mut self, file: &Kept, take: impl FnOnce(&mut Stats, Pressure)) -> Result<(), Failure> {
+    fn pressure(&mut self, file: &Kept, take: impl FnOnce(&mut Stats, Pressure)) -> Result<(), FileError> {
         self.text::<1024>(file, |stats, text| take(stats, parse::pressure(text)))
     }
 
@@ -206,14 +204,14 @@ impl Reading<'_> {
         &mut self,
         file: &Kept,
         take: impl FnOnce(&mut Stats, &[u8]),
-    ) -> Result<(), Failure> {
+    ) -> Result<(), FileError> {
         let mut buf = [0; N];
-        let failed = |e| (e, name(file));
+        let failed = |e| (e, file.name());
         match file.read(self.dir, &mut buf).map_err(failed)? {
             Some(text) if text.len() < N => take(self.stats, text),
             Some(_) => take(self.stats, &long_text(file, self.dir, N).map_err(failed)?),
             None => {
-                self.missing = Some(name(file));
+                self.missing = Some(file.name());
                 return Ok(());
             }
         }
@@ -221,7 +219,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn end(self) -> Result<(), Failure> {
+    fn end(self) -> Result<(), FileError> {
         match self.missing {
             Some(file) if !self.dir.is_alive() => Err((Errno::ENODEV, file)),
             _ => Ok(()),
@@ -260,10 +258,6 @@ fn memory_detail(stats: &mut Stats, text: &[u8]) {
     }
     // Linux has added them up since 5.18, with a few small ones that it tells of nowhere else.
     stats.take_told(MEMORY_DETAIL, |s| &mut s.memory_kernel_bytes, kernel.or(parts));
-}
-
-fn name(file: &Kept) -> &'static str {
-    file.name().to_str().unwrap_or_default()
 }
 
 fn ns(us: u64) -> u64 {

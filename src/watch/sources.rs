@@ -2,8 +2,7 @@
 //! The files of a group that are listened to. Each has a descriptor of its own: a read takes the notifications from
 //! all who share one.
 
-use super::Failure;
-use crate::cgroupfs::{Dir, read_once};
+use crate::cgroupfs::{Dir, FileError, read_once};
 use crate::events::{Events, State};
 use crate::farewell::Counts;
 use nix::errno::Errno;
@@ -36,7 +35,7 @@ struct Counter {
 
 impl Sources {
     /// Open what is needed, not listening yet.
-    pub fn open(dir: &Dir, memory: bool, pids: bool) -> Result<Self, Failure> {
+    pub fn open(dir: &Dir, memory: bool, pids: bool) -> Result<Self, FileError> {
         let counter = |needed: bool, name: &'static CStr, take| {
             let fd = needed.then(|| dir.open_file(name, OFlag::O_RDONLY)).transpose();
             fd.map(|fd| Counter { name, fd, take }).map_err(|e| (e, name))
@@ -71,7 +70,7 @@ impl Sources {
     }
 
     /// What they say now; the notifications until now are taken. `ENODEV`: the group was removed.
-    pub fn read(&mut self, dir: &Dir, epoll: &Epoll, counts: &mut Counts) -> Result<State, Failure> {
+    pub fn read(&mut self, dir: &Dir, epoll: &Epoll, counts: &mut Counts) -> Result<State, FileError> {
         let state = self.events.state().map_err(|e| (e, c"cgroup.events"))?;
         for counter in [&mut self.memory, &mut self.pids] {
             counter.read(dir, epoll, counts).map_err(|e| (e, counter.name))?;
