@@ -20,6 +20,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use sources::{STATE, Sources};
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,8 +76,7 @@ impl Watch {
     /// Nothing is listened to yet.
     pub fn new() -> nix::Result<Self> {
         let epoll = Epoll(above_stdio(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?.0)?);
-        let timer =
-            TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
+        let timer = timer_above_stdio()?;
         epoll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
         Ok(Self {
             epoll: Arc::new(epoll),
@@ -231,4 +231,16 @@ impl Watch {
             self.timer.unset()
         };
     }
+}
+
+/// [`above_stdio`] for what cannot be made of another descriptor: the number of one that is too low is taken while the
+/// next is made.
+fn timer_above_stdio() -> nix::Result<TimerFd> {
+    let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
+    if timer.as_fd().as_raw_fd() > libc::STDERR_FILENO {
+        return Ok(timer);
+    }
+    let next = timer_above_stdio();
+    drop(timer);
+    next
 }

@@ -5,15 +5,17 @@
 mod common;
 
 use agentcg::stats::Stats;
+use agentcg::watch::{EMPTY, GONE};
 use agentcg::{Agent, Errno, Limits};
 use common::cgroup::Cgroup;
 use common::measured::by_hand;
 use common::member::{Member, role};
 use common::patience;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::close;
 use std::fs::{self, File};
 
-roles![with_few_descriptors, with_none_left];
+roles![with_few_descriptors, with_none_left, with_its_own_closed];
 
 #[test]
 fn few_descriptors_are_left_to_the_host() {
@@ -98,4 +100,24 @@ fn with_none_left(_: &[String]) {
         agent.destroy(false, patience(), true).expect("destroy");
     }
     role::say("done");
+}
+
+/// Where a host that has closed its standard streams reads or prints all the same, nothing of ours is to be met.
+#[test]
+fn what_is_opened_takes_the_place_of_no_standard_stream() {
+    let mut member = Member::start("with_its_own_closed", &[]);
+    member.hears("done");
+}
+
+fn with_its_own_closed(_: &[String]) {
+    let streams = [libc::STDIN_FILENO, libc::STDERR_FILENO];
+    for fd in streams {
+        close(fd).expect("close");
+    }
+    let agent = Agent::new(None, None, &Limits::default()).expect("new");
+    agent.read_stats(u64::MAX).expect("read_stats");
+    let told = agent.event_fd(EMPTY | GONE).expect("event_fd");
+    let taken = streams.map(|fd| fs::read_link(format!("/proc/self/fd/{fd}")).ok());
+    agent.destroy(false, patience(), true).expect("destroy");
+    role::say(&if told > 2 && taken == [None, None] { "done".into() } else { format!("{told} {taken:?}") });
 }
