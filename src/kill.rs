@@ -54,11 +54,19 @@ const PAUSE_PER_SWEEP: u32 = 20;
 impl Members<'_> {
     /// Kill all in the group and below it, and wait until none lives.
     pub fn kill_all(&self, deadline: Deadline) -> Result<(), Failure> {
+        self.with_rights(deadline, || self.kill_all_that_is_open(deadline))
+    }
+
+    /// Try, and again where files of ours were closed to us. Who closes them all the time is dead sooner or later.
+    pub fn with_rights<T>(
+        &self,
+        deadline: Deadline,
+        attempt: impl Fn() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         loop {
-            let done = self.kill_all_that_is_open(deadline);
-            // Who takes the modes away all the time is dead sooner or later.
-            if done != Err(Failure::Errno(Errno::EACCES)) || deadline.passed() || !self.dir.take_back()? {
-                return done;
+            match attempt() {
+                Err(Failure::Errno(Errno::EACCES)) if !deadline.passed() && self.dir.take_back()? => {}
+                done => return done,
             }
         }
     }

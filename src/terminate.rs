@@ -12,6 +12,14 @@ impl Members<'_> {
     /// SIGTERM for all, and time until `grace` to go; then [`Members::kill_all`], which has
     /// `kill_within` from there on, or for ever. Tells whether it came to that.
     pub fn terminate(&self, grace: Deadline, kill_within: Option<Duration>) -> Result<bool, Failure> {
+        self.with_rights(grace, || self.terminate_what_is_open(grace, kill_within))
+    }
+
+    fn terminate_what_is_open(
+        &self,
+        grace: Deadline,
+        kill_within: Option<Duration>,
+    ) -> Result<bool, Failure> {
         let events = Events::open(self.dir)?;
         if !events.state()?.populated {
             return Ok(false);

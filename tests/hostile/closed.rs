@@ -51,15 +51,27 @@ fn an_agent_that_has_closed_all_its_files_is_killed_and_removed() {
     }
 }
 
+#[test]
+fn an_agent_that_has_closed_all_its_files_is_terminated() {
+    let scratch = Scratch::new();
+    let group = Group::under(&scratch, &no_limits());
+    let mut member = closed_in(&group.cgroup, |pid| group.move_pid(pid).unwrap());
+    let had_to_kill = group.terminate(patience(), None).unwrap_or_else(|e| panic!("{e}"));
+    assert!(member.is_dead() && !had_to_kill);
+    group.destroy();
+}
+
 /// Without anybody in it to be killed.
 #[test]
 fn a_group_whose_cgroups_are_closed_is_removed() {
     let scratch = Scratch::new();
-    let group = Group::under(&scratch, &no_limits());
-    let below = group.cgroup.make("below");
-    below.make("further");
-    fs::set_permissions(&below.0, Permissions::from_mode(0o0)).unwrap();
-    group.destroy();
+    for mode in [0o0, 0o555] {
+        let group = Group::under(&scratch, &no_limits());
+        let below = group.cgroup.make("below");
+        below.make("further");
+        fs::set_permissions(&below.0, Permissions::from_mode(mode)).unwrap();
+        group.destroy();
+    }
 }
 
 #[test]
