@@ -15,7 +15,9 @@ fn a_fork_bomb_dies() {
 
 #[test]
 fn forkers_that_exit_at_once_die() {
-    Arena::new().each_round_of(&no_limits(), "rolling_forkers", 8);
+    // Of eight: where they share one CPU with no controller between them, Linux 5.10 lets the last of them wait
+    // for its first instruction for as long as the others go on.
+    Arena::new().each_round_of(&no_limits(), "rolling_forkers", 4);
 }
 
 #[test]
