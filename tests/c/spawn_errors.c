@@ -36,7 +36,6 @@ static void a_file_that_the_kernel_does_not_run_is_refused_with_its_code(void)
 {
 	agentcg *cg = new_group();
 	char directory[] = "/tmp/agentcg-spawn-XXXXXX", path[64], long_name[300];
-	static char word[200000];
 
 	CHECK(mkdtemp(directory) != NULL);
 	snprintf(path, sizeof(path), "%s/file", directory);
@@ -50,14 +49,6 @@ static void a_file_that_the_kernel_does_not_run_is_refused_with_its_code(void)
 	make_file(path, "neither a program nor a script\n", 0755);
 	CHECK_ERR(spawn_file(cg, path), -ENOEXEC);
 	CHECK_EQ(unlink(path), 0);
-	make_file(path, "#!/nowhere\n", 0755);
-	CHECK_ERR(spawn_file(cg, path), -ENOENT);
-	CHECK_EQ(unlink(path), 0);
-	make_file(path, "#!/bin/true\n", 0755);
-	int writer = open(path, O_WRONLY | O_CLOEXEC);
-	CHECK_ERR(spawn_file(cg, path), -ETXTBSY);
-	close(writer);
-	CHECK_EQ(unlink(path), 0);
 	CHECK_EQ(symlink("file", path), 0);
 	CHECK_ERR(spawn_file(cg, path), -ELOOP);
 	CHECK_EQ(unlink(path), 0);
@@ -66,6 +57,24 @@ static void a_file_that_the_kernel_does_not_run_is_refused_with_its_code(void)
 	long_name[0] = '/';
 	long_name[sizeof(long_name) - 1] = '\0';
 	CHECK_ERR(spawn_file(cg, long_name), -ENAMETOOLONG);
+	check_nothing_is_left(cg);
+	destroy_group(cg);
+}
+
+static void so_is_one_that_only_looks_as_if_it_could_be_run(void)
+{
+	agentcg *cg = new_group();
+	char path[] = "/tmp/agentcg-spawn-XXXXXX";
+	static char word[200000];
+	int writer = mkstemp(path);
+
+	CHECK(writer >= 0);
+	CHECK_EQ(write(writer, "#!/nowhere\n", 11), 11);
+	CHECK_EQ(fchmod(writer, 0755), 0);
+	CHECK_ERR(spawn_file(cg, path), -ETXTBSY);
+	close(writer);
+	CHECK_ERR(spawn_file(cg, path), -ENOENT);
+	CHECK_EQ(unlink(path), 0);
 	memset(word, 'x', sizeof(word) - 1);
 	CHECK_ERR(agentcg_spawn(cg, "/bin/true", WORDS("x", word), NULL, NULL, 0, NULL, NULL, &why), -E2BIG);
 	CHECK_ERR(agentcg_spawn(cg, "/bin/true", WORDS("x"), WORDS(word), NULL, 0, NULL, NULL, &why), -E2BIG);
@@ -183,7 +192,7 @@ static void note(int signal)
 static void fail_with(agentcg *cg, const struct sigaction *on_child)
 {
 	CHECK_EQ(sigaction(SIGCHLD, on_child, NULL), 0);
-	for (int i = 0; i < 50; i++) {
+	for (int i = 0; i < 5; i++) {
 		CHECK_ERR(spawn_file(cg, "/nowhere"), -ENOENT);
 		CHECK_ERR(spawn_file(cg, "/etc/passwd"), -EACCES);
 	}
@@ -265,7 +274,7 @@ static void a_thread_that_waits_for_children_of_any_kind_does_no_harm(void)
 	fail_beside(&waiter, 500);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	RUN(a_file_that_the_kernel_does_not_run_is_refused_with_its_code);
 	RUN(options_that_make_no_sense_are_refused);
@@ -274,6 +283,11 @@ int main(void)
 	RUN(a_group_that_is_gone_is_refused);
 	RUN(the_host_hears_of_no_child_however_it_listens);
 	RUN(what_began_is_told_by_sigchld);
+	/* It looks at a file first, since it cannot go on after execve(2) has failed, but not at all; and a thread that
+	 * waits without sleep leaves the others no time. */
+	if (argc == 2 && strcmp(argv[1], "valgrind") == 0)
+		return 0;
+	RUN(so_is_one_that_only_looks_as_if_it_could_be_run);
 	RUN(a_thread_that_waits_for_any_child_is_given_none);
 	RUN(a_thread_that_waits_for_children_of_any_kind_does_no_harm);
 	return 0;

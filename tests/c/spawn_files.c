@@ -237,6 +237,7 @@ static void what_is_no_directory_is_refused(void)
 	CHECK_ERR(agentcg_spawn(cg, "/bin/true", WORDS("x"), NULL, &options, sizeof(options), NULL, NULL, &why),
 	          -ENOTDIR);
 	close(options.cwd_fd);
+	options.cwd_fd = 500;   /* closed, and no number that the library is given next */
 	CHECK_ERR(agentcg_spawn(cg, "/bin/true", WORDS("x"), NULL, &options, sizeof(options), NULL, NULL, &why),
 	          -EBADF);
 	options.cwd_fd = -7;

@@ -21,6 +21,7 @@ for log in "$logs"/*; do
     /^--/ { next }   # its own remarks, such as on a system call that it does not know and answers with ENOSYS
     { text = $0; sub(/^==[0-9]+== ?/, "", text) }
     text ~ /^ *$/ || text ~ /^FILE DESCRIPTORS:/ || text ~ /^ +(at|by) 0x/ { next }
+    text ~ /^Thread [0-9]+:$/ { next }   # a heading
     text ~ /^Open / { open++; next }
     text ~ /^ *<inherited from parent>/ { open--; next }
     text ~ /in loss record/ && !is_main { next }
