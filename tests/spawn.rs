@@ -6,9 +6,11 @@
 mod common;
 #[path = "spawn/many.rs"]
 mod many;
+#[path = "spawn/oom.rs"]
+mod oom;
 #[path = "spawn/refusals.rs"]
 mod refusals;
 #[path = "spawn/ways.rs"]
 mod ways;
 
-roles![many::host, ways::ends, refusals::sleeps];
+roles![many::host, oom::fills, oom::host_of_full, ways::ends, refusals::sleeps];
