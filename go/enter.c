@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * The stand-in: this program, executed a second time for Group.Start in start.go, as far as the constructors of
+ * its executable. It says that it is there, waits to be moved, is told what to become, and becomes it. It never
+ * returns into the program.
+ */
+#define _GNU_SOURCE
+#include "enter.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <link.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* As Go's child does where it fails before its exec. */
+#define FAILED 253
+
+static int constructed;
+
+static int
+read_all(int fd, void *to, size_t size)
+{
+	char *at = to;
+
+	while (size > 0) {
+		ssize_t n = read(fd, at, size);
+		if (n == 0 || (n < 0 && errno != EINTR))
+			return -1;
+		if (n > 0) {
+			at += n;
+			size -= (size_t)n;
+		}
+	}
+	return 0;
+}
+
+/* next_texts: an array of count strings from *at on, and NULL */
+static char **
+next_texts(char **array, char **at, uint32_t count)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		array[i] = *at;
+		*at += strlen(*at) + 1;
+	}
+	array[count] = NULL;
+	return array;
+}
+
+static void
+become(int fd)
+{
+	struct agentcg_go_order order;
+	char *texts, *at, *path, **args, **env;
+	int error;
+
+	/* End of file: the program has ended, or could not move us. Nothing is to run outside of the group. */
+	if (send(fd, "", 1, MSG_NOSIGNAL) != 1 || read_all(fd, &order, sizeof(order)) < 0)
+		return;
+	texts = malloc(order.bytes);
+	args = calloc((size_t)order.args + 1, sizeof(*args));
+	env = calloc((size_t)order.env + 1, sizeof(*env));
+	if (texts == NULL || args == NULL || env == NULL) {
+		error = ENOMEM;
+	} else {
+		if (read_all(fd, texts, order.bytes) < 0)
+			return;
+		at = path = texts;
+		at += strlen(path) + 1;
+		next_texts(args, &at, order.args);
+		next_texts(env, &at, order.env);
+		if (fcntl(fd, F_SETFD, FD_CLOEXEC) == 0)
+			execve(path, args, env);
+		error = errno;
+	}
+	if (send(fd, &error, sizeof(error), MSG_NOSIGNAL) < 0)
+		_exit(FAILED);
+}
+
+__attribute__((constructor)) static void
+stand_in(void)
+{
+	const char *fd = getenv(AGENTCG_GO_FD);
+
+	constructed = 1;
+	if (fd == NULL)
+		return;
+	/* Who may set variables of a program with more rights than his own may not choose what it becomes; and this
+	 * is not the program's own start either. */
+	if (getauxval(AT_SECURE) == 0)
+		become(atoi(fd));
+	_exit(FAILED);
+}
+
+/* The executable is the first that is told. */
+static int
+holds_us(struct dl_phdr_info *object, size_t size, void *unused)
+{
+	(void)size;
+	(void)unused;
+	for (int i = 0; i < object->dlpi_phnum; i++) {
+		const ElfW(Phdr) *part = &object->dlpi_phdr[i];
+		uintptr_t start = object->dlpi_addr + part->p_vaddr, us = (uintptr_t)&constructed;
+		if (part->p_type == PT_LOAD && us >= start && us - start < part->p_memsz)
+			return 1;
+	}
+	return -1;
+}
+
+int
+agentcg_go_stand_in(void)
+{
+	if (getauxval(AT_SECURE) != 0)
+		return AGENTCG_GO_SECURE;
+	return constructed && dl_iterate_phdr(holds_us, NULL) == 1 ? AGENTCG_GO_OK : AGENTCG_GO_NOT_MAIN;
+}

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package agentcg
+
+// #include <agentcg.h>
+import "C"
+
+import (
+	"context"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Event is a set of things that happen to a group.
+type Event uint64
+
+// The events.
+const (
+	EventEmpty      Event = C.AGENTCG_EVENT_EMPTY       // the last process is gone
+	EventPopulated  Event = C.AGENTCG_EVENT_POPULATED   // the first process is there
+	EventFrozen     Event = C.AGENTCG_EVENT_FROZEN      // all are parked
+	EventThawed     Event = C.AGENTCG_EVENT_THAWED      // they go on
+	EventOOMKill    Event = C.AGENTCG_EVENT_OOM_KILL    // a process was killed for want of memory
+	EventMemoryHigh Event = C.AGENTCG_EVENT_MEMORY_HIGH // MemoryHighBytes was reached, in it or below
+	EventMemoryMax  Event = C.AGENTCG_EVENT_MEMORY_MAX  // MemoryMaxBytes was
+	EventPIDsMax    Event = C.AGENTCG_EVENT_PIDS_MAX    // a fork was refused
+	EventGone       Event = C.AGENTCG_EVENT_GONE        // the group was removed
+)
+
+var eventNames = []struct {
+	bit  Event
+	name string
+}{
+	{EventEmpty, "empty"}, {EventPopulated, "populated"}, {EventFrozen, "frozen"}, {EventThawed, "thawed"},
+	{EventOOMKill, "oom-kill"}, {EventMemoryHigh, "memory-high"}, {EventMemoryMax, "memory-max"},
+	{EventPIDsMax, "pids-max"}, {EventGone, "gone"},
+}
+
+// String is "populated", "empty|gone".
+func (e Event) String() string {
+	var names []string
+	for _, n := range eventNames {
+		if e&n.bit != 0 {
+			names = append(names, n.name)
+		}
+	}
+	if names == nil {
+		return "none"
+	}
+	return strings.Join(names, "|")
+}
+
+// watch is what stands behind one channel. It has a handle of its own, so that it is told of the group's last moments
+// after the Group was destroyed.
+type watch struct {
+	cg     *C.agentcg
+	file   *os.File // a copy of the handle's descriptor
+	which  Event
+	events chan Event
+	done   chan struct{} // closed when the goroutine has ended
+}
+
+// Events tells what happens to the group, from now on. Those that the receiver has not fetched yet come together, so
+// none is lost and nobody is kept waiting. What is so already is no event. The channel closes when ctx ends, when the
+// Group is closed or forgotten, and after the group was removed, by Destroy or by others. EventOOMKill,
+// EventMemoryHigh, EventMemoryMax and EventPIDsMax need their controllers: else EOPNOTSUPP.
+func (g *Group) Events(ctx context.Context, which Event) (<-chan Event, error) {
+	const op = "events"
+	if g == nil || g.h == nil {
+		return nil, invalid(op, "the Group is nil, or was not made by New or Open")
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, &Error{Op: op, Msg: "nothing was watched", Errno: syscall.ECANCELED, cause: err}
+	}
+	w, err := g.watchWith(op, which)
+	if err != nil {
+		return nil, err
+	}
+	go w.run(g.h)
+	if ctx.Done() != nil {
+		go func() {
+			select {
+			case <-ctx.Done():
+				w.file.Close()
+			case <-w.done:
+			}
+		}()
+	}
+	return w.events, nil
+}
+
+func (g *Group) watchWith(op string, which Event) (*watch, error) {
+	parent, err := cString(op, "the parent", g.parent())
+	if err != nil {
+		return nil, err
+	}
+	defer free(parent)
+	uuid, err := cString(op, "the uuid", g.uuid)
+	if err != nil {
+		return nil, err
+	}
+	defer free(uuid)
+	w := &watch{which: which, events: make(chan Event, 1), done: make(chan struct{})}
+	var copyErr error
+	// Inside a call on the open Group, so that Close finds the watch.
+	_, err = g.do(op, func(_ *C.agentcg, e *C.agentcg_error) C.int {
+		if r := C.agentcg_open(parent, uuid, 0, &w.cg, e); r < 0 {
+			return r
+		}
+		// The end is always asked for: it is ours too.
+		r := C.agentcg_event_fd(w.cg, C.uint64_t(which|EventGone), e)
+		if r >= 0 {
+			w.file, copyErr = copied(op, int(r))
+		}
+		if r < 0 || copyErr != nil {
+			C.agentcg_free(w.cg)
+			return r
+		}
+		g.h.remember(w)
+		return 0
+	})
+	if err == nil && w.file == nil {
+		err = copyErr
+	}
+	return w, err
+}
+
+// copied is a copy that Go's poller waits on. The original belongs to the handle.
+func copied(op string, fd int) (*os.File, error) {
+	n, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_DUPFD_CLOEXEC, 0)
+	if errno != 0 {
+		return nil, &Error{Op: op, Msg: "copying the events' descriptor: " + errno.Error(), Errno: errno}
+	}
+	if err := syscall.SetNonblock(int(n), true); err != nil {
+		syscall.Close(int(n))
+		return nil, err
+	}
+	return os.NewFile(n, "events"), nil
+}
+
+// run ends with the file, or with the group. It does not know the Group, which may be forgotten meanwhile.
+func (w *watch) run(h *handle) {
+	defer close(w.done)
+	defer h.forget(w)
+	defer C.agentcg_free(w.cg)
+	defer close(w.events)
+	defer w.file.Close()
+	conn, err := w.file.SyscallConn()
+	for err == nil {
+		var events C.uint64_t
+		var r C.int
+		var e C.agentcg_error
+		err = conn.Read(func(uintptr) bool {
+			r = C.agentcg_next_events(w.cg, 0, &events, &e)
+			return r != 0
+		})
+		switch {
+		case err != nil:
+		case r == 1:
+			w.tell(Event(events) & w.which)
+			if Event(events)&EventGone != 0 {
+				return
+			}
+		case syscall.Errno(-r) == syscall.EMFILE || syscall.Errno(-r) == syscall.ENFILE:
+			// Nothing is lost by asking again; and no descriptor is readable when one is to be had.
+			time.Sleep(sliceMS * time.Millisecond)
+		default: // ENODEV: the group is gone, which was told
+			return
+		}
+	}
+}
+
+// tell adds to what has not been fetched yet. There is no other sender, so there is room after the fetching.
+func (w *watch) tell(events Event) {
+	if events == 0 {
+		return
+	}
+	select {
+	case before := <-w.events:
+		events |= before
+	default:
+	}
+	w.events <- events
+}
+
+func (h *handle) remember(w *watch) {
+	h.watchMu.Lock()
+	defer h.watchMu.Unlock()
+	if h.watches == nil {
+		h.watches = map[*watch]struct{}{}
+	}
+	h.watches[w] = struct{}{}
+}
+
+func (h *handle) forget(w *watch) {
+	h.watchMu.Lock()
+	defer h.watchMu.Unlock()
+	delete(h.watches, w)
+}
+
+// endWatches ends the goroutines behind Events, and returns when they have ended.
+func (h *handle) endWatches() {
+	h.watchMu.Lock()
+	ending := make([]*watch, 0, len(h.watches))
+	for w := range h.watches {
+		ending = append(ending, w)
+	}
+	h.watchMu.Unlock()
+	for _, w := range ending {
+		w.file.Close()
+		<-w.done
+	}
+}

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+package agentcg
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience is for what has to come: long, since no test fails by being slow.
+const patience = 60 * time.Second
+
+func within(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func endedContext() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wants(t testing.TB, err error, targets ...error) {
+	t.Helper()
+	for _, target := range targets {
+		if !errors.Is(err, target) {
+			t.Fatalf("the error is %v, not %v", err, target)
+		}
+	}
+}
+
+// group is a new one that is destroyed at the end of the test.
+func group(t testing.TB, o Options) *Group {
+	t.Helper()
+	g, err := New(o)
+	must(t, err)
+	t.Cleanup(func() {
+		if _, err := g.Destroy(within(t)); err != nil && !errors.Is(err, ErrClosed) {
+			t.Errorf("destroying: %v", err)
+		}
+	})
+	return g
+}
+
+// run starts a command in the group, for the test's end to wait for.
+func run(t testing.TB, g *Group, name string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	must(t, g.Start(cmd))
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	return cmd
+}
+
+func gone(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, os.ErrNotExist)
+}
+
+func TestANewGroupIsADirectoryThatDestroyRemoves(t *testing.T) {
+	g := group(t, Options{})
+	if filepath.Base(g.Path()) != g.UUID() || len(g.UUID()) != 36 || g.String() != g.Path() {
+		t.Fatalf("uuid %q, path %q", g.UUID(), g.Path())
+	}
+	if gone(g.Path()) {
+		t.Fatal("there is no such directory")
+	}
+	var at, dir syscall.Stat_t
+	must(t, syscall.Fstat(g.FD(), &at))
+	must(t, syscall.Stat(g.Path(), &dir))
+	info, err := g.Info()
+	must(t, err)
+	if at.Ino != dir.Ino || info.ID != dir.Ino {
+		t.Fatalf("FD is inode %d, Info %d, the directory %d", at.Ino, info.ID, dir.Ino)
+	}
+	if !info.Owned || info.Guarded || info.Place == 0 {
+		t.Fatalf("%+v", info)
+	}
+	_, err = g.Destroy(within(t))
+	must(t, err)
+	if !gone(g.Path()) {
+		t.Fatal("the directory is still there")
+	}
+}
+
+func TestAUUIDInUseIsRefused(t *testing.T) {
+	g := group(t, Options{})
+	_, err := New(Options{UUID: g.UUID()})
+	wants(t, err, syscall.EEXIST, os.ErrExist)
+}
+
+func TestAGuardedGroupSaysSo(t *testing.T) {
+	g := group(t, Options{Guard: true})
+	info, err := g.Info()
+	must(t, err)
+	if !info.Guarded {
+		t.Fatal("it is not guarded")
+	}
+}
+
+func TestAClosedGroupCanBeOpenedAgain(t *testing.T) {
+	g := group(t, Options{})
+	if _, err := Open(g.UUID(), OpenOptions{Own: true}); !errors.Is(err, syscall.EBUSY) {
+		t.Fatalf("its owner lives: %v", err)
+	}
+	must(t, g.Close())
+	again, err := Open(g.UUID(), OpenOptions{Own: true})
+	must(t, err)
+	if again.Path() != g.Path() {
+		t.Fatalf("%s is not %s", again, g)
+	}
+	_, err = again.Destroy(within(t))
+	must(t, err)
+	_, err = Open(g.UUID(), OpenOptions{})
+	wants(t, err, syscall.ENOENT)
+}
+
+func TestAForgottenGroupIsClosedAndNothingElse(t *testing.T) {
+	g, err := New(Options{})
+	must(t, err)
+	uuid, path := g.UUID(), g.Path()
+	events, err := g.Events(context.Background(), EventPopulated)
+	must(t, err)
+	g = nil
+	deadline := time.After(patience)
+	for open := true; open; {
+		runtime.GC()
+		select {
+		case _, open = <-events: // it closes with the Group
+		case <-deadline:
+			t.Fatal("nothing was closed")
+		case <-time.After(10 * time.Millisecond): // the collector has no event to wait for
+		}
+	}
+	if gone(path) {
+		t.Fatal("the directory was removed")
+	}
+	var again *Group
+	for { // the lock goes with the handle, after the watch
+		if again, err = Open(uuid, OpenOptions{Own: true}); !errors.Is(err, syscall.EBUSY) {
+			break
+		}
+		runtime.Gosched()
+	}
+	must(t, err)
+	_, err = again.Destroy(within(t))
+	must(t, err)
+}
+
+func TestDestroyKillsWhatLivesAndTellsTheLastMeasurements(t *testing.T) {
+	g := group(t, Options{})
+	cmd := run(t, g, "sh", "-c", "sleep 1000 & sleep 1000")
+	final, err := g.Destroy(within(t))
+	must(t, err)
+	if !final.Has(StatCPU) || final.CPUUsage == 0 {
+		t.Fatalf("%+v", final)
+	}
+	var exit *exec.ExitError
+	if err := cmd.Wait(); !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		t.Fatalf("it ended with %v", err)
+	}
+}
+
+func TestDestroyWithAnEndedContextStillKills(t *testing.T) {
+	g := group(t, Options{})
+	cmd := run(t, g, "sleep", "1000")
+	if _, err := g.Destroy(endedContext()); err != nil {
+		wants(t, err, context.Canceled, syscall.ETIMEDOUT)
+	}
+	if err := cmd.Wait(); err == nil {
+		t.Fatal("it was not killed")
+	}
+}
+
+func TestDestroyIfEmptyDoesNotKill(t *testing.T) {
+	g := group(t, Options{})
+	run(t, g, "sleep", "1000")
+	_, err := g.DestroyIfEmpty(within(t))
+	wants(t, err, syscall.EBUSY)
+	if pids, err := g.PIDs(); err != nil || len(pids) != 1 {
+		t.Fatalf("%v, %v", pids, err)
+	}
+}
+
+func TestAGroupThatSomebodyElseRemovedIsGone(t *testing.T) {
+	g := group(t, Options{})
+	must(t, os.Remove(g.Path()))
+	_, err := g.Stats(StatBasic)
+	wants(t, err, syscall.ENODEV, Gone)
+	if _, err := g.Destroy(within(t)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFactsAboutThePlaceAreTold(t *testing.T) {
+	if !IsAvailable() {
+		t.Fatal("no cgroup2 here")
+	}
+	if n := strings.Count(Version(), "."); n != 2 {
+		t.Fatalf("version %q", Version())
+	}
+	parent, err := DiscoverParent()
+	must(t, err)
+	g := group(t, Options{})
+	if !strings.HasPrefix(g.Path(), strings.TrimSuffix(parent, "/")+"/synwire/agents/") {
+		t.Fatalf("%s is not under %s", g, parent)
+	}
+	info, err := g.Info()
+	must(t, err)
+	d, err := Diagnose()
+	must(t, err)
+	if d.Obstacle != 0 || d.Place != info.Place || d.Report == "" {
+		t.Fatalf("%+v", d)
+	}
+	if d.MissingControllers == 0 && !info.Controllers.Has(ControllerMemory|ControllerPIDs) {
+		t.Fatalf("%+v beside %+v", d, info)
+	}
+}
+
+func TestListAndReapTellOrphansFromTheLiving(t *testing.T) {
+	living, orphan := group(t, Options{}), group(t, Options{})
+	run(t, orphan, "sleep", "1000")
+	must(t, orphan.Close())
+	agents, err := List("")
+	must(t, err)
+	found := map[string]Agent{}
+	for _, a := range agents {
+		found[a.UUID] = a
+	}
+	if a := found[living.UUID()]; a.Orphan || a.Populated || a.OwnerPID != os.Getpid() ||
+		time.Since(a.Created) > time.Hour {
+		t.Fatalf("the living: %+v", a)
+	}
+	if a := found[orphan.UUID()]; !a.Orphan || !a.Populated {
+		t.Fatalf("the orphan: %+v", a)
+	}
+	n, err := Reap(within(t), orphan.parent())
+	must(t, err)
+	if n != 1 || !gone(orphan.Path()) || gone(living.Path()) {
+		t.Fatalf("%d reaped", n)
+	}
+}
