@@ -30,13 +30,15 @@ pub unsafe fn text<'a>(text: *const c_char, what: &str) -> Result<Option<&'a str
     }
 }
 
-/// A descriptor of the caller's. `what` it is, for people.
+/// A descriptor of the caller's. `what` it is, for people. Asked for before anything is opened, which could be given the
+/// number of one that is closed.
 ///
 /// # Safety
 /// It stays open for `'a`, if it is open.
 pub unsafe fn borrow<'a>(fd: c_int, what: &str) -> Result<BorrowedFd<'a>> {
-    if fd < 0 {
-        return Err(Error::new(Errno::EBADF, format!("{what} {fd} is no descriptor")));
+    // SAFETY: the call takes integers.
+    if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
+        return Err(Error::new(Errno::EBADF, format!("{what} {fd} is no open descriptor")));
     }
     // SAFETY: the caller's promise; it is not -1.
     Ok(unsafe { BorrowedFd::borrow_raw(fd) })

@@ -63,6 +63,12 @@ impl agentcg_spawn_options {
         if let Some(odd) = all.iter().find(|&&fd| fd < DEVNULL) {
             return invalid(format!("{odd} is no descriptor, nor AGENTCG_INHERIT or AGENTCG_DEVNULL"));
         }
+        for (fd, what) in all.into_iter().zip(["stdin_fd", "stdout_fd", "stderr_fd"]) {
+            if fd >= 0 {
+                // SAFETY: the borrow ends at once.
+                unsafe { borrow(fd, what) }?;
+            }
+        }
         Ok(all)
     }
 }

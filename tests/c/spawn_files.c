@@ -236,8 +236,8 @@ static void what_is_no_directory_is_refused(void)
 	options.cwd_fd = file_named("f");
 	CHECK_ERR(agentcg_spawn(cg, "/bin/true", WORDS("x"), NULL, &options, sizeof(options), NULL, NULL, &why),
 	          -ENOTDIR);
+	/* The library is given that number next, and does not take its own for the caller's. */
 	close(options.cwd_fd);
-	options.cwd_fd = 500;   /* closed, and no number that the library is given next */
 	CHECK_ERR(agentcg_spawn(cg, "/bin/true", WORDS("x"), NULL, &options, sizeof(options), NULL, NULL, &why),
 	          -EBADF);
 	options.cwd_fd = -7;
