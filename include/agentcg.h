@@ -24,7 +24,8 @@
  *    No threads, no signal handlers, no SIGCHLD, no logging, no environment
  *    variables (but PATH where agentcg_spawn() is to search it), and no child of
  *    the caller is ever waited for. A handle works in a forked child, where
- *    freeing it gives up nothing the parent holds.
+ *    freeing it gives up nothing the parent holds. No function is a
+ *    cancellation point.
  *  - Unless marked async-signal-safe, a function may allocate memory.
  *
  * What it is not: a security boundary between processes of one uid. An agent
