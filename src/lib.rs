@@ -19,7 +19,7 @@
 //! members farewell
 //! guard                  the process beside the host: on kill and remove; place has it keep a scope of systemd's
 //!  |
-//! cgroupfs procfs        all file access       parse controllers       pure
+//! cgroupfs procfs        all file access       parse path controllers  pure
 //! systemd                its managers, by sd-bus, where one is needed
 //! ```
 

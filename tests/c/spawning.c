@@ -6,6 +6,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -69,4 +70,12 @@ void refuse_clone3(void)
 	CHECK_EQ(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
 	CHECK_EQ(syscall(SYS_clone3, NULL, 0), -1);
 	CHECK_EQ(errno, ENOSYS);
+}
+
+int file_named(const char *name)
+{
+	int fd = memfd_create(name, MFD_CLOEXEC);
+
+	CHECK(fd >= 0);
+	return fd;
 }

@@ -14,6 +14,8 @@ pid_t started(agentcg *cg, char *const *argv, char *const *envp, agentcg_spawn_o
 const char *said(agentcg *cg, char *const *argv, char *const *envp, agentcg_spawn_options options);
 /* All that comes by a pipe until its other ends are closed. Good until the next call. */
 const char *all_of(int pipe_end);
+/* A new file in memory, "/memfd:NAME (deleted)" in /proc. */
+int file_named(const char *name);
 /* No child of any kind, not even one that no plain wait would see, and nobody in the group. */
 void check_nothing_is_left(agentcg *cg);
 /* From now on clone3(2) is ENOSYS for the calling thread and its children, as in many containers. */
