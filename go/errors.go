@@ -90,6 +90,7 @@ const (
 	NoSystemd        Reason = C.AGENTCG_WHY_NO_SYSTEMD        // systemd was needed and could not be reached.
 	SystemdRefused   Reason = C.AGENTCG_WHY_SYSTEMD_REFUSED   // systemd said no; Msg carries its words.
 	CallerInside     Reason = C.AGENTCG_WHY_CALLER_INSIDE     // We ourselves are in the cgroup.
+	NotContained     Reason = C.AGENTCG_WHY_NOT_CONTAINED     // No user namespaces here, or not mounted nsdelegate.
 )
 
 var reasons = map[Reason]string{
@@ -106,6 +107,7 @@ var reasons = map[Reason]string{
 	NoSystemd:        "systemd cannot be reached",
 	SystemdRefused:   "systemd refused",
 	CallerInside:     "we ourselves are in the cgroup",
+	NotContained:     "what it starts cannot be contained",
 }
 
 // String is the reason in a few words.
