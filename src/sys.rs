@@ -13,6 +13,7 @@ pub mod keeper;
 pub mod line;
 pub mod listing;
 pub mod newborn;
+mod process;
 pub mod shared;
 pub mod shed;
 pub mod signals;

@@ -2,7 +2,7 @@
 //! Processes that clone3(2) makes right inside a cgroup (5.7). Whether that works here is found by doing it:
 //! seccomp filters answer ENOSYS, and kernels of 2025-26 may kill such a child at its birth.
 
-use super::keeper::{exit, wait};
+use super::process::{exit, wait};
 use super::signals::Blocked;
 use nix::errno::Errno;
 use std::ffi::{c_int, c_void};

@@ -8,6 +8,7 @@
 //! with a gigabyte takes longer than all else here, and once is enough. It sends no SIGCHLD (its exit signal
 //! is 0), and only a wait with __WCLONE, ours, sees it.
 
+use super::process::{close_from, exit, wait};
 use super::shed::{Ballast, Needed, Span};
 use super::signals::Blocked;
 use super::{allocator, clone_into};
@@ -90,20 +91,6 @@ fn clone() -> nix::Result<i32> {
     i32::try_from(pid).map_err(|_| Errno::ESRCH)
 }
 
-/// Its exit status.
-pub(super) fn wait(pid: i32) -> nix::Result<i32> {
-    let mut status = 0;
-    loop {
-        // SAFETY: status is an int of ours.
-        match Errno::result(unsafe { libc::waitpid(pid, &raw mut status, libc::__WCLONE) }) {
-            Ok(_) if libc::WIFEXITED(status) => return Ok(libc::WEXITSTATUS(status)),
-            Ok(_) => return Err(Errno::ECHILD),
-            Err(Errno::EINTR) => {}
-            Err(e) => return Err(e),
-        }
-    }
-}
-
 /// Wait for the end of one that is the host's own child after all, and is seen to have ended: the host has
 /// asked to be given orphans (PR_SET_CHILD_SUBREAPER), or is the init of its container.
 pub fn reap(pidfd: BorrowedFd<'_>) {
@@ -111,11 +98,6 @@ pub fn reap(pidfd: BorrowedFd<'_>) {
     let flags = libc::WEXITED | libc::WNOHANG | libc::__WALL;
     // SAFETY: no result is asked for. ECHILD: it was not ours.
     unsafe { libc::waitid(libc::P_PIDFD, id, null_mut(), flags) };
-}
-
-pub(super) fn exit(status: i32) -> ! {
-    // SAFETY: ends the process, without the host's handlers for exit(3).
-    unsafe { libc::_exit(status) }
 }
 
 const LINE: RawFd = 0;
@@ -178,26 +160,6 @@ fn allow_all_descriptors() {
         if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
             limit.rlim_cur = limit.rlim_max;
             libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
-        }
-    }
-}
-
-/// Close every descriptor from this one on. By syscall(3), since the calling thread may have been cancelled.
-///
-/// # Safety
-/// Nobody else in this process uses them.
-pub(super) unsafe fn close_from(first: RawFd) {
-    // SAFETY: the caller's promise.
-    unsafe {
-        // Linux 5.9
-        if libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) == 0 {
-            return;
-        }
-        let mut limit = libc::rlimit { rlim_cur: 1024, rlim_max: 1024 };
-        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
-        let most = RawFd::try_from(limit.rlim_max).unwrap_or(RawFd::MAX).min(1 << 20);
-        for fd in first..most {
-            libc::syscall(libc::SYS_close, fd);
         }
     }
 }

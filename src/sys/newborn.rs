@@ -3,7 +3,7 @@
 //! allocates nothing, takes no lock, and makes system calls by syscall(3) alone, since libc's own functions may be
 //! where a cancelled thread ends.
 
-use super::keeper::{close_from, exit};
+use super::process::{close_from, exit};
 use super::signals;
 use nix::errno::Errno;
 use std::convert::Infallible;
