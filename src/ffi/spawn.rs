@@ -130,12 +130,10 @@ pub unsafe extern "C" fn agentcg_spawn(
         ENOENT,
         ENOEXEC,
         ENOMEM,
-        ENOTCONN,
         ENOTDIR,
         EOPNOTSUPP,
         EPERM,
         ESRCH,
-        ETIMEDOUT,
         ETXTBSY,
     ];
     // SAFETY: the C caller's promises, as the comment above and the conventions say.

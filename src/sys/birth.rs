@@ -141,7 +141,7 @@ impl Stack {
 /// Start the program.
 pub fn start(way: Way<'_>, program: &Program<'_>, care: Care<'_>) -> Result<Child, Failure> {
     let enter = if let Way::Enters(procs) = way { procs.as_raw_fd() } else { -1 };
-    // unshare(2) is for those that share nothing, and so is a report of the parent's own.
+    // unshare(2) is for those that share nothing.
     let unshare = care.containment.is_some() && enter >= 0;
     let born = matches!(way, Way::Born(_));
     let copied = care.copied || unshare || (born && !HAS_OWN_STACK);
@@ -244,7 +244,6 @@ fn end_of_nothing(pid: i32) -> Option<End> {
             (false, _) => return None, // none of that kind, any more
             (true, 0) => std::thread::sleep(NAP),
             (true, _) if info.si_code == libc::CLD_EXITED => return Some(End::Exited),
-
             (true, _) => return Some(End::Killed),
         }
     }

@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 struct Common {
     report: Report,
     word: AtomicU32,
+    /// The child's, once the kernel has made it, in the table of descriptors that both have; -1 until then.
     pidfd: AtomicI32,
 }
 
@@ -54,8 +55,8 @@ pub fn start<E>(
     unsafe { libc::syscall(libc::SYS_futex, &raw const common.word, libc::FUTEX_WAKE, everybody) };
     reap(pid);
     fetched?;
-    let pidfd = common.pidfd.load(Ordering::Acquire) - 1;
-    // SAFETY: the kernel has just made it for us, in the table of descriptors that the one between shared.
+    let pidfd = common.pidfd.load(Ordering::Acquire);
+    // SAFETY: the kernel has just made it for us.
     let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
     Ok(match common.report.pid.load(Ordering::Acquire) {
         0 => Err(match common.report.read() {
@@ -68,6 +69,7 @@ pub fn start<E>(
 
 fn begin(program: &Program<'_>, care: Care<'_>) -> Result<(i32, Shared<Common>), Failure> {
     let common = Shared::<Common>::new().map_err(Failure::NotMade)?;
+    common.pidfd.store(-1, Ordering::Relaxed);
     let mut flags = libc::CLONE_VFORK | libc::CLONE_VM | libc::CLONE_PARENT;
     flags |= if care.pidfd { libc::CLONE_PIDFD } else { 0 };
     flags |= if care.containment.is_some() { NAMESPACES } else { 0 };
@@ -103,12 +105,9 @@ extern "C" fn go_between(between: *mut c_void) -> c_int {
         let _looked_at_again = call(libc::SYS_futex, [word, libc::FUTEX_WAIT as isize, WAIT as isize, 0, 0]);
     }
     if common.word.load(Ordering::Acquire) == GO {
-        let mut pidfd: c_int = -1;
-        let orders = (&raw mut between.orders).cast::<c_void>();
+        let (pidfd, orders) = (common.pidfd.as_ptr(), (&raw mut between.orders).cast::<c_void>());
         // SAFETY: we stand still until the child has exec'd or ended, and it keeps to `live`.
-        let made = unsafe { clone(between.flags, between.stack.bytes(), &raw mut pidfd, live, orders) };
-        // One more, so that 0 is none.
-        common.pidfd.store(pidfd + 1, Ordering::Release);
+        let made = unsafe { clone(between.flags, between.stack.bytes(), pidfd, live, orders) };
         if let Err(e) = made {
             common.report.failed(e);
         }

@@ -4,7 +4,7 @@
 use agentcg::{Agent, Child, DEVNULL, Errno, INHERIT, Program, Result, Spawn, Strings};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::BorrowedFd;
 
 /// What [`start`] may be told beside the role.
@@ -26,6 +26,18 @@ impl Default for How<'_> {
     }
 }
 
+/// Of the caller's descriptors all but the first, of its directory all, of its environment nothing.
+pub fn plain<'a>(files: &[&'a CStr], argv: impl IntoIterator<Item = &'a CStr>) -> Program<'a> {
+    Program {
+        files: Strings::new(files.iter().copied()),
+        argv: Strings::new(argv),
+        envp: Strings::new([]),
+        new_session: false,
+        directory: None,
+        stdio: How::default().stdio,
+    }
+}
+
 /// Start a role inside the agent's group.
 pub fn start(agent: &Agent, role: &str, how: How<'_>) -> Result<Child> {
     let file = c"/proc/self/exe";
@@ -34,14 +46,8 @@ pub fn start(agent: &Agent, role: &str, how: How<'_>) -> Result<Child> {
         .chain(how.args)
         .map(|word| CString::new(*word).expect("no NUL in a word"))
         .collect();
-    let program = Program {
-        files: Strings::new([file]),
-        argv: Strings::new(words.iter().map(CString::as_c_str)),
-        envp: Strings::new([]),
-        new_session: false,
-        directory: how.directory,
-        stdio: how.stdio,
-    };
+    let program = plain(&[file], words.iter().map(CString::as_c_str));
+    let program = Program { directory: how.directory, stdio: how.stdio, ..program };
     agent.spawn(&program, how.spawn)
 }
 

@@ -5,7 +5,7 @@ use crate::common::cgroup::Cgroup;
 use crate::common::program::{self, How};
 use crate::common::{lab, patience};
 use crate::programs::{limits, only_systemd};
-use agentcg::{Agent, DEVNULL, Errno, INHERIT, Program, Spawn, Strings};
+use agentcg::{Agent, Errno, Spawn};
 use nix::sys::wait::WaitStatus;
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -32,14 +32,7 @@ fn a_program_starts_inside_a_scope() {
         assert!(matches!(program::wait(&child), WaitStatus::Exited(_, 0)), "contained: {contain}");
     }
 
-    let nowhere = Program {
-        files: Strings::new([c"/nowhere"]),
-        argv: Strings::new([c"nowhere"]),
-        envp: Strings::new([]),
-        new_session: false,
-        directory: None,
-        stdio: [DEVNULL, INHERIT, INHERIT],
-    };
+    let nowhere = program::plain(&[c"/nowhere"], [c"nowhere"]);
     let e = agent.spawn(&nowhere, Spawn::default()).unwrap_err();
     assert_eq!(e.errno(), Errno::ENOENT, "{e}");
     assert!(program::no_child_is_left());

@@ -6,7 +6,7 @@ use super::ways::Way;
 use crate::common::group::Group;
 use crate::common::member::{Member, role};
 use crate::common::program;
-use agentcg::{Child, DEVNULL, INHERIT, Program, Spawn, Strings};
+use agentcg::{Child, Spawn};
 use nix::sys::wait::WaitStatus;
 use std::ffi::{CStr, CString};
 use std::process::Command;
@@ -29,14 +29,7 @@ fn forks_first() -> CString {
 }
 
 fn start(group: &Group, file: &CStr, tail: &CStr) -> Child {
-    let program = Program {
-        files: Strings::new([file]),
-        argv: Strings::new([file, tail]),
-        envp: Strings::new([]),
-        new_session: false,
-        directory: None,
-        stdio: [DEVNULL, INHERIT, INHERIT],
-    };
+    let program = program::plain(&[file], [file, tail]);
     group.spawn(&program, Spawn::default()).unwrap()
 }
 

@@ -5,7 +5,7 @@
 use crate::common::group::Group;
 use crate::common::member::{Member, role};
 use crate::common::program::{self, How};
-use agentcg::{Agent, DEVNULL, Errno, INHERIT, Limits, Program, Spawn, Strings};
+use agentcg::{Agent, Errno, Limits, Spawn};
 use std::ffi::CString;
 use std::fs;
 
@@ -55,14 +55,7 @@ pub fn host_of_full(args: &[String]) {
 
 fn start_with_long_words(agent: &Agent) -> agentcg::Result<agentcg::Child> {
     let word = CString::new(vec![b'x'; WORD]).unwrap();
-    let program = Program {
-        files: Strings::new([c"/bin/true"]),
-        argv: Strings::new(vec![word.as_c_str(); WORDS]),
-        envp: Strings::new([]),
-        new_session: false,
-        directory: None,
-        stdio: [DEVNULL, INHERIT, INHERIT],
-    };
+    let program = program::plain(&[c"/bin/true"], vec![word.as_c_str(); WORDS]);
     agent.spawn(&program, Spawn::default())
 }
 
