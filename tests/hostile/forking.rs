@@ -2,6 +2,7 @@
 //! More of them, faster than they can be counted.
 
 use crate::common::arena::Arena;
+use crate::escapes::CHAINS_THAT_BEGIN;
 use crate::{no_limits, so_many};
 
 #[test]
@@ -15,9 +16,7 @@ fn a_fork_bomb_dies() {
 
 #[test]
 fn forkers_that_exit_at_once_die() {
-    // Of eight: where they share one CPU with no controller between them, Linux 5.10 lets the last of them wait
-    // for its first instruction for as long as the others go on.
-    Arena::new().each_round_of(&no_limits(), "rolling_forkers", 4);
+    Arena::new().each_round_of(&no_limits(), "rolling_forkers", CHAINS_THAT_BEGIN);
 }
 
 #[test]

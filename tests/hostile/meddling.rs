@@ -6,6 +6,7 @@ use crate::common::cgroup::Cgroup;
 use crate::common::group::Group;
 use crate::common::member::{Member, role};
 use crate::common::patience;
+use crate::escapes::CHAINS_THAT_BEGIN;
 use crate::no_limits;
 use agentcg::{Errno, Reason};
 use std::fs;
@@ -83,7 +84,7 @@ fn those_that_are_moved_in_meanwhile_live_outside_or_die() {
     for round in rounds() {
         let group = Group::under(&arena.scratch, &no_limits());
         let mut before = group.start("rolling_forkers", &[]);
-        (0..8).for_each(|_| before.hears("ready"));
+        (0..CHAINS_THAT_BEGIN).for_each(|_| before.hears("ready"));
         let mut later: Vec<_> = (0..4).map(|_| Member::start("sleeper", &[])).collect();
         for one in &mut later {
             one.say("go");
