@@ -9,12 +9,14 @@
 //! empty group, which alone can be removed, at growing intervals. Who removes it with this library wakes it
 //! ([`crate::farewell`]).
 
+mod counters;
 mod sources;
 
 use crate::cgroupfs::{Dir, FileError};
 use crate::events::State;
 use crate::farewell::{self, Counts};
 use crate::sys::above_stdio;
+use counters::Counters;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::time::TimeSpec;
@@ -107,8 +109,9 @@ impl Watch {
     /// as it was.
     pub fn choose(&mut self, dir: &Dir, which: u64) -> Result<(), FileError> {
         self.pending |= self.find(dir)?;
-        let fresh = if which == 0 { None } else { Some(self.turn_to(dir, which)?) };
-        if let Some(old) = std::mem::replace(&mut self.sources, fresh) {
+        if which != 0 {
+            self.turn_to(dir, which)?;
+        } else if let Some(old) = self.sources.take() {
             old.ignore(&self.epoll);
         }
         (self.which, self.pending) = (which, self.pending & which);
@@ -116,16 +119,23 @@ impl Watch {
         Ok(())
     }
 
-    fn turn_to(&mut self, dir: &Dir, which: u64) -> Result<Sources, FileError> {
-        let mut fresh =
-            Sources::open(dir, which & (OOM_KILL | MEMORY_HIGH | MEMORY_MAX) != 0, which & PIDS_MAX != 0)?;
+    fn turn_to(&mut self, dir: &Dir, which: u64) -> Result<(), FileError> {
+        let (memory, pids) = (which & (OOM_KILL | MEMORY_HIGH | MEMORY_MAX) != 0, which & PIDS_MAX != 0);
         let mut counts = self.counts;
-        let state = fresh.read(dir, &self.epoll, &mut counts)?;
-        fresh.listen(&self.epoll).map_err(|e| (e, c"cgroup.events"))?;
+        let counters = Counters::open(dir, &self.epoll, memory, pids, &mut counts)?;
+        let mut state = self.state;
+        if let Some(sources) = &mut self.sources {
+            sources.count(counters, &self.epoll)?;
+        } else {
+            let fresh;
+            (fresh, state) = Sources::open(dir, counters)?;
+            fresh.listen(&self.epoll)?;
+            self.sources = Some(fresh);
+        }
         farewell::ask_for(dir);
         // What happened before it was listened to is no event.
         self.pending |= self.compare(dir, state, counts, false) & self.which;
-        Ok(fresh)
+        Ok(())
     }
 
     /// The events since the last look. `ENODEV` once the group is gone and that was told.
@@ -154,12 +164,12 @@ impl Watch {
         if ready & TIMER != 0 {
             let _expired = self.timer.wait();
         }
-        let mut counts = self.counts;
-        let state = match sources.read(dir, &self.epoll, &mut counts) {
+        let (mut counts, notified) = (self.counts, ready & STATE != 0);
+        let state = match sources.read(dir, &self.epoll, notified, &mut counts) {
             Err((Errno::ENODEV, _)) => return Ok(self.end(dir)),
             other => other?,
         };
-        let found = self.compare(dir, state, counts, ready & STATE != 0);
+        let found = self.compare(dir, state, counts, notified);
         self.look_again(dir, ready != TIMER);
         Ok(found)
     }

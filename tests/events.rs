@@ -6,6 +6,8 @@ mod common;
 
 #[path = "events/asking.rs"]
 mod asking;
+#[path = "events/between.rs"]
+mod between;
 #[path = "events/removal.rs"]
 mod removal;
 #[path = "events/thousand.rs"]
@@ -26,6 +28,7 @@ roles![
     hog,
     forks_while_it_can,
     ends_at_once,
+    between::looks_and_chooses_again,
     removal::destroys,
     thousand::asks_for_too_much,
     thousand::takes_what_is_high

@@ -16,7 +16,7 @@ pub fn wait_for_tracer() {
 }
 
 /// In the test, on the thread that has started the member: let it run to so manyth a stop, where it waits to be
-/// killed. False if it has ended before.
+/// killed or let go. False if it has ended before.
 pub fn runs_to_stop(pid: i32, stop: u32) -> bool {
     for stops in 0..=stop {
         if stops > 0 {
@@ -29,7 +29,12 @@ pub fn runs_to_stop(pid: i32, stop: u32) -> bool {
     true
 }
 
-/// The same, letting it run to its end: how often it stopped, twice a system call.
+/// From where it is stopped it runs on, and stops no more.
+pub fn let_go(pid: i32) {
+    request(libc::PTRACE_DETACH, pid);
+}
+
+/// In the test, letting it run to its end: how often it stopped, twice a system call.
 pub fn stops_to_end(pid: i32) -> u32 {
     let mut stops = 0;
     while stops_again(pid) {

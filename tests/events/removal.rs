@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A removal is told, whoever removes the group, and by those who use the library with all that came before it.
 
+use super::between::Notifications;
 use super::{STATES, hear, now, readable, settle};
 use crate::common::cgroup::Scratch;
 use crate::common::group::Group;
@@ -8,10 +9,7 @@ use crate::common::member::Member;
 use crate::common::{self, PATIENCE, patience, ptrace, seccomp};
 use agentcg::watch::{EMPTY, FROZEN, GONE, POPULATED};
 use agentcg::{Agent, Deadline, Errno, Limits, Reason, reap};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use std::ffi::CString;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 
 /// The same group through another handle, as a monitor has it.
 fn guest(group: &Group) -> Agent {
@@ -44,18 +42,11 @@ fn a_change_before_the_removal_wakes_whoever_waits_where_somebody_watches() {
         if watched {
             watcher.event_fd(GONE).unwrap();
         }
-        let events = File::open(group.cgroup.0.join("cgroup.events")).unwrap();
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
-        epoll.add(&events, EpollEvent::new(EpollFlags::EPOLLPRI, 0)).unwrap();
-        // What the kernel had put off comes, and what has come is read.
-        let woken = |within_ms: u16| {
-            let _gone_after_all = events.read_at(&mut [0; 64], 0);
-            epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::from(within_ms)).unwrap() == 1
-        };
-        while woken(100) {}
+        let notifications = Notifications::of(&group.cgroup);
+        notifications.are_over();
         group.destroy();
         let long = u16::try_from(PATIENCE.as_millis()).unwrap();
-        assert_eq!(woken(if watched { long } else { 100 }), watched, "frozen: {frozen}");
+        assert_eq!(notifications.come(if watched { long } else { 100 }), watched, "frozen: {frozen}");
     }
 }
 
