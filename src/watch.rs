@@ -158,7 +158,8 @@ impl Watch {
             other => other.map_err(|e| (e, c"cgroup.events"))?,
         };
         let ready = ready.iter().take(count).fold(0, |sum, one| sum | one.data());
-        if ready == 0 {
+        // An end that was found before, while other events were chosen, may be over.
+        if ready == 0 && self.pending & EMPTY == 0 {
             return Ok(0);
         }
         if ready & TIMER != 0 {
