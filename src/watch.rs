@@ -11,6 +11,7 @@
 
 mod counters;
 mod sources;
+mod token;
 
 use crate::cgroupfs::{Dir, FileError};
 use crate::events::State;
@@ -21,10 +22,11 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
-use sources::{STATE, Sources};
+use sources::Sources;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::Duration;
+use token::{STATE, TIMER};
 
 /// The last process is gone.
 pub const EMPTY: u64 = 1 << 0;
@@ -70,9 +72,6 @@ pub struct Watch {
     quiet: u32,
     interval: Duration,
 }
-
-/// What epoll tells of the timer.
-const TIMER: u64 = 1 << 2;
 
 impl Watch {
     /// Nothing is listened to yet.
@@ -123,15 +122,14 @@ impl Watch {
         let (memory, pids) = (which & (OOM_KILL | MEMORY_HIGH | MEMORY_MAX) != 0, which & PIDS_MAX != 0);
         let mut counts = self.counts;
         let counters = Counters::open(dir, &self.epoll, memory, pids, &mut counts)?;
-        let mut state = self.state;
-        if let Some(sources) = &mut self.sources {
+        let state = if let Some(sources) = &mut self.sources {
             sources.count(counters, &self.epoll)?;
+            self.state
         } else {
-            let fresh;
-            (fresh, state) = Sources::open(dir, counters)?;
-            fresh.listen(&self.epoll)?;
+            let (fresh, state) = Sources::open(dir, &self.epoll, counters)?;
             self.sources = Some(fresh);
-        }
+            state
+        };
         farewell::ask_for(dir);
         // What happened before it was listened to is no event.
         self.pending |= self.compare(dir, state, counts, false) & self.which;

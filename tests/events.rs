@@ -8,6 +8,8 @@ mod common;
 mod asking;
 #[path = "events/between.rs"]
 mod between;
+#[path = "events/notifications.rs"]
+mod notifications;
 #[path = "events/removal.rs"]
 mod removal;
 #[path = "events/thousand.rs"]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `memory.events` and `pids.events`, which count what happened: a notification that is lost there loses nothing.
 
-use super::sources::{COUNTER, on};
+use super::token::{COUNTER, on};
 use crate::cgroupfs::{Dir, FileError, read_once};
 use crate::farewell::Counts;
 use nix::errno::Errno;

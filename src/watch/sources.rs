@@ -3,22 +3,14 @@
 //! all who share one.
 
 use super::counters::Counters;
+use super::token::{STATE, on};
 use crate::cgroupfs::{Dir, FileError};
 use crate::events::{Events, State};
 use crate::farewell::Counts;
-use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use nix::sys::epoll::Epoll;
 use std::ffi::CStr;
 
-/// What epoll tells of `cgroup.events`, and of the others.
-pub const STATE: u64 = 1 << 0;
-pub const COUNTER: u64 = 1 << 1;
-
 const EVENTS: &CStr = c"cgroup.events";
-
-/// Of a notification of the kernel.
-pub fn on(token: u64) -> EpollEvent {
-    EpollEvent::new(EpollFlags::EPOLLPRI, token)
-}
 
 /// `cgroup.events`, whatever is asked for, since each removal begins with the end of the last process; the
 /// others as they are needed.
@@ -29,20 +21,17 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Open `cgroup.events` beside these counters, not listening yet, and tell what it says.
-    pub fn open(dir: &Dir, counters: Counters) -> Result<(Self, State), FileError> {
+    /// Be woken by `cgroup.events` and these counters, all or none. Tells what it says.
+    pub fn open(dir: &Dir, epoll: &Epoll, counters: Counters) -> Result<(Self, State), FileError> {
         let opened = Events::open(dir).and_then(|events| {
             // Until it is read for the first time it is ready.
             let state = events.state()?;
+            epoll.add(&events, on(STATE))?;
             Ok((Self { events, counters }, state))
         });
-        opened.map_err(|e| (e, EVENTS))
-    }
-
-    /// Be woken by them: all, or none.
-    pub fn listen(&self, epoll: &Epoll) -> Result<(), FileError> {
-        epoll.add(&self.events, on(STATE)).map_err(|e| (e, EVENTS))?;
-        self.counters.listen(epoll).inspect_err(|_| self.ignore(epoll))
+        let (sources, state) = opened.map_err(|e| (e, EVENTS))?;
+        sources.counters.listen(epoll).inspect_err(|_| sources.ignore(epoll))?;
+        Ok((sources, state))
     }
 
     /// Count these from now on, and not the others. `cgroup.events` stays listened to: of what came and went there may

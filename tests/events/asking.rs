@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! To ask for other events, or for the same again, loses none.
 
-use super::between::Notifications;
-use super::{STATES, hear, now, settle};
+use super::notifications::Notifications;
+use super::{STATES, hear, now, readable, settle};
 use crate::common;
 use crate::common::group::Group;
 use crate::common::member::Member;
@@ -46,10 +46,10 @@ fn an_end_that_is_found_while_asking_is_told_only_if_it_lasts() {
     let group = Group::plain();
     let mut member = Member::start("sleeper", &[]);
     let notifications = Notifications::of(&group.cgroup);
-    group.event_fd(STATES).unwrap();
+    let fd = group.event_fd(STATES).unwrap();
     notifications.are_over();
     group.start("ends_at_once", &[]).wait();
-    assert!(notifications.come(10_000));
+    assert!(readable(fd, 10_000));
     group.event_fd(STATES).unwrap();
     group.move_pid(member.pid()).unwrap();
     assert_eq!(hear(&group, POPULATED) & EMPTY, 0);

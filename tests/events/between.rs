@@ -1,43 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Of what came and went there is nothing to see but the kernel's notification, and that may come at any moment.
 
-use super::{STATES, now, readable};
-use crate::common::cgroup::{Cgroup, Scratch};
+use super::notifications::Notifications;
+use super::{STATES, hear, now, readable};
+use crate::common::cgroup::Scratch;
 use crate::common::group::Group;
 use crate::common::member::Member;
-use crate::common::{patience, ptrace};
+use crate::common::ptrace;
 use agentcg::watch::{EMPTY, POPULATED};
 use agentcg::{Agent, Limits};
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use std::ffi::CString;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
-
-/// What the kernel notifies of in `cgroup.events`, seen without the library.
-pub struct Notifications {
-    events: File,
-    epoll: Epoll,
-}
-
-impl Notifications {
-    pub fn of(cgroup: &Cgroup) -> Self {
-        let events = File::open(cgroup.0.join("cgroup.events")).unwrap();
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
-        epoll.add(&events, EpollEvent::new(EpollFlags::EPOLLPRI, 0)).unwrap();
-        Self { events, epoll }
-    }
-
-    /// Whether one comes in time; those until now are taken.
-    pub fn come(&self, within_ms: u16) -> bool {
-        let _gone_after_all = self.events.read_at(&mut [0; 64], 0);
-        self.epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::from(within_ms)).unwrap() == 1
-    }
-
-    /// All have come, also those that the kernel had put off.
-    pub fn are_over(&self) {
-        while self.come(100) {}
-    }
-}
 
 #[test]
 fn a_process_that_came_and_went_between_any_two_system_calls_of_the_watcher_is_told() {
@@ -64,11 +36,7 @@ pub fn looks_and_chooses_again(args: &[String]) {
     let fd = agent.event_fd(STATES).unwrap_or_else(|e| panic!("{e}"));
     assert!(readable(fd, 10_000), "it looks again by itself");
     ptrace::wait_for_tracer();
-    let mut heard = agent.next_events(now()).unwrap_or_else(|e| panic!("{e}"));
+    let heard = agent.next_events(now()).unwrap_or_else(|e| panic!("{e}"));
     agent.event_fd(STATES).unwrap_or_else(|e| panic!("{e}"));
-    while heard & (EMPTY | POPULATED) != EMPTY | POPULATED {
-        let more = agent.next_events(patience()).unwrap_or_else(|e| panic!("{e}"));
-        assert_ne!(more, 0, "only {heard:#x} heard");
-        heard |= more;
-    }
+    hear(&agent, (EMPTY | POPULATED) & !heard);
 }

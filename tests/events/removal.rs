@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A removal is told, whoever removes the group, and by those who use the library with all that came before it.
 
-use super::between::Notifications;
+use super::notifications::Notifications;
 use super::{STATES, hear, now, readable, settle};
 use crate::common::cgroup::Scratch;
 use crate::common::group::Group;
