@@ -30,6 +30,7 @@ agentcgpp::group make()
 {
 	agentcgpp::limits limits;
 	limits.memory_max_bytes = 1 << 30;
+	limits.swap_max_bytes = 0;   // a group over its memory would grow on in swap
 	limits.pids_max = 1000;
 	try {
 		return agentcgpp::group::make(limits, AGENTCG_NEW_GUARD);

@@ -5,6 +5,7 @@
 //
 //	g, err := agentcg.New(agentcg.Options{Limits: agentcg.Limits{
 //		MemoryMaxBytes: agentcg.At(64 << 20),
+//		SwapMaxBytes:   agentcg.At(0), // else it grows on in swap
 //		CPUMaxMillicpu: agentcg.At(500),
 //		PIDsMax:        agentcg.At(32),
 //	}})

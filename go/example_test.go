@@ -28,6 +28,7 @@ func example(limits agentcg.Limits) *agentcg.Group {
 func Example() {
 	g, err := agentcg.New(agentcg.Options{Limits: agentcg.Limits{
 		MemoryMaxBytes: agentcg.At(64 << 20),
+		SwapMaxBytes:   agentcg.At(0), // else it grows on in swap
 		CPUMaxMillicpu: agentcg.At(500),
 		PIDsMax:        agentcg.At(32),
 	}})

@@ -191,7 +191,8 @@ int agentcg_diagnose(agentcg_diagnosis *ret_diagnosis,
 #define AGENTCG_LIMITS_SIZE_V0        128
 
 /* Zero it, fill in fields, set their bits in mask. A field whose bit is clear
- * is left as it is. AGENTCG_UNLIMITED lifts a limit. memory_low and memory_min
+ * is left as it is; agentcg_new() refuses one that is not 0, since a forgotten
+ * bit would mean no limit. AGENTCG_UNLIMITED lifts a limit. memory_low and memory_min
  * protect from a limit on the directory that the agents share; from pressure
  * further up only as far as that directory and those above it have them, too. */
 struct agentcg_limits {
@@ -268,8 +269,8 @@ struct agentcg_entry {
  * -E2BIG, -EACCES (nowhere allowed), -EAGAIN (nesting limit; no guard to be
  * had), -EBUSY (the parent holds processes), -EEXIST (that uuid is in use, or
  * left over: see agentcg_open() and agentcg_reap()), -EINVAL, -EMFILE, -ENFILE,
- * -ENODEV (no cgroup2), -ENOMEM, -ENOSPC, -ENOTCONN (AGENTCG_NEW_SYSTEMD, and
- * none is reached), -EOPNOTSUPP (a limit's controller is not to be had; a
+ * -ENODEV (no cgroup2), -ENOENT (the parent does not exist), -ENOMEM, -ENOSPC,
+ * -ENOTCONN (AGENTCG_NEW_SYSTEMD, and none is reached), -EOPNOTSUPP (a limit's controller is not to be had; a
  * threaded parent), -ERANGE (a limit out of range), -EROFS. */
 AGENTCG_MUST_CHECK
 int agentcg_new(const char *parent,
@@ -285,7 +286,7 @@ int agentcg_new(const char *parent,
  * agentcg_new(NULL, ...) could have put it.
  *
  * -EACCES, -EBUSY (AGENTCG_OPEN_OWN, and its owner lives), -EINVAL, -EMFILE,
- * -ENFILE, -ENODEV (no cgroup2), -ENOENT, -ENOMEM, -EOPNOTSUPP (we ourselves are
+ * -ENFILE, -ENODEV (no cgroup2), -ENOENT (no such agent, or parent), -ENOMEM, -EOPNOTSUPP (we ourselves are
  * in a threaded cgroup). */
 AGENTCG_MUST_CHECK
 int agentcg_open(const char *parent,
@@ -298,7 +299,8 @@ int agentcg_open(const char *parent,
  * count entries of entry_size bytes; returns how many there are. Of another
  * uid's agents the uuid alone is known.
  *
- * -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ENOMEM, -EOPNOTSUPP. */
+ * -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ENOENT (the parent does not
+ * exist), -ENOMEM, -EOPNOTSUPP. */
 AGENTCG_MUST_CHECK
 int agentcg_list(const char *parent,
 		 agentcg_entry *entries,
@@ -311,7 +313,8 @@ int agentcg_list(const char *parent,
  * lives. Returns how many were removed; on failure all that could be are.
  *
  * -EACCES, -EDEADLK (we ourselves are in one), -EINVAL, -EMFILE, -ENFILE,
- * -ENODEV, -ENOMEM, -EOPNOTSUPP, -ETIMEDOUT (some would not die in time). */
+ * -ENODEV, -ENOENT (the parent does not exist), -ENOMEM, -EOPNOTSUPP, -ETIMEDOUT
+ * (some would not die in time). */
 AGENTCG_MUST_CHECK int agentcg_reap(const char *parent, int timeout_ms, agentcg_error *reterr);
 
 /* Kill all, wait, take the last measurements (ret_final may be NULL with size

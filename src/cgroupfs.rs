@@ -66,7 +66,10 @@ impl Dir {
     }
 
     fn make_with(&self, path: &CStr, mode: u32) -> nix::Result<()> {
-        mkdirat(&self.0, path, Mode::from_bits_truncate(mode)).map_err(|e| self.settle(e))
+        mkdirat(&self.0, path, Mode::from_bits_truncate(mode)).map_err(|e| self.settle(e))?;
+        // The caller's umask may have taken away what its owner needs, too.
+        self.allow(path, modes::DIRECTORY);
+        Ok(())
     }
 
     /// Remove a cgroup below this one: `EBUSY` while it has processes, dying ones too, or children.

@@ -41,6 +41,9 @@ impl Controllers {
     /// What an agent gets wherever it is to be had.
     pub const WANTED: Self = Self(Self::CPU.0 | Self::MEMORY.0 | Self::PIDS.0 | Self::IO.0);
 
+    /// Those that work on threads: the kernel's threaded controllers.
+    pub const THREADED: Self = Self(Self::CPU.0 | Self::PIDS.0 | Self::CPUSET.0);
+
     /// Without these nothing is held in bounds.
     pub const NEEDED: Self = Self(Self::CPU.0 | Self::MEMORY.0 | Self::PIDS.0);
 

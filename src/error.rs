@@ -42,6 +42,9 @@ pub enum Reason {
     NotContained = 13,
 }
 
+/// What of a message reaches a C caller: its array has one byte more.
+const MESSAGE_MAX: usize = 183;
+
 /// One failure, told so that a program can branch and a person can act.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
@@ -64,6 +67,16 @@ impl Error {
 
     pub(crate) fn on(mut self, file: impl Into<Cow<'static, str>>) -> Self {
         self.file = file.into();
+        self
+    }
+
+    /// The same failure, with these words before its message, or `alone` where both do not fit into what C gets.
+    pub(crate) fn preceded_by(mut self, words: &str, alone: &str) -> Self {
+        if words.len() + self.message.len() > MESSAGE_MAX {
+            self.message.clear();
+            self.message.push_str(alone);
+        }
+        self.message.insert_str(0, words);
         self
     }
 

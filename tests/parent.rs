@@ -7,14 +7,14 @@ mod common;
 use agentcg::{Agent, Errno, Limits, PlaceKind, Reason};
 use common::cgroup::{Cgroup, Scratch};
 use common::group::Group;
-use common::member::{Member, sleeper};
+use common::member::{Member, role, sleeper};
 use common::patience;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-roles![sleeper];
+roles![sleeper, makes_one_under_a_umask_of_0777];
 
 fn plain() -> Limits {
     Limits::default()
@@ -79,13 +79,37 @@ fn a_parent_below_a_parent_is_as_good() {
 fn what_is_no_cgroup2_directory_is_refused() {
     let no_cgroup2 = (Errno::ENODEV, Some(Reason::NoCgroup2));
     let scratch = Scratch::new();
-    for path in ["/", "/proc", "/tmp", "/nowhere", "", "/dev/null", "relative"] {
+    for path in ["/", "/proc", "/tmp", "/dev/null"] {
         assert_eq!(refusal(path), no_cgroup2, "{path:?}");
     }
     assert_eq!(refusal(scratch.parent.0.join("cgroup.procs")), no_cgroup2);
-    assert_eq!(refusal(scratch.parent.0.join("nothing")), no_cgroup2);
     assert_eq!(refusal("/x".repeat(3000)), no_cgroup2);
     assert_eq!(refusal(format!("/tmp/{}\n{}", "x".repeat(200), "\u{e9}".repeat(200))), no_cgroup2);
+}
+
+#[test]
+fn a_parent_that_does_not_exist_is_refused_as_that() {
+    let scratch = Scratch::new();
+    for path in ["/nowhere", "", "relative"] {
+        assert_eq!(refusal(path), (Errno::ENOENT, None), "{path:?}");
+    }
+    assert_eq!(refusal(scratch.parent.0.join("nothing")), (Errno::ENOENT, None));
+}
+
+#[test]
+fn a_umask_that_takes_the_owners_own_rights_is_no_hindrance() {
+    let scratch = Scratch::new();
+    let mut maker = Member::start("makes_one_under_a_umask_of_0777", &[&scratch.parent.0.to_string_lossy()]);
+    maker.say("go");
+    assert!(maker.wait().success());
+    assert_eq!(scratch.parent.all().len(), 1, "nothing is left");
+}
+
+fn makes_one_under_a_umask_of_0777(args: &[String]) {
+    role::listen();
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o777));
+    let agent = Agent::new(Some(&c(&args[0])), None, &plain()).unwrap_or_else(|e| panic!("{e}"));
+    agent.destroy(false, patience(), true).unwrap_or_else(|e| panic!("{e}"));
 }
 
 #[test]
@@ -176,5 +200,5 @@ fn a_parent_that_is_removed_meanwhile_takes_the_agents_with_it_or_stays() {
     for cgroup in scratch.parent.all().iter().rev() {
         cgroup.remove();
     }
-    assert_eq!(refusal(&scratch.parent.0), (Errno::ENODEV, Some(Reason::NoCgroup2)));
+    assert_eq!(refusal(&scratch.parent.0), (Errno::ENOENT, None));
 }

@@ -117,7 +117,8 @@ func parse(args []string) (o options, file string, err error) {
 		flags.Usage()
 	}
 	if _, limited := o.limits.MemoryMaxBytes.Get(); limited {
-		o.limits.OOMGroup = agentcg.On // a job without one of its processes is of no use
+		o.limits.SwapMaxBytes = agentcg.At(0) // a job over its memory would grow on in swap
+		o.limits.OOMGroup = agentcg.On        // a job without one of its processes is of no use
 	}
 	return o, flags.Arg(0), err
 }

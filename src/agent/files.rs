@@ -71,6 +71,7 @@ impl Agent {
                 return wrong(errno, format!("{told} of {group} can only be {only}"), file);
             }
             Errno::EACCES => (errno, Some(Reason::NotDelegated)),
+            Errno::EOPNOTSUPP if file == "cgroup.type" && writing => return self.stays_a_domain(file),
             e if OF_READING.contains(&e) || (writing && OF_WRITING.contains(&e)) => (e, None),
             _ => (Errno::EIO, None),
         };
@@ -86,6 +87,24 @@ impl Agent {
         };
         let e = wrong(code, format!("cannot {tried} {told} of {group}: {said}"), file);
         why.into_iter().fold(e, Error::because)
+    }
+
+    /// The kernel makes a cgroup threaded only where no domain controller is in force for it, nothing lives in it, and
+    /// its parent is a domain.
+    fn stays_a_domain(&self, file: &str) -> Error {
+        let group = shown(&self.path);
+        let mut buf = [0; FILE_MAX];
+        let enabled = self.dir.read(c"../cgroup.subtree_control", &mut buf).map(Controllers::listed);
+        let domain = enabled.unwrap_or_default() - Controllers::THREADED;
+        let message = if domain.is_empty() {
+            format!("{group} cannot become threaded: processes are in it, or its parent is no domain")
+        } else {
+            let named = domain.to_string().replace(' ', ", ");
+            format!(
+                "{group} cannot become threaded: its parent enables {named} for it, which do not work on threads"
+            )
+        };
+        wrong(Errno::EOPNOTSUPP, message, file).because(Reason::Threaded)
     }
 
     fn file_missing(&self, file: &str) -> Error {

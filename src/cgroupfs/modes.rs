@@ -11,7 +11,7 @@ use std::ffi::CStr;
 use std::os::fd::AsFd;
 
 /// What is needed to look into a cgroup and to remove those below it.
-const DIRECTORY: Mode = Mode::S_IRWXU;
+pub(super) const DIRECTORY: Mode = Mode::S_IRWXU;
 
 /// What killing writes to. All files it may read, and measuring does.
 const WRITTEN: [&CStr; 5] = [c"cgroup.kill", c"cgroup.freeze", c"cgroup.procs", c"cpu.max", c"pids.max"];
@@ -52,7 +52,7 @@ impl Dir {
         given
     }
 
-    fn allow(&self, name: &CStr, rights: Mode) -> bool {
+    pub(super) fn allow(&self, name: &CStr, rights: Mode) -> bool {
         let stat = fstatat(&self.0, name, AtFlags::AT_SYMLINK_NOFOLLOW);
         let lacking = stat.ok().and_then(|stat| with(stat.st_mode, rights));
         // EPERM: it is another uid's.

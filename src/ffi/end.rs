@@ -4,7 +4,7 @@
 use super::edge::guard;
 use super::error::agentcg_error;
 use super::handle::{self, agent, agentcg};
-use super::memory::{check_flags, check_struct, deadline, give_struct};
+use super::memory::{check_flags, check_struct, deadline, give_struct, waited};
 use super::stats::agentcg_stats;
 use nix::errno::Errno;
 use std::ffi::c_int;
@@ -44,7 +44,8 @@ pub unsafe extern "C" fn agentcg_destroy(
             if measure {
                 check_struct(ret_final, size)?;
             }
-            let last = agent.destroy(flags & AGENTCG_DESTROY_IF_EMPTY != 0, deadline, measure)?;
+            let last = agent.destroy(flags & AGENTCG_DESTROY_IF_EMPTY != 0, deadline, measure);
+            let last = waited(timeout_ms, last)?;
             if measure {
                 give_struct(&last, ret_final, size);
             }

@@ -46,8 +46,8 @@ pub const AGENTCG_NEW_KEEP_CALLER: u64 = 1u64 << 3;
 /// -E2BIG, -EACCES (nowhere allowed), -EAGAIN (nesting limit; no guard to be
 /// had), -EBUSY (the parent holds processes), -EEXIST (that uuid is in use, or
 /// left over: see agentcg_open() and agentcg_reap()), -EINVAL, -EMFILE, -ENFILE,
-/// -ENODEV (no cgroup2), -ENOMEM, -ENOSPC, -ENOTCONN (AGENTCG_NEW_SYSTEMD, and
-/// none is reached), -EOPNOTSUPP (a limit's controller is not to be had; a
+/// -ENODEV (no cgroup2), -ENOENT (the parent does not exist), -ENOMEM, -ENOSPC,
+/// -ENOTCONN (AGENTCG_NEW_SYSTEMD, and none is reached), -EOPNOTSUPP (a limit's controller is not to be had; a
 /// threaded parent), -ERANGE (a limit out of range), -EROFS.
 #[unsafe(no_mangle)]
 #[must_use]
@@ -62,8 +62,8 @@ pub unsafe extern "C" fn agentcg_new(
 ) -> c_int {
     use Errno::*;
     let codes = [
-        E2BIG, EACCES, EAGAIN, EBUSY, EEXIST, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ENOSPC, ENOTCONN,
-        EOPNOTSUPP, ERANGE, EROFS,
+        E2BIG, EACCES, EAGAIN, EBUSY, EEXIST, EINVAL, EMFILE, ENFILE, ENODEV, ENOENT, ENOMEM, ENOSPC,
+        ENOTCONN, EOPNOTSUPP, ERANGE, EROFS,
     ];
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe {
@@ -82,7 +82,7 @@ pub unsafe extern "C" fn agentcg_new(
                 (false, false) => Systemd::Last,
             };
             let uuid = text(uuid, "the uuid")?;
-            let limits = limits::take(limits, limits_size)?;
+            let limits = limits::take_new(limits, limits_size)?;
             let keep_caller = flags & AGENTCG_NEW_KEEP_CALLER != 0;
             let guard = flags & AGENTCG_NEW_GUARD != 0;
             let wish = Wish { parent: string(parent), keep_caller, systemd, guard, ..Wish::default() };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The header's section "limits".
 
+use super::edge::invalid;
 use super::memory::{Plain, take_struct};
 use crate::error::{Error, Result};
 use crate::limits::{CpuMax, Limits};
@@ -24,7 +25,8 @@ pub const AGENTCG_LIMIT_MAX_DESCENDANTS: u64 = 1u64 << 13;
 pub const AGENTCG_LIMITS_SIZE_V0: usize = 128;
 
 /// Zero it, fill in fields, set their bits in mask. A field whose bit is clear
-/// is left as it is. AGENTCG_UNLIMITED lifts a limit. memory_low and memory_min
+/// is left as it is; agentcg_new() refuses one that is not 0, since a forgotten
+/// bit would mean no limit. AGENTCG_UNLIMITED lifts a limit. memory_low and memory_min
 /// protect from a limit on the directory that the agents share; from pressure
 /// further up only as far as that directory and those above it have them, too.
 #[derive(Clone, Copy, Default)]
@@ -81,6 +83,47 @@ pub unsafe fn take(limits: *const agentcg_limits, size: usize) -> Result<Limits>
     match unsafe { take_struct(limits, size) }? {
         Some(limits) => limits.try_into(),
         None => Ok(Limits::default()),
+    }
+}
+
+/// The limits of a new group: as [`take`], and no field is set without its bit.
+///
+/// # Safety
+/// As [`take_struct`].
+pub unsafe fn take_new(limits: *const agentcg_limits, size: usize) -> Result<Limits> {
+    // SAFETY: the caller's promise.
+    match unsafe { take_struct(limits, size) }? {
+        Some(limits) => {
+            no_bit_is_forgotten(&limits)?;
+            limits.try_into()
+        }
+        None => Ok(Limits::default()),
+    }
+}
+
+fn no_bit_is_forgotten(c: &agentcg_limits) -> Result<()> {
+    let fields = [
+        ("memory_max_bytes", c.memory_max_bytes, AGENTCG_LIMIT_MEMORY_MAX, "MEMORY_MAX"),
+        ("memory_high_bytes", c.memory_high_bytes, AGENTCG_LIMIT_MEMORY_HIGH, "MEMORY_HIGH"),
+        ("memory_low_bytes", c.memory_low_bytes, AGENTCG_LIMIT_MEMORY_LOW, "MEMORY_LOW"),
+        ("memory_min_bytes", c.memory_min_bytes, AGENTCG_LIMIT_MEMORY_MIN, "MEMORY_MIN"),
+        ("swap_max_bytes", c.swap_max_bytes, AGENTCG_LIMIT_SWAP_MAX, "SWAP_MAX"),
+        ("oom_group", c.oom_group, AGENTCG_LIMIT_OOM_GROUP, "OOM_GROUP"),
+        ("cpu_max_millicpu", c.cpu_max_millicpu, AGENTCG_LIMIT_CPU_MAX, "CPU_MAX"),
+        ("cpu_period_us", c.cpu_period_us, AGENTCG_LIMIT_CPU_MAX, "CPU_MAX"),
+        ("cpu_burst_us", c.cpu_burst_us, AGENTCG_LIMIT_CPU_BURST, "CPU_BURST"),
+        ("cpu_weight", c.cpu_weight, AGENTCG_LIMIT_CPU_WEIGHT, "CPU_WEIGHT"),
+        ("cpu_idle", c.cpu_idle, AGENTCG_LIMIT_CPU_IDLE, "CPU_IDLE"),
+        ("pids_max", c.pids_max, AGENTCG_LIMIT_PIDS_MAX, "PIDS_MAX"),
+        ("io_weight", c.io_weight, AGENTCG_LIMIT_IO_WEIGHT, "IO_WEIGHT"),
+        ("max_depth", c.max_depth, AGENTCG_LIMIT_MAX_DEPTH, "MAX_DEPTH"),
+        ("max_descendants", c.max_descendants, AGENTCG_LIMIT_MAX_DESCENDANTS, "MAX_DESCENDANTS"),
+    ];
+    match fields.iter().find(|(_, value, bit, _)| *value != 0 && c.mask & bit == 0) {
+        None => Ok(()),
+        Some((field, value, _, bit)) => invalid(format!(
+            "limits.{field} is {value}, but AGENTCG_LIMIT_{bit} is not in limits.mask: set the bit, or the field to 0"
+        )),
     }
 }
 

@@ -82,9 +82,7 @@ pub unsafe fn take_struct<T: Plain>(ptr: *const T, size: usize) -> Result<Option
     if ptr.is_null() {
         return if size == 0 { Ok(None) } else { invalid("a struct is NULL, but its size is not 0") };
     }
-    if size < T::SIZE_V0 {
-        return invalid(format!("a struct of {size} bytes is smaller than it ever was ({})", T::SIZE_V0));
-    }
+    check_size::<T>(size)?;
     let ours = size_of::<T>();
     let mut value = T::default();
     // SAFETY: at most `size` bytes are read, and at most a `T` is written, of which any bytes are valid.
@@ -106,8 +104,27 @@ pub fn check_struct<T: Plain>(ptr: *mut T, size: usize) -> Result<()> {
     if ptr.is_null() {
         return invalid("the struct to fill is NULL");
     }
-    if size < T::SIZE_V0 {
-        return invalid(format!("{size} bytes do not hold the struct to fill, which has {}", T::SIZE_V0));
+    check_size::<T>(size)
+}
+
+/// Refuse a size that no release of the struct had. Fields are only ever added, whole ones, at the end.
+pub fn check_size<T: Plain>(size: usize) -> Result<()> {
+    let least = T::SIZE_V0;
+    if size == size_of::<*const T>() && size < least {
+        return invalid(format!(
+            "the struct's size is given as {size}, the size of a pointer: pass sizeof of the struct, {least} or more"
+        ));
+    }
+    if size < least {
+        return invalid(format!(
+            "the struct's size is given as {size}, but it has had {least} bytes or more in every release: pass its sizeof"
+        ));
+    }
+    if size % align_of::<T>() != 0 {
+        return invalid(format!(
+            "the struct's size is given as {size}, no multiple of {}, its alignment: pass its sizeof",
+            align_of::<T>()
+        ));
     }
     Ok(())
 }
@@ -164,6 +181,16 @@ pub fn timeout(timeout_ms: c_int) -> Result<Option<Duration>> {
         Err(_) if timeout_ms == -1 => Ok(None),
         Err(_) => invalid(format!("a timeout of {timeout_ms} ms: 0 or more, or AGENTCG_FOREVER")),
     }
+}
+
+/// The outcome of a wait of `timeout_ms`. Where that is 0 the message says that nothing was waited for.
+pub fn waited<T>(timeout_ms: c_int, outcome: Result<T>) -> Result<T> {
+    outcome.map_err(|e| match (timeout_ms, e.errno()) {
+        (0, Errno::ETIMEDOUT) => {
+            e.preceded_by("timeout_ms 0 does not wait: ", "not done yet: call again, or pass a time to wait")
+        }
+        _ => e,
+    })
 }
 
 /// Only these flags.

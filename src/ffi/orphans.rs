@@ -4,7 +4,9 @@
 use super::edge::{fill, guard, invalid};
 use super::error::agentcg_error;
 use super::handle::{agentcg, into_handle};
-use super::memory::{Plain, check_array, check_flags, deadline, give_struct, number, string, text};
+use super::memory::{
+    Plain, check_array, check_flags, check_size, deadline, give_struct, number, string, text, waited,
+};
 use crate::agent::{self, Agent, Entry};
 use nix::errno::Errno;
 use std::ffi::{c_char, c_int};
@@ -73,7 +75,7 @@ impl From<&Entry> for agentcg_entry {
 /// agentcg_new(NULL, ...) could have put it.
 ///
 /// -EACCES, -EBUSY (AGENTCG_OPEN_OWN, and its owner lives), -EINVAL, -EMFILE,
-/// -ENFILE, -ENODEV (no cgroup2), -ENOENT, -ENOMEM, -EOPNOTSUPP (we ourselves are
+/// -ENFILE, -ENODEV (no cgroup2), -ENOENT (no such agent, or parent), -ENOMEM, -EOPNOTSUPP (we ourselves are
 /// in a threaded cgroup).
 #[unsafe(no_mangle)]
 #[must_use]
@@ -107,7 +109,8 @@ pub unsafe extern "C" fn agentcg_open(
 /// count entries of entry_size bytes; returns how many there are. Of another
 /// uid's agents the uuid alone is known.
 ///
-/// -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ENOMEM, -EOPNOTSUPP.
+/// -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ENOENT (the parent does not
+/// exist), -ENOMEM, -EOPNOTSUPP.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_list(
@@ -120,10 +123,10 @@ pub unsafe extern "C" fn agentcg_list(
     use Errno::*;
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe {
-        guard(reterr, &[EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, EOPNOTSUPP], || {
+        guard(reterr, &[EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ENOENT, ENOMEM, EOPNOTSUPP], || {
             check_array(entries, count)?;
-            if count > 0 && entry_size < agentcg_entry::SIZE_V0 {
-                return invalid(format!("entries of {entry_size} bytes are smaller than they ever were"));
+            if count > 0 {
+                check_size::<agentcg_entry>(entry_size)?;
             }
             let found = agent::list(string(parent))?;
             for (at, entry) in found.iter().take(count).enumerate() {
@@ -140,7 +143,8 @@ pub unsafe extern "C" fn agentcg_list(
 /// lives. Returns how many were removed; on failure all that could be are.
 ///
 /// -EACCES, -EDEADLK (we ourselves are in one), -EINVAL, -EMFILE, -ENFILE,
-/// -ENODEV, -ENOMEM, -EOPNOTSUPP, -ETIMEDOUT (some would not die in time).
+/// -ENODEV, -ENOENT (the parent does not exist), -ENOMEM, -EOPNOTSUPP, -ETIMEDOUT
+/// (some would not die in time).
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_reap(
@@ -149,7 +153,11 @@ pub unsafe extern "C" fn agentcg_reap(
     reterr: *mut agentcg_error,
 ) -> c_int {
     use Errno::*;
-    let codes = [EACCES, EDEADLK, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, EOPNOTSUPP, ETIMEDOUT];
+    let codes = [EACCES, EDEADLK, EINVAL, EMFILE, ENFILE, ENODEV, ENOENT, ENOMEM, EOPNOTSUPP, ETIMEDOUT];
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
-    unsafe { guard(reterr, &codes, || number(agent::reap(string(parent), deadline(timeout_ms)?)?)) }
+    unsafe {
+        guard(reterr, &codes, || {
+            number(waited(timeout_ms, agent::reap(string(parent), deadline(timeout_ms)?))?)
+        })
+    }
 }

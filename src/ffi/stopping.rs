@@ -4,7 +4,7 @@
 use super::edge::guard;
 use super::error::agentcg_error;
 use super::handle::{agent, agentcg};
-use super::memory::{deadline, number, timeout};
+use super::memory::{deadline, number, timeout, waited};
 use nix::errno::Errno;
 use std::ffi::c_int;
 
@@ -26,7 +26,9 @@ pub unsafe extern "C" fn agentcg_freeze(
     use Errno::*;
     let codes = [EACCES, EDEADLK, EINVAL, EMFILE, ENFILE, ENODEV, EOPNOTSUPP, ETIMEDOUT];
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
-    unsafe { guard(reterr, &codes, || agent(cg)?.freeze(deadline(timeout_ms)?).map(|()| 0)) }
+    unsafe {
+        guard(reterr, &codes, || waited(timeout_ms, agent(cg)?.freeze(deadline(timeout_ms)?)).map(|()| 0))
+    }
 }
 
 /// Undo agentcg_freeze(), and return when the group goes on. A cgroup inside that
@@ -45,7 +47,9 @@ pub unsafe extern "C" fn agentcg_thaw(
     use Errno::*;
     let codes = [EACCES, EINVAL, EMFILE, ENFILE, ENODEV, EOPNOTSUPP, ETIMEDOUT];
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
-    unsafe { guard(reterr, &codes, || agent(cg)?.thaw(deadline(timeout_ms)?).map(|()| 0)) }
+    unsafe {
+        guard(reterr, &codes, || waited(timeout_ms, agent(cg)?.thaw(deadline(timeout_ms)?)).map(|()| 0))
+    }
 }
 
 /// Signal every process in the group and below it, once each: never each thread,
@@ -83,7 +87,7 @@ pub unsafe extern "C" fn agentcg_wait_empty(
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe {
         guard(reterr, &[EINVAL, EMFILE, ENFILE, ENODEV, ETIMEDOUT], || {
-            agent(cg)?.wait_empty(deadline(timeout_ms)?).map(|()| 0)
+            waited(timeout_ms, agent(cg)?.wait_empty(deadline(timeout_ms)?)).map(|()| 0)
         })
     }
 }
@@ -106,7 +110,9 @@ pub unsafe extern "C" fn agentcg_kill_all(
     use Errno::*;
     let codes = [EACCES, EDEADLK, EINVAL, EMFILE, ENFILE, ENODEV, ETIMEDOUT];
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
-    unsafe { guard(reterr, &codes, || agent(cg)?.kill_all(deadline(timeout_ms)?).map(|()| 0)) }
+    unsafe {
+        guard(reterr, &codes, || waited(timeout_ms, agent(cg)?.kill_all(deadline(timeout_ms)?)).map(|()| 0))
+    }
 }
 
 /// Ask all to end: SIGTERM for every process, SIGCONT for those that are stopped,
@@ -131,7 +137,8 @@ pub unsafe extern "C" fn agentcg_terminate(
     unsafe {
         guard(reterr, &codes, || {
             let kill_within = timeout(timeout_ms)?;
-            agent(cg)?.terminate(deadline(grace_ms)?, kill_within).map(c_int::from)
+            let killed = agent(cg)?.terminate(deadline(grace_ms)?, kill_within);
+            waited(timeout_ms, killed).map(c_int::from)
         })
     }
 }

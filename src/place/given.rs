@@ -20,7 +20,10 @@ pub fn look(parent: &CStr) -> Result<Place> {
             format!("{here} is not a cgroup2 directory: name one under the cgroup2 mount"),
         )
         .because(Reason::NoCgroup2),
-        Errno::ENOENT | Errno::ELOOP | Errno::ENAMETOOLONG => {
+        Errno::ENOENT => {
+            Error::new(e, format!("the parent {here} does not exist: create it, or name another"))
+        }
+        Errno::ELOOP | Errno::ENAMETOOLONG => {
             let why = crate::error::words(e);
             Error::new(Errno::ENODEV, format!("cannot open the parent {here}: {why}"))
                 .because(Reason::NoCgroup2)

@@ -209,7 +209,16 @@ static void the_group_was_removed(void)
 	agentcg_free(cg);
 }
 
+static void the_group_cannot_be_threaded(void)
+{
+	agentcg *cg = new_group();
+
+	ASK(agentcg_write_file, cg, "cgroup.type", "threaded");
+	destroy_group(cg);
+}
+
 static const struct refusal refusals[] = {
+	ROW(the_group_cannot_be_threaded, -EOPNOTSUPP, WHY(THREADED), "memory", ANYBODY),
 	ROW(the_name_leads_away, -EINVAL, 0, "../cgroup.procs", ANYBODY),
 	ROW(the_value_is_empty, -EINVAL, 0, "empty", ANYBODY),
 	ROW(the_value_is_more_than_a_page, -E2BIG, 0, "4095", ANYBODY),

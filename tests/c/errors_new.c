@@ -115,6 +115,7 @@ static void a_limit_needs_a_controller_that_is_not_to_be_had(void)
 
 	/* What is to be had works. */
 	limits.mask = AGENTCG_LIMIT_PIDS_MAX;
+	limits.memory_max_bytes = 0;
 	CHECK_OK(agentcg_new(parent, NULL, &limits, sizeof(limits), 0, &cg, &why));
 	CHECK_EQ(number_in(cg, "pids.max"), 8);
 	CHECK_OK(agentcg_get_info(cg, &info, sizeof(info), &why));
@@ -152,8 +153,70 @@ static void a_limit_is_out_of_range(void)
 	ASK(agentcg_new, NULL, NULL, &limits, sizeof(limits), 0, &cg);
 }
 
+static void a_field_is_set_and_its_bit_forgotten(void)
+{
+	static const char *const fields[] = {
+		"memory_max_bytes", "memory_high_bytes", "memory_low_bytes", "memory_min_bytes", "swap_max_bytes",
+		"oom_group", "cpu_max_millicpu", "cpu_period_us", "cpu_burst_us", "cpu_weight", "cpu_idle", "pids_max",
+		"io_weight", "max_depth", "max_descendants",
+	};
+	agentcg *cg = NULL;
+
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+		agentcg_limits limits = { 0 };
+
+		((uint64_t *)&limits)[1 + i] = 1;   /* behind the mask */
+		ASK(agentcg_new, NULL, NULL, &limits, sizeof(limits), 0, &cg);
+		CHECK_EQ(answer->code, -EINVAL);
+		if (!strstr(answer->error.message, fields[i]))
+			CHECK_FAIL("%s is not named: %s", fields[i], answer->error.message);
+	}
+	CHECK(cg == NULL);
+}
+
+static void the_size_is_that_of_a_pointer(void)
+{
+	const agentcg_limits limits = { 0 }, *pointer = &limits;
+	agentcg *cg;
+
+	ASK(agentcg_new, NULL, NULL, pointer, sizeof(pointer), 0, &cg);
+}
+
+static void the_size_is_odd(void)
+{
+	const agentcg_limits limits[2] = { { 0 }, { 0 } };
+	agentcg *cg;
+
+	ASK(agentcg_new, NULL, NULL, limits, sizeof(limits[0]) + 1, 0, &cg);
+}
+
+static void the_parent_to_open_from_is_missing(void)
+{
+	agentcg *cg = NULL;
+
+	ASK(agentcg_open, "/nonexistent/parent", "6fa459ea-ee8a-4ca4-894e-db77e160355e", 0, &cg);
+	CHECK(cg == NULL);
+}
+
+static void the_parent_to_list_is_missing(void)
+{
+	ASK(agentcg_list, "/nonexistent/parent", NULL, 0, 0);
+}
+
+static void the_parent_to_reap_is_missing(void)
+{
+	ASK(agentcg_reap, "/nonexistent/parent", 0);
+}
+
 static const struct refusal refusals[] = {
-	ROW(the_parent_is_missing, -ENODEV, WHY(NO_CGROUP2), "/nonexistent/parent", ANYBODY),
+	ROW(the_parent_is_missing, -ENOENT, 0, "/nonexistent/parent does not exist", ANYBODY),
+	ROW(the_parent_to_open_from_is_missing, -ENOENT, 0, "/nonexistent/parent does not exist", ANYBODY),
+	ROW(the_parent_to_list_is_missing, -ENOENT, 0, "/nonexistent/parent does not exist", ANYBODY),
+	ROW(the_parent_to_reap_is_missing, -ENOENT, 0, "/nonexistent/parent does not exist", ANYBODY),
+	ROW(a_field_is_set_and_its_bit_forgotten, -EINVAL, 0, "AGENTCG_LIMIT_MAX_DESCENDANTS is not in limits.mask",
+	    ANYBODY),
+	ROW(the_size_is_that_of_a_pointer, -EINVAL, 0, "size of a pointer", ANYBODY),
+	ROW(the_size_is_odd, -EINVAL, 0, "sizeof", ANYBODY),
 	ROW(the_parent_is_no_cgroup, -ENODEV, WHY(NO_CGROUP2), "/dev/shm", ANYBODY),
 	ROW(the_parent_is_a_file, -ENODEV, WHY(NO_CGROUP2), "cgroup.procs", ANYBODY),
 	ROW(the_parent_holds_processes_and_stays_as_it_was, -EBUSY, WHY(POPULATED), "process", ANYBODY),

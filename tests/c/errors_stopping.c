@@ -160,7 +160,19 @@ static void the_group_does_not_become_empty_in_time(void)
 	destroy_group(cg);
 }
 
+static void there_was_no_time_to_wait(void)
+{
+	agentcg *cg = new_group();
+	pid_t child = pausing_child();
+
+	CHECK_OK(agentcg_move_pid(cg, child, &why));
+	ASK(agentcg_wait_empty, cg, 0);
+	kill_and_reap(child);
+	destroy_group(cg);
+}
+
 static const struct refusal refusals[] = {
+	ROW(there_was_no_time_to_wait, -ETIMEDOUT, 0, "timeout_ms 0 does not wait", ANYBODY),
 	ROW(the_killer_is_inside, -EDEADLK, WHY(CALLER_INSIDE), "outside", ANYBODY),
 	ROW(the_destroyer_is_inside, -EDEADLK, WHY(CALLER_INSIDE), "outside", ANYBODY),
 	ROW(the_killer_is_in_a_nested_cgroup, -EDEADLK, WHY(CALLER_INSIDE), "outside", ANYBODY),
