@@ -24,13 +24,13 @@ use crate::owner;
 use crate::place::{self, Kind, Place, Wish};
 use crate::spawn;
 use crate::stats::{Files, Stats};
-use crate::sys::turns::Turns;
+use crate::sys::fork_id::AtomicForkId;
+use crate::sys::fork_mutex::ForkMutex;
 use crate::watch::Watch;
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
 use uuid::Uuid;
 
 /// One agent's cgroup. Dropping it leaves the cgroup and its processes be.
@@ -42,14 +42,14 @@ pub struct Agent {
     place: Kind,
     /// Where systemd made the place: its unit, by which it moves processes that we may not.
     unit: Option<String>,
-    /// The process that owns it through this handle, of which a forked child has a copy; 0 for a guest's.
-    owner: AtomicU32,
+    /// The process that owns it through this handle, of which a forked child has a copy; none for a guest's.
+    owner: AtomicForkId,
     /// It ends with this process.
     guarded: Option<Guarded>,
     files: Files,
     spawning: spawn::Known,
     /// Once events are asked for, and in each process anew.
-    watch: Turns<Option<Watch>>,
+    watch: ForkMutex<Option<Watch>>,
 }
 
 /// Facts about an agent.
@@ -108,26 +108,22 @@ impl Agent {
             uuid,
             place: place.kind,
             unit: place.unit(),
-            owner: AtomicU32::new(0),
+            owner: AtomicForkId::default(),
             guarded: None,
             files: Files::default(),
             spawning: spawn::Known::default(),
-            watch: Turns::default(),
+            watch: ForkMutex::new(),
         }
     }
 
     /// We hold its lock.
     fn own(&self, created_unix_ns: u64) {
-        let pid = std::process::id();
-        self.owner.store(pid, Ordering::Relaxed);
-        owner::sign(&self.dir, pid, created_unix_ns);
+        self.owner.set_current();
+        owner::sign(&self.dir, std::process::id(), created_unix_ns);
     }
 
     fn is_own(&self) -> bool {
-        match self.owner.load(Ordering::Relaxed) {
-            0 => false,
-            pid => pid == std::process::id(),
-        }
+        self.owner.is_current()
     }
 
     /// Its name, in the usual 36 characters.

@@ -13,15 +13,16 @@ pub use keeper::Keeper;
 pub use scope::Scope;
 
 use crate::cgroupfs::Dir;
-use crate::sys::PerProcess;
+use crate::sys::fork_mutex::{ForkMutex, ForkMutexGuard};
 use leaf::Leaf;
 use message::Message;
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use scope::OwnScope;
 use std::ffi::CStr;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
 /// What the names of helpers' cgroups begin with.
 pub const LEAVES: &str = "keeper-";
@@ -50,17 +51,18 @@ impl Own {
     }
 }
 
-/// The one exception to "what must be remembered is in the handle".
-static OWN: PerProcess<Mutex<Own>> = PerProcess::new();
+/// The one exception to "what must be remembered is in the handle". A forked child does not drop its copy: that would
+/// wait for the parent's scope to end.
+static OWN: ForkMutex<ManuallyDrop<Own>> = ForkMutex::new();
 
-/// The scope that this process has, if it has one. Nothing is kept for those that never ask for one.
+/// The scope that this process has, if it has one.
 pub fn standing() -> Option<Arc<Scope>> {
-    OWN.known()?.lock().unwrap_or_else(PoisonError::into_inner).scope.standing()
+    own().scope.standing()
 }
 
 /// What this process has, of which there is one; a forked child has nothing yet.
-pub fn own() -> MutexGuard<'static, Own> {
-    OWN.get().lock().unwrap_or_else(PoisonError::into_inner)
+pub fn own() -> ForkMutexGuard<'static, ManuallyDrop<Own>> {
+    OWN.lock()
 }
 
 /// That an agent is guarded: until this is dropped.

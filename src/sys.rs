@@ -9,6 +9,8 @@ pub mod birth;
 pub mod cancel;
 pub mod clone_into;
 pub mod fetched;
+pub mod fork_id;
+pub mod fork_mutex;
 pub mod keeper;
 pub mod line;
 pub mod listing;
@@ -17,12 +19,11 @@ mod process;
 pub mod shared;
 pub mod shed;
 pub mod signals;
-pub mod turns;
 
 use nix::errno::Errno;
 use std::ffi::{CStr, c_int};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 /// A place for one descriptor, filled at most once and emptied by drop. There is no lock in it that
 /// a fork could leave locked in the child.
@@ -72,50 +73,6 @@ impl Drop for Slot {
         if fd != EMPTY {
             // SAFETY: `keep` made this slot the one owner of the descriptor.
             drop(unsafe { OwnedFd::from_raw_fd(fd) });
-        }
-    }
-}
-
-/// A value that every process has for itself: a forked child, in which another thread's lock would be
-/// locked for ever, begins with a fresh one.
-pub struct PerProcess<T: 'static>(AtomicPtr<Owned<T>>);
-
-struct Owned<T: 'static> {
-    pid: u32,
-    value: T,
-    /// That of the process we were forked from: kept, since its owner's threads may have been using it.
-    _inherited: Option<&'static Owned<T>>,
-}
-
-impl<T: Default + Sync> PerProcess<T> {
-    /// None has been asked for yet.
-    pub const fn new() -> Self {
-        Self(AtomicPtr::new(std::ptr::null_mut()))
-    }
-
-    /// Ours, if it was asked for before.
-    pub fn known(&self) -> Option<&'static T> {
-        // SAFETY: as in `get`.
-        let held = unsafe { self.0.load(Ordering::Acquire).as_ref() };
-        held.filter(|held| held.pid == std::process::id()).map(|held| &held.value)
-    }
-
-    /// Ours.
-    pub fn get(&self) -> &'static T {
-        let own = std::process::id();
-        loop {
-            let current = self.0.load(Ordering::Acquire);
-            // SAFETY: what is stored here was leaked below, so it lives as long as the process.
-            let held = unsafe { current.as_ref() };
-            match held {
-                Some(held) if held.pid == own => return &held.value,
-                _ => {}
-            }
-            let fresh = Box::into_raw(Box::new(Owned { pid: own, value: T::default(), _inherited: held }));
-            if self.0.compare_exchange(current, fresh, Ordering::AcqRel, Ordering::Acquire).is_err() {
-                // SAFETY: another thread was faster, so nobody has seen this one.
-                drop(unsafe { Box::from_raw(fresh) });
-            }
         }
     }
 }

@@ -10,7 +10,6 @@ use crate::stats::Stats;
 use crate::{kill, remove};
 use nix::errno::Errno;
 use std::ffi::CString;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Above us a rmdir may meet EBUSY for a while after the last process has gone.
@@ -141,7 +140,7 @@ impl Agent {
     /// It is removed, and what of the tree was for it alone.
     fn end(&self) {
         remove::above(&self.dir);
-        self.owner.store(0, Ordering::Relaxed);
+        self.owner.clear();
     }
 }
 

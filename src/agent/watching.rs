@@ -17,19 +17,18 @@ impl Agent {
     /// Listen to these events (bits of [`crate::watch`]) and no others. The descriptor, which is the same each time, is
     /// readable when one may have happened.
     pub fn event_fd(&self, which: u64) -> Result<RawFd> {
-        self.watch.take(|watch| {
-            let mut fresh = None;
-            let chosen = match watch {
-                Some(watch) => watch,
-                None => fresh.insert(Watch::new().map_err(|e| self.failed("have a descriptor for", "", e))?),
-            };
-            chosen.choose(&self.dir, which).map_err(|e| self.not_watched(e))?;
-            let fd = chosen.epoll().0.as_raw_fd();
-            if let Some(fresh) = fresh {
-                *watch = Some(fresh);
-            }
-            Ok(fd)
-        })
+        let mut watch = self.watch.lock();
+        let mut fresh = None;
+        let chosen = match &mut *watch {
+            Some(watch) => watch,
+            None => fresh.insert(Watch::new().map_err(|e| self.failed("have a descriptor for", "", e))?),
+        };
+        chosen.choose(&self.dir, which).map_err(|e| self.not_watched(e))?;
+        let fd = chosen.epoll().0.as_raw_fd();
+        if let Some(fresh) = fresh {
+            *watch = Some(fresh);
+        }
+        Ok(fd)
     }
 
     /// The events since the last time, waiting for one until the deadline; 0 if none came.
@@ -44,7 +43,7 @@ impl Agent {
     }
 
     fn look(&self) -> Result<(u64, Arc<Epoll>)> {
-        self.watch.take(|watch| match watch {
+        match &mut *self.watch.lock() {
             Some(watch) if watch.which() != 0 => {
                 let found = watch.look(&self.dir).map_err(|e| self.not_watched(e))?;
                 Ok((found, Arc::clone(watch.epoll())))
@@ -53,7 +52,7 @@ impl Agent {
                 Errno::EINVAL,
                 "no events were asked for, in this process: call agentcg_event_fd() first",
             )),
-        })
+        }
     }
 
     fn not_watched(&self, (errno, file): FileError) -> Error {

@@ -5,6 +5,7 @@ use super::helper;
 use super::leaf::Leaf;
 use super::message::{Answer, Message};
 use crate::deadline::Deadline;
+use crate::sys::fork_id::ForkId;
 use crate::sys::keeper::{self, FirstWords};
 use crate::sys::{self, line};
 use nix::errno::Errno;
@@ -24,7 +25,7 @@ pub struct Keeper {
     pidfd: Option<OwnedFd>,
     line: OwnedFd,
     /// The process that it serves: a forked child only has a copy of this.
-    host: u32,
+    host: ForkId,
     leaf: Mutex<Option<Leaf>>,
 }
 
@@ -32,9 +33,10 @@ impl Keeper {
     /// Start one, inside a cgroup if it is named.
     pub fn start(cgroup: Option<BorrowedFd<'_>>) -> nix::Result<Self> {
         let (line, far_end) = line::pair()?;
-        let host = std::process::id();
+        let host = ForkId::current();
         // Before Linux 5.3 it has to rely on the line.
-        let pidfd = i32::try_from(host).map_err(|_| Errno::ESRCH).and_then(sys::pidfd_open).ok();
+        let pidfd =
+            i32::try_from(std::process::id()).map_err(|_| Errno::ESRCH).and_then(sys::pidfd_open).ok();
         keeper::start(far_end, pidfd, cgroup, helper::live)?;
         let [pid, unready]: FirstWords = hear(line.as_fd(), i32::from_ne_bytes)?;
         if unready != 0 {
@@ -64,7 +66,7 @@ impl Keeper {
 
     /// Whether it serves this process.
     pub fn is_ours(&self) -> bool {
-        self.host == std::process::id()
+        self.host == ForkId::current()
     }
 
     /// Say it, and wait for the answer. Only one thread may ask.

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A forked child is not taken for its parent, though both are PID 1, each of its own namespace.
+
+#[macro_use]
+mod common;
+
+use agentcg::watch::{EMPTY, GONE};
+use agentcg::{Agent, Deadline, Errno, Limits, Wish, list, reap};
+use common::cgroup::Scratch;
+use common::member::{Member, role};
+use common::{patience, seccomp};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::wait::wait;
+use nix::unistd::geteuid;
+use std::ffi::CString;
+use std::time::Duration;
+
+roles![pid_1];
+
+#[test]
+fn a_child_that_is_pid_1_too_gives_up_nothing_that_its_parent_holds() {
+    gives_up_nothing("with");
+}
+
+/// As before Linux 4.14.
+#[test]
+fn a_child_that_is_pid_1_too_gives_up_nothing_where_no_page_can_be_cleared_at_a_fork() {
+    gives_up_nothing("without");
+}
+
+fn gives_up_nothing(page: &str) {
+    let scratch = Scratch::new();
+    let mut host = Member::start("pid_1", &[&scratch.path().to_string_lossy(), page]);
+    host.hears("the host, 1: owned true, guarded true");
+    host.hears("the child, 1: owned false, guarded false, events EINVAL");
+    host.hears("the child has freed its copy");
+    host.hears("the host, 1: owned true, guarded true");
+    let path = scratch.path();
+    let found = list(Some(&path)).unwrap();
+    assert!(found.len() == 1 && !found[0].orphan, "{found:?}");
+    assert_eq!(reap(Some(&path), patience()).unwrap(), 0);
+    host.say("destroy");
+    host.hears("destroyed");
+    assert_eq!(scratch.parent.all().len(), 1, "{:?}", scratch.parent.all());
+}
+
+fn pid_1(args: &[String]) {
+    if args[1] == "without" {
+        seccomp::refuse(&[(libc::SYS_madvise, Errno::EINVAL)]);
+    }
+    // The namespace of users is for a caller without rights.
+    let user = if geteuid().is_root() { CloneFlags::empty() } else { CloneFlags::CLONE_NEWUSER };
+    unshare(CloneFlags::CLONE_NEWPID | user).expect("unshare");
+    if !role::fork() {
+        wait().expect("wait");
+        return;
+    }
+    let parent = CString::new(args[0].as_str()).expect("a path");
+    let wish = Wish { parent: Some(&parent), guard: true, ..Wish::default() };
+    let agent = Agent::new_where(wish, None, &Limits::default()).unwrap_or_else(|e| panic!("{e}"));
+    agent.event_fd(EMPTY | GONE).expect("event_fd");
+    role::say(&format!("the host, {}", seen(&agent)));
+    unshare(CloneFlags::CLONE_NEWPID).expect("unshare");
+    if role::fork() {
+        let events = agent.next_events(Deadline::after(Duration::ZERO)).map_err(|e| e.errno());
+        let events = events.expect_err("the child has asked for none");
+        role::say(&format!("the child, {}, events {events:?}", seen(&agent)));
+        drop(agent);
+        role::say("the child has freed its copy");
+        role::exit(0);
+    }
+    wait().expect("wait");
+    role::say(&format!("the host, {}", seen(&agent)));
+    role::listen();
+    agent.destroy(false, patience(), false).expect("destroy");
+    drop(agent);
+    role::say("destroyed");
+}
+
+fn seen(agent: &Agent) -> String {
+    let info = agent.info().expect("info");
+    format!("{}: owned {}, guarded {}", std::process::id(), info.owned, info.guarded)
+}
