@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* The fault matrix: what its parts share. README.md describes it. */
+#ifndef FAULTS_H
+#define FAULTS_H
+
+#include <agentcg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* ---- acts: acts.c ---- */
+
+enum {
+	ENDS = 1 << 0,       /* success ends the handle */
+	MAKES = 1 << 1,      /* success makes a handle: it is not called a second time */
+	KILLS = 1 << 2,      /* a failure may have killed or removed a part */
+	GUARDED = 1 << 3,    /* a guard's cgroup may stand beside the agents */
+	FOUND = 1 << 4,      /* no parent is given: the library finds the place */
+	CHILDREN = 1 << 5,   /* the faults are in the processes that the call starts */
+	SYSTEMD = 1 << 6,    /* only where a systemd manager runs */
+	VARIES = 1 << 7,     /* success may have another result under a fault */
+	WAITS = 1 << 8,      /* the number of its system calls depends on time */
+};
+
+/* One call of the interface, in one typical state of its group. */
+struct act {
+	const char *name;        /* "kill_all/nested" */
+	const char *function;    /* "agentcg_kill_all" */
+	void (*prepare)(void);   /* in the host: makes the state */
+	int (*call)(agentcg_error *error);
+	unsigned flags;
+};
+extern const struct act acts[];
+extern const size_t act_count;
+
+/* What a host reports about itself. Shared with the process that started it. */
+struct report {
+	int stage;               /* which of the STAGEs it has reached */
+	int code;                /* of the call with the fault */
+	int again;               /* of the same call without one */
+	int end;                 /* of the destroy after it */
+	int children;            /* that the host has and did not start itself */
+	uint64_t result;         /* what the call gave on success, as one number */
+	uint64_t again_result;
+	agentcg_error error, again_error, end_error;
+	char failure[400];       /* a state that could not be made, or "" */
+};
+enum { STAGE_START, STAGE_READY, STAGE_DONE, STAGE_END };
+extern struct report *report;
+extern const char *scratch;      /* the parent that acts give */
+extern const char *host_cgroup;  /* where hosts are */
+
+/* Run an act as a host that its tracer stops before the call, after it and at the end. Does not return. */
+void run_host(const struct act *act);
+
+/* ---- system calls and the errors that they can have: errnos.c ---- */
+
+/* What a system call is about. */
+enum target { CGROUPFS, PROCFS, FILES, ANONYMOUS, NOTHING };
+
+struct call {
+	long number;
+	unsigned long arguments[6];
+	enum target target;
+	char file[160];          /* the path or what the descriptor is open for, or "" */
+};
+const char *call_name(long number);
+/* The errors that the call can have here, ended by 0. NULL if the table lacks the call. */
+const int *call_errnos(const struct call *call);
+
+/* ---- the tracer: tracer.c ---- */
+
+struct fault {
+	unsigned at;             /* which system call, from 1; 0 for none */
+	int error;
+	bool lasting;            /* all later calls of the same number fail, too */
+};
+struct traced {
+	unsigned calls;          /* until the act ended, or until the fault */
+	bool injected;
+	struct call call;        /* the one that failed */
+	struct call *list;       /* with fault.at 0: all of them */
+};
+enum outcome { REACHED, ENDED, HUNG };
+
+/* Let the host, which may be running already, run until it stops by itself. */
+enum outcome run_to_stop(pid_t host, bool running, int seconds);
+/* The same, from before the call until after it, with a fault. */
+enum outcome run_with_fault(pid_t host, bool children, struct fault fault, struct traced *traced, int seconds);
+
+/* ---- what is there: picture.c ---- */
+
+struct picture {
+	char text[16000];        /* a line per cgroup */
+	char soft[8000];         /* the same of what may differ after a success */
+	char descriptors[6000];
+	int descriptor_count;
+	int lock_count;
+};
+/* With host 0 of the cgroups alone. `alive`: whether they are populated counts. */
+void take_picture(struct picture *picture, const char *root, pid_t host, bool alive, bool guards);
+/* Kill all that is in the cgroups below root, and remove them. */
+void wipe(const char *root);
+int read_text(const char *path, char *text, size_t size);
+
+/* ---- the codes that the header lists: codes.c ---- */
+
+void read_header(const char *path);
+bool is_listed(const char *function, int code);
+const char *errno_name(int error);
+
+void die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+#endif

@@ -1,0 +1,524 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * faults [-H HEADER] [-m MAP] [-p PART/PARTS] [-e ERRNO] [-d] [-l] [-L] [-s] [-v] [ACT...]
+ *
+ * Every function in every state of acts.c (or those whose names begin with an
+ * ACT), each of its system calls made to fail in turn with each error that it
+ * can have (or the one ERRNO). A wrong outcome is a row of the output. Exit
+ * status 0: no rows. README.md describes the rest.
+ */
+#include "faults.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../c/check.h"
+
+/* A host that takes longer than that hangs. */
+#define HANG_SECONDS 20
+/* How often a system call on the same file is made to fail in one act. */
+#define MOST_REPEATS 6
+#define MOUNT "/sys/fs/cgroup"
+
+static char scratch_path[4096], own_parent[4096], own[4096];
+static unsigned rows, injections, missed, part, parts = 1;
+static int only_errno;
+static bool verbose, lasting, with_systemd, delegated;
+
+void die(const char *format, ...)
+{
+	va_list arguments;
+
+	va_start(arguments, format);
+	fputs("faults: ", stderr);
+	vfprintf(stderr, format, arguments);
+	fputc('\n', stderr);
+	va_end(arguments);
+	exit(2);
+}
+
+static double now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+/* ---- the place ---- */
+
+static void write_or_not(const char *directory, const char *file, const char *text)
+{
+	char path[4400];
+	FILE *open_file;
+
+	snprintf(path, sizeof(path), "%s/%s", directory, file);
+	open_file = fopen(path, "we");
+	if (!open_file)
+		return;
+	fputs(text, open_file);
+	fclose(open_file);
+}
+
+static void find_place(void)
+{
+	char text[8192], *group;
+
+	read_text("/proc/self/cgroup", text, sizeof(text));
+	group = strstr(text, "0::/");
+	if (!group)
+		die("no cgroup2 hierarchy");
+	group[strcspn(group, "\n")] = 0;
+	snprintf(own, sizeof(own), MOUNT "%s", strcmp(group + 3, "/") == 0 ? "" : group + 3);
+	snprintf(own_parent, sizeof(own_parent), "%s", own);
+	if (strcmp(own, MOUNT) != 0)
+		*strrchr(own_parent, '/') = 0;
+	if (delegated) {
+		/* The host is to be alone in its cgroup. */
+		char outside[4200];
+
+		snprintf(own_parent, sizeof(own_parent), "%s", own);
+		snprintf(outside, sizeof(outside), "%s/faults", own);
+		if (mkdir(outside, 0755) != 0 && errno != EEXIST)
+			die("mkdir %s: %s", outside, strerror(errno));
+		write_or_not(outside, "cgroup.procs", "0");
+	}
+	host_cgroup = own;
+	snprintf(scratch_path, sizeof(scratch_path), "%s/faults", own_parent);
+	scratch = scratch_path;
+}
+
+/* The parent that acts give, as if nobody had been there. */
+static void fresh_scratch(void)
+{
+	static const char *const controllers[] = { "+cpu", "+memory", "+pids", "+io" };
+
+	if (delegated) {
+		static const char *const off[] = { "-cpu", "-memory", "-pids", "-io" };
+
+		for (size_t i = 0; i < sizeof(off) / sizeof(off[0]); i++)
+			write_or_not(own_parent, "cgroup.subtree_control", off[i]);
+		return;
+	}
+	if (rmdir(scratch) != 0 && errno != ENOENT)
+		die("rmdir %s: %s", scratch, strerror(errno));
+	for (size_t i = 0; i < sizeof(controllers) / sizeof(controllers[0]); i++)
+		write_or_not(own_parent, "cgroup.subtree_control", controllers[i]);
+	if (mkdir(scratch, 0755) != 0)
+		die("mkdir %s: %s", scratch, strerror(errno));
+}
+
+static const char *root_of(const struct act *act)
+{
+	return act->flags & FOUND ? own_parent : scratch;
+}
+
+/* Those whom a host has left. False if somebody lives on. */
+static bool all_ended(double seconds)
+{
+	double end = now() + seconds;
+
+	for (;;) {
+		pid_t pid = waitpid(-1, NULL, WNOHANG | __WALL);
+
+		if (pid < 0)
+			return true;
+		if (pid == 0) {
+			if (now() > end)
+				return false;
+			nanosleep(&(struct timespec){ .tv_nsec = 300000 }, NULL);
+		}
+	}
+}
+
+static void kill_left(void)
+{
+	DIR *processes;
+
+	/* Their parents may have been others, which ended: they are ours only now. */
+	do {
+		processes = opendir("/proc");
+		if (!processes)
+			die("/proc: %s", strerror(errno));
+		for (struct dirent *entry; (entry = readdir(processes));) {
+			char path[300], text[512], *name;
+			int pid = atoi(entry->d_name), parent = 0;
+
+			snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+			if (pid < 1 || read_text(path, text, sizeof(text)) <= 0)
+				continue;
+			name = strrchr(text, ')');
+			if (name && sscanf(name, ") %*c %d", &parent) == 1 && parent == getpid())
+				kill(pid, SIGKILL);
+		}
+		closedir(processes);
+	} while (!all_ended(2));
+}
+
+/* ---- one injection ---- */
+
+struct run {
+	struct traced traced;
+	enum outcome outcome;            /* of the call */
+	struct picture before, after, end, left;
+	bool ended, survivors;
+	double seconds;
+	struct report report;
+};
+
+static void run_once(const struct act *act, struct fault fault, struct run *run, bool reference)
+{
+	const char *root = root_of(act);
+	bool alive = true, guards = !(act->flags & GUARDED);
+	double start;
+	pid_t host;
+
+	memset(report, 0, sizeof(*report));
+	run->ended = run->survivors = false;
+	fresh_scratch();
+	fflush(stdout);
+	host = fork();
+	if (host < 0)
+		die("fork: %s", strerror(errno));
+	if (host == 0)
+		run_host(act);
+	if (run_to_stop(host, true, HANG_SECONDS) != REACHED)
+		die("%s: its state cannot be made: %s", act->name, report->failure);
+	if (reference)
+		take_picture(&run->before, root, host, alive, !guards);
+	start = now();
+	run->outcome = run_with_fault(host, act->flags & CHILDREN, fault, &run->traced, HANG_SECONDS);
+	run->seconds = now() - start;
+	if (run->outcome == REACHED) {
+		take_picture(&run->after, root, host, alive, !guards);
+		run->ended = run_to_stop(host, false, HANG_SECONDS) == REACHED;
+		if (run->ended)
+			take_picture(&run->end, root, host, alive, !guards);
+	}
+	run->report = *report;
+	kill(host, SIGKILL);
+	waitpid(host, NULL, __WALL);
+	run->survivors = !all_ended(10);
+	if (run->survivors)
+		kill_left();
+	take_picture(&run->left, root, 0, true, true);
+	/* systemd removes a scope a moment after its last process has ended. */
+	for (int tries = 0; (act->flags & SYSTEMD) && *run->left.text && tries < 500; tries++) {
+		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
+		take_picture(&run->left, root, 0, true, true);
+	}
+}
+
+static struct run reference, faulty;
+
+static void indented(const char *title, const char *text)
+{
+	printf("    %s\n", title);
+	for (const char *end; *text; text = *end ? end + 1 : end) {
+		end = text + strcspn(text, "\n");
+		printf("      %.*s\n", (int)(end - text), text);
+	}
+}
+
+static const char *last_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash && slash[1] ? slash + 1 : path;
+}
+
+/* A row: what was wrong, once for each injection. */
+static void row(const struct act *act, const struct fault *fault, const char *what, const char *expected, const char *got)
+{
+	const struct run *run = &faulty;
+
+	rows++;
+	printf("ROW %s: call %u, %s(%s) %s: %s\n", act->name, fault->at, call_name(run->traced.call.number),
+	       last_of(run->traced.call.file), errno_name(fault->error), what);
+	if (verbose) {
+		printf("    on %s, in %.3f s\n", run->traced.call.file, run->seconds);
+		printf("    the call: %d %.*s\n", run->report.code, 184, run->report.code < 0 ? run->report.error.message : "");
+	} else if (run->report.code < 0) {
+		printf("    %s: %.*s\n", errno_name(-run->report.code), 184, run->report.error.message);
+	}
+	if (expected) {
+		indented("expected:", expected);
+		indented("is:", got);
+	}
+}
+
+/* What another agent's end removes: levels of the tree that hold no agent. */
+static const char *without_levels(const char *text)
+{
+	return strstr(text, "UUID") || strstr(text, "keeper") ? text : "";
+}
+
+static bool same_cgroups(const struct traced *traced, const char *expected, const char *got)
+{
+	bool removal = strcmp(call_name(traced->call.number), "unlinkat") == 0 || strcmp(call_name(traced->call.number), "rmdir") == 0;
+
+	if (!removal)
+		return strcmp(expected, got) == 0;
+	return strcmp(without_levels(expected), without_levels(got)) == 0;
+}
+
+static void judge(const struct act *act, const struct fault *fault)
+{
+	const struct run *run = &faulty;
+	const struct report *got = &run->report;
+	bool failed = got->code < 0, has_error = strcmp(act->function, "agentcg_move_self") != 0;
+	char text[500];
+
+#define ROW(...) \
+	do { \
+		snprintf(text, sizeof(text), __VA_ARGS__); \
+		row(act, fault, text, NULL, NULL); \
+	} while (0)
+
+	if (run->outcome == HUNG) {
+		ROW("it hangs");
+		return;
+	}
+	if (run->outcome == ENDED) {
+		ROW("the host was killed by it");
+		return;
+	}
+	if (failed && got->code == -ENOTRECOVERABLE)
+		ROW("ENOTRECOVERABLE");
+	else if (!is_listed(act->function, got->code))
+		ROW("%s is not listed", errno_name(-got->code));
+	if (failed && fault->error == EINTR && reference.report.code >= 0)
+		ROW("EINTR is not retried: %s", errno_name(-got->code));
+	if (failed && got->code == -ETIMEDOUT && reference.report.code != -ETIMEDOUT)
+		ROW("ETIMEDOUT, but nothing timed out");
+	if (failed && has_error) {
+		const char *flaw = check_error_flaw(&got->error, got->code);
+
+		if (flaw)
+			ROW("reterr %s: %.184s", flaw, got->error.message);
+	}
+	if (!failed && got->code == reference.report.code && got->result != reference.report.result && !(act->flags & VARIES))
+		ROW("it says 0 and gives %llu instead of %llu", (unsigned long long)got->result,
+		    (unsigned long long)reference.report.result);
+	if (!failed && got->code != reference.report.code && !(act->flags & VARIES))
+		ROW("it returns %d instead of %d", got->code, reference.report.code);
+	if (!failed && !same_cgroups(&run->traced, reference.after.text, run->after.text))
+		row(act, fault, "after its success the cgroups differ", reference.after.text, run->after.text);
+	if (failed && !(act->flags & KILLS)) {
+		if (!same_cgroups(&run->traced, reference.before.text, run->after.text))
+			row(act, fault, "after its failure the cgroups differ", reference.before.text, run->after.text);
+		else if (!(act->flags & SYSTEMD) && strcmp(run->after.soft, reference.before.soft) != 0)
+			row(act, fault, "after its failure the controllers differ", reference.before.soft, run->after.soft);
+		if (run->after.lock_count != reference.before.lock_count)
+			ROW("after its failure %d locks instead of %d", run->after.lock_count, reference.before.lock_count);
+	}
+	if (!failed && run->after.lock_count != reference.after.lock_count)
+		ROW("after its success %d locks instead of %d", run->after.lock_count, reference.after.lock_count);
+	int most = reference.before.descriptor_count > reference.after.descriptor_count ? reference.before.descriptor_count
+										: reference.after.descriptor_count;
+	/* A handle that was to end keeps what it has opened until then. */
+	if (failed && (act->flags & ENDS))
+		most = reference.before.descriptor_count + 16;
+	if (run->after.descriptor_count > most)
+		row(act, fault, "descriptors are left after it", reference.after.descriptors, run->after.descriptors);
+	if (!run->ended) {
+		ROW("then it hangs or ends the host%s%s", *got->failure ? ": " : "", got->failure);
+		return;
+	}
+	if (got->again < 0 && got->again != reference.report.again)
+		ROW("the same call without a fault then is %s: %.184s", errno_name(-got->again), got->again_error.message);
+	else if (got->again >= 0 && got->again_result != reference.report.again_result && !(act->flags & (VARIES | KILLS)) &&
+		 !(act->flags & (ENDS | MAKES)))
+		ROW("the same call without a fault then gives %llu instead of %llu", (unsigned long long)got->again_result,
+		    (unsigned long long)reference.report.again_result);
+	if (got->end < 0)
+		ROW("destroy then is %s: %.184s", errno_name(-got->end), got->end_error.message);
+	if (got->children != reference.report.children)
+		ROW("a child is left");
+	if (run->end.lock_count > reference.end.lock_count)
+		ROW("at the end %d locks instead of %d", run->end.lock_count, reference.end.lock_count);
+	if (run->end.descriptor_count > reference.end.descriptor_count)
+		row(act, fault, "descriptors are left at the end", reference.end.descriptors, run->end.descriptors);
+	if (run->survivors)
+		ROW("a process is left after the host");
+	if (strcmp(run->left.text, reference.left.text) != 0)
+		row(act, fault, "cgroups are left", reference.left.text, run->left.text);
+#undef ROW
+}
+
+/* ---- an act ---- */
+
+static bool known_row_missing(const struct act *act, const struct traced *traced)
+{
+	bool missing = false;
+
+	for (unsigned i = 0; i < traced->calls; i++)
+		if (!call_errnos(&traced->list[i])) {
+			printf("ROW %s: errnos.c lacks system call %ld\n", act->name, traced->list[i].number);
+			rows++;
+			missing = true;
+		}
+	return missing;
+}
+
+/* Which time it is that the act makes this call on this file. */
+static unsigned occurrence(const struct traced *traced, unsigned at)
+{
+	const struct call *call = &traced->list[at];
+	unsigned count = 1;
+
+	for (unsigned i = 0; i < at; i++)
+		count += traced->list[i].number == call->number && strcmp(traced->list[i].file, call->file) == 0;
+	return count;
+}
+
+static void run_act(const struct act *act)
+{
+	static unsigned turn;
+	unsigned before_rows = rows, before = injections;
+	double start = now();
+
+	memset(&reference, 0, sizeof(reference));
+	run_once(act, (struct fault){ 0 }, &reference, true);
+	if (reference.outcome != REACHED || !reference.ended || reference.report.code < 0 || reference.report.end < 0 ||
+	    reference.survivors || (*reference.left.text && !delegated))
+		die("%s without a fault: outcome %d, %d (%s), again %d (%s), end %d (%s), survivors %d, left: %s %s", act->name,
+		    reference.outcome, reference.report.code, reference.report.error.message, reference.report.again,
+		    reference.report.again_error.message, reference.report.end, reference.report.end_error.message,
+		    reference.survivors, reference.left.text, reference.report.failure);
+	if (*reference.left.text)
+		wipe(root_of(act));
+	known_row_missing(act, &reference.traced);
+	for (unsigned at = 1; at <= reference.traced.calls; at++) {
+		const int *errnos = call_errnos(&reference.traced.list[at - 1]);
+
+		/* A call that is made again and again until something has happened. */
+		if (occurrence(&reference.traced, at - 1) > MOST_REPEATS)
+			continue;
+		for (; errnos && *errnos; errnos++) {
+			struct fault fault = { .at = at, .error = *errnos, .lasting = lasting };
+
+			if ((only_errno && *errnos != only_errno) || turn++ % parts != part)
+				continue;
+			memset(&faulty.report, 0, sizeof(faulty.report));
+			run_once(act, fault, &faulty, false);
+			if (faulty.traced.injected) {
+				injections++;
+				judge(act, &fault);
+			} else {
+				missed++;
+			}
+			if (*faulty.left.text)
+				wipe(root_of(act));
+		}
+	}
+	printf("%-26s %4u system calls, %5u injections, %4u rows, %.0f s\n", act->name, reference.traced.calls,
+	       injections - before, rows - before_rows, now() - start);
+	free(reference.traced.list);
+}
+
+static void list_act(const struct act *act)
+{
+	memset(&reference, 0, sizeof(reference));
+	run_once(act, (struct fault){ 0 }, &reference, true);
+	printf("%s: %d, result %llu\n", act->name, reference.report.code, (unsigned long long)reference.report.result);
+	for (unsigned i = 0; i < reference.traced.calls; i++) {
+		const struct call *call = &reference.traced.list[i];
+		const int *errnos = call_errnos(call);
+
+		printf("  %3u %s(%s)", i + 1, call_name(call->number), call->file);
+		for (; errnos && *errnos; errnos++)
+			printf(" %s", errno_name(*errnos));
+		putchar('\n');
+	}
+	printf("before:\n%s%safter:\n%s%send:\n%s%sleft:\n%s", reference.before.text, reference.before.soft, reference.after.text,
+	       reference.after.soft, reference.end.text, reference.end.soft, reference.left.text);
+	printf("descriptors: %s| %s| %s\n", reference.before.descriptors, reference.after.descriptors, reference.end.descriptors);
+	free(reference.traced.list);
+}
+
+static void check_all_functions(const char *map)
+{
+	char text[8192];
+
+	if (read_text(map, text, sizeof(text)) <= 0)
+		die("cannot read %s", map);
+	for (char *at = text; (at = strstr(at, "\tagentcg_")); at++) {
+		char name[64];
+		bool found = false;
+
+		if (sscanf(at, " %63[a-z_0-9]", name) != 1)
+			continue;
+		for (size_t i = 0; i < act_count; i++)
+			found |= strcmp(acts[i].function, name) == 0;
+		if (!found) {
+			printf("ROW %s: no act calls it\n", name);
+			rows++;
+		}
+	}
+}
+
+int main(int count, char **words)
+{
+	const char *header = "include/agentcg.h", *map = "agentcg.map";
+	bool listing = false;
+	unsigned done = 0;
+	double start = now();
+	int option;
+
+	while ((option = getopt(count, words, "H:m:p:e:dlLvs")) != -1)
+		switch (option) {
+		case 'H': header = optarg; break;
+		case 'm': map = optarg; break;
+		case 'p':
+			if (sscanf(optarg, "%u/%u", &part, &parts) != 2 || part >= parts)
+				die("-p PART/PARTS, PART from 0");
+			break;
+		case 'e':
+			for (int error = 1; error < 134; error++)
+				if (strcmp(errno_name(error), optarg) == 0)
+					only_errno = error;
+			if (!only_errno)
+				die("no such error: %s", optarg);
+			break;
+		case 'd': delegated = true; break;
+		case 'l': listing = true; break;
+		case 'L': lasting = true; break;
+		case 'v': verbose = true; break;
+		case 's': with_systemd = true; break;
+		default: die("usage: faults [-H HEADER] [-m MAP] [-p PART/PARTS] [-e ERRNO] [-d] [-l] [-L] [-s] [-v] [ACT...]");
+		}
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	read_header(header);
+	report = mmap(NULL, sizeof(*report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (report == MAP_FAILED || prctl(PR_SET_CHILD_SUBREAPER, 1) != 0)
+		die("%s", strerror(errno));
+	find_place();
+	if (optind == count)
+		check_all_functions(map);
+	for (size_t i = 0; i < act_count; i++) {
+		bool chosen = optind == count;
+
+		for (int word = optind; word < count; word++)
+			chosen |= strncmp(acts[i].name, words[word], strlen(words[word])) == 0;
+		if (!chosen || (bool)(acts[i].flags & SYSTEMD) != with_systemd || (delegated && !(acts[i].flags & FOUND)))
+			continue;
+		done++;
+		(listing ? list_act : run_act)(&acts[i]);
+	}
+	rmdir(scratch);
+	printf("faults: %u acts, %u injections (%u not reached), %u rows, in %.0f s\n", done, injections, missed, rows, now() - start);
+	return rows || !done ? 1 : 0;
+}
