@@ -26,6 +26,7 @@ test: all
 lint:
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --lib --tests --no-default-features --features c-library --locked -- -D warnings
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir build/fuzz/lint --locked -- -D warnings
 

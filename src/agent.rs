@@ -16,7 +16,7 @@ pub use spawning::Spawn;
 
 use crate::cgroupfs::{Dir, FILE_MAX, FileError};
 use crate::controllers::Controllers;
-use crate::error::{Error, Reason, Result, shown, words};
+use crate::error::{Error, Reason, Result, out_of_memory, shown, words};
 use crate::guard::Guarded;
 use crate::limits::Limits;
 use crate::members::Members;
@@ -24,6 +24,7 @@ use crate::owner;
 use crate::place::{self, Kind, Place, Wish};
 use crate::spawn;
 use crate::stats::{Files, Stats};
+use crate::sys::fallible;
 use crate::sys::fork_id::AtomicForkId;
 use crate::sys::fork_mutex::ForkMutex;
 use crate::watch::Watch;
@@ -50,6 +51,27 @@ pub struct Agent {
     spawning: spawn::Known,
     /// Once events are asked for, and in each process anew.
     watch: ForkMutex<Option<Watch>>,
+}
+
+/// What an agent keeps of its place, made before its directory is.
+struct Name {
+    path: Vec<u8>,
+    uuid: String,
+    unit: Option<String>,
+}
+
+impl Name {
+    /// Copied, since it lasts longer than the call: [`fallible`] never takes from the reserve.
+    fn of(place: &Place, uuid: &str) -> Result<Self> {
+        let copied = || {
+            Ok(Self {
+                path: fallible::copy(&place.path_of(uuid))?,
+                uuid: fallible::copy_str(uuid)?,
+                unit: place.unit().map(|unit| fallible::copy_str(&unit)).transpose()?,
+            })
+        };
+        copied().map_err(out_of_memory)
+    }
 }
 
 /// Facts about an agent.
@@ -80,6 +102,7 @@ impl Agent {
         let uuid = uuid.map_or_else(|| Ok(Uuid::new_v4().to_string()), name_of)?;
         let wish = Wish { needs: limits.controllers(), ..wish };
         place::first_usable(wish, |place| {
+            let name = Name::of(place, &uuid)?;
             let mut leaf = place::make_leaf(place, &uuid)?;
             let applied = match limits.apply(&leaf.dir, &leaf.path) {
                 // The tree may have been made when less was to be had.
@@ -93,7 +116,7 @@ impl Agent {
                 return Err(e);
             }
             let guarded = if wish.guard { Some(guarded::take(&leaf, &uuid)?) } else { None };
-            let mut agent = Self::at(place, leaf.dir, uuid.clone());
+            let mut agent = Self::at(place.kind, leaf.dir, name);
             agent.guarded = guarded;
             agent.own(owner::now_unix_ns());
             Ok(agent)
@@ -101,13 +124,13 @@ impl Agent {
     }
 
     /// The one that stands there.
-    fn at(place: &Place, dir: Dir, uuid: String) -> Self {
+    fn at(place: Kind, dir: Dir, name: Name) -> Self {
         Self {
             dir,
-            path: place.path_of(&uuid),
-            uuid,
-            place: place.kind,
-            unit: place.unit(),
+            path: name.path,
+            uuid: name.uuid,
+            place,
+            unit: name.unit,
             owner: AtomicForkId::default(),
             guarded: None,
             files: Files::default(),

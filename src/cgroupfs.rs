@@ -15,6 +15,7 @@ pub use kept::Kept;
 pub use walk::Step;
 
 use crate::sys::above_stdio;
+use crate::sys::fallible;
 use crate::sys::listing::directories;
 use crate::{kernfile, parse};
 use nix::errno::Errno;
@@ -155,8 +156,9 @@ impl Dir {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut names = Vec::new();
         // Opened anew: where a listing has got to belongs to the open file.
-        let listed = openat(&self.0, c".", flags, Mode::empty())
-            .and_then(|listing| directories(listing.as_fd(), |name| names.push(name.to_owned())));
+        let listed = openat(&self.0, c".", flags, Mode::empty()).and_then(|listing| {
+            directories(listing.as_fd(), |name| fallible::push(&mut names, fallible::copy_cstr(name)?))
+        });
         match listed {
             // Removed: it had none left.
             Ok(()) | Err(Errno::ENOENT) => Ok(names),

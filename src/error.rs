@@ -51,12 +51,12 @@ pub struct Error {
     errno: Errno,
     reason: Option<Reason>,
     file: Cow<'static, str>,
-    message: String,
+    message: Cow<'static, str>,
 }
 
 impl Error {
     /// `message` is one line: what failed, on which path, and what to do. 183 bytes reach a C caller.
-    pub(crate) fn new(errno: Errno, message: impl Into<String>) -> Self {
+    pub(crate) fn new(errno: Errno, message: impl Into<Cow<'static, str>>) -> Self {
         Self { errno, reason: None, file: Cow::Borrowed(""), message: message.into() }
     }
 
@@ -73,10 +73,10 @@ impl Error {
     /// The same failure, with these words before its message, or `alone` where both do not fit into what C gets.
     pub(crate) fn preceded_by(mut self, words: &str, alone: &str) -> Self {
         if words.len() + self.message.len() > MESSAGE_MAX {
-            self.message.clear();
-            self.message.push_str(alone);
+            self.message.to_mut().clear();
+            self.message.to_mut().push_str(alone);
         }
-        self.message.insert_str(0, words);
+        self.message.to_mut().insert_str(0, words);
         self
     }
 
@@ -113,13 +113,20 @@ impl std::error::Error for Error {}
 /// a long one only the end, so that the advice behind it is not what gets cut.
 pub(crate) fn shown(path: &[u8]) -> String {
     const MOST: usize = 64;
+    // No character has more than four bytes: of a longer path no more than this is looked at.
+    let end = path.get(path.len().saturating_sub(4 * MOST)..).unwrap_or(path);
     let mut text: String =
-        String::from_utf8_lossy(path).chars().map(|c| if c.is_control() { '?' } else { c }).collect();
+        String::from_utf8_lossy(end).chars().map(|c| if c.is_control() { '?' } else { c }).collect();
     if text.len() > MOST {
         let cut = (text.len() - MOST + 3..text.len()).find(|&at| text.is_char_boundary(at));
         text = format!("...{}", text.split_off(cut.unwrap_or(text.len())));
     }
     text
+}
+
+/// Memory that grows with what the agent or the caller has could not be allocated.
+pub(crate) fn out_of_memory(errno: Errno) -> Error {
+    Error::new(errno, "no memory: malloc(3) failed in this process")
 }
 
 /// What the system calls an errno, such as "Permission denied".

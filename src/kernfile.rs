@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Reading files that the kernel makes as they are read: no size to ask for, a page or so at a time.
 
+use crate::sys::fallible;
 use nix::errno::Errno;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -10,8 +11,8 @@ const CHUNK: usize = 4096;
 /// The first line that `find` makes something of. What follows it is not read.
 pub fn find_line<T>(file: File, mut find: impl FnMut(&[u8]) -> Option<T>) -> nix::Result<Option<T>> {
     let mut text = Vec::new();
-    let mut seen = 0;
     while read_chunk(&file, &mut text)? {
+        let mut seen = 0;
         while let Some(rest) = text.get(seen..) {
             let Some(end) = rest.iter().position(|&b| b == b'\n') else { break };
             seen += end + 1;
@@ -19,6 +20,7 @@ pub fn find_line<T>(file: File, mut find: impl FnMut(&[u8]) -> Option<T>) -> nix
                 return Ok(Some(found));
             }
         }
+        text.drain(..seen);
     }
     Ok(None)
 }
@@ -36,7 +38,7 @@ fn read_chunk(mut file: &File, text: &mut Vec<u8>) -> nix::Result<bool> {
     loop {
         match file.read(&mut chunk) {
             Ok(n) => {
-                text.extend_from_slice(chunk.get(..n).unwrap_or_default());
+                fallible::append(text, chunk.get(..n).unwrap_or_default())?;
                 return Ok(n > 0);
             }
             Err(e) if e.kind() == ErrorKind::Interrupted => {}
@@ -47,5 +49,9 @@ fn read_chunk(mut file: &File, text: &mut Vec<u8>) -> nix::Result<bool> {
 
 /// What std wraps.
 pub fn errno(e: &io::Error) -> Errno {
+    // std's own: no memory for a path.
+    if e.kind() == ErrorKind::OutOfMemory {
+        return Errno::ENOMEM;
+    }
     Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))
 }

@@ -12,6 +12,7 @@ use crate::deadline::Deadline;
 use crate::events::Events;
 use crate::members::{Members, Process, ignore_gone};
 use crate::parse;
+use crate::sys::fallible;
 use grip::Grip;
 use libc::SIGKILL;
 use nix::errno::Errno;
@@ -170,7 +171,8 @@ impl Members<'_> {
         self.each_cgroup(|dir| {
             let procs = ignore_gone(dir.read_all(c"cgroup.procs"), Vec::new())?;
             let threads = ignore_gone(dir.read_all(c"cgroup.threads"), Vec::new())?;
-            let mut ids: Vec<i32> = parse::ids(&procs).chain(parse::ids(&threads)).collect();
+            let mut ids = Vec::new();
+            fallible::extend(&mut ids, parse::ids(&procs).chain(parse::ids(&threads)))?;
             ids.sort_unstable();
             ids.dedup();
             for id in ids {

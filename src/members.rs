@@ -6,9 +6,9 @@
 //! threaded cgroup. `cgroup.threads` has the rest, by thread.
 
 use crate::cgroupfs::{Dir, Step};
+use crate::sys::fallible;
 use crate::{parse, procfs, sys};
 use nix::errno::Errno;
-use std::collections::BTreeSet;
 use std::ffi::c_int;
 use std::os::fd::AsFd;
 
@@ -40,6 +40,27 @@ pub struct Census {
     pub unnameable: bool,
 }
 
+/// A set of ids of processes or threads, however many.
+#[derive(Debug, Default)]
+pub struct Ids(Vec<i32>);
+
+impl Ids {
+    /// Returns true if it was not in the set. Cheap for ids in ascending order, in which the kernel lists them.
+    pub fn insert(&mut self, id: i32) -> nix::Result<bool> {
+        if self.0.last().is_none_or(|&last| last < id) {
+            return fallible::push(&mut self.0, id).map(|()| true);
+        }
+        match self.0.binary_search(&id) {
+            Ok(_) => Ok(false),
+            Err(at) => {
+                fallible::reserve(&mut self.0, 1)?;
+                self.0.insert(at, id);
+                Ok(true)
+            }
+        }
+    }
+}
+
 /// What the lists of a group tell at a glance.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Listed {
@@ -51,7 +72,7 @@ pub struct Listed {
 
 impl Members<'_> {
     /// The living processes of all cgroups, but for those in `known`, which is added to.
-    pub fn census(&self, known: &mut BTreeSet<i32>) -> nix::Result<Census> {
+    pub fn census(&self, known: &mut Ids) -> nix::Result<Census> {
         let mut census = Census::default();
         self.each_cgroup(|dir| {
             let procs = ignore_gone(dir.read_all(c"cgroup.procs"), Vec::new())?;
@@ -60,9 +81,11 @@ impl Members<'_> {
             for (id, is_process) in listed.chain(parse::ids(&threads).map(|id| (id, false))) {
                 if id < 1 {
                     census.unnameable = true;
-                } else if known.insert(id) {
-                    let pid = process_of(id, is_process)?.filter(|&pid| pid == id || known.insert(pid));
-                    census.processes.extend(pid.map(|pid| Process { pid, thread: id }));
+                } else if known.insert(id)? {
+                    let Some(pid) = process_of(id, is_process)? else { continue };
+                    if pid == id || known.insert(pid)? {
+                        fallible::push(&mut census.processes, Process { pid, thread: id })?;
+                    }
                 }
             }
             Ok(())
@@ -99,7 +122,7 @@ impl Members<'_> {
         procfs::Process::open(pid)?.living()?;
         // A main thread that was dead when the process was moved has stayed where it was.
         Ok(self.hold_thread(pid, pid)?
-            || procfs::threads_of(pid).iter().any(|&id| self.hold_thread(pid, id) == Ok(true)))
+            || procfs::threads_of(pid)?.iter().any(|&id| self.hold_thread(pid, id) == Ok(true)))
     }
 
     /// The same, for certain: an agent can give its cgroups any names, those of other agents too, but the group's
@@ -109,7 +132,7 @@ impl Members<'_> {
             if !self.hold(pid)? {
                 return Ok(false);
             }
-            let threads = procfs::threads_of(pid);
+            let threads = procfs::threads_of(pid)?;
             let mut found = false;
             self.each_cgroup(|dir| {
                 let listed = ignore_gone(dir.read_all(c"cgroup.threads"), Vec::new())?;

@@ -3,6 +3,7 @@
 
 use crate::kernfile::{self, errno};
 use crate::parse::{self, ProcStat, Task};
+use crate::sys::fallible;
 use crate::sys::listing::directories;
 use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access};
@@ -14,7 +15,7 @@ use std::os::unix::fs::FileExt;
 /// The `0::` path of a process (`self` or a pid), nothing if no cgroup2 hierarchy was ever mounted.
 pub fn cgroup_of(process: &str) -> nix::Result<Option<Vec<u8>>> {
     let file = open(&format!("/proc/{process}/cgroup"))?;
-    kernfile::find_line(file, |line| parse::own_cgroup(line).map(<[u8]>::to_vec))
+    kernfile::find_line(file, |line| parse::own_cgroup(line).map(fallible::copy))?.transpose()
 }
 
 /// Whether v1 hierarchies hold controllers that we would use.
@@ -58,14 +59,18 @@ pub fn pid_of(pidfd: BorrowedFd<'_>) -> nix::Result<i32> {
 }
 
 /// The threads of a process; none of one that is gone.
-pub fn threads_of(pid: i32) -> Vec<i32> {
+pub fn threads_of(pid: i32) -> nix::Result<Vec<i32>> {
     let mut threads = Vec::new();
-    if let Ok(tasks) = open(&format!("/proc/{pid}/task")) {
-        let _gone_meanwhile = directories(tasks.as_fd(), |name| {
-            threads.extend(name.to_str().ok().and_then(|name| name.parse::<i32>().ok()));
-        });
+    let listed = open(&format!("/proc/{pid}/task")).and_then(|tasks| {
+        directories(tasks.as_fd(), |name| {
+            fallible::extend(&mut threads, name.to_str().ok().and_then(|name| name.parse().ok()))
+        })
+    });
+    match listed {
+        Err(e @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => Err(e),
+        // Gone meanwhile.
+        _ => Ok(threads),
     }
-    threads
 }
 
 /// Offers each line of mountinfo to `find` until it takes one.

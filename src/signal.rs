@@ -2,9 +2,9 @@
 //! One signal for every process of a group, once each.
 
 use crate::events::Events;
-use crate::members::Members;
+use crate::members::{Ids, Members};
+use crate::sys::fallible;
 use nix::errno::Errno;
-use std::collections::BTreeSet;
 use std::ffi::c_int;
 
 /// What came of it.
@@ -32,7 +32,7 @@ impl Members<'_> {
             return Ok(sent);
         }
         let own = i32::try_from(std::process::id()).map_err(|_| Errno::ESRCH)?;
-        let mut known = BTreeSet::new();
+        let mut known = Ids::default();
         for _ in 0..MOST_PASSES {
             let census = self.census(&mut known)?;
             sent.unnameable |= census.unnameable;
@@ -55,8 +55,9 @@ impl Members<'_> {
         if !Events::open(self.dir)?.state()?.populated {
             return Ok(Vec::new());
         }
-        let census = self.census(&mut BTreeSet::new())?;
-        let mut pids: Vec<i32> = census.processes.iter().map(|process| process.pid).collect();
+        let census = self.census(&mut Ids::default())?;
+        let mut pids = Vec::new();
+        fallible::extend(&mut pids, census.processes.iter().map(|process| process.pid))?;
         pids.sort_unstable();
         Ok(pids)
     }

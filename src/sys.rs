@@ -8,6 +8,7 @@ pub mod allocator;
 pub mod birth;
 pub mod cancel;
 pub mod clone_into;
+pub mod fallible;
 pub mod fetched;
 pub mod fork_id;
 pub mod fork_mutex;
@@ -16,6 +17,8 @@ pub mod line;
 pub mod listing;
 pub mod newborn;
 mod process;
+#[cfg(feature = "c-library")]
+pub mod reserve;
 pub mod shared;
 pub mod shed;
 pub mod signals;

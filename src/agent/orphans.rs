@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Agents that are there already: found, taken over, and cleared away where their owner has ended.
 
-use super::{Agent, name_of};
+use super::{Agent, Name, name_of};
 use crate::cgroupfs::Dir;
 use crate::deadline::Deadline;
-use crate::error::{Error, Reason, Result, shown, words};
+use crate::error::{Error, Reason, Result, out_of_memory, shown, words};
 use crate::events::Events;
 use crate::owner;
 use crate::parse::OwnerNote;
 use crate::place::{self, Place};
+use crate::sys::fallible;
 use nix::errno::Errno;
 use std::ffi::{CStr, CString};
 use std::time::Duration;
@@ -41,7 +42,7 @@ impl Agent {
                 Err(Errno::ENOENT | Errno::ENODEV) => continue,
                 Err(e) => return Err(not_opened(e, &shown(&place.path), &uuid)),
             };
-            let agent = Self::at(place, dir, uuid);
+            let agent = Self::at(place.kind, dir, Name::of(place, &uuid)?);
             if own {
                 agent.take_over()?;
             }
@@ -103,17 +104,20 @@ pub fn list(parent: Option<&CStr>) -> Result<Vec<Entry>> {
         let entry = match known {
             Some(Err(Errno::ENODEV)) => return Ok(()),
             Some(known) => known.map_err(|e| not_opened(e, &shown(&place.path), &uuid))?,
-            None => Entry { uuid, orphan: false, populated: false, owner: OwnerNote::default() },
+            None => {
+                let uuid = fallible::copy_str(&uuid).map_err(out_of_memory)?;
+                Entry { uuid, orphan: false, populated: false, owner: OwnerNote::default() }
+            }
         };
-        entries.push(entry);
-        Ok(())
+        fallible::push(&mut entries, entry).map_err(out_of_memory)
     })?;
     Ok(entries)
 }
 
 fn entry(dir: &Dir, uuid: &str) -> nix::Result<Entry> {
     let populated = Events::open(dir)?.state()?.populated;
-    Ok(Entry { uuid: uuid.to_owned(), populated, owner: owner::read(dir), orphan: owner::is_orphan(dir)? })
+    let uuid = fallible::copy_str(uuid)?;
+    Ok(Entry { uuid, populated, owner: owner::read(dir), orphan: owner::is_orphan(dir)? })
 }
 
 /// Kill and remove every agent that has no owner, and what else a crash has left half made. Tells how many
@@ -133,7 +137,11 @@ pub fn reap(parent: Option<&CStr>, deadline: Deadline) -> Result<usize> {
             if !orphan || !dir.is_alive() {
                 return Ok(());
             }
-            match Agent::at(place, dir, uuid).destroy(false, deadline.at_most(TURN), false) {
+            match Agent::at(place.kind, dir, Name::of(place, &uuid)?).destroy(
+                false,
+                deadline.at_most(TURN),
+                false,
+            ) {
                 Ok(_) => removed += 1,
                 Err(e) if e.errno() == Errno::ETIMEDOUT => late = Some(e),
                 Err(e) => refused = Some(e),

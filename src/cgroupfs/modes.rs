@@ -47,6 +47,7 @@ impl Dir {
             files(listing.as_fd(), |file| {
                 let write = if WRITTEN.contains(&file) { Mode::S_IWUSR } else { Mode::empty() };
                 given |= self.allow(file, Mode::S_IRUSR | write);
+                Ok(())
             })
         });
         given

@@ -3,6 +3,7 @@
 //! are descriptors, so the walk goes down by name and up by `..`, with one directory open at a time.
 
 use super::Dir;
+use crate::sys::fallible;
 use nix::errno::Errno;
 use std::ffi::{CStr, CString};
 
@@ -18,7 +19,8 @@ impl Dir {
     /// Go through all cgroups below this one. Those that vanish on the way are passed over; those
     /// that appear may be missed: who needs certainty walks again.
     pub fn walk(&self, mut visit: impl FnMut(Step<'_>)) -> nix::Result<()> {
-        let mut to_do: Vec<Vec<CString>> = vec![self.children()?];
+        let mut to_do: Vec<Vec<CString>> = Vec::new();
+        fallible::push(&mut to_do, self.children()?)?;
         let mut names: Vec<CString> = Vec::new();
         let mut below: Option<Dir> = None;
         while let Some(level) = to_do.last_mut() {
@@ -27,8 +29,8 @@ impl Dir {
                 match here.agents_child(&name) {
                     Ok(dir) => {
                         visit(Step::Enter(&dir));
-                        to_do.push(dir.children()?);
-                        names.push(name);
+                        fallible::push(&mut to_do, dir.children()?)?;
+                        fallible::push(&mut names, name)?;
                         below = Some(dir);
                     }
                     Err(Errno::ENOENT | Errno::ENODEV) => {}

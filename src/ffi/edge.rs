@@ -5,6 +5,7 @@ use super::error::agentcg_error;
 use crate::error::{Error, Result};
 use crate::sys::cancel::Deferred;
 use nix::errno::Errno;
+use std::borrow::Cow;
 use std::ffi::{c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -17,11 +18,30 @@ pub unsafe fn guard(
     codes: &[Errno],
     body: impl FnOnce() -> Result<c_int>,
 ) -> c_int {
+    #[cfg(feature = "c-library")]
+    let Some(_held) = crate::sys::reserve::hold() else {
+        // SAFETY: the caller's promise.
+        return unsafe { guard_without_memory(reterr, codes, || Err(no_memory())) };
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard_without_memory(reterr, codes, body) }
+}
+
+/// The same for a body that allocates nothing, unless it fails.
+///
+/// # Safety
+/// As of [`guard`].
+pub unsafe fn guard_without_memory(
+    reterr: *mut agentcg_error,
+    codes: &[Errno],
+    body: impl FnOnce() -> Result<c_int>,
+) -> c_int {
     let _deferred = Deferred::begin();
+    silence_panics();
     let error = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(value)) => return value,
         Ok(Err(e)) if codes.contains(&e.errno()) => e,
-        Ok(Err(e)) => bug(&format!("unexpected {}: {e}", e.errno())),
+        Ok(Err(e)) => bug(format!("unexpected {}: {e}", e.errno())),
         Err(_) => bug("a bug in libagentcg was caught: please report it"),
     };
     let code = -(error.errno() as c_int);
@@ -42,12 +62,33 @@ pub fn guard_quietly(codes: &[Errno], body: impl FnOnce() -> nix::Result<()>) ->
     }
 }
 
-fn bug(message: &str) -> Error {
+/// What std prints about a panic would go to the host's standard error. The C library has a std of its own, and so a
+/// hook of its own; a Rust program that links the crate keeps the one that it has.
+#[inline]
+fn silence_panics() {
+    #[cfg(feature = "c-library")]
+    {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        static SILENT: AtomicBool = AtomicBool::new(false);
+        if !SILENT.load(Ordering::Relaxed) {
+            // A closure without captures is not allocated.
+            std::panic::set_hook(Box::new(|_| ()));
+            SILENT.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(feature = "c-library")]
+fn no_memory() -> Error {
+    Error::new(Errno::ENOMEM, "no memory is left to begin the call: nothing was done")
+}
+
+fn bug(message: impl Into<Cow<'static, str>>) -> Error {
     Error::new(Errno::ENOTRECOVERABLE, message)
 }
 
 /// An argument that is not as it must be.
-pub fn invalid<T>(message: impl Into<String>) -> Result<T> {
+pub fn invalid<T>(message: impl Into<Cow<'static, str>>) -> Result<T> {
     Err(Error::new(Errno::EINVAL, message))
 }
 

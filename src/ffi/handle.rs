@@ -3,9 +3,11 @@
 
 use super::edge::invalid;
 use crate::agent::Agent;
-use crate::error::Result;
+use crate::error::{Result, out_of_memory};
+use crate::sys::fallible;
 use nix::errno::Errno;
 use std::ffi::c_char;
+use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One agent's cgroup, held open by descriptor: a directory that is removed and
@@ -53,15 +55,26 @@ const _: () = {
     usable_from_several_threads::<Handle>();
 };
 
-/// Give an agent away as a handle.
-pub fn into_handle(agent: Agent) -> *mut agentcg {
-    Box::into_raw(Box::new(Handle { magic: AtomicU64::new(ALIVE), agent })).cast()
+/// The memory of a handle, allocated before the agent is made, which would have to be undone without it.
+pub struct Room(Box<MaybeUninit<Handle>>);
+
+impl Room {
+    /// For one handle.
+    pub fn new() -> Result<Self> {
+        fallible::boxed(MaybeUninit::uninit()).map(Self).map_err(out_of_memory)
+    }
+
+    /// Give an agent away as a handle.
+    pub fn hold(mut self, agent: Agent) -> *mut agentcg {
+        self.0.write(Handle { magic: AtomicU64::new(ALIVE), agent });
+        Box::into_raw(self.0).cast()
+    }
 }
 
 /// The agent of a handle.
 ///
 /// # Safety
-/// `cg` is NULL or came from [`into_handle`] and lives for `'a`. One that was freed is caught by luck.
+/// `cg` is NULL or came from [`Room::hold`] and lives for `'a`. One that was freed is caught by luck.
 pub unsafe fn agent<'a>(cg: *mut agentcg) -> Result<&'a Agent> {
     // SAFETY: the caller's promise.
     unsafe { agent_quietly(cg) }.or_else(|_| invalid("the handle is NULL, or was freed before"))

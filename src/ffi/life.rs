@@ -3,7 +3,7 @@
 
 use super::edge::{guard, invalid};
 use super::error::agentcg_error;
-use super::handle::{agentcg, into_handle};
+use super::handle::{Room, agentcg};
 use super::limits::{self, agentcg_limits};
 use super::memory::{check_flags, string, text};
 use crate::agent::Agent;
@@ -86,7 +86,8 @@ pub unsafe extern "C" fn agentcg_new(
             let keep_caller = flags & AGENTCG_NEW_KEEP_CALLER != 0;
             let guard = flags & AGENTCG_NEW_GUARD != 0;
             let wish = Wish { parent: string(parent), keep_caller, systemd, guard, ..Wish::default() };
-            ret_cg.write(into_handle(Agent::new_where(wish, uuid, &limits)?));
+            let room = Room::new()?;
+            ret_cg.write(room.hold(Agent::new_where(wish, uuid, &limits)?));
             Ok(0)
         })
     }

@@ -3,7 +3,7 @@
 
 use super::edge::{fill, guard, invalid};
 use super::error::agentcg_error;
-use super::handle::{agentcg, into_handle};
+use super::handle::{Room, agentcg};
 use super::memory::{
     Plain, check_array, check_flags, check_size, deadline, give_struct, number, string, text, waited,
 };
@@ -98,8 +98,9 @@ pub unsafe extern "C" fn agentcg_open(
             let Some(uuid) = text(uuid, "the uuid")? else {
                 return invalid("the uuid is NULL: which agent?");
             };
+            let room = Room::new()?;
             let opened = Agent::open(string(parent), uuid, flags & AGENTCG_OPEN_OWN != 0)?;
-            ret_cg.write(into_handle(opened));
+            ret_cg.write(room.hold(opened));
             Ok(0)
         })
     }

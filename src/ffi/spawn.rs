@@ -7,6 +7,7 @@ use super::handle::{agent, agentcg};
 use super::memory::{Plain, borrow, check_flags, string, take_struct};
 use crate::agent::Spawn;
 use crate::error::Result;
+use crate::error::out_of_memory;
 use crate::path::candidates;
 use crate::sys::birth::{Program, Strings};
 use crate::sys::newborn::{DEVNULL, INHERIT};
@@ -151,16 +152,17 @@ pub unsafe extern "C" fn agentcg_spawn(
             let files = candidates(
                 file,
                 has(AGENTCG_SPAWN_SEARCH_PATH).then(|| string(libc::getenv(c"PATH".as_ptr()))),
-            );
+            )
+            .map_err(out_of_memory)?;
             let envp = if envp.is_null() { environ } else { envp };
             let directory = match options.cwd_fd {
                 INHERIT => None,
                 fd => Some(borrow(fd, "cwd_fd")?),
             };
             let program = Program {
-                files: Strings::new(files.iter().map(AsRef::as_ref)),
-                argv: Strings::listed(argv.cast()),
-                envp: Strings::listed(envp.cast()),
+                files: Strings::new(files.iter().map(AsRef::as_ref)).map_err(out_of_memory)?,
+                argv: Strings::listed(argv.cast()).map_err(out_of_memory)?,
+                envp: Strings::listed(envp.cast()).map_err(out_of_memory)?,
                 new_session: has(AGENTCG_SPAWN_NEW_SESSION),
                 directory,
                 stdio: options.stdio()?,

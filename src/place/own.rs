@@ -7,6 +7,7 @@ use crate::error::{Error, Reason, Result, shown, words};
 use crate::parse::{self, Mount};
 use crate::procfs;
 use nix::errno::Errno;
+use std::borrow::Cow;
 use std::ffi::CString;
 use std::rc::Rc;
 
@@ -119,7 +120,7 @@ fn find_at(own_path: &[u8], pid: u32) -> Result<Own> {
             .because(Reason::Threaded)
             .on("cgroup.procs")
         } else {
-            no_cgroup2(&format!("our own cgroup {path} is not found in any cgroup2 mount: mount cgroup2 at /sys/fs/cgroup"))
+            no_cgroup2(format!("our own cgroup {path} is not found in any cgroup2 mount: mount cgroup2 at /sys/fs/cgroup"))
         }
     })
 }
@@ -152,7 +153,7 @@ fn cstring(bytes: &[u8]) -> nix::Result<CString> {
     CString::new(bytes).map_err(|_| Errno::ENOENT)
 }
 
-fn no_cgroup2(message: &str) -> Error {
+fn no_cgroup2(message: impl Into<Cow<'static, str>>) -> Error {
     Error::new(Errno::ENODEV, message).because(Reason::NoCgroup2)
 }
 
@@ -166,7 +167,7 @@ fn no_proc(errno: Errno) -> Error {
     if is_exhaustion(errno) {
         return Error::new(errno, format!("cannot read /proc/self: {why}"));
     }
-    no_cgroup2(&format!(
+    no_cgroup2(format!(
         "cannot read /proc/self: {why}; the library finds its own cgroup there: mount proc at /proc"
     ))
 }

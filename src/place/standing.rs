@@ -5,7 +5,7 @@
 use super::own;
 use super::site::{Look, Place, Site};
 use super::{CHAIN, Wish, given, systemd};
-use crate::error::Result;
+use crate::error::{Result, out_of_memory};
 use std::ffi::CStr;
 
 /// The parent that the caller named, or all of the chain. Where we may not make agents there is none of
@@ -19,7 +19,7 @@ pub fn standing(parent: Option<&CStr>) -> Result<Vec<Place>> {
     for link in &CHAIN {
         let found = match (link.look)(&own, Wish::default()) {
             Look::At(Site::Standing(place)) if !link.asks_systemd => vec![place],
-            Look::At(site) => systemd::scopes_beside(site.path()),
+            Look::At(site) => systemd::scopes_beside(site.path()).map_err(out_of_memory)?,
             // Descriptors or memory are lacking.
             Look::Refused(e) if e.reason().is_none() => return Err(e),
             Look::Refused(_) | Look::Nowhere(_) => Vec::new(),

@@ -10,6 +10,7 @@ use crate::controllers::Controllers;
 use crate::error::{Error, Reason, Result, shown, words};
 use crate::guard::{self, Scope};
 use crate::parse;
+use crate::sys::fallible;
 use crate::systemd::{Failure, Manager};
 use nix::errno::Errno;
 use nix::unistd::geteuid;
@@ -83,21 +84,27 @@ fn slice() -> &'static str {
 
 /// The scopes of ours that there are, beside one or where one would be: those of programs that have ended
 /// may hold agents still.
-pub fn scopes_beside(path: &[u8]) -> Vec<Place> {
+pub fn scopes_beside(path: &[u8]) -> nix::Result<Vec<Place>> {
     let slice = parse::split_last(path).0;
     let Some(dir) = CString::new(slice).ok().and_then(|slice| Dir::open(&slice).ok()) else {
-        return Vec::new();
+        return Ok(Vec::new());
     };
-    let names = dir.children().unwrap_or_default();
+    let names = match dir.children() {
+        Err(Errno::ENOMEM) => return Err(Errno::ENOMEM),
+        names => names.unwrap_or_default(),
+    };
     let ours = names.iter().filter(|name| {
         let name = name.to_bytes();
         name.starts_with(PREFIX.as_bytes()) && name.ends_with(b".scope")
     });
-    ours.filter_map(|name| {
-        let path = [slice, name.to_bytes()].join(&b'/');
-        Some(Place::new(Kind::Systemd, Rc::new(dir.child(name).ok()?), path, Room::Free))
-    })
-    .collect()
+    let mut scopes = Vec::new();
+    for name in ours {
+        if let Ok(scope) = dir.child(name) {
+            let path = [slice, name.to_bytes()].join(&b'/');
+            fallible::push(&mut scopes, Place::new(Kind::Systemd, Rc::new(scope), path, Room::Free))?;
+        }
+    }
+    Ok(scopes)
 }
 
 /// What the names of our scopes begin with.

@@ -3,9 +3,13 @@
 //! process began as a copy of the host, where another thread may have held that allocator's lock, which is
 //! then locked in the copy for ever, and soon has the host's heap no more: it takes from an arena of its own.
 
+#[cfg(feature = "c-library")]
+use super::reserve::Reserve as System;
 use super::shed::Span;
 use nix::errno::Errno;
-use std::alloc::{GlobalAlloc, Layout, System};
+#[cfg(not(feature = "c-library"))]
+use std::alloc::System;
+use std::alloc::{GlobalAlloc, Layout};
 use std::cell::UnsafeCell;
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicBool, Ordering};

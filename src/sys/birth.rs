@@ -6,6 +6,7 @@
 //! execve(2) makes SIGCHLD: a child that never becomes the program is nobody's but ours, and only our wait sees it.
 
 use super::clone_into::{self, HAS_OWN_STACK, Life};
+use super::fallible;
 use super::newborn::{Containment, NAMESPACES, Orders, Report, Step, live};
 use super::shared::Shared;
 use super::signals::Blocked;
@@ -23,22 +24,24 @@ pub struct Strings<'a>(Vec<*const c_char>, PhantomData<&'a CStr>);
 
 impl<'a> Strings<'a> {
     /// These.
-    pub fn new(all: impl IntoIterator<Item = &'a CStr>) -> Self {
-        Self(all.into_iter().map(CStr::as_ptr).chain([null()]).collect(), PhantomData)
+    pub fn new(all: impl IntoIterator<Item = &'a CStr>) -> nix::Result<Self> {
+        let mut strings = Vec::new();
+        fallible::extend(&mut strings, all.into_iter().map(CStr::as_ptr).chain([null()]))?;
+        Ok(Self(strings, PhantomData))
     }
 
     /// Those that are listed there.
     ///
     /// # Safety
     /// `list` is an array that ends with NULL, its strings end with NUL and stay as they are for `'a`.
-    pub unsafe fn listed(list: *const *const c_char) -> Self {
+    pub unsafe fn listed(list: *const *const c_char) -> nix::Result<Self> {
         let mut all = Vec::new();
         // SAFETY: the caller's promise.
         while let Some(one) = unsafe { (*list.add(all.len())).as_ref() } {
-            all.push(&raw const *one);
+            fallible::push(&mut all, &raw const *one)?;
         }
-        all.push(null());
-        Self(all, PhantomData)
+        fallible::push(&mut all, null())?;
+        Ok(Self(all, PhantomData))
     }
 
     /// The last of them.
@@ -129,8 +132,8 @@ const STACK_BYTES: usize = 64 << 10;
 pub(super) struct Stack(Vec<u8>);
 
 impl Stack {
-    pub fn new() -> Self {
-        Self(Vec::with_capacity(STACK_BYTES))
+    pub fn new() -> nix::Result<Self> {
+        fallible::with_capacity(STACK_BYTES).map(Self)
     }
 
     pub fn bytes(&mut self) -> &mut [MaybeUninit<u8>] {
@@ -156,7 +159,7 @@ pub fn start(way: Way<'_>, program: &Program<'_>, care: Care<'_>) -> Result<Chil
     let mut pidfd: c_int = -1;
     flags |= if care.pidfd { libc::CLONE_PIDFD } else { 0 };
     let argument = (&raw mut orders).cast::<c_void>();
-    let mut stack = Stack::new();
+    let mut stack = Stack::new().map_err(Failure::NotMade)?;
     // SAFETY: this thread stands still until the child has exec'd or ended, and the child keeps to `live`.
     let made = unsafe {
         let _blocked = Blocked::all().map_err(Failure::NotMade)?;

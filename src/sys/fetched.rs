@@ -78,10 +78,10 @@ fn begin(program: &Program<'_>, care: Care<'_>) -> Result<(i32, Shared<Common>),
         host: std::process::id(),
         flags,
         orders: orders(program, care, &common.report),
-        stack: Stack::new(),
+        stack: Stack::new().map_err(Failure::NotMade)?,
     };
     let argument = (&raw mut between).cast::<c_void>();
-    let mut stack = Stack::new();
+    let mut stack = Stack::new().map_err(Failure::NotMade)?;
     let _blocked = Blocked::all().map_err(Failure::NotMade)?;
     // SAFETY: it has a copy of everything but the descriptors, and keeps to `go_between`.
     let made = unsafe { clone(libc::CLONE_FILES, stack.bytes(), null_mut(), go_between, argument) };

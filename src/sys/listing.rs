@@ -10,17 +10,22 @@ const LENGTH: usize = 16;
 const KIND: usize = 18;
 const NAME: usize = 19;
 
-/// The names of the directories right below, `.` and `..` left out. `dir` is to be opened for this alone.
-pub fn directories(dir: BorrowedFd<'_>, each: impl FnMut(&CStr)) -> nix::Result<()> {
+/// The names of the directories right below, `.` and `..` left out, until `each` fails. `dir` is to be opened for this
+/// alone.
+pub fn directories(dir: BorrowedFd<'_>, each: impl FnMut(&CStr) -> nix::Result<()>) -> nix::Result<()> {
     entries(dir, libc::DT_DIR, each)
 }
 
 /// The same of the files.
-pub fn files(dir: BorrowedFd<'_>, each: impl FnMut(&CStr)) -> nix::Result<()> {
+pub fn files(dir: BorrowedFd<'_>, each: impl FnMut(&CStr) -> nix::Result<()>) -> nix::Result<()> {
     entries(dir, libc::DT_REG, each)
 }
 
-fn entries(dir: BorrowedFd<'_>, wanted: u8, mut each: impl FnMut(&CStr)) -> nix::Result<()> {
+fn entries(
+    dir: BorrowedFd<'_>,
+    wanted: u8,
+    mut each: impl FnMut(&CStr) -> nix::Result<()>,
+) -> nix::Result<()> {
     let mut buf = [0u8; 4096];
     loop {
         // SAFETY: the kernel writes at most the buffer's length.
@@ -33,7 +38,7 @@ fn entries(dir: BorrowedFd<'_>, wanted: u8, mut each: impl FnMut(&CStr)) -> nix:
         let mut rest = buf.get(..read).unwrap_or_default();
         while let Some((kind, name, after)) = entry(rest) {
             if kind == wanted && !matches!(name.to_bytes(), b"." | b"..") {
-                each(name);
+                each(name)?;
             }
             rest = after;
         }
@@ -63,7 +68,10 @@ mod tests {
         }
         let mut names = Vec::new();
         let dir = std::fs::File::open(&top).expect("open");
-        let listed = directories(dir.as_fd(), |name| names.push(name.to_string_lossy().into_owned()));
+        let listed = directories(dir.as_fd(), |name| {
+            names.push(name.to_string_lossy().into_owned());
+            Ok(())
+        });
         std::fs::remove_dir_all(&top).expect("rm -r");
         assert_eq!(listed, Ok(()));
         names.sort();

@@ -29,9 +29,9 @@ impl Default for How<'_> {
 /// Of the caller's descriptors all but the first, of its directory all, of its environment nothing.
 pub fn plain<'a>(files: &[&'a CStr], argv: impl IntoIterator<Item = &'a CStr>) -> Program<'a> {
     Program {
-        files: Strings::new(files.iter().copied()),
-        argv: Strings::new(argv),
-        envp: Strings::new([]),
+        files: Strings::new(files.iter().copied()).expect("memory"),
+        argv: Strings::new(argv).expect("memory"),
+        envp: Strings::new([]).expect("memory"),
         new_session: false,
         directory: None,
         stdio: How::default().stdio,
