@@ -127,7 +127,10 @@ static void fields_whose_bits_are_clear_are_left_as_they_are(void)
 	check_poison(&limits, sizeof(limits));
 	limits.mask = AGENTCG_LIMIT_PIDS_MAX;
 	limits.pids_max = 9;
-	CHECK_OK(agentcg_new(NULL, NULL, &limits, sizeof(limits), 0, &cg, &why));
+	/* A new group would be without them, which can only be a mistake. */
+	CHECK_ERR(agentcg_new(NULL, NULL, &limits, sizeof(limits), 0, &cg, &why), -EINVAL);
+	cg = new_group();
+	CHECK_OK(agentcg_set_limits(cg, &limits, sizeof(limits), 0, &why));
 	check_file(cg, "pids.max", "9");
 	check_file(cg, "memory.max", "max");
 	check_file(cg, "cpu.max", "max 100000");
