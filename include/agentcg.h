@@ -243,7 +243,9 @@ struct agentcg_entry {
 	uint8_t orphan;            /* 1: no living owner */
 	uint8_t populated;         /* 1: holds living processes */
 	uint8_t reserved;
-	uint32_t owner_pid;        /* as its owner saw itself; 0 if not known */
+	/* as its owner saw itself; 0 if not known. Like created_unix_ns for people
+ * alone: an agent can change both */
+	uint32_t owner_pid;
 	uint32_t reserved2;
 	uint64_t created_unix_ns;  /* 0 if not known */
 };
@@ -678,8 +680,11 @@ AGENTCG_MUST_CHECK int agentcg_event_fd(agentcg *cg, uint64_t which, agentcg_err
  * 5.7); removed by others, GONE comes within four seconds, or within half of the time
  * since it became empty.
  *
+ * What cannot be read now (-EMFILE, -ENFILE, -ENOMEM) is told by a later call: the
+ * descriptor is readable again in a moment.
+ *
  * -EINVAL (agentcg_event_fd() was not called in this process, too), -EMFILE, -ENFILE,
- * -ENODEV. */
+ * -ENODEV, -ENOMEM. */
 AGENTCG_MUST_CHECK
 int agentcg_next_events(agentcg *cg,
 			int timeout_ms,

@@ -165,6 +165,48 @@ pub fn get_xattr<'b>(fd: BorrowedFd<'_>, name: &CStr, buf: &'b mut [u8]) -> nix:
     Ok(buf.get(..size).unwrap_or_default())
 }
 
+/// The same of what a path leads to, which takes no descriptor.
+pub fn get_xattr_at<'b>(path: &CStr, name: &CStr, buf: &'b mut [u8]) -> nix::Result<&'b [u8]> {
+    // SAFETY: both strings end with NUL, and the kernel writes at most the buffer's length.
+    let size = unsafe { libc::getxattr(path.as_ptr(), name.as_ptr(), buf.as_mut_ptr().cast(), buf.len()) };
+    let size = usize::try_from(size).map_err(|_| Errno::last())?;
+    Ok(buf.get(..size).unwrap_or_default())
+}
+
+/// setxattr(2), on what a path leads to.
+pub fn set_xattr_at(path: &CStr, name: &CStr, value: &[u8]) -> nix::Result<()> {
+    // SAFETY: both strings end with NUL, and the kernel reads no more than the value's length.
+    let done = unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
+    Errno::result(done).map(drop)
+}
+
+/// A lock on all of a file, by fcntl(2), that belongs to the open file.
+fn whole_file(kind: c_int) -> libc::flock {
+    // SAFETY: all zeros are a flock: from the start, to the end, of no process.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = kind as libc::c_short;
+    lock
+}
+
+/// Share a lock on an open file. Nobody can release it but who has the open file, and the last close does.
+pub fn share_lock(fd: BorrowedFd<'_>) -> nix::Result<()> {
+    let lock = whole_file(libc::F_RDLCK);
+    // SAFETY: the kernel reads the struct, which lives.
+    match Errno::result(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_SETLK, &raw const lock) }) {
+        // The kernel has no memory for it.
+        Err(Errno::ENOLCK) => Err(Errno::ENOMEM),
+        done => done.map(drop),
+    }
+}
+
+/// True if somebody shares a lock on the file, by another open file than this one.
+pub fn is_share_locked(fd: BorrowedFd<'_>) -> nix::Result<bool> {
+    let mut lock = whole_file(libc::F_WRLCK);
+    // SAFETY: the kernel reads and writes the struct, which lives.
+    Errno::result(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) })?;
+    Ok(c_int::from(lock.l_type) != libc::F_UNLCK)
+}
+
 /// getxattr(2) for its length alone: `ENODATA` if there is none such.
 pub fn xattr_size(fd: BorrowedFd<'_>, name: &CStr) -> nix::Result<()> {
     // SAFETY: the name ends with NUL; with a length of 0 the kernel writes nothing.

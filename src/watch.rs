@@ -67,6 +67,9 @@ pub struct Watch {
     told_empty: bool,
     /// Found, but not yet told.
     pending: u64,
+    /// A look that has not come to its end is due, and what it has to account for: a notification of `cgroup.events`.
+    due: bool,
+    notified: bool,
     gone: bool,
     /// Looks since the last notification, and the time to the next.
     quiet: u32,
@@ -88,6 +91,8 @@ impl Watch {
             counts: Counts::default(),
             told_empty: false,
             pending: 0,
+            due: false,
+            notified: false,
             gone: false,
             quiet: 0,
             interval: SETTLE,
@@ -130,9 +135,8 @@ impl Watch {
             self.sources = Some(fresh);
             state
         };
-        farewell::ask_for(dir);
         // What happened before it was listened to is no event.
-        self.pending |= self.compare(dir, state, counts, false) & self.which;
+        self.pending |= self.compare(dir, state, counts, false)? & self.which;
         Ok(())
     }
 
@@ -147,7 +151,19 @@ impl Watch {
         Ok(told)
     }
 
+    /// What is new. If that cannot be read now, the descriptor is readable again in a moment, and the next look finds it.
     fn find(&mut self, dir: &Dir) -> Result<u64, FileError> {
+        if self.sources.is_none() {
+            return Ok(0);
+        }
+        let found = self.find_now(dir);
+        if self.due {
+            self.wake_after(SETTLE);
+        }
+        found
+    }
+
+    fn find_now(&mut self, dir: &Dir) -> Result<u64, FileError> {
         let Some(sources) = &mut self.sources else { return Ok(0) };
         let mut ready = [EpollEvent::empty(); 4];
         let count = match self.epoll.wait(&mut ready, EpollTimeout::ZERO) {
@@ -156,27 +172,45 @@ impl Watch {
             other => other.map_err(|e| (e, c"cgroup.events"))?,
         };
         let ready = ready.iter().take(count).fold(0, |sum, one| sum | one.data());
+        self.due |= ready != 0;
+        self.notified |= ready & STATE != 0;
         // An end that was found before, while other events were chosen, may be over.
-        if ready == 0 && self.pending & EMPTY == 0 {
+        if !self.due && self.pending & EMPTY == 0 {
             return Ok(0);
         }
         if ready & TIMER != 0 {
             let _expired = self.timer.wait();
         }
-        let (mut counts, notified) = (self.counts, ready & STATE != 0);
-        let state = match sources.read(dir, &self.epoll, notified, &mut counts) {
-            Err((Errno::ENODEV, _)) => return Ok(self.end(dir)),
-            other => other?,
+        let mut counts = self.counts;
+        let found = match sources.read(dir, &self.epoll, self.notified, &mut self.counts, &mut counts) {
+            // Of one file ENODEV may mean that its controller was disabled just now.
+            Err((Errno::ENODEV, _)) if dir.is_alive() => {
+                self.due = true;
+                return Ok(0);
+            }
+            Err((Errno::ENODEV, _)) => self.end(dir)?,
+            other => {
+                let found = self.compare(dir, other?, counts, self.notified)?;
+                self.look_again(dir, ready != TIMER);
+                found
+            }
         };
-        let found = self.compare(dir, state, counts, notified);
-        self.look_again(dir, ready != TIMER);
+        (self.due, self.notified) = (false, false);
         Ok(found)
     }
 
-    /// What is new in what was read, of which the kernel had notified or not.
-    fn compare(&mut self, dir: &Dir, mut state: State, counts: Counts, notified: bool) -> u64 {
+    /// What is new in what was read, of which the kernel had notified or not. On failure nothing is taken note of.
+    fn compare(
+        &mut self,
+        dir: &Dir,
+        mut state: State,
+        counts: Counts,
+        notified: bool,
+    ) -> Result<u64, FileError> {
         let unchanged = state == self.state;
-        if !state.populated && state.frozen != self.state.frozen && farewell::left(dir).is_some() {
+        let odd = (notified && unchanged) || (!state.populated && state.frozen != self.state.frozen);
+        let ends = odd && farewell::left(dir).map_err(|e| (e, c""))?.is_some();
+        if !state.populated && ends {
             // Whoever is about to remove it has woken us.
             state.frozen = self.state.frozen;
         }
@@ -188,7 +222,7 @@ impl Watch {
         if was.frozen != state.frozen {
             found |= if state.frozen { FROZEN } else { THAWED };
         }
-        if notified && unchanged && farewell::left(dir).is_none() {
+        if notified && unchanged && !ends {
             // It came and went, or the kernel had put this off and it is seen already. Rather told twice than never.
             found |= if state.populated { FROZEN | THAWED } else { POPULATED | EMPTY };
         }
@@ -197,23 +231,26 @@ impl Watch {
             self.pending &= !EMPTY;
         }
         self.told_empty = !state.populated && (self.told_empty || found & EMPTY != 0);
-        found
+        Ok(found)
     }
 
     fn compare_counts(&mut self, counts: Counts) -> u64 {
         let was = std::mem::replace(&mut self.counts, counts);
+        // A controller that was disabled and enabled again counts from 0.
+        let has_grown = |was: u64, now: u64| now > was || (now < was && now > 0);
         let grown = [
-            (counts.oom_kill > was.oom_kill, OOM_KILL),
-            (counts.high > was.high, MEMORY_HIGH),
-            (counts.max > was.max, MEMORY_MAX),
-            (counts.pids_max > was.pids_max, PIDS_MAX),
+            (has_grown(was.oom_kill, counts.oom_kill), OOM_KILL),
+            (has_grown(was.high, counts.high), MEMORY_HIGH),
+            (has_grown(was.max, counts.max), MEMORY_MAX),
+            (has_grown(was.pids_max, counts.pids_max), PIDS_MAX),
         ];
         grown.iter().filter(|(grown, _)| *grown).fold(0, |sum, (_, event)| sum | event)
     }
 
     /// The group is removed. What happened in its last moments its remover may have left word of.
-    fn end(&mut self, dir: &Dir) -> u64 {
-        let mut found = farewell::left(dir).map_or(0, |last| self.compare_counts(last)) | GONE;
+    fn end(&mut self, dir: &Dir) -> Result<u64, FileError> {
+        let left = farewell::left(dir).map_err(|e| (e, c""))?;
+        let mut found = left.map_or(0, |last| self.compare_counts(last)) | GONE;
         if !self.told_empty {
             found |= EMPTY;
         }
@@ -223,7 +260,12 @@ impl Watch {
         self.gone = true;
         let _expired = self.timer.wait();
         let _nothing_to_look_at = self.timer.unset();
-        found
+        Ok(found)
+    }
+
+    fn wake_after(&self, wait: Duration) {
+        let at = Expiration::OneShot(TimeSpec::from(wait));
+        let _it_takes_any_time = self.timer.set(at, TimerSetTimeFlags::empty());
     }
 
     fn look_again(&mut self, dir: &Dir, notified: bool) {
@@ -232,13 +274,12 @@ impl Watch {
             (false, quiet) if quiet + 1 < LOOKS_TO_SETTLE => (quiet + 1, SETTLE),
             (false, quiet) => (quiet.saturating_add(1), (self.interval * 3 / 2).min(LONGEST_INTERVAL)),
         };
-        let may_go = !self.state.populated && (self.which & GONE != 0 || farewell::left(dir).is_some());
-        let _it_takes_any_time = if self.sources.is_some() && (self.quiet < LOOKS_TO_SETTLE || may_go) {
-            let at = Expiration::OneShot(TimeSpec::from(self.interval));
-            self.timer.set(at, TimerSetTimeFlags::empty())
+        let may_go = !self.state.populated && (self.which & GONE != 0 || farewell::left(dir) != Ok(None));
+        if self.sources.is_some() && (self.quiet < LOOKS_TO_SETTLE || may_go) {
+            self.wake_after(self.interval);
         } else {
-            self.timer.unset()
-        };
+            let _was_not_set = self.timer.unset();
+        }
     }
 }
 

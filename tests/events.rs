@@ -6,8 +6,12 @@ mod common;
 
 #[path = "events/asking.rs"]
 mod asking;
+#[path = "events/attributes.rs"]
+mod attributes;
 #[path = "events/between.rs"]
 mod between;
+#[path = "events/counters.rs"]
+mod counters;
 #[path = "events/notifications.rs"]
 mod notifications;
 #[path = "events/removal.rs"]
@@ -30,6 +34,8 @@ roles![
     hog,
     forks_while_it_can,
     ends_at_once,
+    attributes::forks_in_vain,
+    attributes::forks_in_vain_again_and_again,
     between::looks_and_chooses_again,
     removal::destroys,
     thousand::asks_for_too_much,

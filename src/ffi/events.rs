@@ -76,8 +76,11 @@ pub unsafe extern "C" fn agentcg_event_fd(cg: *mut agentcg, which: u64, reterr: 
 /// 5.7); removed by others, GONE comes within four seconds, or within half of the time
 /// since it became empty.
 ///
+/// What cannot be read now (-EMFILE, -ENFILE, -ENOMEM) is told by a later call: the
+/// descriptor is readable again in a moment.
+///
 /// -EINVAL (agentcg_event_fd() was not called in this process, too), -EMFILE, -ENFILE,
-/// -ENODEV.
+/// -ENODEV, -ENOMEM.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_next_events(
@@ -89,7 +92,7 @@ pub unsafe extern "C" fn agentcg_next_events(
     use Errno::*;
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe {
-        guard(reterr, &[EINVAL, EMFILE, ENFILE, ENODEV], || {
+        guard(reterr, &[EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM], || {
             let (agent, deadline) = (agent(cg)?, deadline(timeout_ms)?);
             if ret_events.is_null() {
                 return invalid("ret_events is NULL");

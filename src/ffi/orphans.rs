@@ -28,7 +28,8 @@ pub struct agentcg_entry {
     /// 1: holds living processes
     pub populated: u8,
     pub reserved: u8,
-    /// as its owner saw itself; 0 if not known
+    /// as its owner saw itself; 0 if not known. Like created_unix_ns for people
+    /// alone: an agent can change both
     pub owner_pid: u32,
     pub reserved2: u32,
     /// 0 if not known

@@ -10,6 +10,9 @@ use nix::sys::epoll::Epoll;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
+/// What a file says that is new.
+const NEW: &[u8] = b"oom_kill 0\nhigh 0\nmax 0\n";
+
 /// Those that are needed.
 #[derive(Debug)]
 pub struct Counters([Counter; 2]);
@@ -18,6 +21,8 @@ pub struct Counters([Counter; 2]);
 #[derive(Debug)]
 struct Counter {
     name: &'static CStr,
+    needed: bool,
+    /// None while its controller is disabled.
     fd: Option<OwnedFd>,
     /// Take what it says into the counts.
     take: fn(&mut Counts, &[u8]),
@@ -34,21 +39,25 @@ impl Counters {
     ) -> Result<Self, FileError> {
         let counter = |needed: bool, name: &'static CStr, take| {
             let fd = needed.then(|| dir.open_file(name, OFlag::O_RDONLY)).transpose();
-            fd.map(|fd| Counter { name, fd, take }).map_err(|e| (e, name))
+            fd.map(|fd| Counter { name, needed, fd, take }).map_err(|e| (e, name))
         };
         let mut fresh = Self([
             counter(memory, c"memory.events", Counts::take_memory)?,
             counter(pids, c"pids.events", Counts::take_pids)?,
         ]);
-        fresh.read(dir, epoll, counts)?;
+        let mut known = *counts;
+        fresh.read(dir, epoll, &mut known, counts)?;
         Ok(fresh)
     }
 
     /// Be woken by them: all, or none.
     pub fn listen(&self, epoll: &Epoll) -> Result<(), FileError> {
         let all = self.0.iter().try_for_each(|counter| {
-            let added = counter.fd.as_ref().map_or(Ok(()), |fd| epoll.add(fd, on(COUNTER)));
-            added.map_err(|e| (e, counter.name))
+            match counter.fd.as_ref().map_or(Ok(()), |fd| epoll.add(fd, on(COUNTER))) {
+                // Opened anew by the first read.
+                Err(Errno::EEXIST) => Ok(()),
+                added => added.map_err(|e| (e, counter.name)),
+            }
         });
         all.inspect_err(|_| self.ignore(epoll))
     }
@@ -60,30 +69,50 @@ impl Counters {
         }
     }
 
-    /// Take what they say now.
-    pub fn read(&mut self, dir: &Dir, epoll: &Epoll, counts: &mut Counts) -> Result<(), FileError> {
+    /// Take what they say now. `known` is what they said before: 0 for a file that is new.
+    pub fn read(
+        &mut self,
+        dir: &Dir,
+        epoll: &Epoll,
+        known: &mut Counts,
+        counts: &mut Counts,
+    ) -> Result<(), FileError> {
         self.0
             .iter_mut()
-            .try_for_each(|counter| counter.read(dir, epoll, counts).map_err(|e| (e, counter.name)))
+            .try_for_each(|counter| counter.read(dir, epoll, known, counts).map_err(|e| (e, counter.name)))
     }
 }
 
 impl Counter {
-    fn read(&mut self, dir: &Dir, epoll: &Epoll, counts: &mut Counts) -> nix::Result<()> {
-        let Some(fd) = &self.fd else { return Ok(()) };
+    /// Read what it says, if it is there. On failure the next read does what this one has not.
+    fn read(&mut self, dir: &Dir, epoll: &Epoll, known: &mut Counts, counts: &mut Counts) -> nix::Result<()> {
+        if !self.needed {
+            return Ok(());
+        }
         let mut buf = [0; 512];
-        match read_once(fd.as_fd(), &mut buf) {
-            Ok(text) => (self.take)(counts, text),
-            Err(Errno::ENODEV) if dir.is_alive() => {
-                // Its controller was switched off. If it is on again there is another file, which counts from 0.
-                self.ignore(epoll);
-                self.fd = dir.open_file(self.name, OFlag::O_RDONLY).ok();
-                if let Some(fd) = &self.fd {
-                    epoll.add(fd, on(COUNTER))?;
+        if let Some(fd) = &self.fd {
+            match read_once(fd.as_fd(), &mut buf) {
+                // Its controller was disabled. If it is enabled again there is another file, which counts from 0.
+                Err(Errno::ENODEV) => {}
+                text => {
+                    (self.take)(counts, text?);
+                    return Ok(());
                 }
             }
-            Err(e) => return Err(e),
+            self.ignore(epoll);
+            self.fd = None;
         }
+        let fresh = match dir.open_file(self.name, OFlag::O_RDONLY) {
+            Err(Errno::ENOENT) => return Ok(()),
+            fresh => fresh?,
+        };
+        match read_once(fresh.as_fd(), &mut buf) {
+            Err(Errno::ENODEV) => return Ok(()),
+            text => (self.take)(counts, text?),
+        }
+        epoll.add(&fresh, on(COUNTER))?;
+        (self.take)(known, NEW);
+        self.fd = Some(fresh);
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use super::counters::Counters;
 use super::token::{STATE, on};
 use crate::cgroupfs::{Dir, FileError};
 use crate::events::{Events, State};
-use crate::farewell::Counts;
+use crate::farewell::{self, Counts};
 use nix::sys::epoll::Epoll;
 use std::ffi::CStr;
 
@@ -24,6 +24,7 @@ impl Sources {
     /// Be woken by `cgroup.events` and these counters, all or none. Tells what it says.
     pub fn open(dir: &Dir, epoll: &Epoll, counters: Counters) -> Result<(Self, State), FileError> {
         let opened = Events::open(dir).and_then(|events| {
+            farewell::ask_for(dir)?;
             // Until it is read for the first time it is ready.
             let state = events.state()?;
             epoll.add(&events, on(STATE))?;
@@ -55,11 +56,12 @@ impl Sources {
         dir: &Dir,
         epoll: &Epoll,
         notified: bool,
+        known: &mut Counts,
         counts: &mut Counts,
     ) -> Result<State, FileError> {
         let state = if notified { self.events.state() } else { self.glance(dir) };
         let state = state.map_err(|e| (e, EVENTS))?;
-        self.counters.read(dir, epoll, counts)?;
+        self.counters.read(dir, epoll, known, counts)?;
         Ok(state)
     }
 
