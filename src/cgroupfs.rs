@@ -14,12 +14,12 @@ mod walk;
 pub use kept::Kept;
 pub use walk::Step;
 
-use crate::sys::above_stdio;
+use crate::sys::descriptors::{open, openat};
 use crate::sys::fallible;
 use crate::sys::listing::directories;
 use crate::{kernfile, parse};
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, fstat, fstatat, mkdirat};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
 use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, unlinkat};
@@ -40,8 +40,8 @@ pub struct Dir(OwnedFd);
 impl Dir {
     /// Open a directory by its absolute path. `ENOTTY` if it is not of the cgroup2 file system.
     pub fn open(path: &CStr) -> nix::Result<Self> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let dir = Self(openat(nix::fcntl::AT_FDCWD, path, flags, Mode::empty()).and_then(above_stdio)?);
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        let dir = Self(open(path, flags)?);
         match fstatfs(&dir.0)?.filesystem_type() {
             CGROUP2_SUPER_MAGIC => Ok(dir),
             _ => Err(Errno::ENOTTY),
@@ -139,8 +139,8 @@ impl Dir {
     /// Open a file to read, if it is there. Nothing, too, where the cgroup itself is no more: what that costs to find
     /// out is left to the caller.
     fn look_up(&self, file: &CStr) -> nix::Result<Option<OwnedFd>> {
-        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        match openat(&self.0, file, flags, Mode::empty()).and_then(above_stdio) {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW;
+        match openat(&self.0, file, flags) {
             Ok(fd) => Ok(Some(fd)),
             Err(Errno::ENOENT | Errno::ENODEV) => Ok(None),
             Err(e) => Err(e),
@@ -153,10 +153,10 @@ impl Dir {
         if fstat(&self.0)?.st_nlink == 2 {
             return Ok(Vec::new());
         }
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
         let mut names = Vec::new();
         // Opened anew: where a listing has got to belongs to the open file.
-        let listed = openat(&self.0, c".", flags, Mode::empty()).and_then(|listing| {
+        let listed = openat(&self.0, c".", flags).and_then(|listing| {
             directories(listing.as_fd(), |name| fallible::push(&mut names, fallible::copy_cstr(name)?))
         });
         match listed {
@@ -168,14 +168,11 @@ impl Dir {
 
     /// False once the cgroup is removed. Every cgroup has this file, the real root included.
     pub fn is_alive(&self) -> bool {
-        let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
-        !matches!(openat(&self.0, c"cgroup.controllers", flags, Mode::empty()), Err(Errno::ENOENT))
+        !matches!(openat(&self.0, c"cgroup.controllers", OFlag::O_PATH), Err(Errno::ENOENT))
     }
 
     fn open_at(&self, path: &CStr, flags: OFlag) -> nix::Result<OwnedFd> {
-        openat(&self.0, path, flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())
-            .and_then(above_stdio)
-            .map_err(|e| self.settle(e))
+        openat(&self.0, path, flags | OFlag::O_NOFOLLOW).map_err(|e| self.settle(e))
     }
 
     fn settle(&self, errno: Errno) -> Errno {

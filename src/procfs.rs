@@ -3,12 +3,13 @@
 
 use crate::kernfile::{self, errno};
 use crate::parse::{self, ProcStat, Task};
+use crate::sys::descriptors;
 use crate::sys::fallible;
 use crate::sys::listing::directories;
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::unistd::{AccessFlags, access};
 use std::fs::File;
-use std::io::ErrorKind;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
@@ -20,13 +21,13 @@ pub fn cgroup_of(process: &str) -> nix::Result<Option<Vec<u8>>> {
 
 /// Whether v1 hierarchies hold controllers that we would use.
 pub fn v1_holds_controllers() -> bool {
-    let text = std::fs::read("/proc/self/cgroup").unwrap_or_default();
+    let text = read("/proc/self/cgroup").unwrap_or_default();
     parse::v1_controllers(&text).any(|name| matches!(name, b"cpu" | b"memory" | b"pids"))
 }
 
 /// A file of one line, such as `/proc/cmdline`; nothing where it cannot be read.
 pub fn text_of(path: &str) -> String {
-    std::fs::read(path).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
+    read(path).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
 }
 
 /// Whether this is a thread of ours.
@@ -79,7 +80,11 @@ pub fn find_mount<T>(find: impl FnMut(&[u8]) -> Option<T>) -> nix::Result<Option
 }
 
 fn open(path: &str) -> nix::Result<File> {
-    File::open(path).map_err(|e| errno(&e))
+    descriptors::open(path, OFlag::O_RDONLY).map(File::from)
+}
+
+fn read(path: &str) -> nix::Result<Vec<u8>> {
+    kernfile::read_all(open(path)?)
 }
 
 /// A process, held by its file in /proc: that belongs to the process and not to its number, and so is
@@ -114,8 +119,8 @@ impl Process {
 
 /// No swap is in use by the whole system: /proc/swaps holds its heading alone, or is not there.
 pub fn swap_is_off() -> bool {
-    match std::fs::read("/proc/swaps") {
+    match read("/proc/swaps") {
         Ok(text) => text.iter().filter(|&&b| b == b'\n').count() <= 1,
-        Err(e) => e.kind() == ErrorKind::NotFound,
+        Err(e) => e == Errno::ENOENT,
     }
 }

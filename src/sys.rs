@@ -8,6 +8,7 @@ pub mod allocator;
 pub mod birth;
 pub mod cancel;
 pub mod clone_into;
+pub mod descriptors;
 pub mod fallible;
 pub mod fetched;
 pub mod fork_id;
@@ -22,6 +23,8 @@ pub mod reserve;
 pub mod shared;
 pub mod shed;
 pub mod signals;
+
+pub use descriptors::pidfd_open;
 
 use nix::errno::Errno;
 use std::ffi::{CStr, c_int};
@@ -80,15 +83,6 @@ impl Drop for Slot {
     }
 }
 
-/// pidfd_open(2), Linux 5.3: names a process so that its pid cannot be recycled meanwhile.
-pub fn pidfd_open(pid: i32) -> nix::Result<OwnedFd> {
-    // SAFETY: the call takes two integers and gives a new descriptor, close-on-exec, or an error.
-    let fd = Errno::result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) })?;
-    let fd = RawFd::try_from(fd).map_err(|_| Errno::EBADF)?;
-    // SAFETY: the kernel has just made it for us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
 /// pidfd_send_signal(2), Linux 5.1.
 pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: c_int) -> nix::Result<()> {
     let no_info = std::ptr::null::<libc::siginfo_t>();
@@ -130,15 +124,6 @@ pub fn kill(pid: i32, signal: c_int) -> nix::Result<()> {
     }
     // SAFETY: the call takes two integers.
     Errno::result(unsafe { libc::kill(pid, signal) }).map(drop)
-}
-
-/// A host that has closed its standard output may print all the same: not into a limit of ours.
-pub fn above_stdio(fd: OwnedFd) -> nix::Result<OwnedFd> {
-    if fd.as_raw_fd() > libc::STDERR_FILENO {
-        return Ok(fd);
-    }
-    // std clones to 3 and above.
-    fd.try_clone().map_err(|e| crate::kernfile::errno(&e))
 }
 
 /// getxattr(2): whether the attribute is there and is just this.

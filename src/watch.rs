@@ -16,14 +16,13 @@ mod token;
 use crate::cgroupfs::{Dir, FileError};
 use crate::events::State;
 use crate::farewell::{self, Counts};
-use crate::sys::above_stdio;
+use crate::sys::descriptors;
 use counters::Counters;
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+use nix::sys::timerfd::{Expiration, TimerFd, TimerSetTimeFlags};
 use sources::Sources;
-use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::time::Duration;
 use token::{STATE, TIMER};
@@ -79,8 +78,8 @@ pub struct Watch {
 impl Watch {
     /// Nothing is listened to yet.
     pub fn new() -> nix::Result<Self> {
-        let epoll = Epoll(above_stdio(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?.0)?);
-        let timer = timer_above_stdio()?;
+        let epoll = descriptors::epoll()?;
+        let timer = descriptors::timer()?;
         epoll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
         Ok(Self {
             epoll: Arc::new(epoll),
@@ -281,16 +280,4 @@ impl Watch {
             let _was_not_set = self.timer.unset();
         }
     }
-}
-
-/// [`above_stdio`] for what cannot be made of another descriptor: the number of one that is too low is taken while the
-/// next is made.
-fn timer_above_stdio() -> nix::Result<TimerFd> {
-    let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
-    if timer.as_fd().as_raw_fd() > libc::STDERR_FILENO {
-        return Ok(timer);
-    }
-    let next = timer_above_stdio();
-    drop(timer);
-    next
 }

@@ -3,9 +3,10 @@
 //! which a host that is not root has to keep to. Being their owner, too, we can take them back.
 
 use super::{Dir, Step};
+use crate::sys::descriptors::openat;
 use crate::sys::listing::files;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, fstat, fstatat, mode_t};
 use std::ffi::CStr;
 use std::os::fd::AsFd;
@@ -40,8 +41,8 @@ impl Dir {
     fn take_back_here(&self) -> bool {
         let lacking = fstat(&self.0).ok().and_then(|stat| with(stat.st_mode, DIRECTORY));
         let mut given = lacking.is_some_and(|mode| fchmod(&self.0, mode).is_ok());
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let listing = openat(&self.0, c".", flags, Mode::empty());
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
+        let listing = openat(&self.0, c".", flags);
         // What cannot be listed is not ours, or gone.
         let _listed = listing.and_then(|listing| {
             files(listing.as_fd(), |file| {

@@ -6,6 +6,7 @@
 //! execve(2) makes SIGCHLD: a child that never becomes the program is nobody's but ours, and only our wait sees it.
 
 use super::clone_into::{self, HAS_OWN_STACK, Life};
+use super::descriptors::{self, hold_stdio};
 use super::fallible;
 use super::newborn::{Containment, NAMESPACES, Orders, Report, Step, live};
 use super::shared::Shared;
@@ -14,7 +15,7 @@ use nix::errno::Errno;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr::{null, null_mut};
 use std::time::Duration;
 
@@ -158,6 +159,7 @@ pub fn start(way: Way<'_>, program: &Program<'_>, care: Care<'_>) -> Result<Chil
     (orders.enter, orders.unshare) = (enter, unshare);
     let mut pidfd: c_int = -1;
     flags |= if care.pidfd { libc::CLONE_PIDFD } else { 0 };
+    let _held = care.pidfd.then(hold_stdio).transpose().map_err(Failure::NotMade)?;
     let argument = (&raw mut orders).cast::<c_void>();
     let mut stack = Stack::new().map_err(Failure::NotMade)?;
     // SAFETY: this thread stands still until the child has exec'd or ended, and the child keeps to `live`.
@@ -172,7 +174,7 @@ pub fn start(way: Way<'_>, program: &Program<'_>, care: Care<'_>) -> Result<Chil
     };
     let pid = made.map_err(Failure::NotMade)?;
     // SAFETY: the kernel has just made it for us.
-    let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
+    let pidfd = (pidfd >= 0).then(|| unsafe { descriptors::made(pidfd) });
     match has_begun(pid, report) {
         Err(Failure::Mute) if !copied => start(way, program, Care { copied: true, ..care }),
         begun => begun.map(|()| Child { pid, pidfd }),

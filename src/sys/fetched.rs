@@ -6,11 +6,11 @@
 //! from inside bears the child as vfork(2) does, as a child of the host's (CLONE_PARENT).
 
 use super::birth::{Care, Child, Failure, Program, Stack, clone, has_begun, orders, reap};
+use super::descriptors::{self, hold_stdio};
 use super::newborn::{NAMESPACES, Orders, Report, call, live};
 use super::shared::Shared;
 use super::signals::Blocked;
 use std::ffi::{c_int, c_void};
-use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
@@ -43,6 +43,12 @@ pub fn start<E>(
     care: Care<'_>,
     fetch: impl FnOnce(i32) -> Result<(), E>,
 ) -> Result<Result<Child, Failure>, E> {
+    // The pidfd comes into the table of descriptors that both have.
+    let held = care.pidfd.then(hold_stdio).transpose();
+    let _held = match held {
+        Ok(held) => held,
+        Err(e) => return Ok(Err(Failure::NotMade(e))),
+    };
     let made = begin(program, care);
     let (pid, common) = match made {
         Ok(made) => made,
@@ -57,7 +63,7 @@ pub fn start<E>(
     fetched?;
     let pidfd = common.pidfd.load(Ordering::Acquire);
     // SAFETY: the kernel has just made it for us.
-    let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
+    let pidfd = (pidfd >= 0).then(|| unsafe { descriptors::made(pidfd) });
     Ok(match common.report.pid.load(Ordering::Acquire) {
         0 => Err(match common.report.read() {
             (_, Some(e)) => Failure::NotMade(e),

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A line between two processes that keeps messages apart and carries descriptors with them.
 
+use super::descriptors;
 use nix::errno::Errno;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// The most that one message carries.
 const MOST: usize = 4;
@@ -21,13 +22,7 @@ const _: () = {
 
 /// Both ends.
 pub fn pair() -> nix::Result<(OwnedFd, OwnedFd)> {
-    let mut ends: [RawFd; 2] = [-1; 2];
-    let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
-    // SAFETY: the kernel writes two descriptors, which are then ours.
-    unsafe {
-        Errno::result(libc::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr()))?;
-        Ok((OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])))
-    }
+    descriptors::unix_pair(libc::SOCK_SEQPACKET)
 }
 
 /// Send one message, with copies of these descriptors.
@@ -82,6 +77,7 @@ pub fn receive(line: BorrowedFd<'_>, buf: &mut [u8]) -> nix::Result<Received> {
     message.msg_control = (&raw mut control).cast();
     message.msg_controllen = size_of::<Control>() as _;
     let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
+    let _held = descriptors::hold_stdio()?;
     // SAFETY: the kernel writes no more than the lengths that it was told.
     let read = loop {
         match Errno::result(unsafe { libc::recvmsg(line.as_raw_fd(), &raw mut message, flags) }) {
@@ -101,7 +97,7 @@ pub fn receive(line: BorrowedFd<'_>, buf: &mut [u8]) -> nix::Result<Received> {
             let bytes = ((*header).cmsg_len as usize).saturating_sub(libc::CMSG_LEN(0) as usize);
             let numbers = libc::CMSG_DATA(header).cast::<RawFd>();
             for (at, place) in received.passed.iter_mut().enumerate().take(bytes / size_of::<RawFd>()) {
-                *place = Some(OwnedFd::from_raw_fd(numbers.add(at).read_unaligned()));
+                *place = Some(descriptors::made(numbers.add(at).read_unaligned()));
             }
         }
     }

@@ -224,6 +224,10 @@ fn redirect(mut sources: [RawFd; 3]) -> nix::Result<()> {
         }
     }
     for (target, source) in (0 as RawFd..).zip(sources) {
+        if source < 0 && is_placeholder(target) {
+            // The host has it closed: so will the program.
+            continue;
+        }
         if source < 0 || source == target {
             match call(libc::SYS_fcntl, [target as isize, libc::F_SETFD as isize, 0, 0, 0]) {
                 // The host has it closed, and does not give another.
@@ -235,6 +239,14 @@ fn redirect(mut sources: [RawFd; 3]) -> nix::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Returns true if it was put there while another thread of the host makes a descriptor ([`super::descriptors`]).
+fn is_placeholder(fd: RawFd) -> bool {
+    let has = |command: c_int, flag| {
+        call(libc::SYS_fcntl, [fd as isize, command as isize, 0, 0, 0]).is_ok_and(|flags| flags & flag != 0)
+    };
+    has(libc::F_GETFL, libc::O_PATH) && has(libc::F_GETFD, libc::FD_CLOEXEC)
 }
 
 /// As execvp(3) does, but for the shell that it would ask about ENOEXEC.

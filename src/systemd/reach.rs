@@ -7,6 +7,7 @@ use super::sdbus::{Bus, Method};
 use super::{Manager, OBJECT, SYSTEMD, dbus, socket};
 use crate::deadline::Deadline;
 use crate::error::words;
+use crate::sys::descriptors::hold_stdio;
 use nix::errno::Errno;
 use nix::unistd::{Uid, geteuid};
 use std::ffi::CStr;
@@ -51,6 +52,8 @@ impl Manager {
     /// The first of `sockets` where a manager answers; each is given as long as `patience`.
     pub(super) fn reach_on(sockets: &[Socket], library: &CStr, patience: Duration) -> Result<Self> {
         let mut obstacles = Vec::new();
+        // The linker and libsystemd open files, too.
+        let _held = hold_stdio()?;
         for socket in sockets {
             let path = socket.path.display();
             let deadline = Deadline::after(patience);

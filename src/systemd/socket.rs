@@ -5,10 +5,11 @@
 #![allow(unsafe_code)]
 
 use crate::deadline::Deadline;
+use crate::sys::descriptors;
 use nix::errno::Errno;
 use std::ffi::OsStr;
 use std::mem::{offset_of, size_of};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
@@ -16,11 +17,7 @@ use std::time::Duration;
 /// `ETIMEDOUT` if nobody took us in time.
 pub fn connect(path: &Path, deadline: Deadline) -> nix::Result<OwnedFd> {
     let (address, length) = address(path.as_os_str())?;
-    // SAFETY: three integers in, a new descriptor or an error out.
-    let fd =
-        Errno::result(unsafe { libc::socket(libc::AF_UNIX, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) })?;
-    // SAFETY: the kernel has just made it for us.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let fd = descriptors::unix_socket(libc::SOCK_STREAM)?;
     loop {
         set_patience(&fd, deadline)?;
         // SAFETY: the address is live and initialised over its length.
