@@ -26,7 +26,8 @@
  *    the caller is ever waited for. A handle works in a forked child, where
  *    freeing it gives up nothing the parent holds. No function is a
  *    cancellation point.
- *  - Unless marked async-signal-safe, a function may allocate memory.
+ *  - Unless marked async-signal-safe, a function may allocate memory, by malloc(3).
+ *    While malloc fails it succeeds or fails with -ENOMEM, and can be called again.
  *
  * What it is not: a security boundary between processes of one uid. An agent
  * with the caller's uid can undo its limits, unless AGENTCG_SPAWN_CONTAIN (or
@@ -155,8 +156,8 @@ int agentcg_is_available(void);
 /* Where agentcg_new(NULL, ...) would put its tree: the directory that holds,
  * or would hold, "synwire/agents". Changes nothing.
  *
- * -EINVAL, and -EACCES, -EBUSY, -EMFILE, -ENFILE, -ENODEV, -EOPNOTSUPP, -EROFS
- * as agentcg_new() would. */
+ * -EINVAL, and -EACCES, -EBUSY, -EMFILE, -ENFILE, -ENODEV, -ENOMEM, -EOPNOTSUPP,
+ * -EROFS as agentcg_new() would. */
 AGENTCG_MUST_CHECK int agentcg_discover_parent(char *buf, size_t size, agentcg_error *reterr);
 
 /* Find out what agentcg_new() would do here and why, leaving nothing behind.
@@ -165,7 +166,7 @@ AGENTCG_MUST_CHECK int agentcg_discover_parent(char *buf, size_t size, agentcg_e
  * drop-in, wsl.conf, the container flag). Neither an obstacle nor a place: what
  * stopped it has to do with no place, such as want of descriptors; see text.
  * Where a place is there an agent is made in it for a moment.
- * Returns the text's full length; -EINVAL. */
+ * Returns the text's full length; -EINVAL, -ENOMEM. */
 AGENTCG_MUST_CHECK
 int agentcg_diagnose(agentcg_diagnosis *ret_diagnosis,
 		     size_t size,
@@ -325,7 +326,7 @@ AGENTCG_MUST_CHECK int agentcg_reap(const char *parent, int timeout_ms, agentcg_
  * NULL is fine, and so is a group that somebody else has removed.
  *
  * -EACCES, -EBUSY (AGENTCG_DESTROY_IF_EMPTY, and it is not), -EDEADLK (the
- * caller is inside), -EINVAL, -EMFILE, -ENFILE, -ETIMEDOUT. */
+ * caller is inside), -EINVAL, -EMFILE, -ENFILE, -ENOMEM, -ETIMEDOUT. */
 AGENTCG_MUST_CHECK
 int agentcg_destroy(agentcg *cg,
 		    uint64_t flags,
@@ -361,7 +362,7 @@ int agentcg_path(agentcg *cg, char *buf, size_t size);
  * Async-signal-safe. -EINVAL. */
 int agentcg_fd(agentcg *cg);
 
-/* Facts. -EINVAL, -EMFILE, -ENFILE, -ENODEV (the group was removed). */
+/* Facts. -EINVAL, -EMFILE, -ENFILE, -ENODEV (the group was removed), -ENOMEM. */
 AGENTCG_MUST_CHECK
 int agentcg_get_info(agentcg *cg,
 		     agentcg_info *ret_info,
@@ -394,7 +395,7 @@ struct agentcg_spawn_options {
  * 0 would mean the caller.
  *
  * -EACCES, -EBUSY, -EINVAL (a kernel thread too), -EMFILE, -ENFILE, -ENODEV
- * (group gone), -EOPNOTSUPP, -ESRCH (gone, or a zombie). */
+ * (group gone), -ENOMEM, -EOPNOTSUPP, -ESRCH (gone, or a zombie). */
 AGENTCG_MUST_CHECK int agentcg_move_pid(agentcg *cg, pid_t pid, agentcg_error *reterr);
 
 /* The same by pidfd, which needs /proc: no other process that was given the pid
@@ -409,7 +410,8 @@ AGENTCG_MUST_CHECK int agentcg_move_self(agentcg *cg);
  * an escape shows here. Goes by the cgroup's name in /proc/PID/cgroup.
  *
  * -EACCES (/proc does not let us read it), -EINVAL (pid is below 1), -EMFILE,
- * -ENFILE, -ENODEV (group gone), -ESRCH (gone, a zombie, or hidden from us). */
+ * -ENFILE, -ENODEV (group gone), -ENOMEM, -ESRCH (gone, a zombie, or hidden from
+ * us). */
 AGENTCG_MUST_CHECK int agentcg_contains(agentcg *cg, pid_t pid, agentcg_error *reterr);
 
 /* The processes that live in the group and below it, each once, in ascending
@@ -417,7 +419,7 @@ AGENTCG_MUST_CHECK int agentcg_contains(agentcg *cg, pid_t pid, agentcg_error *r
  * may be NULL with count 0. Those outside the caller's pid namespace have no pid
  * here and are left out, and so are zombies.
  *
- * -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV. */
+ * -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ENOMEM. */
 AGENTCG_MUST_CHECK
 int agentcg_pids(agentcg *cg,
 		 pid_t *pids,
@@ -633,7 +635,7 @@ struct agentcg_stats {
  * not. Each costs one system call, there or not, once its descriptor is kept,
  * which it is while there are many left: at most 16 a group.
  *
- * -EINVAL, -EMFILE, -ENFILE, -ENODEV (the group was removed). */
+ * -EINVAL, -EMFILE, -ENFILE, -ENODEV (the group was removed), -ENOMEM. */
 AGENTCG_MUST_CHECK
 int agentcg_read_stats(agentcg *cg,
 		       uint64_t which,
@@ -699,16 +701,16 @@ int agentcg_next_events(agentcg *cg,
  * group can be killed; a process moved into it is parked too.
  *
  * -EACCES, -EDEADLK (the caller is inside: nothing was frozen), -EINVAL, -EMFILE,
- * -ENFILE, -ENODEV, -EOPNOTSUPP (no cgroup.freeze: before Linux 5.2), -ETIMEDOUT
- * (say, a process in uninterruptible sleep). */
+ * -ENFILE, -ENODEV, -ENOMEM, -EOPNOTSUPP (no cgroup.freeze: before Linux 5.2),
+ * -ETIMEDOUT (say, a process in uninterruptible sleep). */
 AGENTCG_MUST_CHECK int agentcg_freeze(agentcg *cg, int timeout_ms, agentcg_error *reterr);
 
 /* Undo agentcg_freeze(), and return when the group goes on. A cgroup inside that
  * the agent has frozen itself stays frozen. -ETIMEDOUT: it will thaw later, or,
  * as the message then says, not before a frozen cgroup above it does.
  *
- * -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV, -EOPNOTSUPP (no cgroup.freeze:
- * before Linux 5.2), -ETIMEDOUT. */
+ * -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ENOMEM, -EOPNOTSUPP (no
+ * cgroup.freeze: before Linux 5.2), -ETIMEDOUT. */
 AGENTCG_MUST_CHECK int agentcg_thaw(agentcg *cg, int timeout_ms, agentcg_error *reterr);
 
 /* Signal every process in the group and below it, once each: never each thread,
@@ -718,12 +720,13 @@ AGENTCG_MUST_CHECK int agentcg_thaw(agentcg *cg, int timeout_ms, agentcg_error *
  * nothing, as with kill(2). Returns how many took it. Zombies do not count.
  *
  * -EACCES (all were signalled but some: they are of another uid, or outside the
- * caller's pid namespace), -EINVAL (no such signal), -EMFILE, -ENFILE, -ENODEV. */
+ * caller's pid namespace), -EINVAL (no such signal), -EMFILE, -ENFILE, -ENODEV,
+ * -ENOMEM. */
 AGENTCG_MUST_CHECK int agentcg_signal_all(agentcg *cg, int signal, agentcg_error *reterr);
 
 /* Wait until no process lives in it. Zombies count as gone.
  *
- * -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ETIMEDOUT. */
+ * -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ENOMEM, -ETIMEDOUT. */
 AGENTCG_MUST_CHECK int agentcg_wait_empty(agentcg *cg, int timeout_ms, agentcg_error *reterr);
 
 /* SIGKILL for every process in the group and below it, whatever it does to get
@@ -733,7 +736,7 @@ AGENTCG_MUST_CHECK int agentcg_wait_empty(agentcg *cg, int timeout_ms, agentcg_e
  * group can be used again after.
  *
  * -EACCES, -EDEADLK (the caller is inside), -EINVAL, -EMFILE, -ENFILE, -ENODEV,
- * -ETIMEDOUT (say, a process in uninterruptible sleep). */
+ * -ENOMEM, -ETIMEDOUT (say, a process in uninterruptible sleep). */
 AGENTCG_MUST_CHECK int agentcg_kill_all(agentcg *cg, int timeout_ms, agentcg_error *reterr);
 
 /* Ask all to end: SIGTERM for every process, SIGCONT for those that are stopped,
@@ -743,7 +746,7 @@ AGENTCG_MUST_CHECK int agentcg_kill_all(agentcg *cg, int timeout_ms, agentcg_err
  * after the grace. Returns 1 if it came to the kill, 0 if not.
  *
  * -EACCES, -EDEADLK (the caller is inside: nobody was signalled), -EINVAL, -EMFILE,
- * -ENFILE, -ENODEV, -ETIMEDOUT (after the kill). */
+ * -ENFILE, -ENODEV, -ENOMEM, -ETIMEDOUT (after the kill). */
 AGENTCG_MUST_CHECK
 int agentcg_terminate(agentcg *cg,
 		      int grace_ms,

@@ -66,7 +66,7 @@ const _: () = assert!(size_of::<agentcg_diagnosis>() == agentcg_diagnosis::SIZE_
 /// drop-in, wsl.conf, the container flag). Neither an obstacle nor a place: what
 /// stopped it has to do with no place, such as want of descriptors; see text.
 /// Where a place is there an agent is made in it for a moment.
-/// Returns the text's full length; -EINVAL.
+/// Returns the text's full length; -EINVAL, -ENOMEM.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_diagnose(
@@ -77,7 +77,7 @@ pub unsafe extern "C" fn agentcg_diagnose(
 ) -> c_int {
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe {
-        guard(std::ptr::null_mut(), &[Errno::EINVAL], || {
+        guard(std::ptr::null_mut(), &[Errno::EINVAL, Errno::ENOMEM], || {
             check_struct(ret_diagnosis, size)?;
             if text.is_null() && text_size != 0 {
                 return invalid("text is NULL, but its size is not 0");

@@ -27,7 +27,22 @@ pub unsafe fn guard(
     unsafe { guard_without_memory(reterr, codes, body) }
 }
 
-/// The same for a body that allocates nothing, unless it fails.
+/// The same where nothing can be done but to go on, with memory for it or not.
+///
+/// # Safety
+/// As of [`guard`].
+pub unsafe fn guard_always(
+    reterr: *mut agentcg_error,
+    codes: &[Errno],
+    body: impl FnOnce() -> Result<c_int>,
+) -> c_int {
+    #[cfg(feature = "c-library")]
+    let _held = crate::sys::reserve::hold();
+    // SAFETY: the caller's promise.
+    unsafe { guard_without_memory(reterr, codes, body) }
+}
+
+/// The same for a body that allocates nothing.
 ///
 /// # Safety
 /// As of [`guard`].

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The header's section "life": how an agent, or a handle alone, ends.
 
-use super::edge::guard;
+use super::edge::{guard, guard_always};
 use super::error::agentcg_error;
 use super::handle::{self, agent, agentcg};
 use super::memory::{check_flags, check_struct, deadline, give_struct, waited};
@@ -18,7 +18,7 @@ pub const AGENTCG_DESTROY_IF_EMPTY: u64 = 1u64 << 0;
 /// NULL is fine, and so is a group that somebody else has removed.
 ///
 /// -EACCES, -EBUSY (AGENTCG_DESTROY_IF_EMPTY, and it is not), -EDEADLK (the
-/// caller is inside), -EINVAL, -EMFILE, -ENFILE, -ETIMEDOUT.
+/// caller is inside), -EINVAL, -EMFILE, -ENFILE, -ENOMEM, -ETIMEDOUT.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_destroy(
@@ -30,7 +30,7 @@ pub unsafe extern "C" fn agentcg_destroy(
     reterr: *mut agentcg_error,
 ) -> c_int {
     use Errno::*;
-    let codes = [EACCES, EBUSY, EDEADLK, EINVAL, EMFILE, ENFILE, ETIMEDOUT];
+    let codes = [EACCES, EBUSY, EDEADLK, EINVAL, EMFILE, ENFILE, ENOMEM, ETIMEDOUT];
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe {
         guard(reterr, &codes, || {
@@ -62,7 +62,7 @@ pub unsafe extern "C" fn agentcg_destroy(
 pub unsafe extern "C" fn agentcg_free(cg: *mut agentcg) {
     // SAFETY: the C caller's promises.
     unsafe {
-        guard(std::ptr::null_mut(), &[], || {
+        guard_always(std::ptr::null_mut(), &[], || {
             handle::free(cg);
             Ok(0)
         })

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The header's section "facts about a handle".
 
-use super::edge::guard;
+use super::edge::{guard, guard_without_memory};
 use super::error::agentcg_error;
 use super::handle::{agent, agent_quietly, agentcg};
 use super::memory::{Plain, check_struct, give_string, give_struct};
@@ -37,7 +37,9 @@ const _: () = assert!(size_of::<agentcg_info>() == agentcg_info::SIZE_V0);
 pub unsafe extern "C" fn agentcg_uuid(cg: *mut agentcg, buf: *mut c_char, size: usize) -> c_int {
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe {
-        guard(std::ptr::null_mut(), &[Errno::EINVAL], || give_string(agent(cg)?.uuid().as_bytes(), buf, size))
+        guard_without_memory(std::ptr::null_mut(), &[Errno::EINVAL], || {
+            give_string(agent(cg)?.uuid().as_bytes(), buf, size)
+        })
     }
 }
 
@@ -45,7 +47,11 @@ pub unsafe extern "C" fn agentcg_uuid(cg: *mut agentcg, buf: *mut c_char, size: 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn agentcg_path(cg: *mut agentcg, buf: *mut c_char, size: usize) -> c_int {
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
-    unsafe { guard(std::ptr::null_mut(), &[Errno::EINVAL], || give_string(agent(cg)?.path(), buf, size)) }
+    unsafe {
+        guard_without_memory(std::ptr::null_mut(), &[Errno::EINVAL], || {
+            give_string(agent(cg)?.path(), buf, size)
+        })
+    }
 }
 
 /// The directory, for CLONE_INTO_CGROUP, Go's SysProcAttr.CgroupFD and
@@ -60,7 +66,7 @@ pub unsafe extern "C" fn agentcg_fd(cg: *mut agentcg) -> c_int {
     }
 }
 
-/// Facts. -EINVAL, -EMFILE, -ENFILE, -ENODEV (the group was removed).
+/// Facts. -EINVAL, -EMFILE, -ENFILE, -ENODEV (the group was removed), -ENOMEM.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_get_info(
@@ -72,7 +78,7 @@ pub unsafe extern "C" fn agentcg_get_info(
     use Errno::*;
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe {
-        guard(reterr, &[EINVAL, EMFILE, ENFILE, ENODEV], || {
+        guard(reterr, &[EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM], || {
             let agent = agent(cg)?;
             check_struct(ret_info, size)?;
             let info = agent.info()?;

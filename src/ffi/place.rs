@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The header's section "would it work here?".
 
-use super::edge::{guard, guard_quietly};
+use super::edge::{guard, guard_always};
 use super::error::agentcg_error;
 use super::memory::give_string;
 use crate::controllers::Controllers;
@@ -45,15 +45,15 @@ const _: () = {
 /// at /sys/fs/cgroup, at /sys/fs/cgroup/unified or elsewhere; else 0.
 #[unsafe(no_mangle)]
 pub extern "C" fn agentcg_is_available() -> c_int {
-    let available = || if place::is_available() { Ok(()) } else { Err(Errno::ENODEV) };
-    c_int::from(guard_quietly(&[Errno::ENODEV], available) == 0)
+    // SAFETY: there is no reterr.
+    unsafe { guard_always(std::ptr::null_mut(), &[], || Ok(place::is_available().into())) }.max(0)
 }
 
 /// Where agentcg_new(NULL, ...) would put its tree: the directory that holds,
 /// or would hold, "synwire/agents". Changes nothing.
 ///
-/// -EINVAL, and -EACCES, -EBUSY, -EMFILE, -ENFILE, -ENODEV, -EOPNOTSUPP, -EROFS
-/// as agentcg_new() would.
+/// -EINVAL, and -EACCES, -EBUSY, -EMFILE, -ENFILE, -ENODEV, -ENOMEM, -EOPNOTSUPP,
+/// -EROFS as agentcg_new() would.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_discover_parent(
@@ -62,7 +62,7 @@ pub unsafe extern "C" fn agentcg_discover_parent(
     reterr: *mut agentcg_error,
 ) -> c_int {
     use Errno::*;
-    let codes = [EACCES, EBUSY, EINVAL, EMFILE, ENFILE, ENODEV, EOPNOTSUPP, EROFS];
+    let codes = [EACCES, EBUSY, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, EOPNOTSUPP, EROFS];
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe { guard(reterr, &codes, || give_string(&place::discover()?, buf, size)) }
 }

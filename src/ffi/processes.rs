@@ -14,12 +14,12 @@ use std::ffi::c_int;
 /// 0 would mean the caller.
 ///
 /// -EACCES, -EBUSY, -EINVAL (a kernel thread too), -EMFILE, -ENFILE, -ENODEV
-/// (group gone), -EOPNOTSUPP, -ESRCH (gone, or a zombie).
+/// (group gone), -ENOMEM, -EOPNOTSUPP, -ESRCH (gone, or a zombie).
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_move_pid(cg: *mut agentcg, pid: pid_t, reterr: *mut agentcg_error) -> c_int {
     use Errno::*;
-    let codes = [EACCES, EBUSY, EINVAL, EMFILE, ENFILE, ENODEV, EOPNOTSUPP, ESRCH];
+    let codes = [EACCES, EBUSY, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, EOPNOTSUPP, ESRCH];
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe { guard(reterr, &codes, || agent(cg)?.move_pid(pid).map(|()| 0)) }
 }
@@ -34,7 +34,7 @@ pub unsafe extern "C" fn agentcg_move_pidfd(
     reterr: *mut agentcg_error,
 ) -> c_int {
     use Errno::*;
-    let codes = [EACCES, EBADF, EBUSY, EINVAL, EMFILE, ENFILE, ENODEV, EOPNOTSUPP, ESRCH];
+    let codes = [EACCES, EBADF, EBUSY, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, EOPNOTSUPP, ESRCH];
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe {
         guard(reterr, &codes, || {
@@ -50,7 +50,7 @@ pub unsafe extern "C" fn agentcg_move_pidfd(
 #[must_use]
 pub unsafe extern "C" fn agentcg_move_self(cg: *mut agentcg) -> c_int {
     use Errno::*;
-    let codes = [EACCES, EBUSY, EINVAL, EMFILE, ENFILE, ENODEV, EOPNOTSUPP];
+    let codes = [EACCES, EBUSY, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, EOPNOTSUPP];
     // SAFETY: the C caller's promise.
     guard_quietly(&codes, || unsafe { agent_quietly(cg) }?.move_self())
 }
@@ -59,12 +59,13 @@ pub unsafe extern "C" fn agentcg_move_self(cg: *mut agentcg) -> c_int {
 /// an escape shows here. Goes by the cgroup's name in /proc/PID/cgroup.
 ///
 /// -EACCES (/proc does not let us read it), -EINVAL (pid is below 1), -EMFILE,
-/// -ENFILE, -ENODEV (group gone), -ESRCH (gone, a zombie, or hidden from us).
+/// -ENFILE, -ENODEV (group gone), -ENOMEM, -ESRCH (gone, a zombie, or hidden from
+/// us).
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_contains(cg: *mut agentcg, pid: pid_t, reterr: *mut agentcg_error) -> c_int {
     use Errno::*;
-    let codes = [EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ESRCH];
+    let codes = [EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ESRCH];
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe { guard(reterr, &codes, || agent(cg)?.contains(pid).map(c_int::from)) }
 }
@@ -74,7 +75,7 @@ pub unsafe extern "C" fn agentcg_contains(cg: *mut agentcg, pid: pid_t, reterr: 
 /// may be NULL with count 0. Those outside the caller's pid namespace have no pid
 /// here and are left out, and so are zombies.
 ///
-/// -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV.
+/// -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ENOMEM.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_pids(
@@ -84,7 +85,7 @@ pub unsafe extern "C" fn agentcg_pids(
     reterr: *mut agentcg_error,
 ) -> c_int {
     use Errno::*;
-    let codes = [EACCES, EINVAL, EMFILE, ENFILE, ENODEV];
+    let codes = [EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM];
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe {
         guard(reterr, &codes, || {

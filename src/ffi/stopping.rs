@@ -14,8 +14,8 @@ use std::ffi::c_int;
 /// group can be killed; a process moved into it is parked too.
 ///
 /// -EACCES, -EDEADLK (the caller is inside: nothing was frozen), -EINVAL, -EMFILE,
-/// -ENFILE, -ENODEV, -EOPNOTSUPP (no cgroup.freeze: before Linux 5.2), -ETIMEDOUT
-/// (say, a process in uninterruptible sleep).
+/// -ENFILE, -ENODEV, -ENOMEM, -EOPNOTSUPP (no cgroup.freeze: before Linux 5.2),
+/// -ETIMEDOUT (say, a process in uninterruptible sleep).
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_freeze(
@@ -24,7 +24,7 @@ pub unsafe extern "C" fn agentcg_freeze(
     reterr: *mut agentcg_error,
 ) -> c_int {
     use Errno::*;
-    let codes = [EACCES, EDEADLK, EINVAL, EMFILE, ENFILE, ENODEV, EOPNOTSUPP, ETIMEDOUT];
+    let codes = [EACCES, EDEADLK, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, EOPNOTSUPP, ETIMEDOUT];
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe {
         guard(reterr, &codes, || waited(timeout_ms, agent(cg)?.freeze(deadline(timeout_ms)?)).map(|()| 0))
@@ -35,8 +35,8 @@ pub unsafe extern "C" fn agentcg_freeze(
 /// the agent has frozen itself stays frozen. -ETIMEDOUT: it will thaw later, or,
 /// as the message then says, not before a frozen cgroup above it does.
 ///
-/// -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV, -EOPNOTSUPP (no cgroup.freeze:
-/// before Linux 5.2), -ETIMEDOUT.
+/// -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ENOMEM, -EOPNOTSUPP (no
+/// cgroup.freeze: before Linux 5.2), -ETIMEDOUT.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_thaw(
@@ -45,7 +45,7 @@ pub unsafe extern "C" fn agentcg_thaw(
     reterr: *mut agentcg_error,
 ) -> c_int {
     use Errno::*;
-    let codes = [EACCES, EINVAL, EMFILE, ENFILE, ENODEV, EOPNOTSUPP, ETIMEDOUT];
+    let codes = [EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, EOPNOTSUPP, ETIMEDOUT];
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe {
         guard(reterr, &codes, || waited(timeout_ms, agent(cg)?.thaw(deadline(timeout_ms)?)).map(|()| 0))
@@ -59,7 +59,8 @@ pub unsafe extern "C" fn agentcg_thaw(
 /// nothing, as with kill(2). Returns how many took it. Zombies do not count.
 ///
 /// -EACCES (all were signalled but some: they are of another uid, or outside the
-/// caller's pid namespace), -EINVAL (no such signal), -EMFILE, -ENFILE, -ENODEV.
+/// caller's pid namespace), -EINVAL (no such signal), -EMFILE, -ENFILE, -ENODEV,
+/// -ENOMEM.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_signal_all(
@@ -68,14 +69,14 @@ pub unsafe extern "C" fn agentcg_signal_all(
     reterr: *mut agentcg_error,
 ) -> c_int {
     use Errno::*;
-    let codes = [EACCES, EINVAL, EMFILE, ENFILE, ENODEV];
+    let codes = [EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM];
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe { guard(reterr, &codes, || agent(cg)?.signal_all(signal).and_then(number)) }
 }
 
 /// Wait until no process lives in it. Zombies count as gone.
 ///
-/// -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ETIMEDOUT.
+/// -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ENOMEM, -ETIMEDOUT.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_wait_empty(
@@ -86,7 +87,7 @@ pub unsafe extern "C" fn agentcg_wait_empty(
     use Errno::*;
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe {
-        guard(reterr, &[EINVAL, EMFILE, ENFILE, ENODEV, ETIMEDOUT], || {
+        guard(reterr, &[EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ETIMEDOUT], || {
             waited(timeout_ms, agent(cg)?.wait_empty(deadline(timeout_ms)?)).map(|()| 0)
         })
     }
@@ -99,7 +100,7 @@ pub unsafe extern "C" fn agentcg_wait_empty(
 /// group can be used again after.
 ///
 /// -EACCES, -EDEADLK (the caller is inside), -EINVAL, -EMFILE, -ENFILE, -ENODEV,
-/// -ETIMEDOUT (say, a process in uninterruptible sleep).
+/// -ENOMEM, -ETIMEDOUT (say, a process in uninterruptible sleep).
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_kill_all(
@@ -108,7 +109,7 @@ pub unsafe extern "C" fn agentcg_kill_all(
     reterr: *mut agentcg_error,
 ) -> c_int {
     use Errno::*;
-    let codes = [EACCES, EDEADLK, EINVAL, EMFILE, ENFILE, ENODEV, ETIMEDOUT];
+    let codes = [EACCES, EDEADLK, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ETIMEDOUT];
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe {
         guard(reterr, &codes, || waited(timeout_ms, agent(cg)?.kill_all(deadline(timeout_ms)?)).map(|()| 0))
@@ -122,7 +123,7 @@ pub unsafe extern "C" fn agentcg_kill_all(
 /// after the grace. Returns 1 if it came to the kill, 0 if not.
 ///
 /// -EACCES, -EDEADLK (the caller is inside: nobody was signalled), -EINVAL, -EMFILE,
-/// -ENFILE, -ENODEV, -ETIMEDOUT (after the kill).
+/// -ENFILE, -ENODEV, -ENOMEM, -ETIMEDOUT (after the kill).
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_terminate(
@@ -132,7 +133,7 @@ pub unsafe extern "C" fn agentcg_terminate(
     reterr: *mut agentcg_error,
 ) -> c_int {
     use Errno::*;
-    let codes = [EACCES, EDEADLK, EINVAL, EMFILE, ENFILE, ENODEV, ETIMEDOUT];
+    let codes = [EACCES, EDEADLK, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ETIMEDOUT];
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe {
         guard(reterr, &codes, || {
