@@ -8,13 +8,18 @@ use agentcg::{Agent, Errno, Limits, PlaceKind, Reason};
 use common::cgroup::{Cgroup, Scratch};
 use common::group::Group;
 use common::member::{Member, role, sleeper};
-use common::patience;
+use common::{lab, patience, wait_until};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-roles![sleeper, makes_one_under_a_umask_of_0777];
+roles![parks_an_init, makes_one_under_a_umask_of_0777, sleeper];
 
 fn plain() -> Limits {
     Limits::default()
@@ -150,6 +155,59 @@ fn the_message_says_what_to_do_about_the_processes() {
     let e = Agent::new(Some(&scratch.path()), None, &plain()).unwrap_err();
     assert!(e.message().ends_with("move them into a child of it, or name another parent"), "{e}");
     assert_eq!(e.file(), "cgroup.procs");
+}
+
+/// Two processes of a pid namespace enter the cgroup. The first one waits, once it is killed, until the other's zombie is
+/// reaped, which is done when the test says so.
+fn parks_an_init(args: &[String]) {
+    role::listen();
+    let own_user = if lab::is_root() { CloneFlags::empty() } else { CloneFlags::CLONE_NEWUSER };
+    unshare(own_user | CloneFlags::CLONE_NEWPID).expect("unshare");
+    for _ in 0..2 {
+        if role::fork() {
+            role::enter(&Cgroup::at(args[0].as_bytes()));
+            role::say("ready");
+            role::sleep();
+        }
+    }
+    assert_eq!(role::listen(), "reap");
+    for _ in 0..2 {
+        waitpid(Pid::from_raw(-1), None).expect("waitpid");
+    }
+}
+
+/// From Linux 6.19 on those that have ended keep a cgroup from getting controllers for a moment longer than anything
+/// shows them.
+#[test]
+fn a_parent_that_processes_are_leaving_is_waited_for() {
+    let scratch = Scratch::new();
+    let parent = &scratch.parent;
+    let mut member = Member::start("parks_an_init", &[parent.0.to_str().unwrap()]);
+    member.say("begin");
+    member.hears("ready");
+    member.hears("ready");
+    for pid in parent.words("cgroup.procs") {
+        kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL).unwrap();
+    }
+    wait_until("nobody is listed", || parent.words("cgroup.procs").is_empty());
+
+    if parent.value("cgroup.events", "populated") == 1 {
+        let e = Agent::new(Some(&c(&parent.0)), None, &plain()).unwrap_err();
+        assert_eq!((e.errno(), e.reason()), (Errno::EBUSY, Some(Reason::Populated)), "{e}");
+        assert!(e.message().ends_with("reap it, or name another parent"), "{e}");
+    }
+
+    // The zombie is reaped when the kernel has refused the first controller.
+    let refused = Inotify::init(InitFlags::IN_CLOEXEC).unwrap();
+    let file = parent.join("cgroup.subtree_control");
+    refused.add_watch(&file.0, AddWatchFlags::IN_CLOSE_WRITE).unwrap();
+    let reaped = std::thread::spawn(move || {
+        refused.read_events().unwrap();
+        member.say("reap");
+        member
+    });
+    names(&parent.0, parent);
+    assert!(reaped.join().unwrap().wait().success());
 }
 
 #[test]

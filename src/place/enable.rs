@@ -8,10 +8,17 @@
 
 use crate::cgroupfs::{Dir, FILE_MAX};
 use crate::controllers::Controllers;
+use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result, words};
 use nix::errno::Errno;
+use std::ffi::CStr;
+use std::time::Duration;
 
-const SUBTREE_CONTROL: &std::ffi::CStr = c"cgroup.subtree_control";
+const SUBTREE_CONTROL: &CStr = c"cgroup.subtree_control";
+/// How long to wait for tasks that have ended to leave a cgroup, and how often to try. They need microseconds, and
+/// longer on a busy machine.
+const LEAVING: Duration = Duration::from_secs(1);
+const LEAVING_PAUSE: Duration = Duration::from_millis(1);
 
 /// The real root has no `cgroup.type`, and may hold processes beside children with controllers.
 pub fn is_real_root(dir: &Dir) -> bool {
@@ -71,6 +78,33 @@ pub fn populated(here: &str) -> Error {
     .on("cgroup.procs")
 }
 
+fn still_ending(here: &str) -> Error {
+    Error::new(
+        Errno::EBUSY,
+        format!("{here} holds processes that have ended but wait for a child to be reaped: reap it, or name another parent"),
+    )
+    .because(Reason::Populated)
+    .on("cgroup.subtree_control")
+}
+
+/// Returns true if no process and no thread is in it for others to see.
+fn lists_nobody(dir: &Dir) -> bool {
+    [c"cgroup.procs", c"cgroup.threads"].iter().all(|file| dir.read_all(file).is_ok_and(|ids| ids.is_empty()))
+}
+
+/// Switch one controller on. From Linux 6.19 on a task that has ended counts until its CPU has left it. By then it may
+/// have been waited for, and from 7.0 on cgroup.procs does not list it any more: the kernel says EBUSY of a cgroup that
+/// looks empty.
+fn switch_on(dir: &Dir, plus: &CStr) -> nix::Result<()> {
+    let deadline = Deadline::after(LEAVING);
+    loop {
+        match dir.write(SUBTREE_CONTROL, plus.to_bytes()) {
+            Err(Errno::EBUSY) if !deadline.passed() && lists_nobody(dir) => std::thread::sleep(LEAVING_PAUSE),
+            written => return written,
+        }
+    }
+}
+
 /// What [`enable`] has come to.
 pub struct Enabled {
     /// In force now, of what was wanted.
@@ -99,7 +133,7 @@ pub fn enable(dir: &Dir, wanted: Controllers, here: &str) -> Result<Enabled> {
     }
     let mut added = Controllers::NONE;
     for (one, plus, _) in missing.each() {
-        match dir.write(SUBTREE_CONTROL, plus.to_bytes()) {
+        match switch_on(dir, plus) {
             Ok(()) => added = added | one,
             // Taken from above meanwhile; or, for cpu, realtime tasks stand in the way. A limit that
             // needs it will say so.
@@ -107,6 +141,7 @@ pub fn enable(dir: &Dir, wanted: Controllers, here: &str) -> Result<Enabled> {
             Err(e) => {
                 disable(dir, added);
                 return Err(match e {
+                    Errno::EBUSY if lists_nobody(dir) => still_ending(here),
                     Errno::EBUSY => populated(here),
                     e => cannot("write", "cgroup.subtree_control", e, here),
                 });
