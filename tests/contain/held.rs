@@ -145,6 +145,8 @@ fn it_changes_none_of_its_limits_and_does_not_freeze_or_kill_its_group() {
 fn value_for(file: &str) -> &'static str {
     match file {
         "cgroup.freeze" | "cgroup.kill" | "cpu.idle" => "1",
+        // Linux 6.8.
+        "memory.zswap.writeback" => "0",
         "cgroup.type" => "threaded",
         "cpu.max" => "max",
         "cpu.max.burst" => "0",
