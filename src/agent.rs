@@ -18,16 +18,19 @@ use crate::cgroupfs::{Dir, FILE_MAX, FileError};
 use crate::controllers::Controllers;
 use crate::error::{Error, Reason, Result, out_of_memory, shown, words};
 use crate::guard::Guarded;
+use crate::kill::{KillFiles, KillState, Killing};
 use crate::limits::Limits;
 use crate::members::Members;
 use crate::owner;
 use crate::place::{self, Kind, Place, Wish};
+use crate::procfs;
 use crate::spawn;
 use crate::stats::{Files, Stats};
 use crate::sys::fallible;
 use crate::sys::fork_id::AtomicForkId;
 use crate::sys::fork_mutex::ForkMutex;
 use crate::watch::Watch;
+use limiting::Nesting;
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use std::ffi::CStr;
@@ -40,6 +43,8 @@ pub struct Agent {
     dir: Dir,
     path: Vec<u8>,
     uuid: String,
+    /// `/` and the uuid, as in the path of each member.
+    mark: Vec<u8>,
     place: Kind,
     /// Where systemd made the place: its unit, by which it moves processes that we may not.
     unit: Option<String>,
@@ -48,6 +53,8 @@ pub struct Agent {
     /// It ends with this process.
     guarded: Option<Guarded>,
     files: Files,
+    killing: KillState,
+    nesting: Nesting,
     spawning: spawn::Known,
     /// Once events are asked for, and in each process anew.
     watch: ForkMutex<Option<Watch>>,
@@ -56,6 +63,7 @@ pub struct Agent {
 /// What an agent keeps of its place, made before its directory is.
 struct Name {
     path: Vec<u8>,
+    mark: Vec<u8>,
     uuid: String,
     unit: Option<String>,
 }
@@ -66,6 +74,7 @@ impl Name {
         let copied = || {
             Ok(Self {
                 path: fallible::copy(&place.path_of(uuid))?,
+                mark: fallible::copy(&[b"/", uuid.as_bytes()].concat())?,
                 uuid: fallible::copy_str(uuid)?,
                 unit: place.unit().map(|unit| fallible::copy_str(&unit)).transpose()?,
             })
@@ -115,9 +124,16 @@ impl Agent {
                 leaf.undo();
                 return Err(e);
             }
+            // Opened while the agent cannot yet do anything about it.
+            let kill_files = keep_files(&leaf.dir).map_err(|e| {
+                leaf.undo();
+                not_opened(e, &leaf.path)
+            })?;
             let guarded = if wish.guard { Some(guarded::take(&leaf, &uuid)?) } else { None };
             let mut agent = Self::at(place.kind, leaf.dir, name);
             agent.guarded = guarded;
+            agent.killing.files = kill_files;
+            agent.nesting.chosen_in(limits);
             agent.own(owner::now_unix_ns());
             Ok(agent)
         })
@@ -128,12 +144,15 @@ impl Agent {
         Self {
             dir,
             path: name.path,
+            mark: name.mark,
             uuid: name.uuid,
             place,
             unit: name.unit,
             owner: AtomicForkId::default(),
             guarded: None,
             files: Files::default(),
+            killing: KillState::default(),
+            nesting: Nesting::default(),
             spawning: spawn::Known::default(),
             watch: ForkMutex::new(),
         }
@@ -183,7 +202,29 @@ impl Agent {
     }
 
     fn members(&self) -> Members<'_> {
-        Members { dir: &self.dir, mark: [b"/", self.uuid.as_bytes()].concat() }
+        Members { dir: &self.dir, mark: &self.mark }
+    }
+
+    fn killing(&self) -> Killing<'_> {
+        Killing { members: self.members(), state: &self.killing }
+    }
+
+    /// Try again to put back what an earlier call had to leave changed.
+    fn put_back_rest(&self) -> Result<()> {
+        self.killing.overrides.put_back_rest(&self.dir).map_err(|e| self.not_put_back(e))
+    }
+
+    fn not_put_back(&self, (errno, file): FileError) -> Error {
+        let (group, name) = (shown(&self.path), file.to_str().unwrap_or_default());
+        let code = match errno {
+            Errno::EACCES | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => errno,
+            _ => Errno::EIO,
+        };
+        let why = words(errno);
+        let message = format!(
+            "{name} of {group} could not be put back to what it was: {why}: the next call tries again"
+        );
+        Error::new(code, message).on(name)
     }
 
     fn failed_on(&self, verb: &str, (errno, file): FileError) -> Error {
@@ -192,7 +233,7 @@ impl Agent {
 
     fn failed(&self, verb: &str, file: &'static str, errno: Errno) -> Error {
         let group = shown(&self.path);
-        if errno == Errno::ENODEV {
+        if errno == Errno::ENODEV && !self.dir.is_alive() {
             return Error::new(errno, format!("{group} was removed by somebody else"))
                 .because(Reason::Gone)
                 .on(file);
@@ -215,6 +256,17 @@ impl Drop for Agent {
             owner::give_up(&self.dir);
         }
     }
+}
+
+/// What an owner keeps open to kill by.
+fn keep_files(dir: &Dir) -> nix::Result<KillFiles> {
+    procfs::keep_own_cgroup()?;
+    KillFiles::open(dir)
+}
+
+fn not_opened(errno: Errno, path: &[u8]) -> Error {
+    let message = format!("cannot open cgroup.kill and cgroup.events of {}: {}", shown(path), words(errno));
+    Error::new(errno, message).on("cgroup.kill")
 }
 
 /// The uuid as a directory's name. Other spellings are turned down.

@@ -31,6 +31,14 @@ impl Deadline {
         self.left().is_some_and(|left| left.is_zero())
     }
 
+    /// The later of this one and so long from now.
+    pub fn at_least(self, wait: Duration) -> Self {
+        match (self.0, Self::after(wait).0) {
+            (Some(a), Some(b)) => Self(Some(a.max(b))),
+            _ => Self::FOREVER,
+        }
+    }
+
     /// The nearer of this one and so long from now.
     pub fn at_most(self, wait: Duration) -> Self {
         let near = Self::after(wait);
@@ -59,5 +67,12 @@ mod tests {
         assert!(Deadline::after(Duration::ZERO).at_most(hour).passed());
         assert!(Deadline::FOREVER.at_most(Duration::ZERO).passed());
         assert!(!Deadline::after(hour).at_most(hour).passed());
+    }
+    #[test]
+    fn the_later_deadline_wins() {
+        let hour = Duration::from_secs(3600);
+        assert!(!Deadline::after(Duration::ZERO).at_least(hour).passed());
+        assert_eq!(Deadline::FOREVER.at_least(hour).left(), None);
+        assert!(Deadline::after(hour).at_least(Duration::ZERO).left().is_some_and(|left| !left.is_zero()));
     }
 }

@@ -9,20 +9,31 @@
 use crate::cgroupfs::{Dir, read_once};
 use crate::deadline::Deadline;
 use crate::parse;
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::time::TimeSpec;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// A descriptor of our own on `cgroup.events`: one that threads share would lose notifications, since
-/// each read takes them from all.
+/// A descriptor on `cgroup.events`. Threads that share one lose notifications to each other, since each read takes them
+/// from all.
 #[derive(Debug)]
-pub struct Events(OwnedFd);
+pub struct Events<'a>(Descriptor<'a>);
 
-impl AsFd for Events {
+#[derive(Debug)]
+enum Descriptor<'a> {
+    Own(OwnedFd),
+    /// One that is kept by an owner, and that others may use at the same time.
+    Kept(BorrowedFd<'a>),
+}
+
+impl AsFd for Events<'_> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        match &self.0 {
+            Descriptor::Own(fd) => fd.as_fd(),
+            Descriptor::Kept(fd) => *fd,
+        }
     }
 }
 
@@ -41,28 +52,43 @@ const LAST_NAP: Duration = Duration::from_millis(5);
 const NAPPING: Duration = Duration::from_millis(50);
 const SLICE: Duration = Duration::from_millis(100);
 
-impl Events {
+/// How many reads in a row may fail before a wait does: what lacks memory now may have it in a moment.
+const MOST_FAILURES: u32 = 50;
+
+impl Events<'static> {
     /// Open the group's file.
     pub fn open(dir: &Dir) -> nix::Result<Self> {
-        dir.open_file(c"cgroup.events", OFlag::O_RDONLY).map(Self)
+        dir.open_file(c"cgroup.events", OFlag::O_RDONLY).map(|fd| Self(Descriptor::Own(fd)))
+    }
+}
+
+impl<'a> Events<'a> {
+    /// Use a descriptor that is kept.
+    pub fn kept(fd: BorrowedFd<'a>) -> Self {
+        Self(Descriptor::Kept(fd))
     }
 
     /// What it says now: `ENODEV` once the group is removed.
     pub fn state(&self) -> nix::Result<State> {
         let mut buf = [0; 256];
-        let text = read_once(self.0.as_fd(), &mut buf)?;
+        let text = read_once(self.as_fd(), &mut buf)?;
         let is = |key: &[u8]| parse::value(text, key) == Some(1);
         Ok(State { populated: is(b"populated"), frozen: is(b"frozen") })
     }
 
-    /// Wait until `enough` of what it says, or for the deadline. Tells whether it came.
+    /// Wait until `enough` of what it says, or for the deadline. Returns true if it came.
     pub fn wait(&self, deadline: Deadline, enough: impl Fn(State) -> bool) -> nix::Result<bool> {
         let start = Instant::now();
-        let mut nap = FIRST_NAP;
+        let (mut nap, mut failures) = (FIRST_NAP, 0);
         loop {
-            if enough(self.state()?) {
-                return Ok(true);
-            }
+            failures = match self.state() {
+                Ok(state) if enough(state) => return Ok(true),
+                Ok(_) => 0,
+                Err(e) if e == Errno::ENODEV || failures == MOST_FAILURES || deadline.passed() => {
+                    return Err(e);
+                }
+                Err(_) => failures + 1,
+            };
             let left = deadline.left();
             if left.is_some_and(|left| left.is_zero()) {
                 return Ok(false);
@@ -82,7 +108,7 @@ impl Events {
     /// Until a notification, for no longer than `pause`. A signal may cut it short: the next read tells
     /// what there is.
     fn pause(&self, pause: Duration) {
-        let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLPRI)];
+        let mut fds = [PollFd::new(self.as_fd(), PollFlags::POLLPRI)];
         let _woken_or_not = ppoll(&mut fds, Some(TimeSpec::from(pause)), None);
     }
 }

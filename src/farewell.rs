@@ -141,8 +141,6 @@ impl<'a> Notes<'a> {
         let id = fstat(group)?.st_ino;
         let above = match group.child(c"..") {
             Err(Errno::EMFILE | Errno::ENFILE) => None,
-            // Its mode bars us from looking around. The agent has taken it, and we are its owner, too.
-            Err(Errno::EACCES) if group.take_back()? => Some(group.child(c"..")?),
             opened => Some(opened?),
         };
         Ok(Self { group, id, above })

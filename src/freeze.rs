@@ -8,7 +8,7 @@
 use crate::cgroupfs::{Dir, Kept};
 use crate::deadline::Deadline;
 use crate::events::Events;
-use crate::members::Members;
+use crate::members::{Members, PathsKnown};
 use crate::parse;
 use nix::errno::Errno;
 use std::ffi::CStr;
@@ -44,7 +44,7 @@ impl Members<'_> {
     pub fn freeze(&self, deadline: Deadline) -> Result<(), Failure> {
         let events = Events::open(self.dir)?;
         events.state()?;
-        if self.holds_caller()? {
+        if self.hold_caller(deadline, &PathsKnown::default())? {
             return Err(Failure::CallerInside);
         }
         let asked_before = is_asked(self.dir)?.ok_or(Failure::NoFreezer)?;

@@ -80,6 +80,11 @@ impl Limits {
     /// far as the order does not depend on what it has: first what the kernel may refuse, last what
     /// it may kill for. Not idle before the weight, which an idle group does not take; swap and
     /// memory.high before the memory.max that they make room for.
+    /// The files that these limits are written to.
+    pub fn files(&self) -> Result<Vec<&'static CStr>> {
+        Ok(self.settings()?.iter().map(|setting| setting.file).collect())
+    }
+
     fn settings(&self) -> Result<Vec<Setting>> {
         const MEMORY: Controllers = Controllers::MEMORY;
         const CPU: Controllers = Controllers::CPU;

@@ -5,22 +5,29 @@
 //! has nothing on a process whose main thread was dead when it was moved here, and cannot be read in a
 //! threaded cgroup. `cgroup.threads` has the rest, by thread.
 
-use crate::cgroupfs::{Dir, Step};
+use crate::cgroupfs::{Dir, Next, Step};
+use crate::deadline::Deadline;
 use crate::sys::fallible;
 use crate::{parse, procfs, sys};
 use nix::errno::Errno;
 use std::ffi::c_int;
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 const LOOKS: usize = 5;
 
 /// A group with all that is in it.
+#[derive(Debug)]
 pub struct Members<'a> {
     /// Its directory.
     pub dir: &'a Dir,
-    /// What the path of all its members holds, from whatever namespace it is seen: `/<uuid>`.
-    pub mark: Vec<u8>,
+    /// `/` and its name, which stand in the path of each of its members, from whatever namespace it is seen.
+    pub mark: &'a [u8],
 }
+
+/// The cgroup namespace from which paths are known to tell whether a process is in a group; 0 for none.
+#[derive(Debug, Default)]
+pub struct PathsKnown(AtomicU64);
 
 /// A process, and which of its threads is listed: the others may be elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +45,8 @@ pub struct Census {
     pub processes: Vec<Process>,
     /// There are some outside our pid namespace too: they show as pid 0.
     pub unnameable: bool,
+    /// No cgroup was left out.
+    pub complete: bool,
 }
 
 /// A set of ids of processes or threads, however many.
@@ -61,20 +70,11 @@ impl Ids {
     }
 }
 
-/// What the lists of a group tell at a glance.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Listed {
-    /// There is somebody.
-    pub anyone: bool,
-    /// We are in it ourselves.
-    pub caller: bool,
-}
-
 impl Members<'_> {
     /// The living processes of all cgroups, but for those in `known`, which is added to.
-    pub fn census(&self, known: &mut Ids) -> nix::Result<Census> {
+    pub fn census(&self, deadline: Deadline, known: &mut Ids) -> nix::Result<Census> {
         let mut census = Census::default();
-        self.each_cgroup(|dir| {
+        census.complete = self.each_cgroup(deadline, |dir| {
             let procs = ignore_gone(dir.read_all(c"cgroup.procs"), Vec::new())?;
             let threads = ignore_gone(dir.read_all(c"cgroup.threads"), Vec::new())?;
             let listed = parse::ids(&procs).map(|id| (id, true));
@@ -93,28 +93,69 @@ impl Members<'_> {
         Ok(census)
     }
 
-    /// Whether we are among them ourselves, with any one thread.
-    pub fn holds_caller(&self) -> nix::Result<bool> {
-        Ok(self.listed()?.caller)
+    /// True if the calling process is in the group, with any of its threads. `known` remembers what is asked once.
+    ///
+    /// The caller's own path answers this, and no member can delay that answer. Only where the path has the group's name in
+    /// it, which another cgroup may have, too, or where it is not known from where on it is shown, are the lists of the
+    /// group read.
+    pub fn hold_caller(&self, deadline: Deadline, known: &PathsKnown) -> nix::Result<bool> {
+        let named = procfs::with_own_cgroup(|path| parse::holds(path, self.mark));
+        match named {
+            Ok(Some(false)) if self.paths_tell(known) => Ok(false),
+            Ok(Some(true)) => {
+                let (listed, complete) = self.list_caller(deadline)?;
+                Ok(listed || !complete)
+            }
+            _ => self.list_caller(deadline).map(|(listed, _)| listed),
+        }
     }
 
-    /// Who is listed. A process whose main thread was dead when it was moved here is not.
-    pub fn listed(&self) -> nix::Result<Listed> {
+    /// Whether the path of each process in the group has the group's name in it, seen from the caller's cgroup namespace:
+    /// the group lies below the root of that.
+    fn paths_tell(&self, known: &PathsKnown) -> bool {
+        let namespace = procfs::cgroup_namespace();
+        if namespace == 0 {
+            return false;
+        }
+        if namespace == procfs::INITIAL_CGROUP_NAMESPACE || namespace == known.0.load(Ordering::Relaxed) {
+            return true;
+        }
+        let tell = procfs::is_in_cgroup_namespace(self.dir.as_fd()) == Ok(true);
+        if tell {
+            known.0.store(namespace, Ordering::Relaxed);
+        }
+        tell
+    }
+
+    /// Whether the calling process is listed, and whether all lists were read.
+    fn list_caller(&self, deadline: Deadline) -> nix::Result<(bool, bool)> {
         let own = i32::try_from(std::process::id()).map_err(|_| Errno::ESRCH)?;
-        let mut found = Listed::default();
-        self.each_cgroup(|dir| {
+        let mut found = false;
+        let complete = self.each_cgroup(deadline, |dir| {
             // A threaded cgroup has no list of processes, and may hold any one thread of ours.
             let (ids, threaded) = match dir.read_all(c"cgroup.procs") {
                 Err(Errno::EOPNOTSUPP) => (dir.read_all(c"cgroup.threads"), true),
                 procs => (procs, false),
             };
             for id in parse::ids(&ignore_gone(ids, Vec::new())?) {
-                found.anyone = true;
-                found.caller |= if threaded { procfs::is_own_thread(id) } else { id == own };
+                found |= if threaded { procfs::is_own_thread(id) } else { id == own };
             }
             Ok(())
         })?;
-        Ok(found)
+        Ok((found, complete))
+    }
+
+    /// True if no cgroup of the group lists a process or a thread. What is dying may be listed still, and what goes from
+    /// one cgroup to another meanwhile may be missed.
+    pub fn list_nobody(&self, deadline: Deadline) -> nix::Result<bool> {
+        let mut nobody = true;
+        let complete = self.each_cgroup(deadline, |dir| {
+            for file in [c"cgroup.procs", c"cgroup.threads"] {
+                nobody &= ignore_gone(dir.is_empty(file), true)?;
+            }
+            Ok(())
+        })?;
+        Ok(nobody && complete)
     }
 
     /// Whether a process is among them, with its main thread or any other. `ESRCH` if it does not live.
@@ -134,7 +175,7 @@ impl Members<'_> {
             }
             let threads = procfs::threads_of(pid)?;
             let mut found = false;
-            self.each_cgroup(|dir| {
+            self.each_cgroup(Deadline::FOREVER, |dir| {
                 let listed = ignore_gone(dir.read_all(c"cgroup.threads"), Vec::new())?;
                 found |= parse::ids(&listed).any(|id| threads.contains(&id));
                 Ok(())
@@ -149,7 +190,7 @@ impl Members<'_> {
     fn hold_thread(&self, pid: i32, thread: i32) -> nix::Result<bool> {
         let path = if pid == thread { pid.to_string() } else { format!("{pid}/task/{thread}") };
         match procfs::cgroup_of(&path) {
-            Ok(path) => Ok(path.is_some_and(|path| parse::holds(&path, &self.mark))),
+            Ok(path) => Ok(path.is_some_and(|path| parse::holds(&path, self.mark))),
             Err(Errno::ENOENT) => Err(Errno::ESRCH),
             Err(e) => Err(e),
         }
@@ -187,16 +228,24 @@ impl Members<'_> {
         }
     }
 
-    /// The group, then all below it.
-    pub fn each_cgroup(&self, mut visit: impl FnMut(&Dir) -> nix::Result<()>) -> nix::Result<()> {
-        visit(self.dir)?;
-        let mut outcome = Ok(());
-        self.dir.walk(|step| {
-            if let (Step::Enter(dir), Ok(())) = (step, outcome) {
-                outcome = visit(dir);
+    /// Visit the group, then all cgroups below it. Returns false if some were left out: the deadline came first, or they are
+    /// closed to the calling process.
+    pub fn each_cgroup(
+        &self,
+        deadline: Deadline,
+        mut visit: impl FnMut(&Dir) -> nix::Result<()>,
+    ) -> nix::Result<bool> {
+        let top = match visit(self.dir) {
+            Err(Errno::EACCES) => false,
+            visited => visited.map(|()| true)?,
+        };
+        let below = self.dir.walk(deadline, |step| {
+            if let Step::Enter(dir) = step {
+                visit(dir)?;
             }
+            Ok(Next::Enter)
         })?;
-        outcome
+        Ok(top && below)
     }
 }
 

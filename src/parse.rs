@@ -60,6 +60,21 @@ pub fn cgroup2_mount(line: &[u8]) -> Option<Mount> {
     })
 }
 
+/// The root of the mount with this id, if a line of `/proc/self/mountinfo` is about it: its path in its file system, still
+/// escaped.
+pub fn mount_root(line: &[u8], id: u64) -> Option<&[u8]> {
+    let mut fields = line.split(|&b| b == b' ');
+    if fields.next().and_then(number)? != id {
+        return None;
+    }
+    fields.nth(2)
+}
+
+/// The id of the mount that a descriptor was opened on, of `/proc/self/fdinfo/N`.
+pub fn mount_id(text: &[u8]) -> Option<u64> {
+    text.split(|&b| b == b'\n').find_map(|line| words(line.strip_prefix(b"mnt_id:")?).next()).and_then(number)
+}
+
 /// mountinfo writes blanks, backslashes and hashes as three octal digits.
 fn unescape(field: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(field.len());
@@ -95,6 +110,38 @@ pub fn split_last(path: &[u8]) -> (&[u8], &[u8]) {
         Some(at) => (path.get(..at).unwrap_or_default(), path.get(at + 1..).unwrap_or_default()),
         None => (b"", path),
     }
+}
+
+/// A kernel's release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Release {
+    /// Version, patch level and sublevel.
+    pub version: (u64, u64, u64),
+    /// The number of a release candidate; 0 for a final release.
+    pub candidate: u64,
+}
+
+impl PartialOrd for Release {
+    /// Release candidates come before the final release.
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        let rank = |release: &Self| (release.version, release.candidate.wrapping_sub(1));
+        rank(self).partial_cmp(&rank(other))
+    }
+}
+
+/// What uname(2) gives as release: `6.1.0-44-amd64`, `7.1.0-rc3+`, `5.10.46`.
+pub fn release(text: &[u8]) -> Option<Release> {
+    let end = text.iter().position(|b| !b.is_ascii_digit() && *b != b'.').unwrap_or(text.len());
+    let (numbers, rest) = text.split_at_checked(end)?;
+    let mut numbers = numbers.split(|&b| b == b'.').map(number);
+    let major = numbers.next()??;
+    let mut next = || numbers.next().flatten().unwrap_or(0);
+    let version = (major, next(), next());
+    let candidate = rest.strip_prefix(b"-rc").map_or(0, |rest| {
+        let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+        rest.get(..digits).and_then(number).unwrap_or(0)
+    });
+    Some(Release { version, candidate })
 }
 
 /// True if `name` stands in `path`, which may go on below it: `/a/agents/x` and `/a/agents/x/y`

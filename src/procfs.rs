@@ -5,9 +5,12 @@ use crate::kernfile::{self, errno};
 use crate::parse::{self, ProcStat, Task};
 use crate::sys::descriptors;
 use crate::sys::fallible;
+use crate::sys::fork_mutex::ForkMutex;
 use crate::sys::listing::directories;
+use crate::sys::retried;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::stat::stat;
 use nix::unistd::{AccessFlags, access};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -17,6 +20,96 @@ use std::os::unix::fs::FileExt;
 pub fn cgroup_of(process: &str) -> nix::Result<Option<Vec<u8>>> {
     let file = open(&format!("/proc/{process}/cgroup"))?;
     kernfile::find_line(file, |line| parse::own_cgroup(line).map(fallible::copy))?.transpose()
+}
+
+/// Longer than the kernel's longest line, which it cuts at PATH_MAX.
+const LINE_MAX: usize = 4096 + 64;
+
+/// Call `tell` with the calling thread's own `0::` path, as the kernel shows it in the caller's cgroup namespace. Allocates
+/// nothing, and works without a free descriptor once [`keep_own_cgroup`] was called. Nothing if no cgroup2 hierarchy was
+/// ever mounted, or if the path is longer than the kernel shows.
+///
+/// Of the thread, since the path of the process is that of its main thread, which stays where it was when it is dead.
+pub fn with_own_cgroup<T>(tell: impl FnOnce(&[u8]) -> T) -> nix::Result<Option<T>> {
+    match open("/proc/thread-self/cgroup") {
+        Ok(file) => own_path(&file, tell),
+        Err(e) => match &*OWN_CGROUP.lock() {
+            Some(kept) => own_path(kept, tell),
+            None => Err(e),
+        },
+    }
+}
+
+fn own_path<T>(file: &File, tell: impl FnOnce(&[u8]) -> T) -> nix::Result<Option<T>> {
+    let mut buf = [0; LINE_MAX];
+    let (mut at, mut filled) = (0u64, 0);
+    loop {
+        let room = buf.get_mut(filled..).unwrap_or_default();
+        let read = retried(|| file.read_at(room, at).map_err(|e| errno(&e)))?;
+        at += read as u64;
+        filled += read;
+        let text = buf.get(..filled).unwrap_or_default();
+        if read == 0 {
+            let path = parse::own_cgroup(text).filter(|path| path.len() < PATH_MAX);
+            return Ok(path.map(tell));
+        }
+        if filled == buf.len() {
+            // The lines of v1 hierarchies come first.
+            let line = text.iter().rposition(|&b| b == b'\n').map_or(filled, |end| end + 1);
+            buf.copy_within(line.., 0);
+            filled -= line;
+        }
+    }
+}
+
+/// Shorter paths are whole.
+const PATH_MAX: usize = 4095;
+
+/// The file of this process, kept open for the time when it has no descriptor left.
+static OWN_CGROUP: ForkMutex<Option<File>> = ForkMutex::new();
+
+/// Keep the file open that says where this process is: one for all agents.
+pub fn keep_own_cgroup() -> nix::Result<()> {
+    let mut kept = OWN_CGROUP.lock();
+    if kept.is_none() {
+        *kept = Some(open("/proc/self/cgroup")?);
+    }
+    Ok(())
+}
+
+/// The cgroup namespace of the calling process, as a number; 0 if it cannot be told.
+pub fn cgroup_namespace() -> u64 {
+    stat("/proc/self/ns/cgroup").map_or(0, |stat| stat.st_ino)
+}
+
+/// PROC_CGROUP_INIT_INO of include/linux/proc_ns.h: the number of the namespace in which paths are absolute.
+pub const INITIAL_CGROUP_NAMESPACE: u64 = 0xEFFF_FFFB;
+
+/// True if the directory is on a mount whose root lies in the calling process's cgroup namespace.
+pub fn is_in_cgroup_namespace(dir: BorrowedFd<'_>) -> nix::Result<bool> {
+    let text = kernfile::read_all(open(&format!("/proc/self/fdinfo/{}", dir.as_raw_fd()))?)?;
+    let id = parse::mount_id(&text).ok_or(Errno::ENOENT)?;
+    let inside = find_mount(|line| parse::mount_root(line, id).map(|root| !root.starts_with(b"/..")))?;
+    inside.ok_or(Errno::ENOENT)
+}
+
+/// Processes that have ended in a cgroup of this name or below it and are not reaped, at most `most`.
+pub fn zombies_in(name: &[u8], most: usize) -> Vec<i32> {
+    let mut found = Vec::new();
+    let Ok(all) = open("/proc") else { return found };
+    let _listed = directories(all.as_fd(), |entry| {
+        let Some(pid) = entry.to_str().ok().and_then(|text| text.parse::<i32>().ok()) else { return Ok(()) };
+        let ended =
+            Process::open(pid).and_then(|process| process.stat()).is_ok_and(|stat| stat.state == b'Z');
+        if ended
+            && cgroup_of(&pid.to_string())
+                .is_ok_and(|path| path.is_some_and(|path| parse::holds(&path, name)))
+        {
+            found.push(pid);
+        }
+        if found.len() < most { Ok(()) } else { Err(Errno::ENOSPC) }
+    });
+    found
 }
 
 /// Whether v1 hierarchies hold controllers that we would use.

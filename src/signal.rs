@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One signal for every process of a group, once each.
 
+use crate::deadline::Deadline;
 use crate::events::Events;
 use crate::members::{Ids, Members};
 use crate::sys::fallible;
@@ -16,6 +17,8 @@ pub struct Sent {
     pub forbidden: bool,
     /// Some are outside our pid namespace, and have no pid here to be signalled by.
     pub unnameable: bool,
+    /// Some are in cgroups that the calling process may not read.
+    pub closed: bool,
 }
 
 /// Who forks while we look has a child that gets the signal in the next pass, and most are caught by
@@ -25,7 +28,7 @@ const MOST_PASSES: usize = 32;
 impl Members<'_> {
     /// Signal all but ourselves, until a look finds nobody new. 0 sends nothing: it counts who would
     /// take a signal, as kill(2) does.
-    pub fn signal_all(&self, signal: c_int) -> nix::Result<Sent> {
+    pub fn signal_all(&self, signal: c_int, deadline: Deadline) -> nix::Result<Sent> {
         let mut sent = Sent::default();
         // Gone is told here: on the way what has vanished is nobody.
         if !Events::open(self.dir)?.state()?.populated {
@@ -34,8 +37,9 @@ impl Members<'_> {
         let own = i32::try_from(std::process::id()).map_err(|_| Errno::ESRCH)?;
         let mut known = Ids::default();
         for _ in 0..MOST_PASSES {
-            let census = self.census(&mut known)?;
+            let census = self.census(deadline, &mut known)?;
             sent.unnameable |= census.unnameable;
+            sent.closed = !census.complete;
             if census.processes.is_empty() {
                 break;
             }
@@ -55,7 +59,10 @@ impl Members<'_> {
         if !Events::open(self.dir)?.state()?.populated {
             return Ok(Vec::new());
         }
-        let census = self.census(&mut Ids::default())?;
+        let census = self.census(Deadline::FOREVER, &mut Ids::default())?;
+        if !census.complete {
+            return Err(Errno::EACCES);
+        }
         let mut pids = Vec::new();
         fallible::extend(&mut pids, census.processes.iter().map(|process| process.pid))?;
         pids.sort_unstable();

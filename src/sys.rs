@@ -198,3 +198,13 @@ pub fn xattr_size(fd: BorrowedFd<'_>, name: &CStr) -> nix::Result<()> {
     let size = unsafe { libc::fgetxattr(fd.as_raw_fd(), name.as_ptr(), std::ptr::null_mut(), 0) };
     Errno::result(size).map(drop)
 }
+
+/// A call that a signal may interrupt, made again until none does.
+pub fn retried<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            done => return done,
+        }
+    }
+}

@@ -4,10 +4,9 @@
 use super::Agent;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result, shown, words};
-use crate::events::Events;
 use crate::farewell::{self, Farewell};
 use crate::stats::Stats;
-use crate::{kill, remove};
+use crate::{kernel, kill, procfs, remove, reuse};
 use nix::errno::Errno;
 use std::ffi::CString;
 use std::time::Duration;
@@ -15,13 +14,14 @@ use std::time::Duration;
 /// Above us a rmdir may meet EBUSY for a while after the last process has gone.
 const FIRST_RETRY: Duration = Duration::from_micros(100);
 const LAST_RETRY: Duration = Duration::from_millis(10);
+/// What may go on after the deadline: with a timeout of 0, too, what can be removed at once is removed.
+const A_TREE: Duration = Duration::from_millis(500);
 
 impl Agent {
     /// Wait until no process lives in it.
     pub fn wait_empty(&self, deadline: Deadline) -> Result<()> {
-        let empty = Events::open(&self.dir)
-            .and_then(|events| events.wait(deadline, |now| !now.populated))
-            .map_err(|e| self.failed("read", "cgroup.events", e))?;
+        let empty =
+            self.killing().wait_empty(deadline).map_err(|e| self.failed("read", "cgroup.events", e))?;
         if empty {
             return Ok(());
         }
@@ -29,9 +29,10 @@ impl Agent {
         Err(Error::new(Errno::ETIMEDOUT, format!("processes still live in {group}")).on("cgroup.events"))
     }
 
-    /// Kill all in it and below it, and wait until none lives.
+    /// Kill all in it and below it, and wait until none lives. The group can be used again after.
     pub fn kill_all(&self, deadline: Deadline) -> Result<()> {
-        self.members().kill_all(deadline).map_err(|failure| self.not_killed(failure))
+        let killed = self.killing().kill_all(deadline).map_err(|failure| self.not_killed(failure));
+        self.after_kill(killed, deadline)
     }
 
     pub(super) fn not_killed(&self, failure: kill::Failure) -> Error {
@@ -51,9 +52,23 @@ impl Agent {
             kill::Failure::Alive(_) => {
                 Error::new(Errno::ETIMEDOUT, format!("killed, but not yet gone: processes still live in {group}, perhaps in uninterruptible sleep"))
             }
+            kill::Failure::NotPutBack(e) => return self.not_put_back(e),
             kill::Failure::Errno(e) => self.failed("kill all by", "cgroup.kill", e),
         }
         .on("cgroup.kill")
+    }
+
+    /// Leave the group as it was before the call, and usable if all in it were killed.
+    pub(super) fn after_kill<T>(&self, killed: Result<T>, deadline: Deadline) -> Result<T> {
+        let put_back = self.put_back_rest();
+        let outcome = killed?;
+        put_back?;
+        let killing = self.killing();
+        let events = killing.events().map_err(|e| self.failed("read", "cgroup.events", e))?;
+        match reuse::make_usable(&self.dir, &events, deadline) {
+            Err((Errno::ENODEV, _)) | Ok(()) => Ok(outcome),
+            Err(e) => Err(self.failed_on("reset", e)),
+        }
     }
 
     /// Kill all, wait, measure a last time, remove the group and all below it. On failure it stays, and
@@ -62,8 +77,12 @@ impl Agent {
         let name = CString::new(format!("../{}", self.uuid)).unwrap_or_default();
         let mut retry = FIRST_RETRY;
         let mut last = Stats::default();
-        // Most are empty when they are given up, and then the kernel lets go at the first word.
-        if !measure && !farewell::is_asked_for(&self.dir) && remove::leaf(&self.dir, &name).is_ok() {
+        // Most are empty when they are given up, and then the kernel removes them at the first word.
+        if !measure
+            && !farewell::is_asked_for(&self.dir)
+            && self.rmdir_returns() == Ok(true)
+            && remove::leaf(&self.dir, &name).is_ok()
+        {
             self.end();
             return Ok(last);
         }
@@ -72,7 +91,7 @@ impl Agent {
             match self.empty(if_empty, deadline) {
                 Ok(()) => {
                     if measure {
-                        last = self.read_last().or_else(gone_is_nothing(last))?;
+                        last = self.read_stats(u64::MAX).or_else(gone_is_nothing(last))?;
                         last.frozen =
                             farewell.as_ref().and_then(Farewell::was_frozen).map_or(last.frozen, u64::from);
                     }
@@ -85,7 +104,12 @@ impl Agent {
                 }
                 Err(e) => return Err(e),
             }
-            match remove::tree(&self.dir, &name) {
+            let removed = match self.rmdir_returns() {
+                Ok(true) => remove::tree(&self.dir, &name, deadline.at_least(A_TREE)),
+                Ok(false) => Err(Errno::EBUSY),
+                Err(e) => Err(e),
+            };
+            match removed {
                 Ok(()) => {
                     self.end();
                     return Ok(last);
@@ -99,42 +123,59 @@ impl Agent {
         }
     }
 
-    fn read_last(&self) -> Result<Stats> {
-        match self.read_stats(u64::MAX) {
-            Err(e) if e.errno() == Errno::EACCES && self.dir.take_back() == Ok(true) => {
-                self.read_stats(u64::MAX)
-            }
-            read => read,
+    /// False where rmdir(2) of the group may sleep for ever now.
+    fn rmdir_returns(&self) -> nix::Result<bool> {
+        if !kernel::rmdir_may_hang() {
+            return Ok(true);
+        }
+        match self.killing().events().and_then(|events| events.state()) {
+            Ok(state) => Ok(!state.populated),
+            // Removed: there is nothing to wait for.
+            Err(Errno::ENODEV) => Ok(true),
+            Err(e) => Err(e),
         }
     }
 
     fn empty(&self, if_empty: bool, deadline: Deadline) -> Result<()> {
         if !if_empty {
-            return self.kill_all(deadline);
+            return match self.killing().kill_all(deadline) {
+                // It is about to be removed with what it held.
+                Err(kill::Failure::NotPutBack(_)) => Ok(()),
+                killed => killed.map_err(|failure| self.not_killed(failure)),
+            };
         }
-        let state = Events::open(&self.dir)
-            .and_then(|events| events.state())
-            .map_err(|e| self.failed("read", "cgroup.events", e))?;
-        if state.populated {
-            let group = shown(&self.path);
-            return Err(Error::new(Errno::EBUSY, format!("processes live in {group}")).on("cgroup.events"));
+        let empty = self.killing().wait_empty(Deadline::after(Duration::ZERO));
+        if empty.map_err(|e| self.failed("read", "cgroup.events", e))? {
+            return Ok(());
         }
-        Ok(())
+        let group = shown(&self.path);
+        Err(Error::new(Errno::EBUSY, format!("processes live in {group}")).on("cgroup.events"))
     }
 
     fn not_removed(&self, errno: Errno) -> Error {
         let group = shown(&self.path);
         match errno {
-            Errno::EBUSY => Error::new(
-                Errno::ETIMEDOUT,
-                format!("all is dead in {group}, but the kernel does not let it go yet: try again"),
-            ),
+            Errno::EBUSY => Error::new(Errno::ETIMEDOUT, self.not_yet_removed(&group)),
             Errno::EACCES => {
                 Error::new(errno, format!("no right to remove {group}: its parent is not ours to write"))
                     .because(Reason::NotDelegated)
             }
             e => Error::new(e, format!("cannot remove {group}: {}", words(e))),
         }
+    }
+
+    /// Dead processes that wait for others to be reaped keep a group from Linux 6.19 on.
+    fn not_yet_removed(&self, group: &str) -> String {
+        let mut zombies = procfs::zombies_in(&self.mark, 8);
+        zombies.sort_unstable();
+        if zombies.is_empty() {
+            return format!("all is dead in {group}, but the kernel does not remove it yet: try again");
+        }
+        let pids: Vec<String> = zombies.iter().map(i32::to_string).collect();
+        format!(
+            "all is dead in {group}, but its zombies must be reaped before it can be removed: pid {}",
+            pids.join(", ")
+        )
     }
 
     /// It is removed, and what of the tree was for it alone.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Agents that are there already: found, taken over, and cleared away where their owner has ended.
 
-use super::{Agent, Name, name_of};
+use super::{Agent, Name, keep_files, name_of};
 use crate::cgroupfs::Dir;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result, out_of_memory, shown, words};
@@ -42,7 +42,7 @@ impl Agent {
                 Err(Errno::ENOENT | Errno::ENODEV) => continue,
                 Err(e) => return Err(not_opened(e, &shown(&place.path), &uuid)),
             };
-            let agent = Self::at(place.kind, dir, Name::of(place, &uuid)?);
+            let mut agent = Self::at(place.kind, dir, Name::of(place, &uuid)?);
             if own {
                 agent.take_over()?;
             }
@@ -55,9 +55,11 @@ impl Agent {
         Err(Error::new(Errno::ENOENT, format!("there is no agent {uuid} {whereabouts}")))
     }
 
-    fn take_over(&self) -> Result<()> {
+    fn take_over(&mut self) -> Result<()> {
+        let files = keep_files(&self.dir).map_err(|e| self.failed("open", "cgroup.kill", e))?;
         let ours = owner::claim(&self.dir).map_err(|e| self.failed("lock", "", e))?;
         if ours && self.dir.is_alive() {
+            self.killing.files = files;
             self.own(owner::read(&self.dir).created_unix_ns);
             return Ok(());
         }
@@ -97,11 +99,7 @@ fn refused(errno: Errno, message: String) -> Error {
 pub fn list(parent: Option<&CStr>) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     each_agent(&place::standing(parent)?, |place, dir, uuid| {
-        let known = dir.map(|dir| match entry(&dir, &uuid) {
-            Err(Errno::EACCES) if dir.take_back() == Ok(true) => entry(&dir, &uuid),
-            known => known,
-        });
-        let entry = match known {
+        let entry = match dir.map(|dir| entry(&dir, &uuid)) {
             Some(Err(Errno::ENODEV)) => return Ok(()),
             Some(known) => known.map_err(|e| not_opened(e, &shown(&place.path), &uuid))?,
             None => {

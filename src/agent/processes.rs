@@ -13,6 +13,7 @@ impl Agent {
     /// Move a process, with all its threads, into the group.
     pub fn move_pid(&self, pid: i32) -> Result<()> {
         check_pid(pid)?;
+        self.put_back_rest()?;
         let by_systemd = || match &self.unit {
             None => Err(migrate::Failure::Errno(Errno::EACCES)),
             Some(unit) => Manager::reach()

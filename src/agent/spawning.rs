@@ -45,6 +45,10 @@ impl Agent {
         if program.argv.is_empty() {
             return Err(Error::new(Errno::EINVAL, "argv is empty: its first word is the program's own name"));
         }
+        self.put_back_rest()?;
+        if how.contain {
+            self.bound_nesting()?;
+        }
         let containment = if how.contain {
             Some(contain::prepare(program.directory).map_err(not_contained)?)
         } else {

@@ -11,11 +11,13 @@ use std::time::Duration;
 impl Agent {
     /// Return when all of it is parked; else it is as it was.
     pub fn freeze(&self, deadline: Deadline) -> Result<()> {
+        self.put_back_rest()?;
         self.members().freeze(deadline).map_err(|failure| self.not_frozen("freeze all by", failure))
     }
 
     /// Return when it goes on.
     pub fn thaw(&self, deadline: Deadline) -> Result<()> {
+        self.put_back_rest()?;
         self.members().thaw(deadline).map_err(|failure| self.not_frozen("thaw all by", failure))
     }
 
@@ -50,7 +52,10 @@ impl Agent {
             let most = libc::SIGRTMAX();
             return Err(Error::new(Errno::EINVAL, format!("{signal} is no signal: 0 to {most}")));
         }
-        let sent = self.members().signal_all(signal).map_err(|e| self.failed("read", "cgroup.procs", e))?;
+        let sent = self
+            .members()
+            .signal_all(signal, Deadline::FOREVER)
+            .map_err(|e| self.failed("read", "cgroup.procs", e))?;
         let (group, count) = (shown(&self.path), sent.count);
         let some = |who: &str| {
             let message = format!(
@@ -64,12 +69,16 @@ impl Agent {
         if sent.unnameable {
             return some("outside our pid namespace");
         }
+        if sent.closed {
+            return some("in cgroups that are closed to us").map_err(|e| e.because(Reason::NotDelegated));
+        }
         Ok(count)
     }
 
     /// Ask all to end, and kill those that have not by `grace`, which may take `kill_within`, or for
     /// ever. Tells whether any had to be killed.
     pub fn terminate(&self, grace: Deadline, kill_within: Option<Duration>) -> Result<bool> {
-        self.members().terminate(grace, kill_within).map_err(|failure| self.not_killed(failure))
+        let ended = self.killing().terminate(grace, kill_within).map_err(|failure| self.not_killed(failure));
+        self.after_kill(ended, Deadline::within(kill_within))
     }
 }

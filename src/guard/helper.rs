@@ -6,7 +6,7 @@ use super::message::{Answer, LENGTH, Message, from_inside};
 use crate::cgroupfs::{Dir, write_once};
 use crate::deadline::Deadline;
 use crate::farewell::Farewell;
-use crate::kill::Failure;
+use crate::kill::{Failure, KillFiles, KillState, Killing};
 use crate::members::Members;
 use crate::remove;
 use crate::sys::line::{self, Received};
@@ -127,10 +127,12 @@ impl Helper<'_> {
         if u64::try_from(dir.as_raw_fd()).is_ok_and(|number| number + SPARE >= most) {
             return Err(Errno::EMFILE);
         }
-        let dir = Dir::from(dir);
+        let dir = Dir::from(dir).of_agent();
+        let files = KillFiles::open(&dir)?;
         self.guarded.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         let mark = [b"/", name.to_bytes()].concat();
-        self.guarded.push(Guarded { id, dir, name: from_inside(name), mark });
+        let state = KillState { files, ..KillState::default() };
+        self.guarded.push(Guarded { id, dir, name: from_inside(name), mark, state });
         Ok(())
     }
 
@@ -181,20 +183,21 @@ struct Guarded {
     dir: Dir,
     name: CString,
     mark: Vec<u8>,
+    state: KillState,
 }
 
 impl Guarded {
     /// Tells whether nothing is left of it.
     fn end(&self) -> bool {
-        let members = Members { dir: &self.dir, mark: self.mark.clone() };
-        match members.kill_all(Deadline::after(TURN)) {
+        let members = Members { dir: &self.dir, mark: &self.mark };
+        match (Killing { members, state: &self.state }).kill_all(Deadline::after(TURN)) {
             // Somebody else has removed it.
             Err(Failure::Errno(Errno::ENODEV)) => return true,
             Err(_) => return false,
             Ok(()) => {}
         }
         let _taken_back_if_it_stays = Farewell::say(&self.dir);
-        let removed = remove::tree(&self.dir, &self.name).is_ok();
+        let removed = remove::tree(&self.dir, &self.name, Deadline::after(TURN)).is_ok();
         if removed {
             remove::above(&self.dir);
         }

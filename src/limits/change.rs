@@ -9,6 +9,7 @@ use super::setting::{Setting, Value, first_line};
 use super::{Limits, name};
 use crate::cgroupfs::{Dir, FILE_MAX, read_once, write_once};
 use crate::error::{Error, Result, shown, words};
+use crate::overrides::Overrides;
 use crate::parse::{self, UNLIMITED};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -36,6 +37,7 @@ impl Limits {
         dir: &Dir,
         path: &[u8],
         force: bool,
+        overrides: &Overrides,
         in_use: impl FnOnce() -> Result<u64>,
     ) -> Result<()> {
         let mut steps = Vec::new();
@@ -53,8 +55,8 @@ impl Limits {
         arrange(&mut steps);
         let outcome = steps.iter().try_for_each(|step| step.write(dir, path));
         outcome.and_then(|()| steps.iter().try_for_each(|step| step.confirm(dir, path))).map_err(|e| {
-            let held: Vec<&Held> = weight.iter().chain(steps.iter().map(|step| &step.held)).collect();
-            put_back(&held, e)
+            let held = weight.into_iter().chain(steps.into_iter().map(|step| step.held)).collect();
+            put_back(dir, held, overrides, e)
         })
     }
 }
@@ -109,7 +111,7 @@ fn arrange(steps: &mut [Step]) {
 impl Step {
     fn write(&self, dir: &Dir, path: &[u8]) -> Result<()> {
         write_once(self.held.fd.as_fd(), self.setting.value.text().as_bytes())
-            .map_err(|e| self.refused(dir, path, e))
+            .map_err(|e| self.refused(dir, path, dir.settle(e)))
     }
 
     /// Read back, after all is written: a later write may have changed an earlier one's. Before Linux
@@ -120,7 +122,7 @@ impl Step {
             let kernel_has = read_once(self.held.fd.as_fd(), &mut buf)?;
             Ok(if self.setting.value.is(kernel_has) { None } else { Some(first_line(kernel_has).to_vec()) })
         };
-        let refused = |e| self.setting.refused(dir, path, e);
+        let refused = |e| self.setting.refused(dir, path, dir.settle(e));
         if is_so().map_err(refused)?.is_none() {
             return Ok(());
         }
@@ -166,17 +168,28 @@ impl Held {
         // should be where use has grown since we looked; with `force` it is what was asked for.
         let access = if memory && !force { OFlag::O_RDWR | OFlag::O_NONBLOCK } else { OFlag::O_RDWR };
         let fd = dir.open_file(file, access)?;
-        let before = first_line(read_once(fd.as_fd(), &mut [0; FILE_MAX])?).to_vec();
+        let mut buf = [0; FILE_MAX];
+        let before = read_once(fd.as_fd(), &mut buf).map_err(|e| dir.settle(e))?;
+        let before = first_line(before).to_vec();
         Ok(Self { file, fd, before })
     }
 
-    fn is_as_before(&self) -> bool {
+    /// True, too, if the file is no longer there, with its controller.
+    fn is_as_before(&self, dir: &Dir) -> bool {
+        match self.now() {
+            Ok(same) => same,
+            Err(Errno::ENODEV) => !dir.has(self.file),
+            Err(_) => false,
+        }
+    }
+
+    fn now(&self) -> nix::Result<bool> {
         let mut buf = [0; FILE_MAX];
-        read_once(self.fd.as_fd(), &mut buf).is_ok_and(|now| first_line(now) == self.before)
+        read_once(self.fd.as_fd(), &mut buf).map(|now| first_line(now) == self.before)
     }
 
     fn put_back(&self) {
-        if !self.is_as_before() {
+        if self.now() != Ok(true) {
             // A memory.max that was raised comes back down: not by killing, whatever was forced.
             let _not_a_memory_file = fcntl(&self.fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
             let _is_looked_at_after_all = write_once(self.fd.as_fd(), &self.before);
@@ -185,20 +198,27 @@ impl Held {
 }
 
 /// The last written first. Burst and quota bind each other, so that what did not work in this order is
-/// tried in the other. Gives the error, or a worse one.
-fn put_back(held: &[&Held], e: Error) -> Error {
-    if e.errno() == Errno::ENODEV {
+/// tried in the other. What cannot be put back is left to the next call. Returns the error, or a worse one.
+fn put_back(dir: &Dir, held: Vec<Held>, overrides: &Overrides, e: Error) -> Error {
+    if !dir.is_alive() {
         return e;
     }
-    held.iter().rev().chain(held).for_each(|one| one.put_back());
-    let mut left = held.iter().filter(|one| !one.is_as_before()).map(|one| name(one.file));
+    held.iter().rev().chain(&held).for_each(Held::put_back);
+    let (left, _): (Vec<Held>, Vec<Held>) = held.into_iter().partition(|one| !one.is_as_before(dir));
+    let worse = half_set(&left, e);
+    left.into_iter().for_each(|one| overrides.remember(one.file, one.fd, one.before));
+    worse
+}
+
+fn half_set(left: &[Held], e: Error) -> Error {
+    let mut left = left.iter().map(|one| name(one.file));
     let Some(first) = left.next() else { return e };
     let others = match left.count() {
         0 => String::new(),
         count => format!(" and {count} more"),
     };
     let message = format!(
-        "{} failed ({}), and {first}{others} could not be put back: the limits are half set",
+        "{} failed ({}), and {first}{others} could not be put back yet: the limits are half set",
         e.file(),
         words(e.errno())
     );

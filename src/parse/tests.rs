@@ -208,3 +208,41 @@ fn pressure_is_the_total_of_each_line_that_there_is() {
     assert_eq!(pressure(both), Pressure { some_us: Some(u64::MAX), full_us: Some(7) });
     assert_eq!(pressure(b"something total=1\nfull total=-1\n"), Pressure::default());
 }
+
+#[test]
+fn releases_are_ordered_with_candidates_before_the_final_one() {
+    let ordered = [
+        "5.10.46",
+        "6.1.0-44-amd64",
+        "6.1.176",
+        "6.18.44-foo",
+        "6.19.0-rc1",
+        "6.19.0",
+        "6.19.11",
+        "7.0.5-arch1",
+        "7.1.0-rc2+",
+        "7.1.0-rc3",
+        "7.1.0-rc10",
+        "7.1",
+        "7.2.7",
+        "10.0.0",
+    ];
+    let parsed: Vec<Release> = ordered.iter().filter_map(|text| release(text.as_bytes())).collect();
+    assert_eq!(parsed.len(), ordered.len());
+    for pair in parsed.windows(2) {
+        assert!(pair[0] < pair[1], "{pair:?}");
+    }
+    assert_eq!(release(b"7.1.0").unwrap(), release(b"7.1").unwrap());
+    assert_eq!(release(b"Linux"), None);
+    assert_eq!(release(b""), None);
+}
+
+#[test]
+fn a_mount_is_found_by_its_id() {
+    assert_eq!(mount_id(b"pos:\t0\nflags:\t02100000\nmnt_id:\t28\nino:\t1\n"), Some(28));
+    assert_eq!(mount_id(b"pos:\t0\n"), None);
+    let line = b"28 23 0:19 /.. /sys/fs/cgroup rw - cgroup2 none rw";
+    assert_eq!(mount_root(line, 28), Some(&b"/.."[..]));
+    assert_eq!(mount_root(line, 23), None);
+    assert_eq!(mount_root(b"28 23", 28), None);
+}

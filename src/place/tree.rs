@@ -102,7 +102,7 @@ impl Place {
 /// Make it ours, or nothing: until we have locked it a reaper takes it for one that a crash has left.
 fn make_and_open(place: &Dir, name: &CStr) -> nix::Result<Option<Dir>> {
     place.make_private(name)?;
-    let claimed = place.child(name).and_then(|dir| Ok(owner::claim_new(&dir)?.then_some(dir)));
+    let claimed = place.agents_child(name).and_then(|dir| Ok(owner::claim_new(&dir)?.then_some(dir)));
     match claimed {
         Err(Errno::ENOENT | Errno::ENODEV) => Ok(None),
         Err(e) => {

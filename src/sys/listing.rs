@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is in a directory, by getdents64(2) itself: opendir(3) takes its buffer from the host's malloc.
 
+use super::retried;
 use nix::errno::Errno;
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -10,34 +11,22 @@ const LENGTH: usize = 16;
 const KIND: usize = 18;
 const NAME: usize = 19;
 
-/// The names of the directories right below, `.` and `..` left out, until `each` fails. `dir` is to be opened for this
-/// alone.
-pub fn directories(dir: BorrowedFd<'_>, each: impl FnMut(&CStr) -> nix::Result<()>) -> nix::Result<()> {
-    entries(dir, libc::DT_DIR, each)
-}
-
-/// The same of the files.
-pub fn files(dir: BorrowedFd<'_>, each: impl FnMut(&CStr) -> nix::Result<()>) -> nix::Result<()> {
-    entries(dir, libc::DT_REG, each)
-}
-
-fn entries(
-    dir: BorrowedFd<'_>,
-    wanted: u8,
-    mut each: impl FnMut(&CStr) -> nix::Result<()>,
-) -> nix::Result<()> {
+/// Pass the names of the directories right below, without `.` and `..`, to `each` until that fails. `dir` is opened for
+/// this call alone.
+pub fn directories(dir: BorrowedFd<'_>, mut each: impl FnMut(&CStr) -> nix::Result<()>) -> nix::Result<()> {
     let mut buf = [0u8; 4096];
     loop {
         // SAFETY: the kernel writes at most the buffer's length.
-        let read =
-            unsafe { libc::syscall(libc::SYS_getdents64, dir.as_raw_fd(), buf.as_mut_ptr(), buf.len()) };
-        let read = usize::try_from(Errno::result(read)?).unwrap_or_default();
+        let read = retried(|| unsafe {
+            Errno::result(libc::syscall(libc::SYS_getdents64, dir.as_raw_fd(), buf.as_mut_ptr(), buf.len()))
+        });
+        let read = usize::try_from(read?).unwrap_or_default();
         if read == 0 {
             return Ok(());
         }
         let mut rest = buf.get(..read).unwrap_or_default();
         while let Some((kind, name, after)) = entry(rest) {
-            if kind == wanted && !matches!(name.to_bytes(), b"." | b"..") {
+            if kind == libc::DT_DIR && !matches!(name.to_bytes(), b"." | b"..") {
                 each(name)?;
             }
             rest = after;

@@ -16,7 +16,7 @@ const EVENTS: &CStr = c"cgroup.events";
 /// others as they are needed.
 #[derive(Debug)]
 pub struct Sources {
-    events: Events,
+    events: Events<'static>,
     counters: Counters,
 }
 

@@ -5,7 +5,7 @@
 use super::cgroup::{Cgroup, Scratch};
 use super::group::Group;
 use super::member::{Member, role};
-use super::patience;
+use super::{lab, patience};
 use agentcg::Limits;
 use nix::errno::Errno;
 use nix::sys::signal::SigSet;
@@ -119,9 +119,12 @@ fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").expect("/proc is mounted").count()
 }
 
-/// `kill_all` leaves nobody alive and everything as it was set.
+/// `kill_all` leaves nobody alive, everything as it was set, and the group thawed, so that it can be used again.
 pub fn nothing_survives(group: &Group, members: &mut [Member], round: u32) {
-    let before = settings(&group.cgroup);
+    let mut before = settings(&group.cgroup);
+    if !lab::lacks("cgroup.freeze") {
+        before[0] = "0".to_owned();
+    }
     group.kill_all(patience()).unwrap_or_else(|e| panic!("round {round}: {e}"));
     nobody_lives(group, members, round);
     assert_eq!(settings(&group.cgroup), before, "round {round}: not everything is put back");

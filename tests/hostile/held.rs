@@ -21,7 +21,7 @@ fn stopped_members_die() {
 }
 
 #[test]
-fn frozen_members_die_and_the_group_stays_frozen() {
+fn frozen_members_die_and_the_group_is_thawed() {
     Arena::new().each_round(&no_limits(), |group| {
         let mut member = group.start("five_cgroups_deep", &[&group.cgroup.0.to_string_lossy()]);
         (0..6).for_each(|_| member.hears("ready"));

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Files of a group that the library changes for a while, and puts back. Each is opened before it is changed, and stays open
+//! until it is put back, so that neither a lack of descriptors nor a change of its mode can prevent that. What could not be
+//! put back is remembered and tried again by the next call.
+
+use crate::cgroupfs::{Dir, FileError, read_once, write_once};
+use crate::sys::fork_mutex::ForkMutex;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The changed files of one group, for all threads that use a handle of it. A forked child has none: its parent puts back.
+#[derive(Debug, Default)]
+pub struct Overrides {
+    state: ForkMutex<State>,
+    /// Something is changed, or could not be put back.
+    any: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// How many calls need the changes now. The last of them puts back.
+    users: usize,
+    held: Vec<Held>,
+}
+
+/// A file with what it held before.
+#[derive(Debug)]
+struct Held {
+    file: &'static CStr,
+    fd: OwnedFd,
+    before: Vec<u8>,
+}
+
+impl Overrides {
+    /// Begin a call that changes files. They are put back at its end.
+    pub fn begin(&self) -> Hold<'_> {
+        self.with(|state| state.users += 1);
+        Hold { overrides: self, released: false }
+    }
+
+    /// Remember a file that is to be put back by the next call.
+    pub fn remember(&self, file: &'static CStr, fd: OwnedFd, before: Vec<u8>) {
+        self.with(|state| {
+            // The first value that was found is the caller's.
+            if state.find(file).is_none() && state.held.try_reserve(1).is_ok() {
+                state.held.push(Held { file, fd, before });
+                self.any.store(true, Ordering::Relaxed);
+            }
+        });
+    }
+
+    /// The caller has given these files new values: what they held before is no longer wanted.
+    pub fn forget(&self, files: &[&CStr]) {
+        if self.any.load(Ordering::Relaxed) {
+            self.with(|state| state.held.retain(|held| !files.contains(&held.file)));
+        }
+    }
+
+    /// Put back what an earlier call could not.
+    pub fn put_back_rest(&self, dir: &Dir) -> Result<(), FileError> {
+        if !self.any.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.with(|state| if state.users == 0 { self.put_back(state, dir) } else { Ok(()) })
+    }
+
+    fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
+        work(&mut self.state.lock())
+    }
+
+    fn put_back(&self, state: &mut State, dir: &Dir) -> Result<(), FileError> {
+        let outcome = state.put_back(dir);
+        self.any.store(!state.held.is_empty(), Ordering::Relaxed);
+        outcome
+    }
+}
+
+/// A call during which files are changed.
+#[derive(Debug)]
+pub struct Hold<'a> {
+    overrides: &'a Overrides,
+    released: bool,
+}
+
+impl Hold<'_> {
+    /// Write a value, for the time of this call. `replaces` decides by what the file holds whether it must be changed.
+    /// Returns false if there is no such file.
+    pub fn set(
+        &self,
+        dir: &Dir,
+        file: &'static CStr,
+        value: &[u8],
+        replaces: impl Fn(&[u8]) -> bool,
+    ) -> nix::Result<bool> {
+        self.overrides.with(|state| {
+            if let Some(held) = state.find(file) {
+                match write_once(held.fd.as_fd(), value) {
+                    // Its controller was disabled. What it held went with it.
+                    Err(Errno::ENODEV) => state.held.retain(|held| held.file != file),
+                    written => return written.map(|()| true),
+                }
+            }
+            let fd = match dir.open_file(file, OFlag::O_RDWR) {
+                Err(Errno::ENOENT) => return Ok(false),
+                opened => opened?,
+            };
+            let mut buf = [0; 64];
+            let before = match read_once(fd.as_fd(), &mut buf).map_err(|e| dir.settle(e)) {
+                Err(Errno::ENOENT) => return Ok(false),
+                read => read?.trim_ascii_end(),
+            };
+            if !replaces(before) {
+                return Ok(true);
+            }
+            state.held.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+            let written = write_once(fd.as_fd(), value).map_err(|e| dir.settle(e));
+            if written != Err(Errno::ENOENT) {
+                state.held.push(Held { file, fd, before: before.to_vec() });
+                self.overrides.any.store(true, Ordering::Relaxed);
+            }
+            match written {
+                Err(Errno::ENOENT) => Ok(false),
+                written => written.map(|()| true),
+            }
+        })
+    }
+
+    /// Whether this file is changed now.
+    pub fn holds(&self, file: &CStr) -> bool {
+        self.overrides.with(|state| state.find(file).is_some())
+    }
+
+    /// End the call. If no other call needs the changes all files are put back. The first that could not be is returned.
+    pub fn release(mut self, dir: &Dir) -> Result<(), FileError> {
+        self.released = true;
+        self.overrides.with(|state| {
+            state.users = state.users.saturating_sub(1);
+            if state.users == 0 { self.overrides.put_back(state, dir) } else { Ok(()) }
+        })
+    }
+}
+
+/// A call that ends without [`Hold::release`] leaves its changes to be put back by the next.
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        if !self.released {
+            self.overrides.with(|state| state.users = state.users.saturating_sub(1));
+        }
+    }
+}
+
+impl State {
+    fn find(&self, file: &CStr) -> Option<&Held> {
+        self.held.iter().find(|held| held.file == file)
+    }
+
+    fn put_back(&mut self, dir: &Dir) -> Result<(), FileError> {
+        let mut outcome = Ok(());
+        let mut at = self.held.len();
+        // The last changed first.
+        while at > 0 {
+            at -= 1;
+            let Some(held) = self.held.get(at) else { break };
+            match held.put_back(dir) {
+                Ok(()) => drop(self.held.remove(at)),
+                Err(e) => outcome = outcome.and(Err((e, held.file))),
+            }
+        }
+        outcome
+    }
+}
+
+impl Held {
+    fn put_back(&self, dir: &Dir) -> nix::Result<()> {
+        match write_once(self.fd.as_fd(), &self.before) {
+            Err(Errno::ENODEV) => {}
+            written => return written,
+        }
+        // Its controller was disabled meanwhile. If it is enabled again there is another file of that name; if it is not, or
+        // if the group was removed, there is nothing to put back.
+        match dir.write(self.file, &self.before) {
+            Err(Errno::ENOENT | Errno::ENODEV) => Ok(()),
+            written => written,
+        }
+    }
+}
