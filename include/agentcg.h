@@ -5,10 +5,12 @@
  * Conventions, which hold for every function unless it says otherwise:
  *
  *  - Functions that can fail return int: 0 or more on success, a negative
- *    errno value (such as -ENOENT) on failure. Each lists every code that it
- *    can return. errno itself is not part of this interface and may change.
- *    -ENOTRECOVERABLE always means a bug in the library: it caught a panic, or
- *    met an error of the kernel that the function does not list.
+ *    errno value (such as -ENOENT) on failure. Each lists the codes that it can
+ *    return. Besides those, every function that can fail may return -EMFILE and
+ *    -ENFILE (the process, or the system, has no descriptor left), -ENOMEM, and
+ *    -EIO: an error of the kernel that the function does not list, which the
+ *    message names. -ENOTRECOVERABLE means a bug in the library: it caught a
+ *    panic. errno itself is not part of this interface and may change.
  *  - Arguments named ret_... are written on success only, reterr on failure
  *    only. reterr may be NULL; it is the caller's memory, nothing to free.
  *  - A NULL handle, a NULL pointer that must not be one, an unknown flag bit
@@ -362,7 +364,7 @@ int agentcg_path(agentcg *cg, char *buf, size_t size);
  * Async-signal-safe. -EINVAL. */
 int agentcg_fd(agentcg *cg);
 
-/* Facts. -EINVAL, -EMFILE, -ENFILE, -ENODEV (the group was removed), -ENOMEM. */
+/* Facts. -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV (the group was removed), -ENOMEM. */
 AGENTCG_MUST_CHECK
 int agentcg_get_info(agentcg *cg,
 		     agentcg_info *ret_info,
@@ -635,7 +637,7 @@ struct agentcg_stats {
  * not. Each costs one system call, there or not, once its descriptor is kept,
  * which it is while there are many left: at most 16 a group.
  *
- * -EINVAL, -EMFILE, -ENFILE, -ENODEV (the group was removed), -ENOMEM. */
+ * -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV (the group was removed), -ENOMEM. */
 AGENTCG_MUST_CHECK
 int agentcg_read_stats(agentcg *cg,
 		       uint64_t which,
@@ -664,7 +666,8 @@ int agentcg_read_stats(agentcg *cg,
  * replaces the old, the descriptor stays; 0 gives the descriptors behind it back.
  * A forked child asks for one of its own. Returns the descriptor.
  *
- * -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ENOMEM, -ENOSPC (the user's limit,
+ * -EACCES, -EBADF (the caller has closed the descriptor), -EINVAL, -EMFILE, -ENFILE,
+ * -ENODEV, -ENOMEM, -ENOSPC (the user's limit,
  * /proc/sys/fs/epoll/max_user_watches), -EOPNOTSUPP (OOM_KILL and MEMORY_... need
  * the memory controller, PIDS_MAX the pids controller). */
 AGENTCG_MUST_CHECK int agentcg_event_fd(agentcg *cg, uint64_t which, agentcg_error *reterr);
@@ -685,8 +688,8 @@ AGENTCG_MUST_CHECK int agentcg_event_fd(agentcg *cg, uint64_t which, agentcg_err
  * What cannot be read now (-EMFILE, -ENFILE, -ENOMEM) is told by a later call: the
  * descriptor is readable again in a moment.
  *
- * -EINVAL (agentcg_event_fd() was not called in this process, too), -EMFILE, -ENFILE,
- * -ENODEV, -ENOMEM. */
+ * -EACCES, -EBADF (the caller has closed the descriptor), -EINVAL (agentcg_event_fd()
+ * was not called in this process, too), -EMFILE, -ENFILE, -ENODEV, -ENOMEM. */
 AGENTCG_MUST_CHECK
 int agentcg_next_events(agentcg *cg,
 			int timeout_ms,
@@ -726,7 +729,7 @@ AGENTCG_MUST_CHECK int agentcg_signal_all(agentcg *cg, int signal, agentcg_error
 
 /* Wait until no process lives in it. Zombies count as gone.
  *
- * -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ENOMEM, -ETIMEDOUT. */
+ * -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ENOMEM, -ETIMEDOUT. */
 AGENTCG_MUST_CHECK int agentcg_wait_empty(agentcg *cg, int timeout_ms, agentcg_error *reterr);
 
 /* SIGKILL for every process in the group and below it, whatever it does to get

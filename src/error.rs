@@ -60,6 +60,11 @@ impl Error {
         Self { errno, reason: None, file: Cow::Borrowed(""), message: message.into() }
     }
 
+    /// The same with another code.
+    pub(crate) fn coded(self, errno: Errno) -> Self {
+        Self { errno, ..self }
+    }
+
     pub(crate) fn because(mut self, reason: Reason) -> Self {
         self.reason = Some(reason);
         self

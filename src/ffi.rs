@@ -6,7 +6,7 @@
 //! The rules of this layer:
 //!
 //! * Every exported function that does anything is one call of [`edge::guard`]: a panic becomes
-//!   `-ENOTRECOVERABLE`, and so does an errno that the function does not list.
+//!   `-ENOTRECOVERABLE`, an errno that neither the function nor the conventions list becomes `-EIO`.
 //! * Every pointer is checked for NULL before it is followed; no reference is made of a C pointer but
 //!   in [`memory`] and [`handle`].
 //! * No `&mut` of a handle, ever: several threads may hold it.

@@ -106,13 +106,16 @@ pub enum Lock {
 /// flock(2), without waiting: false if another's lock stands against it. One held before is given up all
 /// the same.
 pub fn flock(fd: BorrowedFd<'_>, lock: Lock) -> nix::Result<bool> {
-    // SAFETY: the call takes two integers.
-    match Errno::result(unsafe { libc::flock(fd.as_raw_fd(), lock as i32 | libc::LOCK_NB) }) {
-        Ok(_) => Ok(true),
-        Err(Errno::EWOULDBLOCK) => Ok(false),
-        // The kernel has no memory for it.
-        Err(Errno::ENOLCK) => Err(Errno::ENOMEM),
-        Err(e) => Err(e),
+    loop {
+        // SAFETY: the call takes two integers.
+        match Errno::result(unsafe { libc::flock(fd.as_raw_fd(), lock as i32 | libc::LOCK_NB) }) {
+            Ok(_) => return Ok(true),
+            Err(Errno::EWOULDBLOCK) => return Ok(false),
+            Err(Errno::EINTR) => {}
+            // The kernel has no memory for it.
+            Err(Errno::ENOLCK) => return Err(Errno::ENOMEM),
+            Err(e) => return Err(e),
+        }
     }
 }
 

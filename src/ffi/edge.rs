@@ -9,6 +9,14 @@ use std::borrow::Cow;
 use std::ffi::{c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+/// What every function that can fail may return besides: the conventions in the header say so once.
+const COMMON: [Errno; 4] = [Errno::EIO, Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM];
+
+/// An error of the kernel's that the function does not list is `EIO` to its caller. The message names it.
+fn listed(errno: Errno, codes: &[Errno]) -> Errno {
+    if codes.contains(&errno) || COMMON.contains(&errno) { errno } else { Errno::EIO }
+}
+
 /// Run the body of an exported function. `codes` are the errors that its comment lists.
 ///
 /// # Safety
@@ -55,8 +63,10 @@ pub unsafe fn guard_without_memory(
     silence_panics();
     let error = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(value)) => return value,
-        Ok(Err(e)) if codes.contains(&e.errno()) => e,
-        Ok(Err(e)) => bug(format!("unexpected {}: {e}", e.errno())),
+        Ok(Err(e)) => {
+            let code = listed(e.errno(), codes);
+            e.coded(code)
+        }
         Err(_) => bug("a bug in libagentcg was caught: please report it"),
     };
     let code = -(error.errno() as c_int);
@@ -72,8 +82,8 @@ pub fn guard_quietly(codes: &[Errno], body: impl FnOnce() -> nix::Result<()>) ->
     let _deferred = Deferred::begin();
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => 0,
-        Ok(Err(e)) if codes.contains(&e) => -(e as c_int),
-        _ => -(Errno::ENOTRECOVERABLE as c_int),
+        Ok(Err(e)) => -(listed(e, codes) as c_int),
+        Err(_) => -(Errno::ENOTRECOVERABLE as c_int),
     }
 }
 
@@ -162,11 +172,20 @@ mod tests {
     }
 
     #[test]
-    fn an_error_that_is_not_listed_is_told_as_a_bug() {
-        let (code, err) = run(&[Errno::EBUSY], || Err(Error::new(Errno::EIO, "odd")));
-        assert_eq!(code, -libc::ENOTRECOVERABLE);
-        assert!(text(&err.message).contains("EIO") && text(&err.message).contains("odd"));
-        assert_eq!(guard_quietly(&[], || Err(Errno::EIO)), -libc::ENOTRECOVERABLE);
+    fn an_error_that_the_function_does_not_list_is_eio_and_the_message_keeps_its_name() {
+        let e = Error::new(Errno::ENOSPC, "no room: ENOSPC").because(crate::Reason::Gone).on("cgroup.procs");
+        let (code, err) = run(&[Errno::EBUSY], || Err(e));
+        assert_eq!((code, err.code, err.reason), (-libc::EIO, -libc::EIO, 8));
+        assert_eq!((text(&err.file), text(&err.message)), ("cgroup.procs".into(), "no room: ENOSPC".into()));
+        assert_eq!(guard_quietly(&[], || Err(Errno::ENOSPC)), -libc::EIO);
+    }
+
+    #[test]
+    fn every_function_may_tell_of_want_of_descriptors_and_memory() {
+        for e in [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM] {
+            assert_eq!(run(&[], || Err(Error::new(e, "none left"))).0, -(e as c_int));
+            assert_eq!(guard_quietly(&[], || Err(e)), -(e as c_int));
+        }
     }
 
     #[test]

@@ -45,14 +45,15 @@ const _: () = {
 /// replaces the old, the descriptor stays; 0 gives the descriptors behind it back.
 /// A forked child asks for one of its own. Returns the descriptor.
 ///
-/// -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ENOMEM, -ENOSPC (the user's limit,
+/// -EACCES, -EBADF (the caller has closed the descriptor), -EINVAL, -EMFILE, -ENFILE,
+/// -ENODEV, -ENOMEM, -ENOSPC (the user's limit,
 /// /proc/sys/fs/epoll/max_user_watches), -EOPNOTSUPP (OOM_KILL and MEMORY_... need
 /// the memory controller, PIDS_MAX the pids controller).
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_event_fd(cg: *mut agentcg, which: u64, reterr: *mut agentcg_error) -> c_int {
     use Errno::*;
-    let codes = [EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ENOSPC, EOPNOTSUPP];
+    let codes = [EACCES, EBADF, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ENOSPC, EOPNOTSUPP];
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe {
         guard(reterr, &codes, || {
@@ -79,8 +80,8 @@ pub unsafe extern "C" fn agentcg_event_fd(cg: *mut agentcg, which: u64, reterr: 
 /// What cannot be read now (-EMFILE, -ENFILE, -ENOMEM) is told by a later call: the
 /// descriptor is readable again in a moment.
 ///
-/// -EINVAL (agentcg_event_fd() was not called in this process, too), -EMFILE, -ENFILE,
-/// -ENODEV, -ENOMEM.
+/// -EACCES, -EBADF (the caller has closed the descriptor), -EINVAL (agentcg_event_fd()
+/// was not called in this process, too), -EMFILE, -ENFILE, -ENODEV, -ENOMEM.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_next_events(
@@ -92,7 +93,7 @@ pub unsafe extern "C" fn agentcg_next_events(
     use Errno::*;
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe {
-        guard(reterr, &[EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM], || {
+        guard(reterr, &[EACCES, EBADF, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM], || {
             let (agent, deadline) = (agent(cg)?, deadline(timeout_ms)?);
             if ret_events.is_null() {
                 return invalid("ret_events is NULL");

@@ -66,7 +66,7 @@ pub unsafe extern "C" fn agentcg_fd(cg: *mut agentcg) -> c_int {
     }
 }
 
-/// Facts. -EINVAL, -EMFILE, -ENFILE, -ENODEV (the group was removed), -ENOMEM.
+/// Facts. -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV (the group was removed), -ENOMEM.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_get_info(
@@ -78,7 +78,7 @@ pub unsafe extern "C" fn agentcg_get_info(
     use Errno::*;
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe {
-        guard(reterr, &[EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM], || {
+        guard(reterr, &[EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM], || {
             let agent = agent(cg)?;
             check_struct(ret_info, size)?;
             let info = agent.info()?;

@@ -79,7 +79,7 @@ const _: () = {
 /// not. Each costs one system call, there or not, once its descriptor is kept,
 /// which it is while there are many left: at most 16 a group.
 ///
-/// -EINVAL, -EMFILE, -ENFILE, -ENODEV (the group was removed), -ENOMEM.
+/// -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV (the group was removed), -ENOMEM.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_read_stats(
@@ -92,7 +92,7 @@ pub unsafe extern "C" fn agentcg_read_stats(
     use Errno::*;
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe {
-        guard(reterr, &[EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM], || {
+        guard(reterr, &[EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM], || {
             let agent = agent(cg)?;
             check_struct(ret_stats, size)?;
             let mut stats = agentcg_stats::default();

@@ -76,7 +76,7 @@ pub unsafe extern "C" fn agentcg_signal_all(
 
 /// Wait until no process lives in it. Zombies count as gone.
 ///
-/// -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ENOMEM, -ETIMEDOUT.
+/// -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ENOMEM, -ETIMEDOUT.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_wait_empty(
@@ -87,7 +87,7 @@ pub unsafe extern "C" fn agentcg_wait_empty(
     use Errno::*;
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe {
-        guard(reterr, &[EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ETIMEDOUT], || {
+        guard(reterr, &[EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ETIMEDOUT], || {
             waited(timeout_ms, agent(cg)?.wait_empty(deadline(timeout_ms)?)).map(|()| 0)
         })
     }

@@ -75,9 +75,23 @@ static bool listed(const char *function, const char *name, int depth)
 	return false;
 }
 
+/* What the conventions at its beginning list for all of them. */
+static bool common(const char *name)
+{
+	const char *from = strstr(header, "every function that can fail may return"), *to, *at;
+
+	to = from ? strstr(from, "-ENOTRECOVERABLE") : NULL;
+	if (!to)
+		die("the header's conventions list no codes for all functions");
+	at = strstr(from, name);
+	return at && at < to;
+}
+
 bool is_listed(const char *function, int code)
 {
-	return code >= 0 || listed(function, errno_name(-code), 0);
+	const char *name = errno_name(-code);
+
+	return code >= 0 || common(name) || listed(function, name, 0);
 }
 
 const char *errno_name(int error)
