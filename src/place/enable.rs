@@ -157,8 +157,13 @@ pub fn enable(dir: &Dir, wanted: Controllers, here: &str) -> Result<Enabled> {
         }
     }
     // What came of it, others' doing included.
-    let on = in_force(dir).map_err(|e| cannot("read", "cgroup.subtree_control", e, here))?;
-    Ok(Enabled { on: on & wanted, added })
+    match in_force(dir) {
+        Ok(on) => Ok(Enabled { on: on & wanted, added }),
+        Err(e) => {
+            disable(dir, added);
+            Err(cannot("read", "cgroup.subtree_control", e, here))
+        }
+    }
 }
 
 /// Take back what [`enable`] added, threaded ones first. A refusal is right: EBUSY says that another
@@ -171,7 +176,8 @@ pub fn disable(dir: &Dir, added: Controllers) {
 
 pub fn cannot(verb: &str, file: &'static str, errno: Errno, here: &str) -> Error {
     let why = words(errno);
-    let error = Error::new(errno, format!("cannot {verb} {file} of {here}: {why}")).on(file);
+    let name = file.rsplit('/').next().unwrap_or_default();
+    let error = Error::new(errno, format!("cannot {verb} {file} of {here}: {why}")).on(name);
     match errno {
         Errno::ENODEV | Errno::ENOENT => error.because(Reason::Gone),
         Errno::EACCES => error.because(Reason::NotDelegated),

@@ -157,9 +157,9 @@ fn no_cgroup2(message: impl Into<Cow<'static, str>>) -> Error {
     Error::new(Errno::ENODEV, message).because(Reason::NoCgroup2)
 }
 
-/// The caller's want of descriptors or memory says nothing about cgroups.
+/// The caller's want of descriptors or memory, or an error of the file system, says nothing about cgroups.
 fn is_exhaustion(errno: Errno) -> bool {
-    matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)
+    matches!(errno, Errno::EIO | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)
 }
 
 fn no_proc(errno: Errno) -> Error {

@@ -26,6 +26,9 @@ pub fn is_agents(path: &[u8]) -> bool {
 /// How often others may take our ground away before we give up. Each time one of them has failed.
 const TRIES: usize = 100;
 
+/// How often that is tried which takes back what a failed call has made.
+const REMOVALS: usize = 3;
+
 /// An agent's new cgroup, with no process in it yet.
 #[derive(Debug)]
 pub struct Leaf {
@@ -106,11 +109,23 @@ fn make_and_open(place: &Dir, name: &CStr) -> nix::Result<Option<Dir>> {
     match claimed {
         Err(Errno::ENOENT | Errno::ENODEV) => Ok(None),
         Err(e) => {
-            let _that_failed_first = place.remove(name);
+            let _ = take_back(place, name); // The first error is the one to report.
             Err(e)
         }
         done => done,
     }
+}
+
+/// Remove what the call has made itself. Nobody would do it later, so an error that may pass is not the end of it.
+fn take_back(place: &Dir, name: &CStr) -> nix::Result<()> {
+    let mut removed = place.remove(name);
+    for _ in 1..REMOVALS {
+        if matches!(removed, Ok(()) | Err(Errno::ENOENT | Errno::ENODEV)) {
+            break;
+        }
+        removed = place.remove(name);
+    }
+    removed
 }
 
 /// Why a step did not work: for good, or because another's clean-up removed what it stood on.
@@ -202,7 +217,7 @@ impl Leaf {
 
     /// Remove the leaf, and of the tree what making it has built. For a leaf that never held a process.
     pub fn undo(&self) {
-        let _already_gone = self.place.dir.remove(&self.name);
+        let _ = take_back(&self.place.dir, &self.name); // Gone already.
         self.built.undo(&self.place.dir);
     }
 }
@@ -218,10 +233,10 @@ impl Built {
     /// Take back what nobody uses by now. Each refusal says that somebody does: a level that has other
     /// agents is EBUSY, and while one stands its controllers stay.
     fn undo(&self, place: &Dir) {
-        if self.agents && place.remove(AGENTS).is_err() {
+        if self.agents && take_back(place, AGENTS).is_err() {
             return;
         }
-        if self.synwire && place.remove(SYNWIRE).is_err() {
+        if self.synwire && take_back(place, SYNWIRE).is_err() {
             return;
         }
         enable::disable(place, self.enabled);

@@ -1,26 +1,28 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Which errors which system call can have, by what it is about. Those of the
- * issue of robustness: EINTR, EAGAIN, ENOMEM, EMFILE, ENFILE, EIO, EACCES,
- * ENOSPC, ENODEV, EBUSY; only where Linux can give them.
+ * Which errors which system call can have, by what it is about: of EINTR,
+ * EAGAIN, ENOMEM, EMFILE, ENFILE, EIO, EACCES, ENOSPC, ENODEV and EBUSY those
+ * that Linux can give there.
  */
 #include "faults.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/syscall.h>
 
 #define MAX_ERRNOS 10
 struct row {
 	long number;
 	const char *name;
-	int cgroupfs[MAX_ERRNOS], other[MAX_ERRNOS];
+	/* controller: interface files that go with their controller, which ENODEV says of a living group. */
+	int controller[MAX_ERRNOS], other[MAX_ERRNOS];
 };
 
 /* The same whatever it is about. */
 #define ANY(call, ...) { SYS_##call, #call, { __VA_ARGS__ }, { __VA_ARGS__ } }
 #define ALL(...) { __VA_ARGS__ }
-#define BY(call, cgroupfs, other) { SYS_##call, #call, cgroupfs, other }
+#define BY(call, controller, other) { SYS_##call, #call, controller, other }
 /* Why none: they cannot fail once their arguments are right, or nothing can be done about it. */
 #define NEVER(call) { SYS_##call, #call, { 0 }, { 0 } }
 
@@ -47,8 +49,10 @@ static const struct row rows[] = {
 	/* Files. */
 	BY(read, ALL(EINTR, EIO, ENOMEM, ENODEV), ALL(EINTR, EIO, ENOMEM)),
 	BY(pread64, ALL(EINTR, EIO, ENOMEM, ENODEV), ALL(EINTR, EIO, ENOMEM)),
-	BY(write, ALL(EINTR, EIO, ENOMEM, ENODEV, EBUSY, EAGAIN, ENOSPC, EACCES), ALL(EINTR, EIO, ENOMEM, EACCES)),
-	BY(pwrite64, ALL(EINTR, EIO, ENOMEM, ENODEV, EBUSY, EAGAIN, ENOSPC, EACCES), ALL(EINTR, EIO, ENOMEM, EACCES)),
+	BY(write, ALL(EINTR, EIO, ENOMEM, ENODEV, EBUSY, EAGAIN, ENOSPC, EACCES),
+	   ALL(EINTR, EIO, ENOMEM, EBUSY, EAGAIN, ENOSPC, EACCES)),
+	BY(pwrite64, ALL(EINTR, EIO, ENOMEM, ENODEV, EBUSY, EAGAIN, ENOSPC, EACCES),
+	   ALL(EINTR, EIO, ENOMEM, EBUSY, EAGAIN, ENOSPC, EACCES)),
 	ANY(getdents64, EINTR, EIO, ENOMEM),
 	ANY(stat, EACCES, EIO, ENOMEM),
 	ANY(lstat, EACCES, EIO, ENOMEM),
@@ -64,8 +68,8 @@ static const struct row rows[] = {
 	ANY(readlinkat, EACCES, EIO, ENOMEM),
 	ANY(mkdir, EACCES, EAGAIN, EIO, ENODEV, ENOMEM, ENOSPC),
 	ANY(mkdirat, EACCES, EAGAIN, EIO, ENODEV, ENOMEM, ENOSPC),
-	ANY(rmdir, EACCES, EBUSY, EIO, ENODEV, ENOMEM),
-	ANY(unlinkat, EACCES, EBUSY, EIO, ENODEV, ENOMEM),
+	ANY(rmdir, EACCES, EBUSY, EIO, ENOMEM),
+	ANY(unlinkat, EACCES, EBUSY, EIO, ENOMEM),
 	ANY(fchmod, EACCES, EIO, ENOMEM),
 	ANY(fchmodat, EACCES, EIO, ENOMEM),
 	ANY(flock, EINTR, EAGAIN, ENOMEM),
@@ -152,6 +156,18 @@ const char *call_name(long number)
 	return row ? row->name : "?";
 }
 
+/* A file such as memory.max. A cgroup's own files, cgroup.*, last as long as it does. */
+static bool is_controllers(const struct call *call)
+{
+	static const char *const controllers[] = { "/cpu.", "/memory.", "/pids.", "/io." };
+	const char *name = strrchr(call->file, '/');
+
+	for (size_t i = 0; name && call->target == CGROUPFS && i < sizeof(controllers) / sizeof(controllers[0]); i++)
+		if (strncmp(name, controllers[i], strlen(controllers[i])) == 0)
+			return true;
+	return false;
+}
+
 const int *call_errnos(const struct call *call)
 {
 	static const int none[] = { 0 }, duplicate[] = { EMFILE, 0 }, anonymous[] = { EINTR, 0 };
@@ -165,5 +181,5 @@ const int *call_errnos(const struct call *call)
 		return NULL;
 	if (call->target == ANONYMOUS && (call->number == SYS_read || call->number == SYS_write))
 		return anonymous;
-	return call->target == CGROUPFS ? row->cgroupfs : row->other;
+	return is_controllers(call) ? row->controller : row->other;
 }
