@@ -231,19 +231,16 @@ func (g *Group) destroy(ctx context.Context, flags C.uint64_t) (Stats, error) {
 	if g == nil || g.h == nil {
 		return Stats{}, invalid(op, "the Group is nil, or was not made by New or Open")
 	}
-	for {
-		final, err := g.h.destroy(op, flags, slice(ctx, sliceMS))
-		if err == nil {
-			runtime.SetFinalizer(g, nil)
-			return final, nil
-		}
-		if !timedOut(err) {
-			return Stats{}, err
-		}
-		if ctx.Err() != nil {
-			return Stats{}, ended(err, ctx.Err())
-		}
+	var final Stats
+	_, err := g.wait(ctx, op, growing, func(ms C.int) (n int, err error) {
+		final, err = g.h.destroy(op, flags, ms)
+		return 0, err
+	})
+	if err != nil {
+		return Stats{}, err
 	}
+	runtime.SetFinalizer(g, nil)
+	return final, nil
 }
 
 func (h *handle) destroy(op string, flags C.uint64_t, timeoutMS C.int) (Stats, error) {

@@ -85,25 +85,12 @@ func (g *Group) do(op string, f call) (int, error) {
 	return g.h.do(op, f)
 }
 
-// wait repeats a call that waits, a slice at a time, until it says something else than ETIMEDOUT or the context
-// ends.
-func (g *Group) wait(ctx context.Context, op string, f func(*C.agentcg, C.int, *C.agentcg_error) C.int) (int, error) {
-	return g.waitIn(ctx, op, func(int) int { return sliceMS }, f)
-}
-
-func (g *Group) waitIn(ctx context.Context, op string, most func(round int) int,
+// waitCall repeats a call that waits, on the open Group.
+func (g *Group) waitCall(ctx context.Context, op string, most slices,
 	f func(*C.agentcg, C.int, *C.agentcg_error) C.int) (int, error) {
-	for round := 0; ; round++ {
-		r, err := g.do(op, func(cg *C.agentcg, e *C.agentcg_error) C.int {
-			return f(cg, slice(ctx, most(round)), e)
-		})
-		if err == nil || !timedOut(err) {
-			return r, err
-		}
-		if ctx.Err() != nil {
-			return 0, ended(err, ctx.Err())
-		}
-	}
+	return g.wait(ctx, op, most, func(ms C.int) (int, error) {
+		return g.do(op, func(cg *C.agentcg, e *C.agentcg_error) C.int { return f(cg, ms, e) })
+	})
 }
 
 func freeC(p unsafe.Pointer) { C.free(p) }

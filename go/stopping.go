@@ -15,7 +15,7 @@ import (
 // KillAll sends SIGKILL to every process in the group and below it, whatever it does to get away, and waits until
 // none lives. The kill is sent even where ctx has ended already; ctx bounds the waiting. The group can be used again.
 func (g *Group) KillAll(ctx context.Context) error {
-	_, err := g.wait(ctx, "kill all", func(cg *C.agentcg, ms C.int, e *C.agentcg_error) C.int {
+	_, err := g.waitCall(ctx, "kill all", growing, func(cg *C.agentcg, ms C.int, e *C.agentcg_error) C.int {
 		return C.agentcg_kill_all(cg, ms, e)
 	})
 	return err
@@ -23,7 +23,7 @@ func (g *Group) KillAll(ctx context.Context) error {
 
 // WaitEmpty waits until no process lives in it. Zombies count as gone.
 func (g *Group) WaitEmpty(ctx context.Context) error {
-	_, err := g.wait(ctx, "wait empty", func(cg *C.agentcg, ms C.int, e *C.agentcg_error) C.int {
+	_, err := g.waitCall(ctx, "wait empty", noSlices, func(cg *C.agentcg, ms C.int, e *C.agentcg_error) C.int {
 		return C.agentcg_wait_empty(cg, ms, e)
 	})
 	return err
@@ -99,7 +99,7 @@ func (g *Group) Freeze(ctx context.Context) error {
 		}
 		return sliceMS << round
 	}
-	_, err := g.waitIn(ctx, "freeze", longer, func(cg *C.agentcg, ms C.int, e *C.agentcg_error) C.int {
+	_, err := g.waitCall(ctx, "freeze", longer, func(cg *C.agentcg, ms C.int, e *C.agentcg_error) C.int {
 		return C.agentcg_freeze(cg, ms, e)
 	})
 	return err
@@ -108,7 +108,7 @@ func (g *Group) Freeze(ctx context.Context) error {
 // Thaw undoes Freeze, and returns when the group goes on. A cgroup inside that the agent has frozen itself stays
 // frozen.
 func (g *Group) Thaw(ctx context.Context) error {
-	_, err := g.wait(ctx, "thaw", func(cg *C.agentcg, ms C.int, e *C.agentcg_error) C.int {
+	_, err := g.waitCall(ctx, "thaw", noSlices, func(cg *C.agentcg, ms C.int, e *C.agentcg_error) C.int {
 		return C.agentcg_thaw(cg, ms, e)
 	})
 	return err
