@@ -430,12 +430,12 @@ int agentcg_pids(agentcg *cg,
 
 /* Start a program inside the group: it is there before its first instruction,
  * and so is everything that it ever starts. argv and envp end with NULL; envp
- * NULL is the caller's environment. options may be NULL with options_size 0:
+ * NULL is the caller's environment, empty if environ is NULL. options may be NULL with options_size 0:
  * the caller's descriptors and directory, no flags.
  *
  * The child is the caller's to wait for, by waitpid(2) or by the pidfd, which
- * is close-on-exec; ret_pid and ret_pidfd may be NULL. It has its three standard
- * descriptors and no other, no signal blocked, ignored or handled. A relative
+ * is close-on-exec (-1 before Linux 5.2); ret_pid and ret_pidfd may be NULL. It
+ * has its three standard descriptors and no other, no signal blocked, ignored or handled. A relative
  * file, and a relative directory in PATH, start at cwd_fd. No shell is asked
  * where the kernel cannot run a file (-ENOEXEC).
  *
@@ -673,8 +673,8 @@ int agentcg_read_stats(agentcg *cg,
 AGENTCG_MUST_CHECK int agentcg_event_fd(agentcg *cg, uint64_t which, agentcg_error *reterr);
 
 /* The events since the last call, waiting up to timeout_ms for one; each at most
- * once a call, none lost. Returns 1, or 0 when none came: the descriptor may be
- * readable for nothing.
+ * once a call, none lost. Returns 1, or 0 when none came, and then *ret_events is 0:
+ * the descriptor may be readable for nothing.
  *
  * Where the kernel notifies and nothing has changed, what may have come and gone is
  * told: POPULATED and EMPTY of an empty group, which may so have EMPTY told again,

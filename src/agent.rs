@@ -29,6 +29,7 @@ use crate::stats::{Files, Stats};
 use crate::sys::fallible;
 use crate::sys::fork_id::AtomicForkId;
 use crate::sys::fork_mutex::ForkMutex;
+use crate::sys::random;
 use crate::watch::Watch;
 use limiting::Nesting;
 use nix::errno::Errno;
@@ -108,7 +109,7 @@ impl Agent {
     /// The same with more to say about the place.
     pub fn new_where(wish: Wish<'_>, uuid: Option<&str>, limits: &Limits) -> Result<Self> {
         limits.check()?;
-        let uuid = uuid.map_or_else(|| Ok(Uuid::new_v4().to_string()), name_of)?;
+        let uuid = uuid.map_or_else(|| Ok(random::uuid().to_string()), name_of)?;
         let wish = Wish { needs: limits.controllers(), ..wish };
         place::first_usable(wish, |place| {
             let name = Name::of(place, &uuid)?;

@@ -15,7 +15,6 @@ use crate::place::own::{self, Own};
 use crate::place::{self, Kind, Outcome, Room, Site, Survey};
 use report::Report;
 use surroundings::Surroundings;
-use uuid::Uuid;
 
 /// Would it work here?
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,7 +81,7 @@ fn site<T>(survey: &Survey<T>, number: usize) -> Option<&Site> {
 fn try_out(own: &Own, site: &Site) -> crate::Result<u64> {
     match site {
         Site::Standing(place) if place.room != Room::HoldsUs => {
-            let leaf = place::make_leaf(place, &Uuid::new_v4().to_string())?;
+            let leaf = place::make_leaf(place, &crate::sys::random::uuid().to_string())?;
             let features = features::of_probe(&leaf.dir);
             leaf.undo();
             Ok(features)

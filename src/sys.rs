@@ -18,6 +18,7 @@ pub mod line;
 pub mod listing;
 pub mod newborn;
 mod process;
+pub mod random;
 #[cfg(feature = "c-library")]
 pub mod reserve;
 pub mod shared;

@@ -65,8 +65,8 @@ pub unsafe extern "C" fn agentcg_event_fd(cg: *mut agentcg, which: u64, reterr: 
 }
 
 /// The events since the last call, waiting up to timeout_ms for one; each at most
-/// once a call, none lost. Returns 1, or 0 when none came: the descriptor may be
-/// readable for nothing.
+/// once a call, none lost. Returns 1, or 0 when none came, and then *ret_events is 0:
+/// the descriptor may be readable for nothing.
 ///
 /// Where the kernel notifies and nothing has changed, what may have come and gone is
 /// told: POPULATED and EMPTY of an empty group, which may so have EMPTY told again,
@@ -98,13 +98,9 @@ pub unsafe extern "C" fn agentcg_next_events(
             if ret_events.is_null() {
                 return invalid("ret_events is NULL");
             }
-            match agent.next_events(deadline)? {
-                0 => Ok(0),
-                events => {
-                    ret_events.write(events);
-                    Ok(1)
-                }
-            }
+            let events = agent.next_events(deadline)?;
+            ret_events.write(events);
+            Ok(c_int::from(events != 0))
         })
     }
 }

@@ -15,6 +15,7 @@ use libc::pid_t;
 use nix::errno::Errno;
 use std::ffi::{c_char, c_int};
 use std::os::fd::IntoRawFd;
+use std::ptr::null;
 
 /// agentcg_spawn(): look file up in the caller's PATH, as execvp(3) does.
 pub const AGENTCG_SPAWN_SEARCH_PATH: u64 = 1u64 << 0;
@@ -76,12 +77,12 @@ impl agentcg_spawn_options {
 
 /// Start a program inside the group: it is there before its first instruction,
 /// and so is everything that it ever starts. argv and envp end with NULL; envp
-/// NULL is the caller's environment. options may be NULL with options_size 0:
+/// NULL is the caller's environment, empty if environ is NULL. options may be NULL with options_size 0:
 /// the caller's descriptors and directory, no flags.
 ///
 /// The child is the caller's to wait for, by waitpid(2) or by the pidfd, which
-/// is close-on-exec; ret_pid and ret_pidfd may be NULL. It has its three standard
-/// descriptors and no other, no signal blocked, ignored or handled. A relative
+/// is close-on-exec (-1 before Linux 5.2); ret_pid and ret_pidfd may be NULL. It
+/// has its three standard descriptors and no other, no signal blocked, ignored or handled. A relative
 /// file, and a relative directory in PATH, start at cwd_fd. No shell is asked
 /// where the kernel cannot run a file (-ENOEXEC).
 ///
@@ -154,7 +155,10 @@ pub unsafe extern "C" fn agentcg_spawn(
                 has(AGENTCG_SPAWN_SEARCH_PATH).then(|| string(libc::getenv(c"PATH".as_ptr()))),
             )
             .map_err(out_of_memory)?;
-            let envp = if envp.is_null() { environ } else { envp };
+            // clearenv(3) leaves NULL.
+            let none: [*const c_char; 1] = [null()];
+            let envp =
+                [envp, environ].into_iter().find(|list| !list.is_null()).unwrap_or(none.as_ptr().cast());
             let directory = match options.cwd_fd {
                 INHERIT => None,
                 fd => Some(borrow(fd, "cwd_fd")?),
@@ -172,8 +176,8 @@ pub unsafe extern "C" fn agentcg_spawn(
             if !ret_pid.is_null() {
                 ret_pid.write(child.pid);
             }
-            if let Some(pidfd) = child.pidfd {
-                ret_pidfd.write(pidfd.into_raw_fd());
+            if !ret_pidfd.is_null() {
+                ret_pidfd.write(child.pidfd.map_or(-1, IntoRawFd::into_raw_fd));
             }
             Ok(0)
         })

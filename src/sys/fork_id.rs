@@ -16,7 +16,7 @@ use std::ptr::{self, null_mut};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// Identifies a process among those that have a copy of its memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ForkId(NonZeroU64);
 
 /// Where the calling process's id stands, 0 until it has one. NULL before the first use, [`NO_PAGE`] if there is no

@@ -13,7 +13,20 @@ const NAME: usize = 19;
 
 /// Pass the names of the directories right below, without `.` and `..`, to `each` until that fails. `dir` is opened for
 /// this call alone.
-pub fn directories(dir: BorrowedFd<'_>, mut each: impl FnMut(&CStr) -> nix::Result<()>) -> nix::Result<()> {
+pub fn directories(dir: BorrowedFd<'_>, each: impl FnMut(&CStr) -> nix::Result<()>) -> nix::Result<()> {
+    entries(dir, libc::DT_DIR, each)
+}
+
+/// The same for symbolic links, such as those of /proc/self/fd. It allocates nothing.
+pub fn links(dir: BorrowedFd<'_>, each: impl FnMut(&CStr) -> nix::Result<()>) -> nix::Result<()> {
+    entries(dir, libc::DT_LNK, each)
+}
+
+fn entries(
+    dir: BorrowedFd<'_>,
+    wanted: u8,
+    mut each: impl FnMut(&CStr) -> nix::Result<()>,
+) -> nix::Result<()> {
     let mut buf = [0u8; 4096];
     loop {
         // SAFETY: the kernel writes at most the buffer's length.
@@ -26,7 +39,7 @@ pub fn directories(dir: BorrowedFd<'_>, mut each: impl FnMut(&CStr) -> nix::Resu
         }
         let mut rest = buf.get(..read).unwrap_or_default();
         while let Some((kind, name, after)) = entry(rest) {
-            if kind == libc::DT_DIR && !matches!(name.to_bytes(), b"." | b"..") {
+            if kind == wanted && !matches!(name.to_bytes(), b"." | b"..") {
                 each(name)?;
             }
             rest = after;

@@ -22,7 +22,7 @@ struct Place(PathBuf);
 
 impl Place {
     fn new() -> Self {
-        let dir = std::env::temp_dir().join(format!("agentcg-{}", uuid::Uuid::new_v4().simple()));
+        let dir = std::env::temp_dir().join(format!("agentcg-{}", crate::sys::random::uuid().simple()));
         std::fs::create_dir(&dir).unwrap();
         Self(dir)
     }

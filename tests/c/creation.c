@@ -4,7 +4,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <stddef.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -236,10 +242,40 @@ static void a_given_parent_is_where_it_goes(void)
 	remove_parent(parent);
 }
 
+/* getrandom(2) never has anything to give; to wait for it ends the process. */
+static void make_agents_without_randomness(void *unused)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getrandom, 0, 4),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, GRND_NONBLOCK | 4 /* GRND_INSECURE */, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAGAIN),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { .len = sizeof(filter) / sizeof(filter[0]), .filter = filter };
+	agentcg *one = NULL, *other = NULL;
+
+	(void)unused;
+	CHECK_EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	CHECK_EQ(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+	CHECK_OK(agentcg_new(NULL, NULL, NULL, 0, 0, &one, &why));
+	CHECK_OK(agentcg_new(NULL, NULL, NULL, 0, 0, &other, &why));
+	destroy_group(one);
+	destroy_group(other);
+}
+
+static void no_randomness_is_waited_for_or_needed(void)
+{
+	in_child(make_agents_without_randomness, NULL);
+}
+
 int main(void)
 {
 	RUN(a_chosen_uuid_is_taken);
 	RUN(fresh_uuids_are_never_the_same);
+	RUN(no_randomness_is_waited_for_or_needed);
 	RUN(a_uuid_in_use_is_refused_and_its_group_unharmed);
 	RUN(a_directory_left_over_is_refused_and_left_alone);
 	RUN(what_is_no_uuid_is_refused);

@@ -172,8 +172,20 @@ static void a_directory_made_again_under_the_same_name_is_not_mistaken_for_it(vo
 	kill_and_reap(child);
 }
 
+static void where_no_event_came_it_says_so_in_both_ways(void)
+{
+	agentcg *cg = new_group();
+	uint64_t events = 7;
+
+	CHECK_OK(agentcg_event_fd(cg, AGENTCG_EVENT_EMPTY, &why));
+	CHECK_EQ(agentcg_next_events(cg, 0, &events, &why), 0);
+	CHECK_EQ(events, 0);
+	destroy_group(cg);
+}
+
 int main(void)
 {
+	RUN(where_no_event_came_it_says_so_in_both_ways);
 	RUN(uuid_path_directory_and_id_are_of_one_group);
 	RUN(info_is_what_the_kernel_says);
 	RUN(strings_are_cut_to_fit_and_their_full_length_returned);

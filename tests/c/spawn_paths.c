@@ -141,10 +141,37 @@ static void it_is_looked_for_in_the_caller_s_path_if_that_is_asked_for(void)
 	destroy_group(cg);
 }
 
+static void read_the_environment(void *null_by_hand)
+{
+	agentcg *cg = new_group();
+	agentcg_spawn_options options = OWN;
+	pid_t pid;
+
+	if (null_by_hand)
+		environ = NULL;
+	else
+		CHECK_EQ(clearenv(), 0);
+	CHECK(environ == NULL);
+	CHECK_STR(said(cg, WORDS("/usr/bin/env"), NULL, OWN), "");
+	/* The usual directories are searched, and what is found has no environment either. */
+	options.flags = AGENTCG_SPAWN_SEARCH_PATH;
+	CHECK_OK(agentcg_spawn(cg, "sh", WORDS("sh", "-c", "! read x < /proc/$$/environ"), NULL, &options, sizeof(options),
+		&pid, NULL, &why));
+	CHECK_EQ(reap(pid), 0);
+	destroy_group(cg);
+}
+
+static void a_null_environ_is_an_empty_environment(void)
+{
+	in_child(read_the_environment, NULL);
+	in_child(read_the_environment, &why);
+}
+
 int main(void)
 {
 	RUN(it_begins_in_the_directory_that_is_given);
 	RUN(what_is_no_directory_is_refused);
 	RUN(it_is_looked_for_in_the_caller_s_path_if_that_is_asked_for);
+	RUN(a_null_environ_is_an_empty_environment);
 	return 0;
 }

@@ -4,8 +4,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* What /proc calls its three descriptors, each on a line. */
@@ -161,6 +165,54 @@ static void it_has_no_other(void)
 	destroy_group(cg);
 }
 
+static void limit_descriptors(rlim_t most)
+{
+	const struct rlimit limit = { most, most };
+
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+static void check_it_has_no_other(agentcg *cg)
+{
+	static const char script[] = "for fd in 5 70 900; do { : <&$fd; } 2>/dev/null && echo $fd; done; :";
+	static const int others[] = { 5, 70, 900 };
+	struct rlimit limit;
+
+	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	CHECK(limit.rlim_max > 900);
+	limit_descriptors(limit.rlim_max);
+	for (size_t i = 0; i < 3; i++)
+		CHECK_EQ(dup2(STDIN_FILENO, others[i]), others[i]);
+	CHECK_STR(said(cg, WORDS("/bin/bash", "-c", (char *)script), NULL, OWN), "");
+	/* They stay open above a limit that is lowered. */
+	limit_descriptors(64);
+	CHECK_STR(said(cg, WORDS("/bin/bash", "-c", (char *)script), NULL, OWN), "");
+}
+
+static void spawn_without_close_range(void *cg)
+{
+	refuse(SYS_close_range);
+	check_it_has_no_other(cg);
+}
+
+static void spawn_without_close_range_and_proc(void *cg)
+{
+	CHECK_EQ(unshare(CLONE_NEWNS | (geteuid() ? CLONE_NEWUSER : 0)), 0);
+	CHECK_EQ(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+	CHECK_EQ(mount("tmpfs", "/proc", "tmpfs", 0, NULL), 0);
+	refuse(SYS_close_range);
+	check_it_has_no_other(cg);
+}
+
+static void it_has_no_other_without_close_range_whatever_became_of_the_limit(void)
+{
+	agentcg *cg = new_group();
+
+	in_child(spawn_without_close_range, cg);
+	in_child(spawn_without_close_range_and_proc, cg);
+	destroy_group(cg);
+}
+
 int main(void)
 {
 	RUN(each_is_the_caller_s_or_nowhere_or_another);
@@ -168,5 +220,6 @@ int main(void)
 	RUN(they_are_there_though_they_are_close_on_exec_in_the_caller);
 	RUN(what_is_closed_in_the_caller_is_closed_in_it);
 	RUN(it_has_no_other);
+	RUN(it_has_no_other_without_close_range_whatever_became_of_the_limit);
 	return 0;
 }

@@ -58,9 +58,14 @@ void check_nothing_is_left(agentcg *cg)
 
 void refuse_clone3(void)
 {
+	refuse(SYS_clone3);
+}
+
+void refuse(int call)
+{
 	struct sock_filter filter[] = {
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone3, 0, 1),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)call, 0, 1),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
 		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	};
@@ -68,7 +73,7 @@ void refuse_clone3(void)
 
 	CHECK_EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
 	CHECK_EQ(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
-	CHECK_EQ(syscall(SYS_clone3, NULL, 0), -1);
+	CHECK_EQ(syscall(call, -1, 0, -1), -1);
 	CHECK_EQ(errno, ENOSYS);
 }
 

@@ -20,5 +20,7 @@ int file_named(const char *name);
 void check_nothing_is_left(agentcg *cg);
 /* From now on clone3(2) is ENOSYS for the calling thread and its children, as in many containers. */
 void refuse_clone3(void);
+/* The same of another system call. */
+void refuse(int call);
 
 #endif
