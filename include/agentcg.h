@@ -378,8 +378,10 @@ int agentcg_get_info(agentcg *cg,
 /* setsid(2): no terminal, and a process group of its own. */
 #define AGENTCG_SPAWN_NEW_SESSION (1ull << 1)
 /* Namespaces of its own, rooted at the group: it cannot leave it, raise its
- * limits or see the rest of the hierarchy any more. docs/containment.md tells
- * what that stops and what not. */
+ * limits or see the rest of the hierarchy any more. Implies NEW_SESSION and a
+ * new session keyring; where Landlock scopes signals (Linux 6.12) it signals
+ * only processes of its own. docs/containment.md tells what all that stops and
+ * what not. */
 #define AGENTCG_SPAWN_CONTAIN     (1ull << 2)
 
 /* How a program starts. 0 in each field is not the default: see
@@ -394,9 +396,11 @@ struct agentcg_spawn_options {
 
 /* Move a process, all its threads, into the group, and make sure that it is
  * there. Children it has already stay where they are. pid must be 1 or more:
- * 0 would mean the caller.
+ * 0 would mean the caller. It keeps its oom_score_adj: over one with -1000 the
+ * OOM killer passes, so that at its memory_max it uses CPU time and is not killed.
  *
- * -EACCES, -EBUSY, -EINVAL (a kernel thread too), -EMFILE, -ENFILE, -ENODEV
+ * -EACCES, -EBUSY, -EINVAL (a kernel thread too; a realtime policy, where the
+ * kernel has RT group scheduling), -EMFILE, -ENFILE, -ENODEV
  * (group gone), -ENOMEM, -EOPNOTSUPP, -ESRCH (gone, or a zombie). */
 AGENTCG_MUST_CHECK int agentcg_move_pid(agentcg *cg, pid_t pid, agentcg_error *reterr);
 
@@ -405,7 +409,8 @@ AGENTCG_MUST_CHECK int agentcg_move_pid(agentcg *cg, pid_t pid, agentcg_error *r
 AGENTCG_MUST_CHECK int agentcg_move_pidfd(agentcg *cg, int pidfd, agentcg_error *reterr);
 
 /* Move the calling process, for use between fork(2) and execve(2).
- * Async-signal-safe. The codes of agentcg_move_pid(). */
+ * Async-signal-safe. It keeps its oom_score_adj: see agentcg_move_pid(), whose
+ * codes these are. */
 AGENTCG_MUST_CHECK int agentcg_move_self(agentcg *cg);
 
 /* 1 if pid is in the group or below it, with any of its threads, 0 if it is not:
@@ -440,17 +445,25 @@ int agentcg_pids(agentcg *cg,
  * where the kernel cannot run a file (-ENOEXEC).
  *
  * A failure of execve(2) is reported here, as the code that it gave; nothing is
- * left of the child then. The calling thread stands still until the program
- * begins; it copies nothing of the caller's memory, save with
- * memory.oom.group, where the kernel would kill the caller with the group.
- * agentcg_fd() and posix_spawn(3) do not look at that.
+ * left of the child then, whoever waits for the caller's children. The calling
+ * thread stands still until the program begins; it copies nothing of the
+ * caller's memory, save with memory.oom.group, where the kernel would kill the
+ * caller with the group, and with AGENTCG_SPAWN_CONTAIN under a seccomp filter
+ * before Linux 5.16. agentcg_fd() and posix_spawn(3) do not look at that.
+ *
+ * A caller with an oom_score_adj of -1000, over which the OOM killer passes,
+ * does not hand that down: the program has 0, so that its memory_max is
+ * enforced. agentcg_move_self() and agentcg_move_pid() cannot do that.
  *
  * As agentcg_move_pid(), and -E2BIG, -EACCES, -EAGAIN (pids_max, or the user's
  * own limit of processes), -EBADF, -EBUSY (frozen, or being killed), -ECANCELED
- * (killed before it began), -EINVAL, -EIO, -EISDIR, -ELIBBAD, -ELOOP,
- * -ENAMETOOLONG, -ENOENT, -ENOEXEC, -ENOMEM, -ENOTDIR, -EPERM
- * (AGENTCG_WHY_NOT_CONTAINED: no user namespaces here), -EOPNOTSUPP (the same:
- * not mounted nsdelegate), -ETXTBSY.
+ * (killed before it began), -EDQUOT (AGENTCG_WHY_NOT_CONTAINED:
+ * kernel.keys.maxkeys), -EINVAL, -EIO, -EISDIR, -ELIBBAD, -ELOOP,
+ * -ENAMETOOLONG, -ENOENT, -ENOEXEC, -ENOMEM (file memory.max: the group's limit
+ * leaves too little to begin in), -ENOTDIR, -EPERM (AGENTCG_WHY_NOT_CONTAINED:
+ * no user namespaces here, or a seccomp filter kills; without that reason a
+ * filter kills at another step), -EOPNOTSUPP (AGENTCG_WHY_NOT_CONTAINED: not
+ * mounted nsdelegate), -ETXTBSY.
  * With AGENTCG_SPAWN_CONTAIN its directory must not lie in the hierarchy: -EINVAL. */
 AGENTCG_MUST_CHECK
 int agentcg_spawn(agentcg *cg,

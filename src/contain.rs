@@ -5,6 +5,7 @@
 
 use crate::parse::{self, Mount};
 use crate::procfs;
+use crate::sys::namespace_holder::{NamespaceHolder, is_dumpable};
 use crate::sys::newborn::Containment;
 use nix::errno::Errno;
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs, statfs};
@@ -21,6 +22,8 @@ pub enum Failure {
     Inside,
     /// Where the hierarchy is mounted could not be read.
     Errno(Errno),
+    /// The host is not dumpable, and what that takes could not be made.
+    NotDumpable(Errno),
 }
 
 /// For a child of ours in this directory, or in our own.
@@ -43,5 +46,10 @@ pub fn prepare(directory: Option<BorrowedFd<'_>>) -> Result<Containment, Failure
     let points = mounts.into_iter().filter_map(|mount| CString::new(mount.point).ok()).collect();
     // As they are: the agent's files stay its own.
     let (uid, gid) = (geteuid(), getegid());
-    Ok(Containment { uid_map: format!("{uid} {uid} 1\n"), gid_map: format!("{gid} {gid} 1\n"), points })
+    // The files in /proc of one that is not dumpable are root's.
+    let needs_holder = !uid.is_root() && !is_dumpable();
+    let namespace_holder =
+        needs_holder.then(NamespaceHolder::new).transpose().map_err(Failure::NotDumpable)?;
+    let (uid_map, gid_map) = (format!("{uid} {uid} 1\n"), format!("{gid} {gid} 1\n"));
+    Ok(Containment { uid_map, gid_map, points, namespace_holder })
 }

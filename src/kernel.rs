@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where the kernel's version decides. The library asks files and errnos for what a kernel can do. Two properties of
+//! Where the kernel's version decides. The library asks files and errnos for what a kernel can do. Three properties of
 //! kernels show nowhere until it is too late to ask.
 
 use crate::parse::{Release, release};
@@ -21,6 +21,12 @@ pub fn rmdir_may_hang() -> bool {
     let [first, mended] =
         [Release { version: (6, 19, 11), candidate: 0 }, Release { version: (7, 1, 0), candidate: 3 }];
     running().is_some_and(|running| first <= running && running < mended)
+}
+
+/// Whether a core dump kills all processes that share the memory, as a child before execve(2) shares the host's. From Linux
+/// 5.16 on (commit 0258b5fd7c71) it means one thread group.
+pub fn core_dump_kills_all_who_share() -> bool {
+    running().is_none_or(|running| running < Release { version: (5, 16, 0), candidate: 0 })
 }
 
 fn running() -> Option<Release> {

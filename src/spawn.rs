@@ -10,7 +10,7 @@ use crate::cgroupfs::{Dir, Kept};
 use crate::sys::birth::{self, Care, Child, Program, Way};
 use crate::sys::fetched;
 use crate::sys::newborn::{Containment, Step};
-use crate::{freeze, parse};
+use crate::{freeze, kernel, parse, procfs, sys};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use std::ffi::CStr;
@@ -32,6 +32,10 @@ pub enum Failure<E> {
     Stopped(Step, Errno),
     /// Somebody killed it before its program began.
     Killed,
+    /// A seccomp filter killed it at this step.
+    Filtered(Step),
+    /// Its memory limit leaves too little to begin in.
+    OutOfMemory,
     /// It could not be fetched.
     NotFetched(E),
     /// A file of the group was refused.
@@ -46,13 +50,18 @@ pub struct Known {
     kills_the_newborn: AtomicBool,
     parked: freeze::Watched,
     oom_group: Kept,
+    memory_events: Kept,
 }
 
 impl Default for Known {
     /// Nothing, and nothing is opened yet.
     fn default() -> Self {
-        let oom_group = Kept::new(c"memory.oom.group");
-        Self { kills_the_newborn: AtomicBool::new(false), parked: freeze::Watched::default(), oom_group }
+        Self {
+            kills_the_newborn: AtomicBool::new(false),
+            parked: freeze::Watched::default(),
+            oom_group: Kept::new(c"memory.oom.group"),
+            memory_events: Kept::new(c"memory.events"),
+        }
     }
 }
 
@@ -83,8 +92,15 @@ impl Cradle<'_> {
         // us. For a single victim the kernel passes over those that vfork(2) made.
         let mut buf = [0; 32];
         let oom_group = self.known.oom_group.read(self.dir, &mut buf).map_err(Failure::Errno)?;
-        let copied = oom_group.is_some_and(|text| text.starts_with(b"1"));
-        let care = Care { containment, copied, pidfd };
+        let dies_with_all = oom_group.is_some_and(|text| text.starts_with(b"1"));
+        // A filter that kills by SIGSYS has the kernel dump core.
+        let dumps_with_all =
+            containment.is_some() && sys::is_filtered() && kernel::core_dump_kills_all_who_share();
+        let copied = dies_with_all || dumps_with_all;
+        let before = if oom_group.is_some() { self.memory_events()? } else { MemoryEvents::default() };
+        let raise_oom_score =
+            procfs::is_spared_by_oom_killer().map_err(|e| Failure::Stopped(Step::OomScore, e))?;
+        let care = Care { containment, copied, pidfd, raise_oom_score };
         let mut done = Err(birth::Failure::NotMade(Errno::ENOSYS));
         if !self.known.kills_the_newborn.load(Ordering::Relaxed) {
             done = birth::start(Way::Born(self.dir.as_fd()), program, care);
@@ -105,11 +121,22 @@ impl Cradle<'_> {
                 done = fetched::start(program, care, fetch).map_err(Failure::NotFetched)?;
             }
         }
+        if may_be_for_memory(&done) && self.memory_events()?.is_beyond(before, &done) {
+            return Err(Failure::OutOfMemory);
+        }
         done.map_err(|failure| match failure {
             birth::Failure::NotMade(e) => Failure::NotMade(e),
             birth::Failure::Stopped(step, e) => Failure::Stopped(step, e),
             birth::Failure::Killed(_) | birth::Failure::Mute => Failure::Killed,
+            birth::Failure::Filtered(step) => Failure::Filtered(step),
         })
+    }
+
+    fn memory_events<E>(&self) -> Result<MemoryEvents, Failure<E>> {
+        let mut buf = [0; 256];
+        let text = self.known.memory_events.read(self.dir, &mut buf).map_err(Failure::Errno)?;
+        let value = |key| text.and_then(|text| parse::value(text, key)).unwrap_or(0);
+        Ok(MemoryEvents { reached: value(b"max"), out: value(b"oom"), killed: value(b"oom_kill") })
     }
 
     fn by_entering<E>(
@@ -142,5 +169,34 @@ impl Cradle<'_> {
             Err(Errno::ENOENT) => Ok(None),
             Err(e) => Err(Failure::Errno(e)),
         }
+    }
+}
+
+/// How often memory has run out in the group.
+#[derive(Debug, Clone, Copy, Default)]
+struct MemoryEvents {
+    reached: u64,
+    out: u64,
+    killed: u64,
+}
+
+impl MemoryEvents {
+    /// More of those have come that can be the cause.
+    fn is_beyond(self, before: Self, done: &Result<Child, birth::Failure>) -> bool {
+        match done {
+            Err(birth::Failure::Stopped(..)) => self.reached > before.reached || self.out > before.out,
+            _ => self.killed > before.killed,
+        }
+    }
+}
+
+/// Returns true for what the kernel says where it finds no memory: execve(2) says E2BIG then, /proc ENOENT.
+fn may_be_for_memory(done: &Result<Child, birth::Failure>) -> bool {
+    match done {
+        Ok(child) => !child.seen,
+        Err(birth::Failure::Stopped(Step::Exec, e)) => matches!(e, Errno::ENOMEM | Errno::E2BIG),
+        Err(birth::Failure::Stopped(_, e)) => matches!(e, Errno::ENOMEM | Errno::ENOENT),
+        Err(birth::Failure::Killed(_) | birth::Failure::Mute) => true,
+        Err(birth::Failure::NotMade(_) | birth::Failure::Filtered(_)) => false,
     }
 }

@@ -16,6 +16,7 @@ pub mod fork_mutex;
 pub mod keeper;
 pub mod line;
 pub mod listing;
+pub mod namespace_holder;
 pub mod newborn;
 mod process;
 pub mod random;
@@ -82,6 +83,23 @@ impl Drop for Slot {
             drop(unsafe { OwnedFd::from_raw_fd(fd) });
         }
     }
+}
+
+/// The name of a thread's scheduling policy if it is one of those that come before all others; 0 is the calling thread.
+pub fn realtime_policy(tid: i32) -> Option<&'static str> {
+    // SAFETY: the call takes an integer.
+    match unsafe { libc::sched_getscheduler(tid) } & !libc::SCHED_RESET_ON_FORK {
+        libc::SCHED_FIFO => Some("SCHED_FIFO"),
+        libc::SCHED_RR => Some("SCHED_RR"),
+        libc::SCHED_DEADLINE => Some("SCHED_DEADLINE"),
+        _ => None,
+    }
+}
+
+/// Returns true if a seccomp filter holds for the calling thread, and so for its children.
+pub fn is_filtered() -> bool {
+    // SAFETY: the call takes integers. A filter that refuses it is one.
+    unsafe { libc::prctl(libc::PR_GET_SECCOMP, 0, 0, 0, 0) != 0 }
 }
 
 /// pidfd_send_signal(2), Linux 5.1.

@@ -26,6 +26,9 @@ mod ways;
 roles![
     common::member::sleeper,
     acts::act,
+    doors::host_on_a_terminal,
+    doors::host_that_is_not_dumpable,
+    doors::host_that_waits,
     root::mounts_elsewhere,
     root::mounts_later,
     inside::looks_around,

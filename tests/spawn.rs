@@ -4,13 +4,29 @@
 
 #[macro_use]
 mod common;
+#[path = "spawn/begun.rs"]
+mod begun;
 #[path = "spawn/many.rs"]
 mod many;
 #[path = "spawn/oom.rs"]
 mod oom;
+#[path = "spawn/protected.rs"]
+mod protected;
 #[path = "spawn/refusals.rs"]
 mod refusals;
 #[path = "spawn/ways.rs"]
 mod ways;
 
-roles![many::host, oom::fills, oom::host_of_full, ways::ends, refusals::sleeps];
+roles![
+    begun::begins,
+    begun::host_of_tiny_with_a_reaper,
+    begun::host_that_ignores_its_children,
+    begun::host_with_a_reaper,
+    many::host,
+    oom::fills,
+    oom::host_of_full,
+    protected::host_with_an_oom_score,
+    protected::tells_its_oom_score,
+    refusals::sleeps,
+    ways::ends,
+];

@@ -3,7 +3,7 @@
 
 use super::Agent;
 use crate::error::{Error, Reason, Result, shown, words};
-use crate::sys::pidfd_send_signal;
+use crate::sys::{self, pidfd_send_signal};
 use crate::systemd::{self, Manager};
 use crate::{migrate, place, procfs};
 use nix::errno::Errno;
@@ -28,7 +28,9 @@ impl Agent {
                     Errno::EINVAL,
                     format!("process {pid} is a thread of the kernel, which stays where it is"),
                 ),
-                migrate::Failure::Errno(e) => self.not_moved(&format!("process {pid}"), e),
+                migrate::Failure::Errno(e) => self
+                    .not_moved_for_policy(&format!("process {pid}"), pid, e)
+                    .unwrap_or_else(|| self.not_moved(&format!("process {pid}"), e)),
             }
             .on("cgroup.procs")
         })
@@ -58,6 +60,17 @@ impl Agent {
             }
             _ => e,
         }
+    }
+
+    /// With RT group scheduling (CONFIG_RT_GROUP_SCHED) the kernel takes no realtime thread into a cgroup without a
+    /// share of the realtime that there is, and one with SCHED_DEADLINE neither forks nor leaves its CPUs.
+    pub(super) fn not_moved_for_policy(&self, who: &str, tid: i32, errno: Errno) -> Option<Error> {
+        let policy = sys::realtime_policy(tid).filter(|_| matches!(errno, Errno::EINVAL | Errno::EAGAIN))?;
+        let group = shown(&self.path);
+        let message = format!(
+            "{who} has {policy}, which {group} does not take: set SCHED_OTHER, or SCHED_RESET_ON_FORK"
+        );
+        Some(Error::new(errno, message))
     }
 
     pub(super) fn not_moved(&self, who: &str, errno: Errno) -> Error {

@@ -61,6 +61,11 @@ impl Agent {
     }
 
     fn not_spawned(&self, failure: Failure<Error>, program: &Program<'_>) -> Error {
+        if let Failure::NotMade(e) | Failure::Stopped(Step::Enter, e) = failure {
+            if let Some(error) = self.not_moved_for_policy("the calling thread", 0, e) {
+                return error.on("cgroup.procs");
+            }
+        }
         let group = shown(&self.path);
         match failure {
             Failure::Frozen => Error::new(
@@ -77,12 +82,26 @@ impl Agent {
                 Errno::ECANCELED,
                 format!("killed before it began: all in {group} were killed meanwhile, or memory ran out"),
             ),
+            Failure::OutOfMemory => Error::new(
+                Errno::ENOMEM,
+                format!("no memory to begin in {group}: its limit is too low, or all of it is in use"),
+            )
+            .on("memory.max"),
+            Failure::Filtered(step) => killed_by_filter(step),
             Failure::NotFetched(e) => e,
             Failure::Stopped(Step::Enter, e) => self.not_entered(e),
+            Failure::Stopped(Step::OomScore, e) => badly(
+                "cannot raise an oom_score_adj of -1000 in /proc/self (is the host dumpable?)",
+                e,
+            ),
             Failure::Stopped(Step::Unshare, e) => no_namespaces(e),
             Failure::Stopped(Step::Map, e) => cannot_contain(not_mapped(), e),
+            Failure::Stopped(Step::Session, e) => badly("cannot give it a session", e),
+            Failure::Stopped(Step::Keyring, e) => no_keyring(e),
             Failure::Stopped(Step::Mount, e) => cannot_contain(
                 "the hierarchy could not be hidden from it by a mount (a security module?)", e),
+            Failure::Stopped(Step::Scope, e) => cannot_contain("Landlock could not scope its signals", e),
+            Failure::Stopped(Step::Capabilities, e) => cannot_contain("its capabilities could not be dropped", e),
             Failure::Stopped(Step::Directory, e) => badly("cannot change to the directory cwd_fd", e),
             Failure::Stopped(Step::Stdio, e) => badly("cannot give it its standard descriptors", e),
             Failure::Stopped(Step::Exec | Step::Unborn, e) => not_executed(program, e),
@@ -113,7 +132,13 @@ fn not_executed(program: &Program<'_>, e: Errno) -> Error {
 fn badly(what: &str, e: Errno) -> Error {
     let code = if matches!(
         e,
-        Errno::EACCES | Errno::EBADF | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM | Errno::ENOTDIR
+        Errno::EACCES
+            | Errno::EAGAIN
+            | Errno::EBADF
+            | Errno::EMFILE
+            | Errno::ENFILE
+            | Errno::ENOMEM
+            | Errno::ENOTDIR
     ) {
         e
     } else {
@@ -135,6 +160,9 @@ fn not_contained(failure: contain::Failure) -> Error {
         )
         .because(Reason::NotContained),
         contain::Failure::Errno(e) => badly("cannot read /proc/self/mountinfo", e),
+        contain::Failure::NotDumpable(e) => {
+            cannot_contain("its host is not dumpable, and no file in memory (memfd) could be made", e)
+        }
     }
 }
 
@@ -147,15 +175,57 @@ fn not_mapped() -> &'static str {
 }
 
 fn no_namespaces(e: Errno) -> Error {
-    let why = if e == Errno::EPERM {
-        "user namespaces are forbidden here (a container, a chroot, a security module, or a sysctl)"
-    } else {
-        "there are as many user namespaces as there may be (user.max_user_namespaces)"
-    };
+    match e {
+        Errno::ENOSPC | Errno::EUSERS => {
+            cannot_contain("there are as many user namespaces as there may be (user.max_user_namespaces)", e)
+        }
+        e => cannot_contain(
+            "user namespaces are forbidden here (a container, a chroot, a security module, or a sysctl)",
+            e,
+        ),
+    }
+}
+
+fn no_keyring(e: Errno) -> Error {
+    let why = "no session keyring of its own is available";
+    if e == Errno::EDQUOT {
+        let message = format!("it cannot be contained: {why}: kernel.keys.maxkeys or maxbytes is reached");
+        return Error::new(e, message).because(Reason::NotContained);
+    }
     cannot_contain(why, e)
 }
 
+/// Some errnos are no refusal: the same call may work later.
 fn cannot_contain(why: &str, e: Errno) -> Error {
-    Error::new(Errno::EPERM, format!("it cannot be contained: {why}: {}", words(e)))
-        .because(Reason::NotContained)
+    let message = format!("it cannot be contained: {why}: {}", words(e));
+    match e {
+        Errno::EAGAIN | Errno::EIO | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => {
+            Error::new(e, format!("cannot contain it: {}", words(e)))
+        }
+        _ => Error::new(Errno::EPERM, message).because(Reason::NotContained),
+    }
+}
+
+fn killed_by_filter(step: Step) -> Error {
+    let (act, is_for_containment) = match step {
+        Step::Unborn => ("its start", false),
+        Step::Enter => ("writing cgroup.procs", false),
+        Step::OomScore => ("writing oom_score_adj", false),
+        Step::Unshare => ("unshare(2)", true),
+        Step::Map => ("writing uid_map", true),
+        Step::Session => ("setsid(2)", false),
+        Step::Keyring => ("keyctl(2)", true),
+        Step::Directory => ("fchdir(2)", false),
+        Step::Mount => ("unshare(2) or mount(2)", true),
+        Step::Scope => ("Landlock's system calls", true),
+        Step::Capabilities => ("prctl(2)", true),
+        Step::Stdio => ("opening or copying its standard descriptors", false),
+        Step::Exec => ("execve(2)", false),
+    };
+    if is_for_containment {
+        let message =
+            format!("it cannot be contained: a seccomp filter kills it at {act} (SystemCallFilter=?)");
+        return Error::new(Errno::EPERM, message).because(Reason::NotContained);
+    }
+    Error::new(Errno::EPERM, format!("a seccomp filter kills the new process at {act} (SystemCallFilter=?)"))
 }

@@ -11,9 +11,11 @@ use std::ffi::c_int;
 
 /// Move a process, all its threads, into the group, and make sure that it is
 /// there. Children it has already stay where they are. pid must be 1 or more:
-/// 0 would mean the caller.
+/// 0 would mean the caller. It keeps its oom_score_adj: over one with -1000 the
+/// OOM killer passes, so that at its memory_max it uses CPU time and is not killed.
 ///
-/// -EACCES, -EBUSY, -EINVAL (a kernel thread too), -EMFILE, -ENFILE, -ENODEV
+/// -EACCES, -EBUSY, -EINVAL (a kernel thread too; a realtime policy, where the
+/// kernel has RT group scheduling), -EMFILE, -ENFILE, -ENODEV
 /// (group gone), -ENOMEM, -EOPNOTSUPP, -ESRCH (gone, or a zombie).
 #[unsafe(no_mangle)]
 #[must_use]
@@ -45,7 +47,8 @@ pub unsafe extern "C" fn agentcg_move_pidfd(
 }
 
 /// Move the calling process, for use between fork(2) and execve(2).
-/// Async-signal-safe. The codes of agentcg_move_pid().
+/// Async-signal-safe. It keeps its oom_score_adj: see agentcg_move_pid(), whose
+/// codes these are.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_move_self(cg: *mut agentcg) -> c_int {

@@ -22,8 +22,10 @@ pub const AGENTCG_SPAWN_SEARCH_PATH: u64 = 1u64 << 0;
 /// setsid(2): no terminal, and a process group of its own.
 pub const AGENTCG_SPAWN_NEW_SESSION: u64 = 1u64 << 1;
 /// Namespaces of its own, rooted at the group: it cannot leave it, raise its
-/// limits or see the rest of the hierarchy any more. docs/containment.md tells
-/// what that stops and what not.
+/// limits or see the rest of the hierarchy any more. Implies NEW_SESSION and a
+/// new session keyring; where Landlock scopes signals (Linux 6.12) it signals
+/// only processes of its own. docs/containment.md tells what all that stops and
+/// what not.
 pub const AGENTCG_SPAWN_CONTAIN: u64 = 1u64 << 2;
 
 /// How a program starts. 0 in each field is not the default: see
@@ -87,17 +89,25 @@ impl agentcg_spawn_options {
 /// where the kernel cannot run a file (-ENOEXEC).
 ///
 /// A failure of execve(2) is reported here, as the code that it gave; nothing is
-/// left of the child then. The calling thread stands still until the program
-/// begins; it copies nothing of the caller's memory, save with
-/// memory.oom.group, where the kernel would kill the caller with the group.
-/// agentcg_fd() and posix_spawn(3) do not look at that.
+/// left of the child then, whoever waits for the caller's children. The calling
+/// thread stands still until the program begins; it copies nothing of the
+/// caller's memory, save with memory.oom.group, where the kernel would kill the
+/// caller with the group, and with AGENTCG_SPAWN_CONTAIN under a seccomp filter
+/// before Linux 5.16. agentcg_fd() and posix_spawn(3) do not look at that.
+///
+/// A caller with an oom_score_adj of -1000, over which the OOM killer passes,
+/// does not hand that down: the program has 0, so that its memory_max is
+/// enforced. agentcg_move_self() and agentcg_move_pid() cannot do that.
 ///
 /// As agentcg_move_pid(), and -E2BIG, -EACCES, -EAGAIN (pids_max, or the user's
 /// own limit of processes), -EBADF, -EBUSY (frozen, or being killed), -ECANCELED
-/// (killed before it began), -EINVAL, -EIO, -EISDIR, -ELIBBAD, -ELOOP,
-/// -ENAMETOOLONG, -ENOENT, -ENOEXEC, -ENOMEM, -ENOTDIR, -EPERM
-/// (AGENTCG_WHY_NOT_CONTAINED: no user namespaces here), -EOPNOTSUPP (the same:
-/// not mounted nsdelegate), -ETXTBSY.
+/// (killed before it began), -EDQUOT (AGENTCG_WHY_NOT_CONTAINED:
+/// kernel.keys.maxkeys), -EINVAL, -EIO, -EISDIR, -ELIBBAD, -ELOOP,
+/// -ENAMETOOLONG, -ENOENT, -ENOEXEC, -ENOMEM (file memory.max: the group's limit
+/// leaves too little to begin in), -ENOTDIR, -EPERM (AGENTCG_WHY_NOT_CONTAINED:
+/// no user namespaces here, or a seccomp filter kills; without that reason a
+/// filter kills at another step), -EOPNOTSUPP (AGENTCG_WHY_NOT_CONTAINED: not
+/// mounted nsdelegate), -ETXTBSY.
 /// With AGENTCG_SPAWN_CONTAIN its directory must not lie in the hierarchy: -EINVAL.
 #[unsafe(no_mangle)]
 #[must_use]
@@ -120,6 +130,7 @@ pub unsafe extern "C" fn agentcg_spawn(
         EBADF,
         EBUSY,
         ECANCELED,
+        EDQUOT,
         EINVAL,
         EIO,
         EISDIR,

@@ -17,6 +17,7 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr::{null, null_mut};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Strings as execve(2) takes them.
@@ -102,15 +103,20 @@ pub struct Care<'a> {
     pub copied: bool,
     /// A pidfd is wanted.
     pub pidfd: bool,
+    /// The host has an oom_score_adj of -1000: set the child's to 0.
+    pub raise_oom_score: bool,
 }
 
 /// One that has become the program.
 #[derive(Debug)]
 pub struct Child {
-    /// Ours to wait for.
+    /// The caller is to wait for it.
     pub pid: i32,
     /// If it was wanted.
     pub pidfd: Option<OwnedFd>,
+    /// The library has seen it as the program. If not, another thread of the host has waited for it: after the program
+    /// ended, or after the child was killed in execve(2).
+    pub(crate) seen: bool,
 }
 
 /// Why there is none.
@@ -122,6 +128,8 @@ pub enum Failure {
     Stopped(Step, Errno),
     /// It was killed before it had become the program, and when it had got so far.
     Killed(Step),
+    /// A seccomp filter killed it at this step.
+    Filtered(Step),
     /// It could not do something, but had no memory of ours to say what in: in valgrind vfork(2) is fork(2).
     Mute,
 }
@@ -172,18 +180,22 @@ pub fn start(way: Way<'_>, program: &Program<'_>, care: Care<'_>) -> Result<Chil
             Way::Enters(_) => clone(flags, stack.bytes(), &raw mut pidfd, live, argument),
         }
     };
-    let pid = made.map_err(Failure::NotMade)?;
+    let pid = match made {
+        Err(Errno::EINTR) => return start(way, program, care),
+        made => made.map_err(Failure::NotMade)?,
+    };
     // SAFETY: the kernel has just made it for us.
     let pidfd = (pidfd >= 0).then(|| unsafe { descriptors::made(pidfd) });
     match has_begun(pid, report) {
         Err(Failure::Mute) if !copied => start(way, program, Care { copied: true, ..care }),
-        begun => begun.map(|()| Child { pid, pidfd }),
+        begun => begun.map(|seen| Child { pid, pidfd, seen }),
     }
 }
 
 pub(super) fn orders<'a>(program: &'a Program<'_>, care: Care<'a>, report: &Report) -> Orders<'a> {
     Orders {
         enter: -1,
+        raise_oom_score: care.raise_oom_score,
         unshare: false,
         containment: care.containment,
         new_session: program.new_session,
@@ -214,55 +226,100 @@ pub(super) unsafe fn clone(
     Errno::result(unsafe { libc::clone(life, top, flags, argument, pidfd, nothing, nothing) })
 }
 
-/// The child has become the program, or has come to nothing.
-pub(super) fn has_begun(pid: i32, report: &Report) -> Result<(), Failure> {
-    let end = end_of_nothing(pid);
-    if end.is_some() {
+/// The child has become the program, or has come to nothing. Returns true if it was seen as the program.
+///
+/// What the child wrote is believed first: a thread that waits for children of every kind (__WALL) may have waited for
+/// this one, whatever became of it.
+pub(super) fn has_begun(pid: i32, report: &Report) -> Result<bool, Failure> {
+    let outcome = outcome_of(pid);
+    if matches!(outcome, Outcome::Exited | Outcome::Killed(_)) {
         reap(pid);
     }
-    match (report.read(), end) {
-        // Also where another thread of the host, which waits for children of any kind, was quicker.
+    match (report.read(), outcome) {
+        (_, Outcome::Begun) => Ok(true),
         ((step, Some(e)), _) => Err(Failure::Stopped(step, e)),
-        (_, Some(End::Exited)) => Err(Failure::Mute),
-        ((step, None), Some(End::Killed)) => Err(Failure::Killed(step)),
-        ((_, None), None) => Ok(()),
+        (_, Outcome::Exited) => Err(Failure::Mute),
+        ((step, None), Outcome::Killed(libc::SIGSYS)) => Err(Failure::Filtered(step)),
+        ((step, None), Outcome::Killed(_)) => Err(Failure::Killed(step)),
+        // It did not get as far as execve(2), unless what it writes is not seen.
+        ((step, None), Outcome::Taken) if step < Step::Exec && (step > Step::Unborn || shares_memory()) => {
+            Err(Failure::Killed(step))
+        }
+        ((_, None), Outcome::Taken) => Ok(false),
     }
 }
 
-/// How a child came to nothing.
-enum End {
+/// What a wait says of a child.
+enum Outcome {
+    /// It is the program, or was.
+    Begun,
+    /// It has exited before.
     Exited,
-    Killed,
+    /// This signal has killed it before.
+    Killed(c_int),
+    /// Somebody else has waited for it.
+    Taken,
 }
 
-/// A plain wait is not for our child until execve(2) has made its exit signal SIGCHLD, so that __WCLONE tells one from
-/// the other. By then vfork(2) has let us go on, but a dying child does so before it can be waited for; and where
+/// A plain wait is not for our child until execve(2) has made its exit signal SIGCHLD; until then one with __WCLONE is.
+/// By then vfork(2) has let us go on, but a dying child does so before it can be waited for; and where
 /// vfork(2) is only fork(2), as in valgrind, it may not yet have got so far.
-fn end_of_nothing(pid: i32) -> Option<End> {
+fn outcome_of(pid: i32) -> Outcome {
     const NAP: Duration = Duration::from_micros(50);
-    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WCLONE;
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    let is_begun = || match waitid(pid, flags).0 {
+        Ok(()) => true,
+        // A security module hides how it ends. It does not hide what kind of child it is.
+        Err(e) => e == Errno::EACCES,
+    };
     loop {
-        let (done, info) = waitid(pid, flags);
+        if is_begun() {
+            return Outcome::Begun;
+        }
+        let (done, info) = waitid(pid, flags | libc::__WCLONE);
         // SAFETY: the kernel filled in that of a child, or left 0 for "none has ended".
-        let ended = unsafe { info.si_pid() };
+        let (ended, status) = unsafe { (info.si_pid(), info.si_status()) };
         match (done, ended) {
-            (false, _) => return None, // none of that kind, any more
-            (true, 0) => std::thread::sleep(NAP),
-            (true, _) if info.si_code == libc::CLD_EXITED => return Some(End::Exited),
-            (true, _) => return Some(End::Killed),
+            // It may have become the program between the two calls.
+            (Err(_), _) if is_begun() => return Outcome::Begun,
+            (Err(_), _) => return Outcome::Taken,
+            (Ok(()), 0) => std::thread::sleep(NAP),
+            (Ok(()), _) if info.si_code == libc::CLD_EXITED => return Outcome::Exited,
+            (Ok(()), _) => return Outcome::Killed(status),
         }
     }
 }
 
-/// It ends, or has. Another thread of the host may wait for all its children, of whatever kind, and be first.
-pub(super) fn reap(pid: i32) {
-    while !waitid(pid, libc::WEXITED | libc::__WALL).0 && Errno::last() == Errno::EINTR {}
+/// Returns true if a child of clone(2) with CLONE_VM has the memory of the caller. In valgrind it has a copy.
+fn shares_memory() -> bool {
+    extern "C" fn mark(word: *mut c_void) -> c_int {
+        // SAFETY: the caller keeps it.
+        unsafe { &*word.cast::<AtomicBool>() }.store(true, Ordering::Release);
+        super::process::exit(0)
+    }
+    let word = AtomicBool::new(false);
+    let argument = (&raw const word).cast_mut().cast::<c_void>();
+    let (Ok(mut stack), Ok(_blocked)) = (Stack::new(), Blocked::all()) else { return true };
+    // SAFETY: this thread stands still until the child has ended, which writes nothing else.
+    let made =
+        unsafe { clone(libc::CLONE_VM | libc::CLONE_VFORK, stack.bytes(), null_mut(), mark, argument) };
+    if let Ok(pid) = made {
+        reap(pid);
+    }
+    // Without a child nothing is known: it is the usual case.
+    made.is_err() || word.load(Ordering::Acquire)
 }
 
-fn waitid(pid: i32, flags: c_int) -> (bool, libc::siginfo_t) {
+/// It ends, or has. Another thread of the host may wait for all its children, of whatever kind, and be first.
+pub(super) fn reap(pid: i32) {
+    while waitid(pid, libc::WEXITED | libc::__WALL).0 == Err(Errno::EINTR) {}
+}
+
+fn waitid(pid: i32, flags: c_int) -> (nix::Result<()>, libc::siginfo_t) {
     // SAFETY: all zero is a siginfo_t, and it is ours.
     unsafe {
         let mut info = std::mem::zeroed();
-        (libc::waitid(libc::P_PID, pid.unsigned_abs(), &raw mut info, flags) == 0, info)
+        let done = libc::waitid(libc::P_PID, pid.unsigned_abs(), &raw mut info, flags);
+        (Errno::result(done).map(drop), info)
     }
 }

@@ -202,6 +202,15 @@ pub fn pidfd_open(pid: i32) -> nix::Result<OwnedFd> {
     make_raw(|| unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) as c_int })
 }
 
+/// memfd_create(2), close-on-exec: a file that can be executed, in memory.
+pub fn executable_memory(name: &CStr) -> nix::Result<OwnedFd> {
+    const MFD_EXEC: libc::c_uint = 0x10;
+    // SAFETY: a string and flags in, a new descriptor or an error out.
+    let make = |flags| make_raw(|| unsafe { libc::memfd_create(name.as_ptr(), flags | libc::MFD_CLOEXEC) });
+    // Before Linux 6.3 each can be executed, and there is no such flag.
+    make(MFD_EXEC).or_else(|e| if e == Errno::EINVAL { make(0) } else { Err(e) })
+}
+
 /// epoll_create1(2), close-on-exec.
 pub fn epoll() -> nix::Result<Epoll> {
     make(|| Ok(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?.0)).map(Epoll)

@@ -69,7 +69,7 @@ pub fn start<E>(
             (_, Some(e)) => Failure::NotMade(e),
             (step, None) => Failure::Killed(step),
         }),
-        pid => has_begun(pid, &common.report).map(|()| Child { pid, pidfd }),
+        pid => has_begun(pid, &common.report).map(|seen| Child { pid, pidfd, seen }),
     })
 }
 

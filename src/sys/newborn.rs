@@ -3,6 +3,7 @@
 //! allocates nothing, takes no lock, and makes system calls by syscall(3) alone, since libc's own functions may be
 //! where a cancelled thread ends.
 
+use super::namespace_holder::NamespaceHolder;
 use super::process::{close_from, exit};
 use super::signals;
 use nix::errno::Errno;
@@ -13,34 +14,49 @@ use std::ptr::null;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 /// How far a child has got.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub enum Step {
     /// It has not run at all.
     Unborn = 0,
     /// Writing itself into cgroup.procs.
     Enter = 1,
+    /// Raising the oom_score_adj of -1000 that it has from the host.
+    OomScore = 2,
     /// Leaving the host's namespaces.
-    Unshare = 2,
+    Unshare = 3,
     /// Mapping its ids in the new user namespace.
-    Map = 3,
+    Map = 4,
+    /// setsid(2).
+    Session = 5,
+    /// Joining a new session keyring.
+    Keyring = 6,
     /// Changing to its working directory.
-    Directory = 4,
+    Directory = 7,
     /// Mounting its own view of the hierarchy over the host's.
-    Mount = 5,
+    Mount = 8,
+    /// Restricting its signals by Landlock.
+    Scope = 9,
+    /// Emptying its bounding set of capabilities.
+    Capabilities = 10,
     /// Its standard input, output and error.
-    Stdio = 6,
+    Stdio = 11,
     /// execve(2).
-    Exec = 7,
+    Exec = 12,
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 13] = [
     Step::Unborn,
     Step::Enter,
+    Step::OomScore,
     Step::Unshare,
     Step::Map,
+    Step::Session,
+    Step::Keyring,
     Step::Directory,
     Step::Mount,
+    Step::Scope,
+    Step::Capabilities,
     Step::Stdio,
     Step::Exec,
 ];
@@ -86,6 +102,8 @@ pub struct Containment {
     pub gid_map: String,
     /// Where the hierarchy is mounted now.
     pub points: Vec<CString>,
+    /// For a host that is not dumpable.
+    pub namespace_holder: Option<NamespaceHolder>,
 }
 
 /// The namespaces of a contained one, but for that of its mounts.
@@ -95,6 +113,8 @@ pub(super) const NAMESPACES: c_int = libc::CLONE_NEWUSER | libc::CLONE_NEWCGROUP
 pub(super) struct Orders<'a> {
     /// cgroup.procs to enter by, or -1.
     pub enter: RawFd,
+    /// The host has an oom_score_adj of -1000: set the child's to 0.
+    pub raise_oom_score: bool,
     /// Leave the host's namespaces first.
     pub unshare: bool,
     pub containment: Option<&'a Containment>,
@@ -127,6 +147,11 @@ fn become_program(orders: &Orders<'_>, report: &Report) -> nix::Result<Infallibl
     if orders.enter >= 0 {
         write(orders.enter, b"0")?;
     }
+    if orders.raise_oom_score {
+        report.at(Step::OomScore);
+        // The host keeps its own: the kernel tells a child of vfork(2) from others that share the memory.
+        write_file(libc::AT_FDCWD, c"/proc/self/oom_score_adj", b"0")?;
+    }
     if orders.unshare {
         report.at(Step::Unshare);
         call(libc::SYS_unshare, [NAMESPACES as isize, 0, 0, 0, 0])?;
@@ -135,8 +160,14 @@ fn become_program(orders: &Orders<'_>, report: &Report) -> nix::Result<Infallibl
         report.at(Step::Map);
         map(containment)?;
     }
-    if orders.new_session {
+    // A contained program could otherwise type into the terminal of its host's session (TIOCSTI).
+    if orders.new_session || orders.containment.is_some() {
+        report.at(Step::Session);
         call(libc::SYS_setsid, [0; 5])?;
+    }
+    if orders.containment.is_some() {
+        report.at(Step::Keyring);
+        leave_keyring()?;
     }
     report.at(Step::Directory);
     if orders.directory >= 0 {
@@ -145,6 +176,9 @@ fn become_program(orders: &Orders<'_>, report: &Report) -> nix::Result<Infallibl
     if let Some(containment) = orders.containment {
         report.at(Step::Mount);
         hide_hierarchy(containment)?;
+        report.at(Step::Scope);
+        scope_signals()?;
+        report.at(Step::Capabilities);
         drop_capabilities()?;
     }
     report.at(Step::Stdio);
@@ -159,10 +193,82 @@ fn become_program(orders: &Orders<'_>, report: &Report) -> nix::Result<Infallibl
 
 /// A uid that is mapped to itself, so that it stays what it is outside.
 fn map(containment: &Containment) -> nix::Result<()> {
+    let Some(holder) = &containment.namespace_holder else {
+        let own = open(libc::AT_FDCWD, c"/proc/self", libc::O_PATH)?;
+        let done = write_maps(own, containment);
+        close(own);
+        return done;
+    };
+    let running = holder.start()?;
+    let done = running.open_directory().and_then(|directory| {
+        let done = write_maps(directory, containment);
+        close(directory);
+        done
+    });
+    running.end()?;
+    done
+}
+
+/// `process` is the directory in /proc of a process in the namespace.
+fn write_maps(process: RawFd, containment: &Containment) -> nix::Result<()> {
     // Without it who may set the gid_map need be root.
-    write_file(c"/proc/self/setgroups", b"deny")?;
-    write_file(c"/proc/self/uid_map", containment.uid_map.as_bytes())?;
-    write_file(c"/proc/self/gid_map", containment.gid_map.as_bytes())
+    write_file(process, c"setgroups", b"deny")?;
+    write_file(process, c"uid_map", containment.uid_map.as_bytes())?;
+    write_file(process, c"gid_map", containment.gid_map.as_bytes())
+}
+
+/// Join a new session keyring. The keys in the host's could be used and read by a process that has it.
+fn leave_keyring() -> nix::Result<()> {
+    // A keyring counts against the user's quota until the kernel has collected it, which takes a while.
+    const MOST_NAPS: u32 = 100;
+    let nap = libc::timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+    let join = || call(libc::SYS_keyctl, [libc::KEYCTL_JOIN_SESSION_KEYRING as isize, 0, 0, 0, 0]);
+    for _ in 0..MOST_NAPS {
+        match join() {
+            Err(Errno::EDQUOT) => {
+                // An interrupted nap only shortens the wait.
+                let _ = call(libc::SYS_nanosleep, [(&raw const nap) as isize, 0, 0, 0, 0]);
+            }
+            // The kernel has no keys, or a seccomp filter, which holds for the program as well, keeps them away.
+            Ok(_) | Err(Errno::ENOSYS | Errno::EPERM) => return Ok(()),
+            Err(e) => return Err(e),
+        }
+    }
+    join().map(drop)
+}
+
+/// `struct landlock_ruleset_attr` as of ABI 6.
+#[repr(C)]
+struct LandlockRuleset {
+    handled_access_fs: u64,
+    handled_access_net: u64,
+    scoped: u64,
+}
+
+const LANDLOCK_CREATE_RULESET_VERSION: isize = 1;
+const LANDLOCK_SCOPE_SIGNAL: u64 = 2;
+/// The first that has scopes: Linux 6.12.
+const ABI_WITH_SCOPES: i32 = 6;
+
+/// Restrict signals to the processes that this one starts. The capability of the new user namespace allows it
+/// without no_new_privs, which would reach the program.
+fn scope_signals() -> nix::Result<()> {
+    let version = [0, 0, LANDLOCK_CREATE_RULESET_VERSION, 0, 0];
+    // Not built in, not switched on, or filtered: the program can signal its host.
+    if !call(libc::SYS_landlock_create_ruleset, version).is_ok_and(|abi| abi >= ABI_WITH_SCOPES) {
+        return Ok(());
+    }
+    let ruleset =
+        LandlockRuleset { handled_access_fs: 0, handled_access_net: 0, scoped: LANDLOCK_SCOPE_SIGNAL };
+    let arguments = [(&raw const ruleset) as isize, size_of::<LandlockRuleset>() as isize, 0, 0, 0];
+    let fd = call(libc::SYS_landlock_create_ruleset, arguments)?;
+    let done = call(libc::SYS_landlock_restrict_self, [fd as isize, 0, 0, 0, 0]);
+    close(fd);
+    match done {
+        // 16 layers are in force, the most that the kernel takes. Containment by containment goes deeper.
+        Err(Errno::E2BIG) => Ok(()),
+        done => done.map(drop),
+    }
 }
 
 /// In mounts of our own. What is our directory as they are made is one of theirs then: from one of the host's, to which
@@ -173,7 +279,7 @@ fn hide_hierarchy(containment: &Containment) -> nix::Result<()> {
         if let Err(e) = hide(point) {
             // Hidden by another mount or in a directory that is closed to us: the child cannot get there either. A
             // security module gives the same errnos for what can be reached.
-            if let Ok(fd) = open(point, libc::O_PATH) {
+            if let Ok(fd) = open(libc::AT_FDCWD, point, libc::O_PATH) {
                 close(fd);
                 return Err(e);
             }
@@ -196,11 +302,16 @@ fn hide(point: &CStr) -> nix::Result<()> {
 /// Those that the user namespace gives the child end with execve(2), for good if there is nothing left to bound them
 /// by: root could else unmount what hides the host's view of the hierarchy.
 fn drop_capabilities() -> nix::Result<()> {
+    let prctl = |option: c_int, capability| call(libc::SYS_prctl, [option as isize, capability, 0, 0, 0]);
     for capability in 0..64 {
-        match call(libc::SYS_prctl, [libc::PR_CAPBSET_DROP as isize, capability, 0, 0, 0]) {
+        match prctl(libc::PR_CAPBSET_DROP, capability) {
             Ok(_) => {}
-            // The kernel has no more of them.
-            Err(Errno::EINVAL) => break,
+            // The kernel has no more of them, if the call that reads says so, too.
+            Err(Errno::EINVAL)
+                if capability > 0 && prctl(libc::PR_CAPBSET_READ, capability) == Err(Errno::EINVAL) =>
+            {
+                break;
+            }
             Err(e) => return Err(e),
         }
     }
@@ -216,7 +327,7 @@ fn redirect(mut sources: [RawFd; 3]) -> nix::Result<()> {
     // A source among the three would be replaced before its turn comes.
     for (target, source) in (0..).zip(&mut sources) {
         if *source == DEVNULL {
-            let null = open(c"/dev/null", libc::O_RDWR)?;
+            let null = open(libc::AT_FDCWD, c"/dev/null", libc::O_RDWR)?;
             *source = above(null)?;
             close(null);
         } else if (0..3).contains(source) && *source != target {
@@ -272,16 +383,16 @@ unsafe fn exec(orders: &Orders<'_>) -> Errno {
     }
 }
 
-fn write_file(path: &CStr, text: &[u8]) -> nix::Result<()> {
-    let fd = open(path, libc::O_WRONLY)?;
+fn write_file(directory: RawFd, path: &CStr, text: &[u8]) -> nix::Result<()> {
+    let fd = open(directory, path, libc::O_WRONLY)?;
     let done = write(fd, text);
     close(fd);
     done
 }
 
-fn open(path: &CStr, flags: c_int) -> nix::Result<RawFd> {
+pub(super) fn open(directory: RawFd, path: &CStr, flags: c_int) -> nix::Result<RawFd> {
     let flags = (flags | libc::O_CLOEXEC) as isize;
-    call(libc::SYS_openat, [libc::AT_FDCWD as isize, path.as_ptr() as isize, flags, 0, 0])
+    call(libc::SYS_openat, [directory as isize, path.as_ptr() as isize, flags, 0, 0])
 }
 
 fn write(fd: RawFd, text: &[u8]) -> nix::Result<()> {
@@ -292,12 +403,22 @@ fn above(fd: RawFd) -> nix::Result<RawFd> {
     call(libc::SYS_fcntl, [fd as isize, libc::F_DUPFD_CLOEXEC as isize, 3, 0, 0])
 }
 
-fn close(fd: RawFd) {
-    let _ours = call(libc::SYS_close, [fd as isize, 0, 0, 0, 0]);
+pub(super) fn close(fd: RawFd) {
+    // The number is free whatever the call returns, EINTR too.
+    let _ = call_once(libc::SYS_close, [fd as isize, 0, 0, 0, 0]);
 }
 
 /// What these system calls give fits into an int.
-pub(super) fn call(number: libc::c_long, [a, b, c, d, e]: [isize; 5]) -> nix::Result<i32> {
+pub(super) fn call(number: libc::c_long, arguments: [isize; 5]) -> nix::Result<i32> {
+    loop {
+        match call_once(number, arguments) {
+            Err(Errno::EINTR) => {}
+            done => return done,
+        }
+    }
+}
+
+fn call_once(number: libc::c_long, [a, b, c, d, e]: [isize; 5]) -> nix::Result<i32> {
     let nothing = null::<c_void>();
     // SAFETY: each caller passes what its call takes; none of those here takes six.
     let result = Errno::result(unsafe { libc::syscall(number, a, b, c, d, e, nothing) })?;

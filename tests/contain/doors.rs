@@ -2,9 +2,10 @@
 //! What a contained agent can still do to others of its uid, and what it cannot.
 
 use super::stage::Stage;
+use crate::common::member::{Member, role};
 use crate::common::program::How;
 use agentcg::Errno;
-use nix::sys::signal::kill;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::File;
 use std::io;
@@ -46,10 +47,195 @@ fn it_does_not_trace_its_host() {
     assert_eq!(stage.play("traces the host", &[], false, How::default()), Ok(()));
 }
 
+/// Landlock's, 0 where it is not in use.
+#[allow(unsafe_code, reason = "landlock_create_ruleset(2)")]
+fn landlock_abi() -> libc::c_long {
+    // SAFETY: it asks for the version alone.
+    unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0, 1) }.max(0)
+}
+
+/// What a signal for anybody outside comes to: with scopes (ABI 6, Linux 6.12) it does not arrive.
+fn for_strangers() -> Result<(), Errno> {
+    if landlock_abi() < 6 { Ok(()) } else { Err(Errno::EPERM) }
+}
+
 #[test]
-fn it_still_signals_its_host() {
+fn it_signals_its_host_only_where_landlock_has_no_scopes() {
     let stage = Stage::new();
-    assert_eq!(stage.play("signals the host", &[], true, How::default()), Ok(()));
+    assert_eq!(stage.play("signals the host", &[], true, How::default()), for_strangers());
+    assert_eq!(stage.play("signals the host", &[], false, How::default()), Ok(()));
+}
+
+#[test]
+fn it_signals_a_sibling_only_where_landlock_has_no_scopes() {
+    let stage = Stage::new();
+    let sibling = stage.member.pid().to_string();
+    assert_eq!(stage.play("signals by pid", &[&sibling], true, How::default()), for_strangers());
+    assert_eq!(stage.play("signals by pid", &[&sibling], false, How::default()), Ok(()));
+}
+
+/// Of no use to itself: core dumps of that process.
+#[allow(unsafe_code, reason = "prlimit(2)")]
+pub fn changes_limits(pid: i32) -> io::Result<()> {
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: it reads one struct.
+    let done = unsafe { libc::prlimit(pid, libc::RLIMIT_CORE, &raw const none, std::ptr::null_mut()) };
+    Errno::result(done).map(drop)?;
+    // SAFETY: the call takes integers.
+    Errno::result(unsafe { libc::setpriority(libc::PRIO_PROCESS, pid.unsigned_abs(), 1) }).map(drop)?;
+    Ok(())
+}
+
+/// The host of these is a process of its own, which nobody minds.
+fn on_a_member(act: &str) {
+    let mut victim = Member::start("host_that_waits", &[]);
+    victim.hears("ready");
+    let stage = Stage::new();
+    assert_eq!(stage.play_on(victim.pid(), act, &[], true, How::default()), Ok(()));
+}
+
+pub fn host_that_waits(_: &[String]) {
+    role::say("ready");
+    role::sleep();
+}
+
+#[test]
+fn it_still_changes_its_hosts_limits() {
+    on_a_member("changes the host's limits");
+}
+
+#[test]
+fn it_still_has_its_host_killed_first() {
+    on_a_member("has the host killed first");
+}
+
+/// But it gets into no other cgroup by it.
+#[test]
+fn it_still_writes_by_a_directory_of_the_hierarchy_that_it_was_given() {
+    let stage = Stage::new();
+    let dir = File::open(&stage.sibling.cgroup.0).unwrap();
+    let how = How { stdio: [dir.as_raw_fd(), 1, 2], ..How::default() };
+    assert_eq!(stage.play("writes to its sibling by descriptor 0", &[], true, how), Ok(()));
+    assert_eq!(stage.sibling.cgroup.read("memory.max"), "max");
+}
+
+/// Its child, its child's child, which is nobody's any more, and itself.
+pub fn signals_its_own() -> io::Result<()> {
+    let (ours, its) = nix::unistd::pipe()?;
+    if role::fork() {
+        if role::fork() {
+            nix::unistd::setsid()?;
+            nix::unistd::write(&its, &std::process::id().to_ne_bytes())?;
+            role::sleep();
+        }
+        role::exit(0);
+    }
+    let mut pid = [0; 4];
+    nix::unistd::read(&ours, &mut pid)?;
+    let daemon = i32::from_ne_bytes(pid);
+    signals(i32::try_from(std::process::id()).expect("a pid is an int"))?;
+    signals(daemon)?;
+    kill(Pid::from_raw(daemon), Signal::SIGKILL).map_err(io::Error::from)
+}
+
+#[test]
+fn it_signals_its_own_processes() {
+    let stage = Stage::new();
+    assert_eq!(stage.play("signals its own", &[], true, How::default()), Ok(()));
+}
+
+pub fn has_a_session_of_its_own() -> io::Result<()> {
+    let leads = nix::unistd::getsid(None)? == nix::unistd::getpid();
+    if leads { Ok(()) } else { Err(Errno::ENOTTY.into()) }
+}
+
+#[test]
+fn it_has_a_session_of_its_own_on_each_way() {
+    super::ways::on_each_way(&[], |stage| {
+        let play = |contain| stage.play("has a session of its own", &[], contain, How::default());
+        assert_eq!((play(true), play(false)), (Ok(()), Err(Errno::ENOTTY)));
+    });
+}
+
+/// The serial number of the session keyring; nothing in a kernel without keys.
+#[allow(unsafe_code, reason = "keyctl(2)")]
+fn session_keyring() -> nix::Result<libc::c_long> {
+    let session = -3; // KEY_SPEC_SESSION_KEYRING
+    // SAFETY: the call takes integers.
+    Errno::result(unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_GET_KEYRING_ID, session, 0) })
+}
+
+pub fn has_keyring(serial: &str) -> io::Result<()> {
+    let is_it = session_keyring()?.to_string() == serial;
+    if is_it { Ok(()) } else { Err(Errno::ENOKEY.into()) }
+}
+
+#[test]
+fn it_does_not_have_its_hosts_keys() {
+    #[allow(unsafe_code, reason = "keyctl(2)")]
+    // SAFETY: the call takes integers.
+    let joined = unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, 0) };
+    assert!(joined > 0, "the lab's kernels have keys: {}", Errno::last());
+    let serial = session_keyring().unwrap().to_string();
+    let stage = Stage::new();
+    let play = |contain| stage.play("has the host's keyring", &[&serial], contain, How::default());
+    assert_eq!((play(true), play(false)), (Err(Errno::ENOKEY), Ok(())));
+}
+
+/// Into the input of whoever reads the terminal next.
+#[allow(unsafe_code, reason = "ioctl(2)")]
+pub fn types() -> io::Result<()> {
+    let byte = b'x';
+    // SAFETY: it reads one byte.
+    Errno::result(unsafe { libc::ioctl(0, libc::TIOCSTI, &raw const byte) }).map(drop)?;
+    Ok(())
+}
+
+/// In a session of its own with a terminal, as a shell has it.
+pub fn host_on_a_terminal(_: &[String]) {
+    nix::unistd::setsid().unwrap();
+    let master = File::options().read(true).write(true).open("/dev/ptmx").unwrap();
+    let unlocked: libc::c_int = 0;
+    #[allow(unsafe_code, reason = "ioctl(2)")]
+    // SAFETY: the first reads an int, the others take integers.
+    let terminal = unsafe {
+        let peer = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+        assert_eq!(libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlocked), 0);
+        let terminal = libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, peer);
+        assert_eq!(libc::ioctl(terminal, libc::TIOCSCTTY, 0), 0, "{}", Errno::last());
+        terminal
+    };
+    let stage = Stage::new();
+    let how = How { stdio: [terminal, 1, 2], ..How::default() };
+    let play = |contain| stage.play("types into terminal 0", &[], contain, how);
+    // From Linux 6.2 on a setting forbids it to everybody.
+    let is_off = std::fs::read_to_string("/proc/sys/dev/tty/legacy_tiocsti").is_ok_and(|text| text == "0\n");
+    let off = Err(Errno::EIO);
+    assert_eq!(play(true), if is_off { off } else { Err(Errno::EPERM) });
+    assert_eq!(play(false), if is_off { off } else { Ok(()) });
+    role::say("as it should be");
+}
+
+#[test]
+fn it_does_not_type_into_its_hosts_terminal() {
+    let mut host = Member::start("host_on_a_terminal", &[]);
+    host.hears("as it should be");
+}
+
+/// Keeps a secret from others of its uid.
+pub fn host_that_is_not_dumpable(_: &[String]) {
+    nix::sys::prctl::set_dumpable(false).unwrap();
+    super::ways::on_each_way(&[], |stage| {
+        super::ways::is_held(stage);
+        assert_eq!(nix::sys::prctl::get_dumpable(), Ok(false), "the host's own");
+    });
+    role::say("as it should be");
+}
+
+#[test]
+fn it_is_held_in_a_host_that_is_not_dumpable_on_each_way() {
+    let mut host = Member::start("host_that_is_not_dumpable", &[]);
+    host.hears("as it should be");
 }
 
 /// Whoever gives one away gives what is below it, and above.

@@ -5,6 +5,8 @@ use super::stage::Stage;
 use super::ways::on_each_way;
 use crate::common::lab;
 use crate::common::program::{self, How};
+use crate::common::seccomp;
+use crate::common::way::Way;
 use agentcg::{Errno, Reason, Spawn};
 use std::fs::{self, File};
 use std::os::fd::AsFd;
@@ -73,4 +75,69 @@ fn it_is_not_started_in_a_directory_of_the_hierarchy() {
     let there = in_directory(elsewhere.as_fd());
     assert_eq!(stage.play("signals the host", &[], true, there), Ok(()));
     std::env::set_current_dir(before).unwrap();
+}
+
+/// By its signal, as systemd's SystemCallFilter= does.
+#[test]
+fn it_is_not_started_where_a_filter_kills_at_a_mount() {
+    for way in Way::ALL {
+        let alone = std::thread::spawn(move || {
+            let stage = Stage::new();
+            way.close(&stage.agent);
+            seccomp::kill(libc::SYS_mount);
+            is_refused(&stage, Errno::EPERM, How::default());
+        });
+        alone.join().unwrap_or_else(|_| panic!("on the way {way:?}"));
+    }
+}
+
+/// Nothing forbids it: the same call may work later.
+#[test]
+fn a_want_that_passes_keeps_its_name() {
+    for (call, errno) in [
+        (libc::SYS_mount, Errno::ENOMEM),
+        (libc::SYS_mount, Errno::EAGAIN),
+        (libc::SYS_unshare, Errno::ENOMEM),
+        (libc::SYS_fchdir, Errno::EAGAIN),
+        (libc::SYS_keyctl, Errno::ENOMEM),
+        (libc::SYS_dup3, Errno::EMFILE),
+    ] {
+        let alone = std::thread::spawn(move || {
+            let stage = Stage::new();
+            seccomp::refuse(&[(call, errno)]);
+            let tmp = File::open("/tmp").unwrap();
+            let how = How { spawn: CONTAINED, directory: Some(tmp.as_fd()), ..How::default() };
+            let e = program::start(&stage.agent, "act", how).unwrap_err();
+            assert_eq!((e.errno(), e.reason()), (errno, None), "{e}");
+        });
+        alone.join().unwrap_or_else(|_| panic!("system call {call}: {errno}"));
+    }
+}
+
+/// A bounding set that is not emptied would leave root its capabilities.
+#[test]
+fn it_is_not_started_where_no_capability_can_be_dropped() {
+    on_each_way(&[(libc::SYS_prctl, Errno::EINVAL)], |stage| {
+        is_refused(stage, Errno::EPERM, How::default());
+    });
+}
+
+#[test]
+fn it_is_not_started_with_its_hosts_keys() {
+    on_each_way(&[(libc::SYS_keyctl, Errno::EACCES)], |stage| {
+        is_refused(stage, Errno::EPERM, How::default());
+    });
+}
+
+/// Such a kernel has no keys; a filter that refuses them holds for the program, too.
+#[test]
+fn it_is_started_where_there_are_no_keys() {
+    for errno in [Errno::ENOSYS, Errno::EPERM] {
+        let alone = std::thread::spawn(move || {
+            let stage = Stage::new();
+            seccomp::refuse(&[(libc::SYS_keyctl, errno)]);
+            assert_eq!(stage.play("has a session of its own", &[], true, How::default()), Ok(()));
+        });
+        alone.join().unwrap_or_else(|_| panic!("keyctl: {errno}"));
+    }
 }

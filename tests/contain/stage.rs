@@ -45,8 +45,20 @@ impl Stage {
 
     /// Have the agent do this: nothing, or why it could not.
     pub fn play(&self, act: &str, more: &[&str], contain: bool, how: How<'_>) -> Result<(), Errno> {
+        self.play_on(own_pid(), act, more, contain, how)
+    }
+
+    /// The same with another process for the host.
+    pub fn play_on(
+        &self,
+        host: i32,
+        act: &str,
+        more: &[&str],
+        contain: bool,
+        how: How<'_>,
+    ) -> Result<(), Errno> {
         let paths = [&self.sibling.cgroup, &self.host].map(|cgroup| cgroup.0.to_string_lossy().into_owned());
-        let pid = own_pid().to_string();
+        let pid = host.to_string();
         let args = [&[act, &paths[0], &paths[1], &pid], more].concat();
         let how = How { args: &args, spawn: Spawn { contain, pidfd: false }, ..how };
         let child = program::start(&self.agent, "act", how).unwrap_or_else(|e| panic!("{act}: {e}"));
