@@ -4,9 +4,22 @@
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rustc-env=AGENTCG_GUARD_PROGRAM={}", guard_program());
+    println!("cargo::rerun-if-env-changed=AGENTCG_GUARD_PROGRAM");
     println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libagentcg.so.0");
     #[cfg(feature = "header")]
     header::make();
+}
+
+/// Where the guard's program will be installed, as CMake says; for cargo's own builds and tests, where cargo puts it.
+fn guard_program() -> String {
+    if let Ok(path) = std::env::var("AGENTCG_GUARD_PROGRAM") {
+        return path;
+    }
+    // target/PROFILE/build/agentcg-HASH/out
+    let out = std::path::PathBuf::from(std::env::var_os("OUT_DIR").unwrap());
+    let profile = out.ancestors().nth(3).unwrap();
+    profile.join("agentcg-guard").into_os_string().into_string().unwrap()
 }
 
 #[cfg(feature = "header")]

@@ -91,6 +91,7 @@ const (
 	SystemdRefused   Reason = C.AGENTCG_WHY_SYSTEMD_REFUSED   // systemd said no; Msg carries its words.
 	CallerInside     Reason = C.AGENTCG_WHY_CALLER_INSIDE     // We ourselves are in the cgroup.
 	NotContained     Reason = C.AGENTCG_WHY_NOT_CONTAINED     // No user namespaces here, or not mounted nsdelegate.
+	NoGuard          Reason = C.AGENTCG_WHY_NO_GUARD          // agentcg-guard is missing, or not the library's.
 )
 
 var reasons = map[Reason]string{
@@ -108,6 +109,7 @@ var reasons = map[Reason]string{
 	SystemdRefused:   "systemd refused",
 	CallerInside:     "we ourselves are in the cgroup",
 	NotContained:     "what it starts cannot be contained",
+	NoGuard:          "no program for the guard",
 }
 
 // String is the reason in a few words.

@@ -101,6 +101,8 @@ typedef struct agentcg_stats agentcg_stats;
 #define AGENTCG_WHY_CALLER_INSIDE     12u
 /* User namespaces are forbidden, or the hierarchy is not mounted nsdelegate. */
 #define AGENTCG_WHY_NOT_CONTAINED     13u
+/* The guard's program is missing, or is not the one of this library. */
+#define AGENTCG_WHY_NO_GUARD          14u
 
 /* What went wrong, in words for people and logs. 256 bytes, for ever. */
 struct agentcg_error {
@@ -221,11 +223,15 @@ struct agentcg_limits {
 /* ---- 3. life ------------------------------------------------------------- */
 
 /* agentcg_new(): kill the group and remove it when the calling process ends
- * without having destroyed or freed it, however it ends, SIGKILL included. A
- * small process sees to it, one for the whole program, which ends with the last
- * such group. It is no child of the caller's; somebody with the right to may
- * kill it, which agentcg_get_info() tells. A program that replaces itself by
- * execve(2) has ended, too. */
+ * without having destroyed or freed it, however it ends, SIGKILL included. The
+ * guard does that: a small process, one for the whole program, that executes
+ * LIBDIR/agentcg/agentcg-guard. It stays until the caller ends, or until it has
+ * had nothing to guard for ten seconds. Somebody with the right to do so may
+ * kill or stop it: agentcg_get_info() says that, and the next agentcg_new() of
+ * this kind starts another. It is not a child of the caller, unless that is a
+ * subreaper (prctl(2)) or the init of its pid namespace: there a wait(2) for
+ * any child finds it, and after its end the next call of the library waits for
+ * it. A program that replaces itself by execve(2) has ended, too. */
 #define AGENTCG_NEW_GUARD       (1ull << 0)
 /* agentcg_new(): take no other place than a systemd scope. */
 #define AGENTCG_NEW_SYSTEMD     (1ull << 1)
@@ -271,12 +277,15 @@ struct agentcg_entry {
  * All or nothing: on failure no directory of this agent is left. Any two
  * callers, in one process or several, can do this at once.
  *
- * -E2BIG, -EACCES (nowhere allowed), -EAGAIN (nesting limit; no guard to be
- * had), -EBUSY (the parent holds processes), -EEXIST (that uuid is in use, or
- * left over: see agentcg_open() and agentcg_reap()), -EINVAL, -EMFILE, -ENFILE,
- * -ENODEV (no cgroup2), -ENOENT (the parent does not exist), -ENOMEM, -ENOSPC,
- * -ENOTCONN (AGENTCG_NEW_SYSTEMD, and none is reached), -EOPNOTSUPP (a limit's controller is not to be had; a
- * threaded parent), -ERANGE (a limit out of range), -EROFS. */
+ * -E2BIG, -EACCES (nowhere allowed; the guard's program may not be executed),
+ * -EAGAIN (nesting limit; no guard could be started), -EBUSY (the parent holds
+ * processes; it is frozen, so that no guard can be started in it), -EEXIST
+ * (that uuid is in use, or left over: see agentcg_open() and agentcg_reap()),
+ * -EINVAL, -EMFILE, -ENFILE, -ENODEV (no cgroup2), -ENOENT (the parent does not
+ * exist; the guard's program is missing), -ENOEXEC (that is not the one of this
+ * library), -ENOMEM, -ENOSPC, -ENOTCONN (AGENTCG_NEW_SYSTEMD, and none is
+ * reached), -EOPNOTSUPP (a limit's controller is not to be had; a threaded
+ * parent), -ERANGE (a limit out of range), -EROFS. */
 AGENTCG_MUST_CHECK
 int agentcg_new(const char *parent,
 		const char *uuid,
@@ -349,7 +358,8 @@ struct agentcg_info {
 	uint64_t controllers;  /* AGENTCG_CONTROLLER_... in force in it */
 	uint32_t place;        /* AGENTCG_PLACE_... */
 	uint32_t owned;        /* 1: this handle is its owner */
-	uint32_t guarded;      /* 1: it is killed and removed when this process ends */
+	/* 1: it is killed and removed when this process ends; 0 too while the guard is stopped */
+	uint32_t guarded;
 	uint32_t reserved;
 };
 

@@ -17,7 +17,7 @@ pub use spawning::Spawn;
 use crate::cgroupfs::{Dir, FILE_MAX, FileError};
 use crate::controllers::Controllers;
 use crate::error::{Error, Reason, Result, out_of_memory, shown, words};
-use crate::guard::Guarded;
+use crate::guard::{self, Guarded};
 use crate::kill::{KillFiles, KillState, Killing};
 use crate::limits::Limits;
 use crate::members::Members;
@@ -109,6 +109,7 @@ impl Agent {
     /// The same with more to say about the place.
     pub fn new_where(wish: Wish<'_>, uuid: Option<&str>, limits: &Limits) -> Result<Self> {
         limits.check()?;
+        guard::clear_up();
         let uuid = uuid.map_or_else(|| Ok(random::uuid().to_string()), name_of)?;
         let wish = Wish { needs: limits.controllers(), ..wish };
         place::first_usable(wish, |place| {
@@ -256,6 +257,7 @@ impl Drop for Agent {
         if self.is_own() {
             owner::give_up(&self.dir);
         }
+        guard::clear_up();
     }
 }
 

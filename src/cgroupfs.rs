@@ -24,7 +24,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, fstat, fstatat, mkdirat};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, fstatfs};
-use nix::unistd::{AccessFlags, UnlinkatFlags, faccessat, geteuid, unlinkat};
+use nix::unistd::{AccessFlags, UnlinkatFlags, Whence, faccessat, geteuid, lseek, unlinkat};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -206,6 +206,15 @@ impl Dir {
     /// True if the calling process's user owns the directory.
     pub fn is_own(&self) -> bool {
         fstat(&self.fd).is_ok_and(|stat| stat.st_uid == geteuid().as_raw())
+    }
+
+    /// Remove the cgroups right below, listed by this directory's own descriptor: for a process that may not open
+    /// another. Nobody else is to list it at the same time. The first refusal is returned.
+    pub fn remove_children(&self) -> nix::Result<()> {
+        lseek(self.fd.as_fd(), 0, Whence::SeekSet)?;
+        let mut names = Vec::new();
+        directories(self.fd.as_fd(), |name| fallible::push(&mut names, fallible::copy_cstr(name)?))?;
+        names.iter().map(|name| self.remove(name)).fold(Ok(()), Result::and)
     }
 
     /// False once the cgroup is removed. Every cgroup has this file, the real root included. Takes no descriptor, so that

@@ -40,6 +40,8 @@ pub enum Reason {
     CallerInside = 12,
     /// User namespaces are forbidden, or the hierarchy is not mounted nsdelegate.
     NotContained = 13,
+    /// The guard's program is missing, or is not the one of this library.
+    NoGuard = 14,
 }
 
 /// What of a message reaches a C caller: its array has one byte more.

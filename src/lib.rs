@@ -17,7 +17,8 @@
 //! place owner limits stats watch events kill signal freeze remove migrate spawn contain   one verb or noun each
 //!  |
 //! members farewell
-//! guard                  the process beside the host: on kill and remove; place has it keep a scope of systemd's
+//! guard                  the process beside the host and its program, src/bin/agentcg-guard.rs: on kill and remove;
+//!  |                     place has it keep a scope of systemd's
 //!  |
 //! cgroupfs procfs        all file access       parse path controllers  pure
 //! systemd                its managers, by sd-bus, where one is needed
@@ -69,6 +70,8 @@ pub use controllers::Controllers;
 pub use deadline::Deadline;
 pub use diagnose::{Diagnosis, diagnose, feature};
 pub use error::{Error, Reason, Result};
+#[doc(hidden)]
+pub use guard::run as run_guard;
 pub use limits::{CpuMax, Limits};
 pub use nix::errno::Errno;
 pub use parse::{OwnerNote, UNLIMITED};

@@ -136,7 +136,7 @@ struct Refusal(Option<Error>);
 impl Refusal {
     /// Gives back what is not the place's fault: elsewhere it would be the same.
     fn note(&mut self, e: Error) -> Result<()> {
-        if e.reason().is_none() {
+        if e.reason().is_none() || e.reason() == Some(Reason::NoGuard) {
             return Err(e);
         }
         self.0 = Some(match self.0.take() {

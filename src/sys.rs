@@ -1,29 +1,29 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The island of unsafe code under the library: system calls that nix lacks, a descriptor that threads share
-//! without a lock, a process beside the host program with memory of its own.
+//! without a lock, a program beside the host program.
 
 #![allow(unsafe_code)]
 
-pub mod allocator;
 pub mod birth;
 pub mod cancel;
 pub mod clone_into;
 pub mod descriptors;
+pub mod detached;
 pub mod fallible;
 pub mod fetched;
 pub mod fork_id;
 pub mod fork_mutex;
-pub mod keeper;
-pub mod line;
+pub mod guard;
 pub mod listing;
 pub mod namespace_holder;
 pub mod newborn;
+pub mod object;
 mod process;
 pub mod random;
 #[cfg(feature = "c-library")]
 pub mod reserve;
+pub mod seqpacket;
 pub mod shared;
-pub mod shed;
 pub mod signals;
 
 pub use descriptors::pidfd_open;

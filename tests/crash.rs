@@ -102,9 +102,9 @@ fn wherever_new_is_cut_off_its_neighbours_are_not_touched() {
     neighbour.destroy();
 }
 
-/// The helper may not be there yet, or know of the agent already: then it is the one that clears up.
+/// The guard may not be there yet, or know of the agent already: then it is the one that clears up.
 #[test]
-fn wherever_a_guarded_new_is_cut_off_nothing_of_it_is_left_nor_of_its_helper() {
+fn wherever_a_guarded_new_is_cut_off_nothing_of_it_is_left_nor_of_its_guard() {
     let scratch = Scratch::new();
     let parent = scratch.parent.0.to_string_lossy().into_owned();
     for stop in 1.. {

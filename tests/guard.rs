@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Guarded agents: they end with the program that made them, however it ends; and the helper that sees to it
+//! Guarded agents: they end with the program that made them, however it ends; and the guard that sees to it
 //! is in nobody's way.
 
 #[macro_use]
@@ -36,7 +36,7 @@ fn the_end_of_a_program_is_that_of_its_agents_however_it_comes() {
         let mut program = Program::start();
         let agents = [program.guarded(3), program.guarded(0), program.guarded(1)];
         assert!(agents.iter().all(Cgroup::exists));
-        let helper = program.helper();
+        let guard = program.guard();
         match end {
             "SIGKILL" => program.member.signal(Signal::SIGKILL),
             "SIGSEGV" => program.member.signal(Signal::SIGSEGV),
@@ -48,13 +48,13 @@ fn the_end_of_a_program_is_that_of_its_agents_however_it_comes() {
             order => program.member.say(order),
         }
         program.wait_for_no_trace();
-        wait_until(&format!("the helper has ended: {end}"), || !lives(helper));
+        wait_until(&format!("the guard has ended: {end}"), || !lives(guard));
     }
 }
 
-/// The freeze that the helper wakes them with, and the counts that it leaves, come before the removal.
+/// The freeze that the guard wakes them with, and the counts that it leaves, come before the removal.
 #[test]
-fn who_watches_an_agent_is_told_when_the_helper_removes_it() {
+fn who_watches_an_agent_is_told_when_the_guard_removes_it() {
     let mut program = Program::start();
     let agent = program.guarded(0);
     let uuid = agent.0.file_name().unwrap().to_str().unwrap();
@@ -78,16 +78,16 @@ fn a_program_that_becomes_another_has_ended() {
     wait_until("the tree is gone", || !program.scratch.parent.join("synwire").exists());
 }
 
-/// Nobody can remove the cgroup that it is in itself. The program's own may be removed when the helper wants to go
+/// Nobody can remove the cgroup that it is in itself. The program's own may be removed when the guard wants to go
 /// there; systemd's is the next best, and else it is left for a reaper.
 #[test]
-fn a_helper_that_cannot_go_back_goes_elsewhere_or_is_cleared_up_after() {
+fn a_guard_that_cannot_go_back_goes_elsewhere_or_is_cleared_up_after() {
     let mut program = Program::start();
     let home = program.scratch.outer.make("home");
     home.take(program.member.pid());
     let agent = program.guarded(1);
-    let (helper, leaf) = (program.helper(), program.leaf());
-    kill(Pid::from_raw(helper), Signal::SIGSTOP).expect("kill");
+    let (guard, leaf) = (program.guard(), program.leaf());
+    kill(Pid::from_raw(guard), Signal::SIGSTOP).expect("kill");
     program.member.kill_it_alone();
     for member in home.words("cgroup.procs") {
         kill(Pid::from_raw(member.parse().expect("a pid")), Signal::SIGKILL).expect("kill");
@@ -95,8 +95,8 @@ fn a_helper_that_cannot_go_back_goes_elsewhere_or_is_cleared_up_after() {
     home.wait_for("cgroup.events", |text| text.contains("populated 0"));
     home.remove();
     assert!(agent.exists() && leaf.exists());
-    kill(Pid::from_raw(helper), Signal::SIGCONT).expect("kill");
-    wait_until("the helper has ended", || !lives(helper));
+    kill(Pid::from_raw(guard), Signal::SIGCONT).expect("kill");
+    wait_until("the guard has ended", || !lives(guard));
     assert!(!agent.exists());
     let refuge = home
         .0
@@ -127,35 +127,48 @@ fn what_was_freed_or_destroyed_is_guarded_no_more() {
     let destroyed = program.guarded(1);
     program.does("destroy");
     assert!(!destroyed.exists());
-    assert!(!program.leaf().exists(), "it ends with its work");
     let guarded = program.guarded(1);
     let plain = Cgroup::at(program.asked("new plain 1").as_bytes());
-    // Even where the helper has not come to hear of it when the program ends.
-    let (late, helper) = (program.guarded(1), Pid::from_raw(program.helper()));
-    kill(helper, Signal::SIGSTOP).expect("kill");
+    // Even where the guard has not come to hear of it when the program ends.
+    let (late, guard) = (program.guarded(1), Pid::from_raw(program.guard()));
+    kill(guard, Signal::SIGSTOP).expect("kill");
     program.does("free");
     program.member.kill_it_alone();
-    kill(helper, Signal::SIGCONT).expect("kill");
+    kill(guard, Signal::SIGCONT).expect("kill");
     wait_until("the guarded one is gone", || !guarded.exists());
-    wait_until("the helper is gone", || !program.leaf().exists());
+    wait_until("the guard is gone", || !program.leaf().exists());
     for left in [freed, plain, late] {
         assert_eq!(left.words("cgroup.procs").len(), 1, "{}", left.0.display());
     }
 }
 
 #[test]
-fn the_helper_ends_with_the_last_agent_and_leaves_nothing() {
+fn agents_one_after_the_other_have_the_same_guard() {
+    let mut program = Program::start();
+    program.guarded(0);
+    let guard = program.guard();
+    for end in ["free", "destroy"].repeat(5) {
+        program.does(end);
+        program.guarded(0);
+        assert_eq!(program.guard(), guard, "{end}");
+    }
+    program.member.kill_it_alone();
+    wait_until("the guard has ended", || !lives(guard));
+}
+
+#[test]
+fn the_guard_ends_after_the_last_agent_and_leaves_nothing() {
     let mut program = Program::start();
     for end in ["free", "destroy"] {
         program.guarded(0);
-        let (first, helper) = (program.guarded(0), program.helper());
+        let (first, guard) = (program.guarded(0), program.guard());
         // A child with a copy of the line does not keep it.
         let child = program.asked("fork keep").parse().expect("a pid");
         program.does(end);
-        assert!(lives(helper), "there is one left: {end}");
+        assert!(lives(guard), "there is one left: {end}");
         assert_eq!(program.asked("guarded"), "true");
         program.does("destroy");
-        wait_until("the helper has ended", || !lives(helper));
+        wait_until("the guard has ended", || !lives(guard));
         assert!(!program.leaf().exists(), "{end}");
         if end == "free" {
             first.remove();
@@ -166,50 +179,53 @@ fn the_helper_ends_with_the_last_agent_and_leaves_nothing() {
 }
 
 #[test]
-fn hangup_and_signals_for_the_whole_group_do_not_reach_the_helper() {
+fn hangup_and_signals_for_the_whole_group_do_not_reach_the_guard() {
     let mut program = Program::start();
     program.does("lead");
     program.guarded(2);
-    let helper = program.helper();
+    let guard = program.guard();
     for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM, Signal::SIGQUIT] {
-        kill(Pid::from_raw(helper), signal).expect("kill");
+        kill(Pid::from_raw(guard), signal).expect("kill");
     }
     killpg(Pid::from_raw(program.member.pid()), Signal::SIGKILL).expect("killpg");
     program.wait_for_no_trace();
 }
 
 #[test]
-fn a_program_never_sees_the_helper_among_its_children() {
+fn a_program_never_sees_the_guard_among_its_children() {
     let mut program = Program::start();
     program.guarded(0);
     assert_eq!(program.asked("children"), "none");
-    kill(Pid::from_raw(program.helper()), Signal::SIGKILL).expect("kill");
+    kill(Pid::from_raw(program.guard()), Signal::SIGKILL).expect("kill");
     wait_until("it is gone", || program.leaf().words("cgroup.procs").is_empty());
     assert_eq!(program.asked("children"), "none");
 }
 
 #[test]
-fn one_that_adopts_orphans_has_no_zombie_of_it() {
+fn one_that_adopts_orphans_has_no_zombie_of_it_after_the_next_call() {
     let mut program = Program::start();
     program.does("adopt");
     program.guarded(0);
-    let helper = program.helper();
+    let guard = program.guard();
     program.does("destroy");
-    assert!(!lives(helper));
+    // A zombie has no cgroup of its own any more.
+    wait_until("the guard has ended", || !program.leaf().exists());
+    program.asked("new plain 0");
+    assert!(!lives(guard));
     assert_eq!(program.asked("children"), "none");
 }
 
 #[test]
-fn a_helper_that_was_killed_is_told_and_replaced() {
+fn a_guard_that_was_killed_is_told_and_replaced() {
     let mut program = Program::start();
     program.guarded(0);
-    let first = program.helper();
+    let first = program.guard();
     assert_eq!(program.asked("guarded"), "true");
     kill(Pid::from_raw(first), Signal::SIGKILL).expect("kill");
     wait_until("it is gone", || !lives(first));
     assert_eq!(program.asked("guarded"), "false");
     let guarded = program.guarded(1);
-    assert_ne!(program.helper(), first);
+    assert_ne!(program.guard(), first);
     assert_eq!(program.asked("guarded"), "false true");
     program.member.kill_it_alone();
     wait_until("the one is gone", || !guarded.exists());
@@ -223,10 +239,10 @@ fn a_forked_child_neither_ends_the_guarding_nor_prolongs_it() {
         program.guarded(0);
         let child: i32 = program.asked(&format!("fork {way}")).parse().expect("a pid");
         assert_eq!(program.asked("guarded"), if way == "destroy" { "true false" } else { "true true" });
-        let helper = program.helper();
+        let guard = program.guard();
         program.member.kill_it_alone();
         wait_until("the agent is gone", || !mine.exists());
-        wait_until("the helper is gone", || !lives(helper));
+        wait_until("the guard is gone", || !lives(guard));
         assert!(lives(child), "{way}");
         kill(Pid::from_raw(child), Signal::SIGKILL).expect("kill");
         program.wait_for_no_trace();

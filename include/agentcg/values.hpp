@@ -35,6 +35,7 @@ enum class why : std::uint32_t {
 	systemd_refused = AGENTCG_WHY_SYSTEMD_REFUSED,
 	caller_inside = AGENTCG_WHY_CALLER_INSIDE,
 	not_contained = AGENTCG_WHY_NOT_CONTAINED,
+	no_guard = AGENTCG_WHY_NO_GUARD,
 };
 
 /// What was thrown: code() is the errno value, positive, in std::generic_category(), so that it can be compared with

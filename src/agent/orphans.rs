@@ -6,6 +6,7 @@ use crate::cgroupfs::Dir;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result, out_of_memory, shown, words};
 use crate::events::Events;
+use crate::guard;
 use crate::owner;
 use crate::parse::OwnerNote;
 use crate::place::{self, Place};
@@ -121,6 +122,7 @@ fn entry(dir: &Dir, uuid: &str) -> nix::Result<Entry> {
 /// Kill and remove every agent that has no owner, and what else a crash has left half made. Tells how many
 /// agents that were.
 pub fn reap(parent: Option<&CStr>, deadline: Deadline) -> Result<usize> {
+    guard::clear_up();
     // Once: to find them all systemd is asked.
     let places = place::standing(parent)?;
     let mut removed = 0;

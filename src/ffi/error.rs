@@ -30,6 +30,8 @@ pub const AGENTCG_WHY_SYSTEMD_REFUSED: u32 = 11u32;
 pub const AGENTCG_WHY_CALLER_INSIDE: u32 = 12u32;
 /// User namespaces are forbidden, or the hierarchy is not mounted nsdelegate.
 pub const AGENTCG_WHY_NOT_CONTAINED: u32 = 13u32;
+/// The guard's program is missing, or is not the one of this library.
+pub const AGENTCG_WHY_NO_GUARD: u32 = 14u32;
 
 /// What went wrong, in words for people and logs. 256 bytes, for ever.
 #[repr(C)]
@@ -59,4 +61,5 @@ const _: () = {
     assert!(Reason::SystemdRefused as u32 == AGENTCG_WHY_SYSTEMD_REFUSED);
     assert!(Reason::CallerInside as u32 == AGENTCG_WHY_CALLER_INSIDE);
     assert!(Reason::NotContained as u32 == AGENTCG_WHY_NOT_CONTAINED);
+    assert!(Reason::NoGuard as u32 == AGENTCG_WHY_NO_GUARD);
 };

@@ -20,7 +20,7 @@ pub struct agentcg_info {
     pub place: u32,
     /// 1: this handle is its owner
     pub owned: u32,
-    /// 1: it is killed and removed when this process ends
+    /// 1: it is killed and removed when this process ends; 0 too while the guard is stopped
     pub guarded: u32,
     pub reserved: u32,
 }

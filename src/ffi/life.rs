@@ -12,11 +12,15 @@ use nix::errno::Errno;
 use std::ffi::{c_char, c_int};
 
 /// agentcg_new(): kill the group and remove it when the calling process ends
-/// without having destroyed or freed it, however it ends, SIGKILL included. A
-/// small process sees to it, one for the whole program, which ends with the last
-/// such group. It is no child of the caller's; somebody with the right to may
-/// kill it, which agentcg_get_info() tells. A program that replaces itself by
-/// execve(2) has ended, too.
+/// without having destroyed or freed it, however it ends, SIGKILL included. The
+/// guard does that: a small process, one for the whole program, that executes
+/// LIBDIR/agentcg/agentcg-guard. It stays until the caller ends, or until it has
+/// had nothing to guard for ten seconds. Somebody with the right to do so may
+/// kill or stop it: agentcg_get_info() says that, and the next agentcg_new() of
+/// this kind starts another. It is not a child of the caller, unless that is a
+/// subreaper (prctl(2)) or the init of its pid namespace: there a wait(2) for
+/// any child finds it, and after its end the next call of the library waits for
+/// it. A program that replaces itself by execve(2) has ended, too.
 pub const AGENTCG_NEW_GUARD: u64 = 1u64 << 0;
 /// agentcg_new(): take no other place than a systemd scope.
 pub const AGENTCG_NEW_SYSTEMD: u64 = 1u64 << 1;
@@ -43,12 +47,15 @@ pub const AGENTCG_NEW_KEEP_CALLER: u64 = 1u64 << 3;
 /// All or nothing: on failure no directory of this agent is left. Any two
 /// callers, in one process or several, can do this at once.
 ///
-/// -E2BIG, -EACCES (nowhere allowed), -EAGAIN (nesting limit; no guard to be
-/// had), -EBUSY (the parent holds processes), -EEXIST (that uuid is in use, or
-/// left over: see agentcg_open() and agentcg_reap()), -EINVAL, -EMFILE, -ENFILE,
-/// -ENODEV (no cgroup2), -ENOENT (the parent does not exist), -ENOMEM, -ENOSPC,
-/// -ENOTCONN (AGENTCG_NEW_SYSTEMD, and none is reached), -EOPNOTSUPP (a limit's controller is not to be had; a
-/// threaded parent), -ERANGE (a limit out of range), -EROFS.
+/// -E2BIG, -EACCES (nowhere allowed; the guard's program may not be executed),
+/// -EAGAIN (nesting limit; no guard could be started), -EBUSY (the parent holds
+/// processes; it is frozen, so that no guard can be started in it), -EEXIST
+/// (that uuid is in use, or left over: see agentcg_open() and agentcg_reap()),
+/// -EINVAL, -EMFILE, -ENFILE, -ENODEV (no cgroup2), -ENOENT (the parent does not
+/// exist; the guard's program is missing), -ENOEXEC (that is not the one of this
+/// library), -ENOMEM, -ENOSPC, -ENOTCONN (AGENTCG_NEW_SYSTEMD, and none is
+/// reached), -EOPNOTSUPP (a limit's controller is not to be had; a threaded
+/// parent), -ERANGE (a limit out of range), -EROFS.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_new(
@@ -62,8 +69,8 @@ pub unsafe extern "C" fn agentcg_new(
 ) -> c_int {
     use Errno::*;
     let codes = [
-        E2BIG, EACCES, EAGAIN, EBUSY, EEXIST, EINVAL, EMFILE, ENFILE, ENODEV, ENOENT, ENOMEM, ENOSPC,
-        ENOTCONN, EOPNOTSUPP, ERANGE, EROFS,
+        E2BIG, EACCES, EAGAIN, EBUSY, EEXIST, EINVAL, EMFILE, ENFILE, ENODEV, ENOENT, ENOEXEC, ENOMEM,
+        ENOSPC, ENOTCONN, EOPNOTSUPP, ERANGE, EROFS,
     ];
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe {

@@ -1,20 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The helper's own cgroup, beside `agents`: whoever stops the host's unit, or kills all in the host's cgroup,
-//! does not mean the helper, which has its work to do then.
+//! The guard's own cgroup, beside `agents`: whoever stops the host's unit, or kills all in the host's cgroup, does not
+//! mean the guard, which has its work to do then.
 
-use super::LEAVES;
-use super::keeper::Keeper;
 use super::message::Message;
+use super::process::Process;
+use super::{Failure, LEAVES, Result};
 use crate::cgroupfs::Dir;
+use crate::events::Events;
+use crate::sys::birth::{self, Way};
+use crate::sys::newborn::Step;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
-/// How often a reaper may take it away before we are in it.
+/// How often a reaper may take it away before the guard is in it.
 const TRIES: usize = 100;
 
-/// Known by its parent.
+/// A cgroup, by its parent and its name.
 #[derive(Debug)]
 pub struct Leaf {
     above: Dir,
@@ -22,61 +25,75 @@ pub struct Leaf {
 }
 
 impl Leaf {
-    /// Start a helper in one beside the `agents` that this agent is in. `ways` lead out of it again.
-    pub fn with_helper(agent: &Dir, ways: &[OwnedFd]) -> nix::Result<Keeper> {
+    /// The cgroup of this name.
+    pub fn new(above: Dir, name: CString) -> Self {
+        Self { above, name }
+    }
+
+    /// Start a guard in one beside the `agents` that this agent is in. By `ways` it can leave again.
+    pub fn with_guard(agent: &Dir, ways: &[OwnedFd]) -> Result<Process> {
         let name = format!("{LEAVES}{}", std::process::id());
-        let leaf = Self { above: agent.child(c"../..")?, name: CString::new(name).unwrap_or_default() };
-        // The kernel takes some 10 ms to move the first process after a while, and none to make one there.
-        if let Ok(keeper) = leaf.bear(ways) {
-            keeper.settled(Some(leaf));
-            return Ok(keeper);
-        }
-        let keeper = Keeper::start(None).inspect_err(|_| leaf.remove())?;
-        keeper.settled(leaf.settle(&keeper, ways)?);
-        Ok(keeper)
-    }
-
-    /// Not where the kernel cannot (before 5.7), is not let (seccomp), or kills whom it makes so (2025-26).
-    fn bear(&self, ways: &[OwnedFd]) -> nix::Result<Keeper> {
-        self.make()?;
-        let keeper = Keeper::start(Some(self.above.child(&self.name)?.as_fd()))?;
-        let mut passed = vec![self.above.as_fd()];
-        passed.extend(ways.iter().map(AsFd::as_fd));
-        keeper.ask(Message::Born(&self.name), &passed)?;
-        Ok(keeper)
-    }
-
-    /// Have the helper move there. Nothing, where the kernel does not let it: then it stays with the host.
-    fn settle(self, keeper: &Keeper, ways: &[OwnedFd]) -> nix::Result<Option<Self>> {
+        let leaf = Self::new(agent.child(c"../..")?, CString::new(name).unwrap_or_default());
         for _ in 0..TRIES {
-            match self.enter(keeper, ways) {
-                Ok(()) => return Ok(Some(self)),
-                Err(Errno::ENOENT | Errno::ENODEV) => {}
+            match leaf.start_inside() {
+                Ok(process) => return leaf.told_to(process, ways),
+                // A reaper took it away.
+                Err(Failure::Errno(Errno::ENOENT | Errno::ENODEV)) => {}
+                // What is born or moved there would not get as far as its program.
+                Err(Failure::Frozen) if Events::open(agent)?.state()?.frozen => return Err(Failure::Frozen),
+                // The kernel does not let it: then it stays with the host.
+                Err(Failure::Frozen | Failure::NotStarted(_) | Failure::Errno(Errno::EACCES)) => break,
                 Err(e) => {
-                    self.remove();
-                    let lacking = matches!(e, Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM);
-                    return if lacking { Err(e) } else { Ok(None) };
+                    leaf.remove();
+                    return Err(e);
                 }
             }
         }
-        Ok(None)
+        leaf.remove();
+        Process::start(None)
     }
 
-    fn make(&self) -> nix::Result<()> {
-        match self.above.make(&self.name) {
-            // That of a helper before ours, which was killed.
-            Err(Errno::EEXIST) => Ok(()),
-            made => made,
-        }
-    }
-
-    fn enter(&self, keeper: &Keeper, ways: &[OwnedFd]) -> nix::Result<()> {
-        self.make()?;
-        let procs = CString::new([self.name.to_bytes(), b"/cgroup.procs"].concat()).unwrap_or_default();
-        let procs = self.above.open_file(&procs, OFlag::O_WRONLY)?;
-        let mut passed: Vec<BorrowedFd<'_>> = vec![procs.as_fd(), self.above.as_fd()];
+    fn told_to(self, process: Process, ways: &[OwnedFd]) -> Result<Process> {
+        let mut passed = vec![self.above.as_fd()];
         passed.extend(ways.iter().map(AsFd::as_fd));
-        keeper.ask(Message::Settle(&self.name), &passed)
+        process.ask(Message::Leaf(&self.name), &passed)?;
+        process.is_in(self);
+        Ok(process)
+    }
+
+    /// Born there; or, where the kernel cannot do that (before 5.7), is not let (seccomp), or kills whom it makes so
+    /// (2025-26), by entering before its program begins.
+    fn start_inside(&self) -> Result<Process> {
+        match self.above.make(&self.name) {
+            // That of a guard before this one, which was killed.
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(e) => return Err(Failure::Errno(e)),
+        }
+        if self.is_frozen()? {
+            return Err(Failure::Frozen);
+        }
+        let dir = self.above.child(&self.name)?;
+        let done = Process::start(Some(Way::Born(dir.as_fd())));
+        match gone(done) {
+            Err(Failure::NotStarted(
+                birth::Failure::Killed(Step::Unborn)
+                | birth::Failure::NotMade(Errno::ENOSYS | Errno::EPERM | Errno::EINVAL | Errno::E2BIG),
+            )) => {}
+            done => return done,
+        }
+        let procs = dir.open_file(c"cgroup.procs", OFlag::O_WRONLY)?;
+        gone(Process::start(Some(Way::Enters(procs.as_fd()))))
+    }
+
+    /// Returns true if all in it stands still.
+    pub fn is_frozen(&self) -> nix::Result<bool> {
+        let dir = self.above.child(&self.name)?;
+        Ok(Events::open(&dir)?.state()?.frozen)
+    }
+
+    /// Returns true if this process is in it.
+    pub fn lists(&self, pid: i32) -> bool {
+        self.above.child(&self.name).and_then(|dir| dir.lists(c"cgroup.procs", pid)) == Ok(true)
     }
 
     /// Once nobody is in it.
@@ -85,9 +102,27 @@ impl Leaf {
     }
 }
 
+/// A cgroup that is gone, and want of what every process needs, under their own names.
+fn gone(started: Result<Process>) -> Result<Process> {
+    started.map_err(|failure| match failure {
+        Failure::NotStarted(
+            birth::Failure::NotMade(
+                e @ (Errno::ENODEV
+                | Errno::ENOENT
+                | Errno::EAGAIN
+                | Errno::ENOMEM
+                | Errno::EMFILE
+                | Errno::ENFILE),
+            )
+            | birth::Failure::Stopped(Step::Enter, e @ (Errno::ENODEV | Errno::ENOENT | Errno::ENOMEM)),
+        ) => Failure::Errno(e),
+        other => other,
+    })
+}
+
 /// And what is above it, if nobody needs that.
 pub fn remove(above: &Dir, leaf: &CStr) {
-    // EBUSY: another helper is in it.
+    // EBUSY: a guard is in it.
     if above.remove(leaf).is_ok() {
         let _in_use = above.remove(c"../synwire");
     }

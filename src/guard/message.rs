@@ -1,23 +1,29 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is said on the line between the host program and its helper: one size, in the order of bytes that
-//! both have.
+//! What the library and its guard send each other: messages of one size, in the byte order that both have.
 
 use std::ffi::{CStr, CString};
 
-/// What the host says.
+/// The version of all that is here. Both sides compare it before anything else is sent.
+pub const PROTOCOL: u64 = 1;
+
+/// What the guard sends first: [`HELLO`] and its own [`PROTOCOL`].
+pub const HELLO: u64 = u64::from_ne_bytes(*b"agentcg\0");
+
+/// From the library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Message<'a> {
-    /// Guard the group of which this is the id and the name; its directory comes along. Answered.
+    /// Guard the group of this id and name; its directory comes along. Answered.
     Guard(u64, &'a CStr),
     /// Guard it no more.
     Release(u64),
-    /// Move by the first descriptor to a cgroup of this name, below the second; by the others, the first
-    /// that works, it can be left again. Answered.
-    Settle(&'a CStr),
-    /// It is in a cgroup of this name, below the first descriptor; by the others it can be left. Answered.
-    Born(&'a CStr),
-    /// The cgroup is another by now, which somebody else removes.
-    Unsettle,
+    /// The guard is in a cgroup of this name, below the first descriptor. The others are cgroup.procs files by which
+    /// it can leave. Answered.
+    Leaf(&'a CStr),
+    /// The guard is in a scope of systemd's, whose directory is the first descriptor, and keeps it alive. By the others
+    /// it can leave. Its cgroup before is removed by the library. Answered.
+    Scope,
+    /// The scope is not needed.
+    LeaveScope,
 }
 
 /// How long each is.
@@ -31,9 +37,9 @@ impl<'a> Message<'a> {
         let (kind, id, name) = match self {
             Self::Guard(id, name) => (1, id, name),
             Self::Release(id) => (2, id, c""),
-            Self::Settle(name) => (3, 0, name),
-            Self::Unsettle => (4, 0, c""),
-            Self::Born(name) => (5, 0, name),
+            Self::Leaf(name) => (3, 0, name),
+            Self::Scope => (4, 0, c""),
+            Self::LeaveScope => (5, 0, c""),
         };
         let mut bytes = [0; LENGTH];
         let (head, text) = bytes.split_at_mut(NAME);
@@ -53,23 +59,23 @@ impl<'a> Message<'a> {
         match u64::from_ne_bytes(bytes.get(..ID.start)?.try_into().ok()?) {
             1 => Some(Self::Guard(id, name)),
             2 => Some(Self::Release(id)),
-            3 => Some(Self::Settle(name)),
-            4 => Some(Self::Unsettle),
-            5 => Some(Self::Born(name)),
+            3 => Some(Self::Leaf(name)),
+            4 => Some(Self::Scope),
+            5 => Some(Self::LeaveScope),
             _ => None,
         }
     }
 
-    /// By what its answer is known from that to another, which may come late.
+    /// Tells its answer from that to another message, which may come late.
     pub fn id(self) -> u64 {
         match self {
             Self::Guard(id, _) | Self::Release(id) => id,
-            Self::Settle(_) | Self::Born(_) | Self::Unsettle => 0,
+            Self::Leaf(_) | Self::Scope | Self::LeaveScope => 0,
         }
     }
 }
 
-/// The answer to the message of this id: an errno, or 0.
+/// From the guard: the id of a message, and an errno or 0.
 pub type Answer = [u64; 2];
 
 /// What a group is called from inside of it.
@@ -82,14 +88,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_read_as_it_was_said() {
+    fn a_message_is_read_as_it_was_sent() {
         let uuid = c"01234567-89ab-cdef-0123-456789abcdef";
         let all = [
             Message::Guard(u64::MAX, uuid),
             Message::Release(7),
-            Message::Settle(c"keeper-1"),
-            Message::Born(c"keeper-1"),
-            Message::Unsettle,
+            Message::Leaf(c"guard-1"),
+            Message::Scope,
+            Message::LeaveScope,
         ];
         for message in all {
             assert_eq!(Message::read(&message.bytes()), Some(message));

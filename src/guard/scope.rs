@@ -1,26 +1,31 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A scope of systemd's, kept alive by the helper, since systemd removes one that holds no process.
+//! A scope of systemd's, kept alive by the guard, since systemd removes one that holds no process.
 
-use super::keeper::{Keeper, PATIENCE};
+use super::message::Message;
+use super::process::{PATIENCE, Process};
 use crate::cgroupfs::Dir;
 use crate::deadline::Deadline;
 use crate::events::Events;
 use std::ffi::CString;
 use std::sync::{Arc, Weak};
 
+/// The holders of a guard that has no other work than a scope: the process's state, and the scope.
+const HOLDERS: usize = 2;
+
 /// A scope that systemd made for us.
 #[derive(Debug)]
 pub struct Scope {
     /// Its directory, absolute, as mounted here.
     pub path: Vec<u8>,
-    /// Whom it lives by. An Option so that drop can end it first.
-    pub keeper: Option<Arc<Keeper>>,
+    /// What keeps it alive.
+    pub guard: Arc<Process>,
 }
 
 impl Scope {
-    /// Whether agents can still be put in it.
+    /// Returns true if agents can still be put in it. One that systemd stops is left by its guard, though agents that
+    /// take their time to end may hold it for a while.
     pub fn stands(&self) -> bool {
-        self.keeper.as_ref().is_some_and(|keeper| keeper.lives()) && self.open().is_some()
+        self.guard.lives() && self.guard.is_in_its_leaf() && self.open().is_some()
     }
 
     /// Its directory.
@@ -32,12 +37,16 @@ impl Scope {
 /// A scope that nothing came of is gone when this returns, if systemd is quick.
 impl Drop for Scope {
     fn drop(&mut self) {
+        if !self.guard.is_ours() || Arc::strong_count(&self.guard) > HOLDERS {
+            return;
+        }
         let dir = self.open();
-        let ended = self.keeper.take().and_then(Arc::into_inner).is_some();
-        if let (Some(dir), true) = (dir, ended) {
+        self.guard.tell(Message::LeaveScope);
+        if let Some(dir) = dir {
             let deadline = Deadline::after(PATIENCE);
             let _ends_anyway = Events::open(&dir).and_then(|events| events.wait(deadline, |_| false));
         }
+        self.guard.clear_up();
     }
 }
 
@@ -58,14 +67,14 @@ impl OwnScope {
         self.lasting.clone().or_else(|| self.tried.upgrade()).filter(|scope| scope.stands())
     }
 
-    /// A new one. Where the helper has other work it cannot leave the scope, whatever comes of that.
+    /// A new one. Where its guard has other work it cannot leave the scope, whatever comes of that.
     pub fn remember(&mut self, scope: &Arc<Scope>) {
-        let shared = scope.keeper.as_ref().is_some_and(|keeper| Arc::strong_count(keeper) > 1);
+        let shared = Arc::strong_count(&scope.guard) > HOLDERS;
         self.lasting = shared.then(|| Arc::clone(scope));
         self.tried = Arc::downgrade(scope);
     }
 
-    /// Keep it for good.
+    /// Keep it as long as this process lives.
     pub fn keep(&mut self, scope: &Arc<Scope>) {
         self.lasting = Some(Arc::clone(scope));
     }

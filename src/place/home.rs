@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where the helper goes when its work is done: nobody can remove the cgroup that it is in itself.
+//! Where the guard goes when its work is done: nobody can remove the cgroup that it is in itself.
 
 use super::own;
 use nix::fcntl::OFlag;

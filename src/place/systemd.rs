@@ -4,23 +4,24 @@
 
 use super::own::{self, Own};
 use super::site::{Kind, Look, Place, Room, Site};
-use super::{Wish, enable};
+use super::{Wish, enable, ways_home};
 use crate::cgroupfs::Dir;
 use crate::controllers::Controllers;
 use crate::error::{Error, Reason, Result, shown, words};
-use crate::guard::{self, Scope};
+use crate::guard::{self, Leaf, Message, Process, Scope};
 use crate::parse;
 use crate::sys::fallible;
 use crate::systemd::{Failure, Manager};
 use nix::errno::Errno;
 use nix::unistd::geteuid;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// The keeper's own leaf: the scope itself must be empty.
-const KEEPER: &std::ffi::CStr = c"keeper";
-const KEEPER_PROCS: &std::ffi::CStr = c"keeper/cgroup.procs";
+/// The guard's own leaf: the scope itself must be empty.
+const LEAF: &CStr = c"guard";
+const LEAF_PROCS: &CStr = c"guard/cgroup.procs";
 
 /// A manager that would make us a scope.
 pub struct Offer {
@@ -110,7 +111,7 @@ pub fn scopes_beside(path: &[u8]) -> nix::Result<Vec<Place>> {
 /// What the names of our scopes begin with.
 const PREFIX: &str = "agentcg-";
 
-/// One that lost its keeper may still hold agents: the next has another name.
+/// One that lost its guard may still hold agents: the next has another name.
 fn unit_name(count: u32) -> String {
     let pid = std::process::id();
     if count == 0 { format!("{PREFIX}{pid}.scope") } else { format!("{PREFIX}{pid}-{count}.scope") }
@@ -125,30 +126,40 @@ impl Offer {
             return Ok(place(&scope, dir));
         }
         let unit = unit_name(own.scope.count);
-        let keeper = own.keeper().map_err(|e| {
-            Error::new(
-                if e == Errno::EAGAIN { Errno::ENOMEM } else { e },
-                format!("cannot start the process that keeps {unit} alive: {}", words(e)),
-            )
-        })?;
+        let guard = own.guard().map_err(|failure| failure.told(&format!("keeps {unit} alive")))?;
         own.scope.count += 1;
-        let pid = keeper.pid();
+        let pid = guard.pid();
         self.manager
-            .start_scope(&unit, slice(), "Agents of a program that uses agentcg", pid, keeper.pidfd())
+            .start_scope(&unit, slice(), "Agents of a program that uses agentcg", pid, guard.pidfd())
             .map_err(failed)?;
         let (dir, path) = find(pid, &unit)?;
-        let scope = Arc::new(Scope { path, keeper: Some(Arc::clone(&keeper)) });
-        dir.make(KEEPER).and_then(|()| dir.write(KEEPER_PROCS, pid.to_string().as_bytes())).map_err(|e| {
-            enable::cannot("move our helper by", "keeper/cgroup.procs", e, &shown(&scope.path))
-        })?;
-        keeper.unsettle();
-        drop(keeper);
+        let scope = Arc::new(Scope { path, guard });
+        enter(&scope.guard, &dir)
+            .map_err(|e| enable::cannot("move the guard by", "guard/cgroup.procs", e, &shown(&scope.path)))?;
+        let mut passed = vec![dir.as_fd()];
+        let ways = ways_home();
+        passed.extend(ways.iter().map(AsFd::as_fd));
+        scope
+            .guard
+            .ask(Message::Scope, &passed)
+            .map_err(|failure| failure.told(&format!("keeps {unit} alive")))?;
         own.scope.remember(&scope);
         Ok(place(&scope, dir))
     }
 }
 
-/// The scope's directory, found by its keeper.
+/// Move the guard to its leaf of the scope. The leaf that it was in before goes.
+fn enter(guard: &Process, scope: &Dir) -> nix::Result<()> {
+    scope.make(LEAF)?;
+    scope.write(LEAF_PROCS, guard.pid().to_string().as_bytes())?;
+    let leaf = Leaf::new(scope.child(c".")?, LEAF.to_owned());
+    if let Some(before) = guard.is_in(leaf) {
+        before.remove();
+    }
+    Ok(())
+}
+
+/// The scope's directory, found by its guard.
 fn find(pid: i32, unit: &str) -> Result<(Dir, Vec<u8>)> {
     let own = own::find_of(&pid.to_string(), pid.unsigned_abs())?;
     let path = own.upwards().next().unwrap_or_default();
@@ -158,7 +169,7 @@ fn find(pid: i32, unit: &str) -> Result<(Dir, Vec<u8>)> {
         Some(Ok(dir)) => Ok((dir, path)),
         _ => Err(Error::new(
             Errno::EACCES,
-            format!("systemd says that {unit} is there, but our helper is in {}", shown(&path)),
+            format!("systemd says that {unit} is there, but the guard is in {}", shown(&path)),
         )
         .because(Reason::SystemdRefused)),
     }

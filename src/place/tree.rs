@@ -179,9 +179,9 @@ fn enable_level(
 pub fn clear(place: &Dir) {
     let level = place.child(SYNWIRE);
     let names = level.as_ref().map_or_else(|_| Vec::new(), |level| level.children().unwrap_or_default());
-    for helper in names.iter().filter(|name| name.to_bytes().starts_with(guard::LEAVES.as_bytes())) {
-        // EBUSY: it is in there, and will see to it.
-        let _in_use = level.as_ref().map(|level| level.remove(helper));
+    for leaf in names.iter().filter(|name| name.to_bytes().starts_with(guard::LEAVES.as_bytes())) {
+        // EBUSY: a guard is in there, and will see to it.
+        let _ = level.as_ref().map(|level| level.remove(leaf));
     }
     for name in [AGENTS, SYNWIRE] {
         let _in_use_or_not_there = place.remove(name);

@@ -201,6 +201,7 @@ pub(super) fn orders<'a>(program: &'a Program<'_>, care: Care<'a>, report: &Repo
         new_session: program.new_session,
         directory: program.directory.map_or(-1, |fd| fd.as_raw_fd()),
         stdio: program.stdio,
+        passed: None,
         files: program.files.as_ptr(),
         argv: program.argv.as_ptr(),
         envp: program.envp.as_ptr(),
@@ -208,7 +209,7 @@ pub(super) fn orders<'a>(program: &'a Program<'_>, care: Care<'a>, report: &Repo
     }
 }
 
-/// clone(2) without an exit signal, on that stack.
+/// clone(2) without an exit signal, on that stack. The kernel leaves a pidfd at `pidfd` if the flags ask for one.
 ///
 /// # Safety
 /// As of [`clone_into::start`].
@@ -221,9 +222,12 @@ pub(super) unsafe fn clone(
 ) -> nix::Result<i32> {
     let end = stack.as_mut_ptr().wrapping_add(stack.len());
     let top = end.wrapping_sub(end as usize % 16).cast::<c_void>();
-    let nothing = null_mut::<c_void>();
     // SAFETY: the caller's promise.
-    Errno::result(unsafe { libc::clone(life, top, flags, argument, pidfd, nothing, nothing) })
+    match i32::try_from(unsafe { clone_into::clone(flags, top, pidfd, life, argument) }) {
+        Ok(pid @ 1..) => Ok(pid),
+        Ok(e) => Err(Errno::from_raw(-e)),
+        Err(_) => Err(Errno::ESRCH),
+    }
 }
 
 /// The child has become the program, or has come to nothing. Returns true if it was seen as the program.

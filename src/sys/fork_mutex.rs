@@ -85,6 +85,18 @@ impl<T: Default> ForkMutex<T> {
     pub fn lock(&self) -> ForkMutexGuard<'_, T> {
         let own = ForkId::current();
         let abandoned = self.acquire(own.into());
+        self.locked(own, abandoned)
+    }
+
+    /// The same, unless another thread holds it.
+    pub fn try_lock(&self) -> Option<ForkMutexGuard<'_, T>> {
+        let own = ForkId::current();
+        let abandoned = self.try_acquire(own.into())?;
+        Some(self.locked(own, abandoned))
+    }
+
+    /// This thread has the lock.
+    fn locked(&self, own: ForkId, abandoned: bool) -> ForkMutexGuard<'_, T> {
         // SAFETY: this thread holds the lock until `guard` is dropped.
         let (guard, slot) = (Unlock(self), unsafe { &mut *self.value.get() });
         match slot {

@@ -65,6 +65,8 @@ const STEPS: [Step; 13] = [
 pub const INHERIT: RawFd = -1;
 /// A standard descriptor: /dev/null.
 pub const DEVNULL: RawFd = -2;
+/// A descriptor of [`Orders::passed`] that is to be closed.
+pub const CLOSED: RawFd = -3;
 
 /// The child's word back, in memory that both have.
 #[derive(Default)]
@@ -122,6 +124,8 @@ pub(super) struct Orders<'a> {
     /// Or -1.
     pub directory: RawFd,
     pub stdio: [RawFd; 3],
+    /// What is passed on as descriptors 3 and 4, if anything is.
+    pub passed: Option<[RawFd; 2]>,
     /// The first that execve(2) takes; NULL ends them.
     pub files: *const *const c_char,
     pub argv: *const *const c_char,
@@ -182,9 +186,9 @@ fn become_program(orders: &Orders<'_>, report: &Report) -> nix::Result<Infallibl
         drop_capabilities()?;
     }
     report.at(Step::Stdio);
-    redirect(orders.stdio)?;
+    let kept = redirect(orders.stdio, orders.passed)?;
     // SAFETY: this process has a table of descriptors of its own, and needs no other any more.
-    unsafe { close_from(3) };
+    unsafe { close_from(kept) };
     signals::reset();
     report.at(Step::Exec);
     // SAFETY: the pointers are as execve(2) wants them.
@@ -323,18 +327,31 @@ fn mount(source: &CStr, point: &CStr, kind: &CStr, flags: libc::c_ulong, options
     call(libc::SYS_mount, [source, point, kind, flags as isize, options]).map(drop)
 }
 
-fn redirect(mut sources: [RawFd; 3]) -> nix::Result<()> {
-    // A source among the three would be replaced before its turn comes.
-    for (target, source) in (0..).zip(&mut sources) {
+/// Put each descriptor where the program expects it. Returns the number after the last of them.
+fn redirect(stdio: [RawFd; 3], passed: Option<[RawFd; 2]>) -> nix::Result<RawFd> {
+    let [zero, one, two] = stdio;
+    match passed {
+        None => redirect_all(&mut [zero, one, two], 3),
+        Some([three, four]) => redirect_all(&mut [zero, one, two, three, four], 5),
+    }
+}
+
+fn redirect_all(sources: &mut [RawFd], count: RawFd) -> nix::Result<RawFd> {
+    // A source among the targets would be replaced before its turn comes.
+    for (target, source) in (0..).zip(&mut *sources) {
         if *source == DEVNULL {
             let null = open(libc::AT_FDCWD, c"/dev/null", libc::O_RDWR)?;
-            *source = above(null)?;
+            *source = above(null, count)?;
             close(null);
-        } else if (0..3).contains(source) && *source != target {
-            *source = above(*source)?;
+        } else if (0..count).contains(source) && *source != target {
+            *source = above(*source, count)?;
         }
     }
-    for (target, source) in (0 as RawFd..).zip(sources) {
+    for (target, &mut source) in (0 as RawFd..).zip(sources) {
+        if source == CLOSED {
+            close(target);
+            continue;
+        }
         if source < 0 && is_placeholder(target) {
             // The host has it closed: so will the program.
             continue;
@@ -349,7 +366,7 @@ fn redirect(mut sources: [RawFd; 3]) -> nix::Result<()> {
             call(libc::SYS_dup3, [source as isize, target as isize, 0, 0, 0])?;
         }
     }
-    Ok(())
+    Ok(count)
 }
 
 /// Returns true if it was put there while another thread of the host makes a descriptor ([`super::descriptors`]).
@@ -399,8 +416,8 @@ fn write(fd: RawFd, text: &[u8]) -> nix::Result<()> {
     call(libc::SYS_write, [fd as isize, text.as_ptr() as isize, text.len() as isize, 0, 0]).map(drop)
 }
 
-fn above(fd: RawFd) -> nix::Result<RawFd> {
-    call(libc::SYS_fcntl, [fd as isize, libc::F_DUPFD_CLOEXEC as isize, 3, 0, 0])
+fn above(fd: RawFd, count: RawFd) -> nix::Result<RawFd> {
+    call(libc::SYS_fcntl, [fd as isize, libc::F_DUPFD_CLOEXEC as isize, count as isize, 0, 0])
 }
 
 pub(super) fn close(fd: RawFd) {

@@ -34,6 +34,9 @@ const ALIGNMENT: usize = 16;
 /// The allocator.
 pub struct Reserve;
 
+#[global_allocator]
+static ALLOCATOR: Reserve = Reserve;
+
 /// Who owns an arena: pthread_self(3), or 0. On a cache line of its own, since every call writes one.
 #[repr(C, align(64))]
 struct Owner(AtomicUsize);

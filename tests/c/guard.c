@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * AGENTCG_NEW_GUARD from a C program, by the library as it is installed. What
- * the helper does and does not do is told in more detail by tests/guard.rs.
+ * the guard does and does not do is told in more detail by tests/guard.rs.
  *
  * Not run under valgrind, which knows of no process that begins as this one.
  */

@@ -169,7 +169,7 @@ static void nothing_is_printed(void)
 	close(output);
 }
 
-/* How many processes run this program: a helper that was set free would be one more. */
+/* How many processes run this program: a guard that was set free would be one more. */
 static int count_of_us(void)
 {
 	char us[PATH_SIZE] = "", they[PATH_SIZE], link[300];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How the helper comes to its own cgroup.
+//! How the guard comes to its own cgroup.
 
 use crate::common::{lab, wait_until};
 use crate::program::Program;
@@ -7,7 +7,7 @@ use crate::program::Program;
 /// Kernels of 2025-26 kill who is made right inside a cgroup by a process in another that was killed more often.
 /// Nothing tells them beforehand.
 #[test]
-fn a_helper_that_the_kernel_kills_at_its_birth_is_made_another_way() {
+fn a_guard_that_the_kernel_kills_at_its_birth_is_made_another_way() {
     let mut program = Program::start();
     let killed = program.scratch.parent.parent().make("killed before");
     for _ in 0..2 {
@@ -18,7 +18,7 @@ fn a_helper_that_the_kernel_kills_at_its_birth_is_made_another_way() {
     }
     killed.take(program.member.pid());
     let agent = program.guarded(1);
-    assert!(agent.exists() && program.helper() > 0);
+    assert!(agent.exists() && program.guard() > 0);
     program.member.kill_it_alone();
     program.wait_for_no_trace();
     // It goes home for its last instant.
@@ -28,9 +28,9 @@ fn a_helper_that_the_kernel_kills_at_its_birth_is_made_another_way() {
 #[test]
 fn a_leaf_that_was_left_over_serves_again() {
     let mut program = Program::start();
-    program.scratch.parent.make("synwire").make(format!("keeper-{}", program.member.pid()));
+    program.scratch.parent.make("synwire").make(format!("guard-{}", program.member.pid()));
     program.guarded(1);
-    assert!(program.helper() > 0);
+    assert!(program.guard() > 0);
     program.member.kill_it_alone();
     program.wait_for_no_trace();
 }

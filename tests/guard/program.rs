@@ -33,11 +33,11 @@ impl Program {
     }
 
     pub fn leaf(&self) -> Cgroup {
-        self.scratch.parent.join(format!("synwire/keeper-{}", self.member.pid()))
+        self.scratch.parent.join(format!("synwire/guard-{}", self.member.pid()))
     }
 
-    /// The helper's pid.
-    pub fn helper(&self) -> i32 {
+    /// The pid of the guard.
+    pub fn guard(&self) -> i32 {
         let pids = self.leaf().words("cgroup.procs");
         assert_eq!(pids.len(), 1, "{pids:?}");
         pids.first().expect("one").parse().expect("a pid")

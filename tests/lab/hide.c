@@ -26,7 +26,7 @@ static int separates(char c)
 
 static char list[256];
 
-/* Looked up once: the library's helper process has neither the environment nor the linker's lists. */
+/* Looked up once. The library's guard, a program of its own without an environment, is not hidden anything. */
 __attribute__((constructor)) static void remember_list(void)
 {
 	const char *value = getenv("LAB_HIDE");
@@ -54,8 +54,8 @@ static int hidden(const char *path)
 	return 0;
 }
 
-/* By memcpy: ISO C has no cast from void * to a function. Found at the start, for the
- * helper process again; or at the first call, by a library that starts before this one. */
+/* By memcpy: ISO C has no cast from void * to a function. Found at the start; or at the first
+ * call, by a library that starts before this one. */
 #define NEXT(name) \
 static __typeof__(&name) next_##name; \
 __attribute__((constructor)) static void find_##name(void) \

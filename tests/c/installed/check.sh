@@ -18,6 +18,7 @@ diff -u --label expected --label installed - <(installed) <<L
 include/agentcg.h
 include/agentcg.hpp
 include/agentcg/values.hpp
+$libdir/agentcg/agentcg-guard
 $libdir/cmake/agentcg/agentcgConfig.cmake
 $libdir/cmake/agentcg/agentcgConfigVersion.cmake
 $libdir/cmake/agentcg/agentcgTargets-CONFIG.cmake

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A line between two processes that keeps messages apart and carries descriptors with them.
+//! A SOCK_SEQPACKET socket: it keeps messages apart and carries descriptors with them.
 
 use super::descriptors;
 use nix::errno::Errno;
@@ -20,13 +20,13 @@ const _: () = {
     assert!(needed <= size_of::<Control>());
 };
 
-/// Both ends.
+/// Both ends, close-on-exec.
 pub fn pair() -> nix::Result<(OwnedFd, OwnedFd)> {
     descriptors::unix_pair(libc::SOCK_SEQPACKET)
 }
 
-/// Send one message, with copies of these descriptors.
-pub fn send(line: BorrowedFd<'_>, bytes: &[u8], passed: &[BorrowedFd<'_>]) -> nix::Result<()> {
+/// Send one message, with copies of these descriptors, without waiting: `EAGAIN` if there is no room for it.
+pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], passed: &[BorrowedFd<'_>]) -> nix::Result<()> {
     let passed = passed.get(..MOST).unwrap_or(passed);
     let length = passed.len() as libc::c_uint * FD_BYTES;
     let mut control = Control([0; 64]);
@@ -48,8 +48,9 @@ pub fn send(line: BorrowedFd<'_>, bytes: &[u8], passed: &[BorrowedFd<'_>]) -> ni
         }
     }
     loop {
+        let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
         // SAFETY: the message and all that it points to are live; a hang-up is no signal.
-        let sent = unsafe { libc::sendmsg(line.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL) };
+        let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) };
         match Errno::result(sent) {
             Ok(_) => return Ok(()),
             Err(Errno::EINTR) => {}
@@ -58,19 +59,19 @@ pub fn send(line: BorrowedFd<'_>, bytes: &[u8], passed: &[BorrowedFd<'_>]) -> ni
     }
 }
 
-/// What came.
+/// One message.
 #[derive(Debug, Default)]
 pub struct Received {
-    /// 0 at the end of the line.
+    /// 0 if the other end was closed.
     pub length: usize,
-    /// What came with it, each where it stood.
+    /// The descriptors that came with it, in their order.
     pub passed: [Option<OwnedFd>; MOST],
     /// There was no room for all of them: too many are open.
     pub cut: bool,
 }
 
 /// The next message, without waiting: `EAGAIN` if there is none.
-pub fn receive(line: BorrowedFd<'_>, buf: &mut [u8]) -> nix::Result<Received> {
+pub fn receive(socket: BorrowedFd<'_>, buf: &mut [u8]) -> nix::Result<Received> {
     let mut control = Control([0; 64]);
     let mut part = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
     let mut message = message(&mut part);
@@ -80,7 +81,7 @@ pub fn receive(line: BorrowedFd<'_>, buf: &mut [u8]) -> nix::Result<Received> {
     let _held = descriptors::hold_stdio()?;
     // SAFETY: the kernel writes no more than the lengths that it was told.
     let read = loop {
-        match Errno::result(unsafe { libc::recvmsg(line.as_raw_fd(), &raw mut message, flags) }) {
+        match Errno::result(unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) }) {
             Err(Errno::EINTR) => {}
             done => break done?,
         }
@@ -104,10 +105,10 @@ pub fn receive(line: BorrowedFd<'_>, buf: &mut [u8]) -> nix::Result<Received> {
     Ok(received)
 }
 
-/// End it, in all processes that hold this end.
-pub fn hang_up(line: BorrowedFd<'_>) {
+/// Shut it down, also for processes that have a copy of this end.
+pub fn shutdown(socket: BorrowedFd<'_>) {
     // SAFETY: the call takes two integers. It fails only when the other end is gone.
-    unsafe { libc::shutdown(line.as_raw_fd(), libc::SHUT_RDWR) };
+    unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RDWR) };
 }
 
 fn message(part: &mut libc::iovec) -> libc::msghdr {
@@ -126,7 +127,7 @@ mod tests {
 
     #[test]
     fn messages_keep_their_borders_and_their_descriptors() {
-        let (here, there) = pair().expect("a line");
+        let (here, there) = pair().expect("a pair");
         let root = std::fs::File::open("/").expect("open");
         send(here.as_fd(), b"one", &[root.as_fd(), here.as_fd()]).expect("send");
         send(here.as_fd(), b"two", &[]).expect("send");
@@ -143,11 +144,11 @@ mod tests {
     }
 
     #[test]
-    fn hanging_up_ends_it_for_copies_too_after_what_was_said() {
-        let (here, there) = pair().expect("a line");
+    fn a_shutdown_ends_it_for_copies_too_after_what_was_sent() {
+        let (here, there) = pair().expect("a pair");
         let _copy = here.try_clone().expect("dup");
         send(here.as_fd(), b"last", &[]).expect("send");
-        hang_up(here.as_fd());
+        shutdown(here.as_fd());
         let mut buf = [0; 16];
         assert_eq!(receive(there.as_fd(), &mut buf).map(|r| r.length), Ok(4));
         assert_eq!(receive(there.as_fd(), &mut buf).map(|r| r.length), Ok(0));

@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What `agentcg-guard` does, from its start to its end.
+
+use super::message::{Answer, HELLO, LENGTH, Message, PROTOCOL, from_inside};
+use crate::cgroupfs::{Dir, write_once};
+use crate::deadline::Deadline;
+use crate::farewell::Farewell;
+use crate::kill::{Failure, KillFiles, KillState, Killing};
+use crate::members::Members;
+use crate::remove;
+use crate::sys::fallible;
+use crate::sys::guard as own;
+use crate::sys::seqpacket::{self, Received};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::signal::SigSet;
+use nix::sys::stat::fstat;
+use nix::sys::time::TimeSpec;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// How long it stays without work: a host that makes agents one after the other has one guard.
+const IDLE: Duration = Duration::from_secs(10);
+/// For one group to die while others wait for their turn.
+const TURN: Duration = Duration::from_secs(1);
+/// Descriptors that killing and removing need.
+const SPARE: u64 = 8;
+const FIRST_PAUSE: Duration = Duration::from_micros(100);
+/// Between two tries to end what does not die, in uninterruptible sleep perhaps.
+const LAST_PAUSE: Duration = Duration::from_secs(5);
+/// After so many refusals in a row, some seconds, a group is left to `agentcg_reap`.
+const MOST_REFUSALS: u32 = 16;
+
+/// Run the program: `protocol` is its first argument, the version that the library speaks. Returns the exit status.
+pub fn run(protocol: Option<&str>) -> i32 {
+    const MISUSED: i32 = 2;
+    let Some((socket, host)) = own::inherited() else {
+        eprintln!(
+            "agentcg-guard: started by libagentcg for AGENTCG_NEW_GUARD and systemd scopes, not by hand"
+        );
+        return MISUSED;
+    };
+    let Ok(waiting) = own::block_signals() else { return MISUSED };
+    own::allow_all_descriptors();
+    own::reserve_memory();
+    // Where the kernel refuses it, a stop lasts until somebody ends it.
+    let _ = own::continue_on(socket.as_fd());
+    answer(socket.as_fd(), [HELLO, PROTOCOL]);
+    if protocol != Some(PROTOCOL.to_string().as_str()) {
+        return MISUSED;
+    }
+    let mut guard = Guard {
+        socket: socket.as_fd(),
+        guarded: Vec::new(),
+        leaf: None,
+        scope: None,
+        idle_since: Instant::now(),
+        waiting,
+    };
+    match guard.serve(host.as_ref().map(AsFd::as_fd)) {
+        // The scope and all in it are ended by systemd.
+        End::ScopeStopped => return 0,
+        End::NoWork => {}
+        End::HostEnded => guard.end_all(),
+    }
+    if let Some(leaf) = guard.leaf.take() {
+        leaf.leave();
+    }
+    0
+}
+
+fn answer(socket: BorrowedFd<'_>, numbers: [u64; 2]) {
+    // A host that is gone needs no answer, and one that does not read its answers has given up.
+    let _ = seqpacket::send(socket, numbers.map(u64::to_ne_bytes).as_flattened(), &[]);
+}
+
+/// Why the guard listens no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The host has ended, or become another program.
+    HostEnded,
+    /// Nothing is guarded and no scope is kept.
+    NoWork,
+    /// systemd stops the scope that it keeps.
+    ScopeStopped,
+}
+
+struct Guard<'a> {
+    socket: BorrowedFd<'a>,
+    guarded: Vec<Guarded>,
+    leaf: Option<Leaf>,
+    scope: Option<Scope>,
+    idle_since: Instant,
+    /// The signal mask while it waits.
+    waiting: SigSet,
+}
+
+impl Guard<'_> {
+    /// Do what the host says until it says no more.
+    fn serve(&mut self, host: Option<BorrowedFd<'_>>) -> End {
+        loop {
+            if own::was_terminated() && self.scope_is_stopped() {
+                return End::ScopeStopped;
+            }
+            let patience = self.patience();
+            if patience.is_some_and(|left| left.is_zero()) {
+                return End::NoWork;
+            }
+            let mut ended = false;
+            {
+                let wait_for = |fd| PollFd::new(fd, PollFlags::POLLIN);
+                // Before Linux 5.3 there is the socket alone.
+                let mut fds = [wait_for(self.socket), wait_for(host.unwrap_or(self.socket))];
+                match ppoll(&mut fds, patience.map(TimeSpec::from), Some(self.waiting)) {
+                    // A child that the host forked may hold the other end of the socket still.
+                    Ok(_) => ended = host.is_some() && fds[1].any() == Some(true),
+                    Err(Errno::EINTR) => continue,
+                    // No memory, for a moment: what there is to read shows in a read.
+                    Err(_) => std::thread::sleep(FIRST_PAUSE),
+                }
+            }
+            // What it said before it died holds.
+            match self.receive_all() {
+                Ok(open) if open && !ended => {}
+                // With nothing to guard there is nothing to do.
+                Ok(_) => return End::HostEnded,
+                Err(end) => return end,
+            }
+        }
+    }
+
+    /// How long to wait for a message; for ever while there is work.
+    fn patience(&self) -> Option<Duration> {
+        let has_work = !self.guarded.is_empty() || self.scope.is_some();
+        (!has_work).then(|| IDLE.saturating_sub(self.idle_since.elapsed()))
+    }
+
+    /// Returns true if more may come.
+    fn receive_all(&mut self) -> Result<bool, End> {
+        let mut buf = [0; LENGTH];
+        loop {
+            match seqpacket::receive(self.socket, &mut buf) {
+                Ok(Received { length: 0, .. }) | Err(Errno::EBADF | Errno::ENOTCONN) => return Ok(false),
+                Ok(received) => self.handle(buf.get(..received.length).unwrap_or_default(), received)?,
+                Err(Errno::EAGAIN) => return Ok(true),
+                // ECONNRESET: the host did not read an answer, and its last words come after this.
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn handle(&mut self, bytes: &[u8], received: Received) -> Result<(), End> {
+        let Some(message) = Message::read(bytes) else { return Ok(()) };
+        let [first, second, third, _] = received.passed;
+        let done = match message {
+            Message::Release(id) => {
+                self.guarded.retain(|agent| agent.id != id);
+                self.idle_since = Instant::now();
+                return Ok(());
+            }
+            Message::LeaveScope => {
+                // With other work it stays: nobody else may be let to move it out.
+                return if self.guarded.is_empty() { Err(End::NoWork) } else { Ok(()) };
+            }
+            _ if received.cut => Err(Errno::EMFILE),
+            Message::Guard(id, name) => self.guard(id, name, first),
+            Message::Leaf(name) => first.ok_or(Errno::EBADF).map(|above| {
+                self.leaf = Some(Leaf { above: above.into(), name: name.to_owned(), ways: [second, third] });
+            }),
+            Message::Scope => first.ok_or(Errno::EBADF).map(|dir| {
+                self.leaf = None;
+                self.scope = Some(Scope { dir: dir.into(), ways: [second, third] });
+            }),
+        };
+        answer(self.socket, [message.id(), done.map_or_else(|e| e as u64, |()| 0)] as Answer);
+        Ok(())
+    }
+
+    fn guard(&mut self, id: u64, name: &CStr, dir: Option<OwnedFd>) -> nix::Result<()> {
+        let dir = dir.ok_or(Errno::EBADF)?;
+        let (most, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        // Numbers are given from the lowest on.
+        let number = u64::try_from(dir.as_raw_fd()).unwrap_or(u64::MAX);
+        if number.saturating_add(SPARE) >= most {
+            return Err(Errno::EMFILE);
+        }
+        fallible::push(&mut self.guarded, Guarded::new(id, dir.into(), name, number < most / 2))
+    }
+
+    /// systemd has sent SIGTERM. In a scope that means that the scope is being stopped, where else it means nothing:
+    /// the guard ends after the host. Returns true if there is nothing to do but to end.
+    fn scope_is_stopped(&mut self) -> bool {
+        let Some(scope) = self.scope.take() else { return false };
+        let has_work_elsewhere = self.guarded.iter().any(|agent| !scope.holds(agent));
+        let has_left = has_work_elsewhere && scope.leave();
+        self.idle_since = Instant::now();
+        !has_left
+    }
+
+    /// Kill all that is guarded, and remove it, however long it takes.
+    fn end_all(&mut self) {
+        for agent in &self.guarded {
+            // All at once; what it does not reach is swept up below.
+            let _ = agent.killing().send();
+        }
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let before = self.guarded.len();
+            self.guarded.retain_mut(|agent| !agent.end());
+            match self.guarded.len() {
+                0 => return,
+                left if left < before => pause = FIRST_PAUSE,
+                _ => {}
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LAST_PAUSE);
+        }
+    }
+}
+
+/// A group that ends with the host.
+struct Guarded {
+    id: u64,
+    /// The owner's own open directory, so that the owner's lock is held until we are done, and nobody takes
+    /// the group for one that is left over.
+    dir: Dir,
+    name: CString,
+    mark: Vec<u8>,
+    state: KillState,
+    refusals: u32,
+}
+
+impl Guarded {
+    fn new(id: u64, dir: Dir, name: &CStr, has_many_descriptors: bool) -> Self {
+        let dir = dir.of_agent();
+        // Open from the start, so that an agent that takes the guard's descriptors by prlimit(2) is killed all the same.
+        let files = if has_many_descriptors {
+            KillFiles::open(&dir).unwrap_or_default()
+        } else {
+            KillFiles::default()
+        };
+        Self {
+            id,
+            name: from_inside(name),
+            mark: [b"/", name.to_bytes()].concat(),
+            state: KillState { files, ..KillState::default() },
+            dir,
+            refusals: 0,
+        }
+    }
+
+    fn killing(&self) -> Killing<'_> {
+        Killing { members: Members { dir: &self.dir, mark: &self.mark }, state: &self.state }
+    }
+
+    /// Returns true if nothing is left of it that the guard can do anything about.
+    fn end(&mut self) -> bool {
+        if !self.dir.is_alive() {
+            return true;
+        }
+        match self.killing().kill_all(Deadline::after(TURN)) {
+            Ok(()) | Err(Failure::NotPutBack(_)) => {}
+            Err(Failure::Errno(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => {
+                return self.end_without_descriptors();
+            }
+            Err(Failure::Errno(_) | Failure::CallerInside) => return self.was_refused(),
+            Err(Failure::Alive(_)) => {
+                self.refusals = 0;
+                return false;
+            }
+        }
+        let removed = {
+            let _taken_back_if_it_stays = Farewell::say(&self.dir);
+            remove::tree(&self.dir, &self.name, Deadline::after(TURN))
+        };
+        match removed {
+            Ok(()) => {
+                remove::above(&self.dir);
+                true
+            }
+            Err(Errno::EBUSY) => false,
+            Err(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM) => self.end_without_descriptors(),
+            Err(_) => self.was_refused(),
+        }
+    }
+
+    /// The same with what is open already. Cgroups that are nested deeper than one level cannot be listed so: they are
+    /// left, empty, to `agentcg_reap`.
+    fn end_without_descriptors(&mut self) -> bool {
+        let killing = self.killing();
+        let dead =
+            killing.send().and_then(|_| killing.events()?.wait(Deadline::after(TURN), |now| !now.populated));
+        match dead {
+            Ok(true) => {}
+            Ok(false) => return false,
+            Err(_) => return self.was_refused(),
+        }
+        let removed = self.dir.remove_children().and_then(|()| remove::leaf(&self.dir, &self.name));
+        if removed.is_ok() {
+            remove::above(&self.dir);
+            return true;
+        }
+        self.was_refused()
+    }
+
+    /// Returns true if that has come too often: the group is let go, so that its lock is free for a reaper.
+    fn was_refused(&mut self) -> bool {
+        self.refusals += 1;
+        self.refusals >= MOST_REFUSALS
+    }
+}
+
+/// The first of these cgroups that can be entered. Returns true if there is one.
+fn enter_one(ways: &[Option<OwnedFd>]) -> bool {
+    ways.iter().flatten().any(|procs| write_once(procs.as_fd(), b"0").is_ok())
+}
+
+/// The cgroup that the guard is in, and how to leave it.
+struct Leaf {
+    above: Dir,
+    name: CString,
+    ways: [Option<OwnedFd>; 2],
+}
+
+impl Leaf {
+    /// Nobody can remove the cgroup that it is in itself.
+    fn leave(self) {
+        if enter_one(&self.ways) {
+            super::leaf::remove(&self.above, &self.name);
+        }
+    }
+}
+
+/// The scope that lives by the guard, and how to leave it.
+struct Scope {
+    dir: Dir,
+    ways: [Option<OwnedFd>; 2],
+}
+
+impl Scope {
+    /// Returns true if the agent is in it.
+    fn holds(&self, agent: &Guarded) -> bool {
+        let inode = |dir: &Dir| fstat(dir.as_fd()).map(|stat| stat.st_ino);
+        // scope/synwire/agents/uuid
+        agent.dir.child(c"../../..").is_ok_and(|dir| inode(&dir) == inode(&self.dir))
+    }
+
+    /// Returns true if that could be done.
+    fn leave(self) -> bool {
+        enter_one(&self.ways)
+    }
+}
