@@ -277,6 +277,26 @@ mod tests {
         });
     }
 
+    /// One thread's placeholders are gone while another still counts on what it has seen open.
+    #[test]
+    fn no_thread_takes_the_placeholders_of_another_for_the_hosts_own() {
+        in_a_child_without(0b101, || {
+            let opens = || {
+                (0..3_000).all(|_| {
+                    let _held = hold_stdio().unwrap();
+                    // As the system call that makes a descriptor, which takes the lowest.
+                    let fd = nix::fcntl::open(c"/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
+                    fd.as_raw_fd() >= LOWEST
+                })
+            };
+            let held = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(opens)).collect();
+                threads.into_iter().all(|thread| thread.join().unwrap())
+            });
+            held && open_ones() == 0b010
+        });
+    }
+
     #[test]
     fn what_the_host_puts_in_a_placeholders_stead_is_left_to_it() {
         in_a_child_without(0b001, || {
