@@ -52,7 +52,7 @@ impl Dir {
     pub fn open(path: &CStr) -> nix::Result<Self> {
         let fd = retried(|| open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY))?;
         let dir = Self { fd, restores: false };
-        match fstatfs(&dir.fd)?.filesystem_type() {
+        match retried(|| fstatfs(&dir.fd))?.filesystem_type() {
             CGROUP2_SUPER_MAGIC => Ok(dir),
             _ => Err(Errno::ENOTTY),
         }

@@ -10,6 +10,7 @@ use crate::cgroupfs::Dir;
 use crate::parse::{self, OwnerNote};
 use crate::procfs;
 use crate::sys::{self, Lock, flock};
+use nix::errno::Errno;
 use std::ffi::CStr;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -75,10 +76,14 @@ pub fn sign(dir: &Dir, pid: u32, created_unix_ns: u64) {
     let _only_a_hint = sys::set_xattr(dir.as_fd(), NOTE, note.as_bytes());
 }
 
-/// What is written down.
-pub fn read(dir: &Dir) -> OwnerNote {
+/// What is written down; nothing where none is, or where the kernel keeps or shows none.
+pub fn read(dir: &Dir) -> nix::Result<OwnerNote> {
     let mut buf = [0; 256];
-    sys::get_xattr(dir.as_fd(), NOTE, &mut buf).map(parse::owner_note).unwrap_or_default()
+    match sys::get_xattr(dir.as_fd(), NOTE, &mut buf) {
+        Ok(text) => Ok(parse::owner_note(text)),
+        Err(e @ (Errno::EIO | Errno::ENOMEM)) => Err(e),
+        Err(_) => Ok(OwnerNote::default()),
+    }
 }
 
 /// For who makes one.

@@ -214,7 +214,7 @@ impl Process {
     /// How it is now: `ESRCH` once it has been waited for.
     pub fn stat(&self) -> nix::Result<ProcStat> {
         let mut text = [0; 1024];
-        let end = self.0.read_at(&mut text, 0).map_err(|e| errno(&e))?;
+        let end = retried(|| self.0.read_at(&mut text, 0).map_err(|e| errno(&e)))?;
         text.get(..end).and_then(parse::proc_stat).ok_or(Errno::ESRCH)
     }
 

@@ -221,6 +221,23 @@ pub fn xattr_size(fd: BorrowedFd<'_>, name: &CStr) -> nix::Result<()> {
     Errno::result(size).map(drop)
 }
 
+/// A call whose failure would leave something half done, made again where the cause may pass. `is_final`: an errno that
+/// another try would give again.
+pub fn insisted<T>(
+    is_final: impl Fn(Errno) -> bool,
+    mut call: impl FnMut() -> nix::Result<T>,
+) -> nix::Result<T> {
+    const TRIES: usize = 3;
+    let mut done = call();
+    for _ in 1..TRIES {
+        match done {
+            Err(e) if !is_final(e) => done = call(),
+            _ => break,
+        }
+    }
+    done
+}
+
 /// A call that a signal may interrupt, made again until none does.
 pub fn retried<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
     loop {

@@ -61,14 +61,15 @@ impl Agent {
         let ours = owner::claim(&self.dir).map_err(|e| self.failed("lock", "", e))?;
         if ours && self.dir.is_alive() {
             self.killing.files = files;
-            self.own(owner::read(&self.dir).created_unix_ns);
+            let note = owner::read(&self.dir).map_err(|e| self.failed("read", "user.agentcg.owner", e))?;
+            self.own(note.created_unix_ns);
             return Ok(());
         }
         let group = shown(&self.path);
         if ours {
             return Err(Error::new(Errno::ENOENT, format!("{group} was just removed")));
         }
-        let who = match owner::read(&self.dir).pid {
+        let who = match owner::read(&self.dir).unwrap_or_default().pid {
             0 => "another process".to_owned(),
             pid => format!("process {pid}"),
         };
@@ -116,7 +117,7 @@ pub fn list(parent: Option<&CStr>) -> Result<Vec<Entry>> {
 fn entry(dir: &Dir, uuid: &str) -> nix::Result<Entry> {
     let populated = Events::open(dir)?.state()?.populated;
     let uuid = fallible::copy_str(uuid)?;
-    Ok(Entry { uuid, populated, owner: owner::read(dir), orphan: owner::is_orphan(dir)? })
+    Ok(Entry { uuid, populated, owner: owner::read(dir)?, orphan: owner::is_orphan(dir)? })
 }
 
 /// Kill and remove every agent that has no owner, and what else a crash has left half made. Tells how many

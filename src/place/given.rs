@@ -4,7 +4,8 @@
 use super::refused;
 use super::site::{Kind, Place, Room};
 use crate::cgroupfs::Dir;
-use crate::error::{Error, Reason, Result, shown};
+use crate::error::{Error, Reason, Result, shown, words};
+use crate::kernfile::errno;
 use nix::errno::Errno;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd};
@@ -24,18 +25,19 @@ pub fn look(parent: &CStr) -> Result<Place> {
             Error::new(e, format!("the parent {here} does not exist: create it, or name another"))
         }
         Errno::ELOOP | Errno::ENAMETOOLONG => {
-            let why = crate::error::words(e);
+            let why = words(e);
             Error::new(Errno::ENODEV, format!("cannot open the parent {here}: {why}"))
                 .because(Reason::NoCgroup2)
         }
         e => refused(e, &here),
     })?;
     let link = format!("/proc/self/fd/{}", dir.as_fd().as_raw_fd());
-    let path = std::fs::read_link(link).map_err(|_| {
-        Error::new(
+    let path = std::fs::read_link(link).map_err(|e| match errno(&e) {
+        Errno::ENOENT | Errno::ENOTDIR => Error::new(
             Errno::ENODEV,
             format!("cannot learn the path of {here} from /proc/self/fd: mount proc at /proc"),
-        )
+        ),
+        e => Error::new(e, format!("cannot learn the path of {here} from /proc/self/fd: {}", words(e))),
     })?;
     let path = path.into_os_string().into_vec();
     Ok(Place::new(Kind::Given, Rc::new(dir), path, Room::Free))

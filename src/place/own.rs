@@ -94,7 +94,7 @@ fn find_at(own_path: &[u8], pid: u32) -> Result<Own> {
     }
     let mut threaded = false;
     let mut read_only = None;
-    let mut exhausted = None;
+    let mut failed = None;
     let writable = procfs::find_mount(|line| match open(parse::cgroup2_mount(line)?, own_path, pid) {
         Ok(own) if own.mount.read_only => {
             read_only = read_only.take().or(Some(own));
@@ -103,15 +103,16 @@ fn find_at(own_path: &[u8], pid: u32) -> Result<Own> {
         Ok(own) => Some(own),
         Err(e) => {
             threaded |= e == Errno::EOPNOTSUPP;
-            exhausted = exhausted.or(is_exhaustion(e).then_some(e));
+            failed = failed.or((!is_elsewhere(e)).then_some(e));
             None
         }
     })
     .map_err(no_proc)?;
     writable.or(read_only).ok_or_else(|| {
         let path = shown(own_path);
-        if let Some(e) = exhausted {
-            Error::new(e, format!("cannot open our own cgroup {path}: {}", words(e)))
+        if let Some(e) = failed {
+            let error = Error::new(e, format!("cannot open our own cgroup {path}: {}", words(e)));
+            if e == Errno::EACCES { error.because(Reason::NotDelegated) } else { error }
         } else if threaded {
             Error::new(
                 Errno::EOPNOTSUPP,
@@ -157,14 +158,16 @@ fn no_cgroup2(message: impl Into<Cow<'static, str>>) -> Error {
     Error::new(Errno::ENODEV, message).because(Reason::NoCgroup2)
 }
 
-/// The caller's want of descriptors or memory, or an error of the file system, says nothing about cgroups.
-fn is_exhaustion(errno: Errno) -> bool {
-    matches!(errno, Errno::EIO | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)
+/// Errors that say that a cgroup is not in a mount. Others say nothing about cgroups, such as the caller's want of
+/// descriptors or memory.
+fn is_elsewhere(errno: Errno) -> bool {
+    use Errno::*;
+    matches!(errno, ENODEV | ENOENT | ENOTDIR | ENOTTY | ESRCH | EOPNOTSUPP)
 }
 
 fn no_proc(errno: Errno) -> Error {
     let why = words(errno);
-    if is_exhaustion(errno) {
+    if !is_elsewhere(errno) {
         return Error::new(errno, format!("cannot read /proc/self: {why}"));
     }
     no_cgroup2(format!(

@@ -11,6 +11,7 @@ use crate::controllers::Controllers;
 use crate::error::{Error, Reason, Result, shown};
 use crate::guard;
 use crate::owner;
+use crate::sys::insisted;
 use nix::errno::Errno;
 use std::ffi::{CStr, CString};
 
@@ -25,9 +26,6 @@ pub fn is_agents(path: &[u8]) -> bool {
 
 /// How often others may take our ground away before we give up. Each time one of them has failed.
 const TRIES: usize = 100;
-
-/// How often that is tried which takes back what a failed call has made.
-const REMOVALS: usize = 3;
 
 /// An agent's new cgroup, with no process in it yet.
 #[derive(Debug)]
@@ -118,14 +116,7 @@ fn make_and_open(place: &Dir, name: &CStr) -> nix::Result<Option<Dir>> {
 
 /// Remove what the call has made itself. Nobody would do it later, so an error that may pass is not the end of it.
 fn take_back(place: &Dir, name: &CStr) -> nix::Result<()> {
-    let mut removed = place.remove(name);
-    for _ in 1..REMOVALS {
-        if matches!(removed, Ok(()) | Err(Errno::ENOENT | Errno::ENODEV)) {
-            break;
-        }
-        removed = place.remove(name);
-    }
-    removed
+    insisted(|e| matches!(e, Errno::ENOENT | Errno::ENODEV), || place.remove(name))
 }
 
 /// Why a step did not work: for good, or because another's clean-up removed what it stood on.

@@ -275,10 +275,11 @@ static void warm_stats(void)
 /* Made by a process that has ended. */
 static void orphan_with(bool member_too)
 {
-	int end[2];
+	int end[2], inside[2];
+	char byte;
 	pid_t pid;
 
-	HOLDS(pipe2(end, O_CLOEXEC) == 0);
+	HOLDS(pipe2(end, O_CLOEXEC) == 0 && pipe2(inside, O_CLOEXEC) == 0);
 	pid = fork();
 	HOLDS(pid >= 0);
 	if (pid == 0) {
@@ -289,20 +290,19 @@ static void orphan_with(bool member_too)
 			_exit(1);
 		if (member_too && fork() == 0) {
 			join_group("");
-			/* The directory's lock goes with the last copy of its descriptor. */
+			/* The directory's lock goes with the last copy of its descriptor, and the pipe with the last of its own. */
 			for (int fd = 3; fd < 64; fd++)
 				close(fd);
 			sleeps(NULL);
 		}
-		/* The member must be in it before its parent is gone. */
-		for (int tries = 0; member_too && tries < 2000; tries++) {
-			if (agentcg_pids(cg, NULL, 0, &ignored) == 1)
-				break;
-			usleep(500);
-		}
+		close(inside[1]);
+		if (member_too && read(inside[0], &byte, 1) != 0)
+			_exit(1);
 		_exit(0);
 	}
 	close(end[1]);
+	close(inside[0]);
+	close(inside[1]);
 	HOLDS(read(end[0], uuid, sizeof(uuid)) == sizeof(uuid));
 	close(end[0]);
 	int status;

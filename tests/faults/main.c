@@ -198,15 +198,15 @@ static void run_once(const struct act *act, struct fault fault, struct run *run,
 	if (run_to_stop(host, true, HANG_SECONDS) != REACHED)
 		die("%s: its state cannot be made: %s", act->name, report->failure);
 	if (reference)
-		take_picture(&run->before, root, host, alive, !guards);
+		take_picture(&run->before, root, host, alive, guards);
 	start = now();
 	run->outcome = run_with_fault(host, act->flags & CHILDREN, fault, &run->traced, HANG_SECONDS);
 	run->seconds = now() - start;
 	if (run->outcome == REACHED) {
-		take_picture(&run->after, root, host, alive, !guards);
+		take_picture(&run->after, root, host, alive, guards);
 		run->ended = run_to_stop(host, false, HANG_SECONDS) == REACHED;
 		if (run->ended)
-			take_picture(&run->end, root, host, alive, !guards);
+			take_picture(&run->end, root, host, alive, guards);
 	}
 	run->report = *report;
 	kill(host, SIGKILL);
@@ -276,21 +276,32 @@ static bool same_cgroups(const struct traced *traced, const char *expected, cons
 }
 
 /* A file that may not be read, or whose controller was switched off, is left out of the answer. */
-static bool is_refusal(int error)
+static bool is_refusal(const struct call *call, int error)
 {
-	return error == EACCES || error == ENODEV;
+	return error == EACCES || error == ENODEV || (call->number == SYS_flock && error == EAGAIN);
 }
 
 /* The code for a fault is its errno, or -EIO where the function lists no such code: another one says what is not so. */
-static bool is_truthful(const struct call *call, int error, int code)
+static bool is_truthful(const struct act *act, const struct call *call, int error, int code)
 {
 	if (code >= 0 || -code == error || -code == EIO)
 		return true;
-	/* Somebody else holds the lock. */
-	if (call->number == SYS_flock)
-		return error == EAGAIN && -code == EBUSY;
-	/* No process, for whatever reason, is no guard; and systemd is reached or not. */
-	return code == -ENOTCONN || (code == -EAGAIN && call->target != CGROUPFS);
+	switch (-code) {
+	case EBUSY:      /* somebody else holds the lock */
+		return call->number == SYS_flock;
+	case EOPNOTSUPP: /* the controller was switched off */
+	case ENOENT:
+		return error == ENODEV;
+	case EAGAIN:     /* no guard, for whatever reason */
+		return act->flags & GUARDED;
+	case EACCES:     /* not moved by us, nor by systemd */
+	case ENOTCONN:   /* no systemd is reached, for whatever reason */
+		return act->flags & SYSTEMD;
+	case EPERM:      /* not contained: a limit of namespaces, a security module */
+		return error == ENOSPC || error == EACCES;
+	default:
+		return false;
+	}
 }
 
 static void judge(const struct act *act, const struct fault *fault)
@@ -320,7 +331,7 @@ static void judge(const struct act *act, const struct fault *fault)
 		ROW("%s is not listed", errno_name(-got->code));
 	if (failed && fault->error == EINTR && reference.report.code >= 0)
 		ROW("EINTR is not retried: %s", errno_name(-got->code));
-	if (failed && got->code != -ETIMEDOUT && fault->error != EINTR && !is_truthful(&run->traced.call, fault->error, got->code))
+	if (failed && got->code != -ETIMEDOUT && fault->error != EINTR && !is_truthful(act, &run->traced.call, fault->error, got->code))
 		ROW("it is told as %s", errno_name(-got->code));
 	if (failed && got->code == -ETIMEDOUT && reference.report.code != -ETIMEDOUT)
 		ROW("ETIMEDOUT, but nothing timed out");
@@ -331,12 +342,13 @@ static void judge(const struct act *act, const struct fault *fault)
 			ROW("reterr %s: %.184s", flaw, got->error.message);
 	}
 	if (!failed && got->code == reference.report.code && got->result != reference.report.result && !(act->flags & VARIES) &&
-	    !is_refusal(fault->error))
+	    !is_refusal(&run->traced.call, fault->error))
 		ROW("it says 0 and gives %llu instead of %llu", (unsigned long long)got->result,
 		    (unsigned long long)reference.report.result);
-	if (!failed && got->code != reference.report.code && !(act->flags & VARIES) && !is_refusal(fault->error))
+	if (!failed && got->code != reference.report.code && !(act->flags & VARIES) && !is_refusal(&run->traced.call, fault->error))
 		ROW("it returns %d instead of %d", got->code, reference.report.code);
-	if (!failed && !same_cgroups(&run->traced, reference.after.text, run->after.text))
+	bool left_out = !failed && is_refusal(&run->traced.call, fault->error) && got->code != reference.report.code;
+	if (!failed && !left_out && !same_cgroups(&run->traced, reference.after.text, run->after.text))
 		row(act, fault, "after its success the cgroups differ", reference.after.text, run->after.text);
 	if (failed && !(act->flags & KILLS)) {
 		if (!same_cgroups(&run->traced, reference.before.text, run->after.text))
