@@ -780,7 +780,7 @@ const struct act acts[] = {
 	OF(kill_all, "throttled", throttled_members, kill_all, KILLS | WAITS),
 	OF(kill_all, "leaderless", leaderless_member, kill_all, KILLS | WAITS),
 	OF(kill_all, "frozen", frozen_member, kill_all, KILLS | WAITS),
-	OF(terminate, "willing", nested_members, terminate, KILLS | WAITS),
+	OF(terminate, "willing", nested_members, terminate, KILLS | WAITS | VARIES),
 	OF(terminate, "stubborn", stubborn_member, terminate_at_once, KILLS | WAITS),
 };
 const size_t act_count = sizeof(acts) / sizeof(acts[0]);
