@@ -17,6 +17,7 @@ pub use walk::{Next, Step};
 
 use crate::sys::descriptors::{open, openat};
 use crate::sys::fallible;
+use crate::sys::fork_mutex::ForkMutex;
 use crate::sys::listing::directories;
 use crate::sys::retried;
 use crate::{kernfile, parse};
@@ -195,12 +196,25 @@ impl Dir {
         let listing = match self.open_raw(c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
             // Removed: it had none left.
             Err(Errno::ENOENT) => return Ok(()),
+            Err(Errno::EMFILE | Errno::ENFILE) => return self.each_child_here(each),
             opened => opened?,
         };
         match directories(listing.as_fd(), &mut each) {
             Err(Errno::ENOENT) => Ok(()),
             listed => listed,
         }
+    }
+
+    /// [`Self::each_child`] with no descriptor left: by the directory's own, one thread after the other.
+    fn each_child_here(&self, mut each: impl FnMut(&CStr) -> nix::Result<()>) -> nix::Result<()> {
+        static POSITION: ForkMutex<()> = ForkMutex::new();
+        let mut names = Vec::new();
+        {
+            let _position = POSITION.lock();
+            lseek(&self.fd, 0, Whence::SeekSet)?;
+            directories(self.fd.as_fd(), |name| fallible::push(&mut names, fallible::copy_cstr(name)?))?;
+        }
+        names.iter().try_for_each(|name| each(name))
     }
 
     /// True if the calling process's user owns the directory.

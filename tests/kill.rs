@@ -1,17 +1,36 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What `kill_all` says and how long it takes. That nothing survives it is tests/hostile.rs's.
 
+#[path = "kill/closed.rs"]
+mod closed;
 #[macro_use]
 mod common;
+#[path = "kill/delays.rs"]
+mod delays;
+#[path = "kill/gone.rs"]
+mod gone;
+#[path = "kill/parked.rs"]
+mod parked;
+#[path = "kill/reuse.rs"]
+mod reuse;
 
 use agentcg::{CpuMax, Deadline, Errno, Limits, Reason};
 use common::arena::nothing_survives;
 use common::group::{Group, own_pid};
-use common::member::{Member, role};
+use common::member::{Member, burner, role, sleeper};
 use common::{lab, patience};
 use std::time::{Duration, Instant};
 
-roles![four, ten_burners];
+roles![
+    four,
+    ten_burners,
+    burner,
+    sleeper,
+    delays::makes_cgroups,
+    delays::closes_again_and_again,
+    delays::has_no_descriptor_left,
+    reuse::enters,
+];
 
 #[test]
 fn the_run_has_the_files_that_it_says_it_has() {

@@ -66,7 +66,8 @@ impl Agent {
         let killing = self.killing();
         let events = killing.events().map_err(|e| self.failed("read", "cgroup.events", e))?;
         match reuse::make_usable(&self.dir, &events, deadline) {
-            Err((Errno::ENODEV, _)) | Ok(()) => Ok(outcome),
+            // With no descriptor left nothing can be started there either.
+            Err((Errno::ENODEV | Errno::EMFILE | Errno::ENFILE, _)) | Ok(()) => Ok(outcome),
             Err(e) => Err(self.failed_on("reset", e)),
         }
     }

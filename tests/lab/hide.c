@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 static int separates(char c)
@@ -24,7 +25,7 @@ static int separates(char c)
 	return c == ' ' || c == ',' || c == '\0';
 }
 
-static char list[256];
+static char list[256], release[64];
 
 /* Looked up once. The library's guard, a program of its own without an environment, is not hidden anything. */
 __attribute__((constructor)) static void remember_list(void)
@@ -33,6 +34,9 @@ __attribute__((constructor)) static void remember_list(void)
 
 	if (value)
 		snprintf(list, sizeof(list), "%s", value);
+	value = getenv("LAB_RELEASE");
+	if (value)
+		snprintf(release, sizeof(release), "%s", value);
 }
 
 static int hidden(const char *path)
@@ -150,4 +154,15 @@ long syscall(long number, ...)
 	if (takes_path_second(number) && hidden((const char *)arg[1]))
 		return -1;
 	return next_of_syscall()(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
+}
+
+/* $LAB_RELEASE is the kernel's release for programs that ask. */
+NEXT(uname)
+int uname(struct utsname *name)
+{
+	int result = next_of_uname()(name);
+
+	if (result == 0 && release[0])
+		snprintf(name->release, sizeof(name->release), "%s", release);
+	return result;
 }

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What an agent does so that the kill is sent late or not at all.
+
+use crate::common::cgroup::{Cgroup, Scratch};
+use crate::common::group::{Group, own_pid};
+use crate::common::member::{Member, role};
+use crate::common::{lab, patience, wait_until};
+use agentcg::{Agent, Deadline, Errno, Limits};
+use nix::sys::resource::{Resource, setrlimit};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+/// In the time for which an agent is given.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Whoever waits for a walk through all of it waits many times longer.
+#[test]
+fn an_agent_that_makes_cgroups_without_end_does_not_delay_the_kill() {
+    if lab::lacks("cgroup.kill") {
+        // There the walk is what kills, and goes on as long as it takes.
+        return killed_within_its_deadline();
+    }
+    let (group, mut member) = with_thousands_of_cgroups();
+    let start = Instant::now();
+    group.kill_all(Deadline::after(SECOND)).unwrap_or_else(|e| panic!("{e}"));
+    assert!(start.elapsed() < 3 * SECOND, "it took {:?}", start.elapsed());
+    assert!(member.is_dead());
+    // Those cgroups are more than can be removed in a second: what is removed is, and the next call goes on.
+    let start = Instant::now();
+    if let Err(e) = group.agent().destroy(false, Deadline::after(SECOND), false) {
+        assert_eq!(e.errno(), Errno::ETIMEDOUT, "{e}");
+    }
+    assert!(start.elapsed() < 4 * SECOND, "it took {:?}", start.elapsed());
+    group.destroy();
+}
+
+fn killed_within_its_deadline() {
+    let (group, _member) = with_thousands_of_cgroups();
+    let start = Instant::now();
+    if let Err(e) = group.kill_all(Deadline::after(SECOND)) {
+        assert_eq!(e.errno(), Errno::ETIMEDOUT, "{e}");
+    }
+    assert!(start.elapsed() < 4 * SECOND, "it took {:?}", start.elapsed());
+    group.kill_all(patience()).unwrap_or_else(|e| panic!("{e}"));
+    group.destroy();
+}
+
+fn with_thousands_of_cgroups() -> (Group, Member) {
+    let group = Group::plain();
+    let member = group.start("makes_cgroups", &[&group.cgroup.0.to_string_lossy()]);
+    wait_until("there are thousands of cgroups", || {
+        group.cgroup.value("cgroup.stat", "nr_descendants") > 6_000
+    });
+    (group, member)
+}
+
+/// Three of them, so that there are more by the time one has been looked at.
+pub fn makes_cgroups(args: &[String]) {
+    role::listen();
+    let group = Cgroup(args[0].clone().into());
+    role::fork();
+    role::fork();
+    let own = group.make(own_pid().to_string());
+    for count in 0u64.. {
+        if fs::create_dir(own.join(count.to_string()).0).is_err() {
+            role::sleep();
+        }
+    }
+}
+
+#[test]
+fn an_agent_that_closes_its_cgroups_again_and_again_is_killed() {
+    // Root does not have to keep to modes.
+    lab::needs(&["user"]);
+    let group = Group::plain();
+    let mut member = group.start("closes_again_and_again", &[&group.cgroup.0.to_string_lossy()]);
+    (0..3).for_each(|_| member.hears("closing"));
+    let start = Instant::now();
+    group.kill_all(patience()).unwrap_or_else(|e| panic!("after {:?}: {e}", start.elapsed()));
+    assert!(member.is_dead());
+    group.destroy();
+}
+
+/// Three processes, on a hundred cgroups.
+pub fn closes_again_and_again(args: &[String]) {
+    role::listen();
+    let group = Cgroup(args[0].clone().into());
+    let below: Vec<_> = (0..100).map(|count| group.make(count.to_string()).join("cgroup.procs").0).collect();
+    if !role::fork() {
+        role::fork();
+    }
+    for round in 0u64.. {
+        for file in &below {
+            fs::set_permissions(file, Permissions::from_mode(0o0)).expect("chmod");
+        }
+        if round == 1 {
+            role::say("closing");
+        }
+    }
+}
+
+/// prlimit(2) takes them from any process of the same user.
+#[test]
+fn a_host_that_has_no_descriptor_left_kills_and_destroys() {
+    assert!(!lab::lacks("cgroup.kill"), "without it each process must be looked up");
+    let scratch = Scratch::new();
+    let mut host = Member::start("has_no_descriptor_left", &[&scratch.path().to_string_lossy()]);
+    let group = Cgroup(host.hear().into());
+    assert!(host.wait().success());
+    assert!(!group.exists());
+}
+
+pub fn has_no_descriptor_left(args: &[String]) {
+    let parent = std::ffi::CString::new(args[0].as_bytes()).expect("no NUL");
+    let agent = Agent::new(Some(&parent), None, &Limits::default()).unwrap_or_else(|e| panic!("{e}"));
+    let group = Cgroup::at(agent.path());
+    let inner = group.make("inner");
+    for enters in [None, Some(&inner)] {
+        if role::fork() {
+            assert_eq!(agent.move_self(), Ok(()));
+            if let Some(inner) = enters {
+                role::enter(inner);
+            }
+            role::sleep();
+        }
+    }
+    wait_until("both are inside", || inner.members().len() == 1 && group.words("cgroup.procs").len() == 1);
+    role::say(&group.0.to_string_lossy());
+    setrlimit(Resource::RLIMIT_NOFILE, 0, 0).expect("setrlimit");
+    agent.kill_all(patience()).unwrap_or_else(|e| panic!("kill_all: {e}"));
+    agent.destroy(false, patience(), false).unwrap_or_else(|e| panic!("destroy: {e}"));
+}

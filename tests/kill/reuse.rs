@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A group can be used again after all in it were killed, whatever they have left behind.
+
+use crate::common::group::Group;
+use crate::common::lab;
+use crate::common::member::{Member, role};
+use crate::common::patience;
+use agentcg::{Agent, Limits};
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+
+fn takes_a_process(group: &Group) {
+    let member = Member::start("sleeper", &[]);
+    group.move_pid(member.pid()).unwrap_or_else(|e| panic!("{e}"));
+    assert!(group.cgroup.lists(member.pid()));
+    assert_eq!(group.cgroup.value("cgroup.events", "frozen"), 0);
+}
+
+/// Kills a member that lives in a cgroup two levels below the group, where `leaves` has happened.
+fn used_again(leaves: impl FnOnce(&Group)) {
+    let group = Group::plain();
+    let deepest = group.cgroup.make("outer").make("inner");
+    let mut member = Member::start("enters", &[&deepest.0.to_string_lossy()]);
+    group.move_pid(member.pid()).unwrap();
+    member.say("go");
+    member.hears("inside");
+    leaves(&group);
+    group.kill_all(patience()).unwrap_or_else(|e| panic!("{e}"));
+    assert!(member.is_dead());
+    takes_a_process(&group);
+    group.kill_all(patience()).unwrap();
+    group.destroy();
+}
+
+pub fn enters(args: &[String]) {
+    role::listen();
+    role::enter(&crate::common::cgroup::Cgroup(args[0].clone().into()));
+    role::say("inside");
+    role::sleep();
+}
+
+#[test]
+fn controllers_that_it_has_enabled_for_cgroups_of_its_own_keep_nobody_out() {
+    used_again(|group| {
+        for level in [group.cgroup.clone(), group.cgroup.join("outer")] {
+            for controller in ["+memory", "+pids"] {
+                level.write("cgroup.subtree_control", controller);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_freeze_that_it_has_begun_keeps_nobody_out() {
+    assert!(!lab::lacks("cgroup.freeze"));
+    used_again(|group| {
+        group.cgroup.write("cgroup.freeze", "1");
+        group.cgroup.wait_for_value("cgroup.events", "frozen", 1);
+    });
+}
+
+#[test]
+fn controllers_of_agents_inside_that_a_living_process_owns_stay_enabled() {
+    let outer = Group::plain();
+    let inner = outer.cgroup.make("host");
+    let mut member = Member::start("enters", &[&inner.0.to_string_lossy()]);
+    member.say("go");
+    member.hears("inside");
+    let parent = CString::new(outer.cgroup.0.as_os_str().as_bytes()).unwrap();
+    let limits = Limits { pids_max: Some(7), ..Limits::default() };
+    let nested = Agent::new(Some(&parent), None, &limits).unwrap_or_else(|e| panic!("{e}"));
+    outer.kill_all(patience()).unwrap_or_else(|e| panic!("{e}"));
+    assert!(member.is_dead());
+    assert_eq!(nested.limits().unwrap().pids_max, Some(7));
+    nested.destroy(false, patience(), false).unwrap();
+    outer.destroy();
+}
