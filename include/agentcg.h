@@ -684,7 +684,7 @@ int agentcg_read_stats(agentcg *cg,
 /* One descriptor for poll(2), epoll or an event loop, readable (POLLIN) when any
  * event of which may have happened: ask agentcg_next_events(), with timeout 0,
  * which also makes it unreadable again. What is so already when this is called is
- * no event. No inotify. Belongs to the handle: do not read or close it, and take
+ * no event. One inotify instance for the whole process. Belongs to the handle: do not read or close it, and take
  * it out of your epoll set before the handle ends. Asked again, the new set
  * replaces the old, the descriptor stays; 0 gives the descriptors behind it back.
  * A forked child asks for one of its own. Returns the descriptor.
@@ -693,7 +693,10 @@ int agentcg_read_stats(agentcg *cg,
  * -ENODEV, -ENOMEM, -ENOSPC (the user's limit,
  * /proc/sys/fs/epoll/max_user_watches), -EOPNOTSUPP (OOM_KILL and MEMORY_... need
  * the memory controller, PIDS_MAX the pids controller). */
-AGENTCG_MUST_CHECK int agentcg_event_fd(agentcg *cg, uint64_t which, agentcg_error *reterr);
+AGENTCG_MUST_CHECK
+int agentcg_event_fd(agentcg *cg,
+		     uint64_t which,
+		     agentcg_error *reterr);
 
 /* The events since the last call, waiting up to timeout_ms for one; each at most
  * once a call, none lost. Returns 1, or 0 when none came, and then *ret_events is 0:
@@ -705,8 +708,13 @@ AGENTCG_MUST_CHECK int agentcg_event_fd(agentcg *cg, uint64_t which, agentcg_err
  * at that moment. GONE comes once, with EMPTY if that was not told before, and after
  * it -ENODEV; the descriptor is quiet then. Of the last moments of a group that
  * agentcg_destroy(), agentcg_reap() or the guard removes all is told, at once (Linux
- * 5.7); removed by others, GONE comes within four seconds, or within half of the time
- * since it became empty.
+ * 5.7). Removed by others, GONE comes at once from Linux 7.1 on; before within four
+ * seconds, or within half of the time since the group became empty.
+ *
+ * Empty is a group in which nothing lives. From Linux 6.19 on a process that has
+ * ended may have to wait for another to be reaped, and cgroup.events calls its group
+ * populated until then. EMPTY is told at once after agentcg_kill_all() all the same
+ * (Linux 7.1), else within four seconds.
  *
  * What cannot be read now (-EMFILE, -ENFILE, -ENOMEM) is told by a later call: the
  * descriptor is readable again in a moment.

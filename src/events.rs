@@ -3,8 +3,7 @@
 //!
 //! The kernel notifies at most once in 10 ms a file, so poll(2) alone makes a wait of microseconds
 //! cost 15 ms. Therefore: read again at once, then at growing intervals with poll between them, and
-//! after some 50 ms rely on poll, in slices that make a lost notification harmless. No inotify: there
-//! are 128 instances a user.
+//! after some 50 ms rely on poll, in slices that make a lost notification harmless.
 
 use crate::cgroupfs::{Dir, read_once};
 use crate::deadline::Deadline;

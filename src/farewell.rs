@@ -49,6 +49,8 @@ const ATTRIBUTES: [&CStr; 16] = [
 /// Bytes of one attribute. All of them are half of what a directory may have.
 const LONGEST: usize = 4096;
 
+/// A file whose reports wake those who watch. Each cgroup has it but the root, and nobody keeps it open.
+pub const BELL: &CStr = c"cgroup.type";
 const FREEZE: &CStr = c"cgroup.freeze";
 
 /// Two removers that change an attribute at the same time take turns. Whoever can open the directory can hold this lock, too,
@@ -112,6 +114,13 @@ pub fn is_asked_for(dir: &Dir) -> bool {
         Err(Errno::ENODEV) => false,
         Err(_) => true,
     }
+}
+
+/// Have those look who watch, by a report that comes where the kernel reports removals: the file gets the mode that it
+/// has.
+pub fn ring(dir: &Dir) {
+    // Not its owner, or gone: they look at growing intervals.
+    let _ = dir.touch(BELL);
 }
 
 /// The final counters, once somebody is about to remove the group or has done so.

@@ -14,6 +14,7 @@ pub mod fetched;
 pub mod fork_id;
 pub mod fork_mutex;
 pub mod guard;
+pub mod inotify;
 pub mod listing;
 pub mod namespace_holder;
 pub mod newborn;

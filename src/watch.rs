@@ -1,31 +1,38 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What happens in a group, told by one descriptor: an epoll instance over the group's own files, which the kernel
-//! notifies. No inotify: there are 128 instances a user.
+//! notifies.
 //!
 //! A notification says that a file has changed, and a read says what it says now. What came and went between two
 //! reads shows as a notification without a difference. The kernel notifies at most once in 10 ms a file (up to 20
 //! where its clock ticks so), puts off what comes earlier, and drops what it has put off when the group is removed; the
 //! removal itself wakes nobody. So after each notification the watcher looks again once that time has passed, and at an
 //! empty group, which alone can be removed, at growing intervals. Who removes it with this library wakes it
-//! ([`crate::farewell`]).
+//! ([`crate::farewell`]), and from Linux 7.1 on so does the kernel ([`removals`]).
+//!
+//! A group is empty if nothing lives in it. From Linux 6.19 on `populated` can stay 1 for tasks that have ended, and no
+//! notification comes of their end. There a populated group is looked at at growing intervals, too.
 
 mod counters;
+mod removals;
 mod sources;
 mod token;
 
 use crate::cgroupfs::{Dir, FileError};
+use crate::deadline::Deadline;
 use crate::events::State;
 use crate::farewell::{self, Counts};
+use crate::kernel;
+use crate::members::Members;
 use crate::sys::descriptors;
 use counters::Counters;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::time::TimeSpec;
-use nix::sys::timerfd::{Expiration, TimerFd, TimerSetTimeFlags};
+pub use removals::Alarm;
+use removals::Removal;
 use sources::Sources;
 use std::sync::Arc;
 use std::time::Duration;
-use token::{STATE, TIMER};
+use token::{ALARM, REMOVALS, STATE};
 
 /// The last process is gone.
 pub const EMPTY: u64 = 1 << 0;
@@ -49,17 +56,23 @@ pub const GONE: u64 = 1 << 8;
 /// Past the time for which the kernel puts off a notification, in two steps.
 const SETTLE: Duration = Duration::from_millis(12);
 const LOOKS_TO_SETTLE: u32 = 2;
+/// What may be spent on the lists of a group, however many cgroups the agent has made in it.
+const LONGEST_READING: Duration = Duration::from_millis(20);
+const READINGS: u32 = 3;
 const LONGEST_INTERVAL: Duration = Duration::from_secs(4);
 
 /// What is listened to in one group.
 #[derive(Debug)]
 pub struct Watch {
     epoll: Arc<Epoll>,
-    timer: TimerFd,
+    alarm: Arc<Alarm>,
+    /// Where the kernel may report the removal.
+    removal: Option<Removal>,
     which: u64,
     /// Nothing while nothing is listened to.
     sources: Option<Sources>,
-    /// What the last look has shown.
+    /// What the last look has shown: `cgroup.events` as it reads, and with `populated` as [`Watch`] means it.
+    read: State,
     state: State,
     counts: Counts,
     /// The group is empty, and that was told.
@@ -79,13 +92,15 @@ impl Watch {
     /// Nothing is listened to yet.
     pub fn new() -> nix::Result<Self> {
         let epoll = descriptors::epoll()?;
-        let timer = descriptors::timer()?;
-        epoll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
+        let alarm = Alarm::new()?;
+        epoll.add(&alarm, EpollEvent::new(EpollFlags::EPOLLIN, ALARM))?;
         Ok(Self {
             epoll: Arc::new(epoll),
-            timer,
+            alarm: Arc::new(alarm),
+            removal: None,
             which: 0,
             sources: None,
+            read: State { populated: false, frozen: false },
             state: State { populated: false, frozen: false },
             counts: Counts::default(),
             told_empty: false,
@@ -116,6 +131,7 @@ impl Watch {
             self.turn_to(dir, which)?;
         } else if let Some(old) = self.sources.take() {
             old.ignore(&self.epoll);
+            self.end_removal();
         }
         (self.which, self.pending) = (which, self.pending & which);
         self.look_again(dir, true);
@@ -130,13 +146,35 @@ impl Watch {
             sources.count(counters, &self.epoll)?;
             self.state
         } else {
-            let (fresh, state) = Sources::open(dir, &self.epoll, counters)?;
+            let (fresh, read) = Sources::open(dir, &self.epoll, counters)?;
+            self.removal = self.watch_removal(dir);
             self.sources = Some(fresh);
-            state
+            self.read = read;
+            State { populated: is_populated(dir, read), ..read }
         };
         // What happened before it was listened to is no event.
-        self.pending |= self.compare(dir, state, counts, false)? & self.which;
+        self.pending |= self.compare(dir, self.read, state, counts, false)? & self.which;
         Ok(())
+    }
+
+    /// Nothing where the kernel has no more to give: the looks at growing intervals find the removal, too.
+    fn watch_removal(&self, dir: &Dir) -> Option<Removal> {
+        let removal = Removal::watch(dir, &self.alarm).ok()?;
+        let readable = EpollEvent::new(EpollFlags::EPOLLIN, REMOVALS);
+        self.epoll.add(removal.inotify(), readable).is_ok().then_some(removal)
+    }
+
+    fn end_removal(&mut self) {
+        if let Some(removal) = self.removal.take() {
+            let _ = self.epoll.delete(removal.inotify()); // ENOENT: it was given up
+        }
+    }
+
+    /// Make the descriptor readable: something has changed that the kernel does not notify of.
+    pub fn ring(&self) {
+        if self.sources.is_some() {
+            self.alarm.ring();
+        }
     }
 
     /// The events since the last look. `ENODEV` once the group is gone and that was told.
@@ -157,28 +195,32 @@ impl Watch {
         }
         let found = self.find_now(dir);
         if self.due {
-            self.wake_after(SETTLE);
+            self.alarm.ring_after(SETTLE);
         }
         found
     }
 
     fn find_now(&mut self, dir: &Dir) -> Result<u64, FileError> {
         let Some(sources) = &mut self.sources else { return Ok(0) };
-        let mut ready = [EpollEvent::empty(); 4];
+        let mut ready = [EpollEvent::empty(); 5];
         let count = match self.epoll.wait(&mut ready, EpollTimeout::ZERO) {
             // A signal: the next look finds the same.
             Err(Errno::EINTR) => 0,
             other => other.map_err(|e| (e, c"cgroup.events"))?,
         };
         let ready = ready.iter().take(count).fold(0, |sum, one| sum | one.data());
-        self.due |= ready != 0;
+        if ready & REMOVALS != 0 {
+            removals::pass_on();
+        }
+        let rung = self.alarm.take();
+        self.due |= rung || ready & !REMOVALS != 0;
         self.notified |= ready & STATE != 0;
         // An end that was found before, while other events were chosen, may be over.
         if !self.due && self.pending & EMPTY == 0 {
             return Ok(0);
         }
-        if ready & TIMER != 0 {
-            let _expired = self.timer.wait();
+        if ready & ALARM != 0 || rung {
+            self.alarm.expire();
         }
         let mut counts = self.counts;
         let found = match sources.read(dir, &self.epoll, self.notified, &mut self.counts, &mut counts) {
@@ -189,8 +231,10 @@ impl Watch {
             }
             Err((Errno::ENODEV, _)) => self.end(dir)?,
             other => {
-                let found = self.compare(dir, other?, counts, self.notified)?;
-                self.look_again(dir, ready != TIMER);
+                let read = other?;
+                let state = State { populated: is_populated(dir, read), ..read };
+                let found = self.compare(dir, read, state, counts, self.notified)?;
+                self.look_again(dir, rung || ready & !(ALARM | REMOVALS) != 0);
                 found
             }
         };
@@ -202,17 +246,19 @@ impl Watch {
     fn compare(
         &mut self,
         dir: &Dir,
+        read: State,
         mut state: State,
         counts: Counts,
         notified: bool,
     ) -> Result<u64, FileError> {
-        let unchanged = state == self.state;
+        let unchanged = read == self.read && state == self.state;
         let odd = (notified && unchanged) || (!state.populated && state.frozen != self.state.frozen);
         let ends = odd && farewell::left(dir).map_err(|e| (e, c""))?.is_some();
         if !state.populated && ends {
             // Whoever is about to remove it has woken us.
             state.frozen = self.state.frozen;
         }
+        self.read = read;
         let was = std::mem::replace(&mut self.state, state);
         let mut found = self.compare_counts(counts);
         if was.populated != state.populated {
@@ -256,15 +302,15 @@ impl Watch {
         if let Some(sources) = self.sources.take() {
             sources.ignore(&self.epoll);
         }
+        if let Some(removal) = &self.removal {
+            removal.found();
+        }
+        self.end_removal();
         self.gone = true;
-        let _expired = self.timer.wait();
-        let _nothing_to_look_at = self.timer.unset();
+        self.alarm.take();
+        self.alarm.expire();
+        self.alarm.silence();
         Ok(found)
-    }
-
-    fn wake_after(&self, wait: Duration) {
-        let at = Expiration::OneShot(TimeSpec::from(wait));
-        let _it_takes_any_time = self.timer.set(at, TimerSetTimeFlags::empty());
     }
 
     fn look_again(&mut self, dir: &Dir, notified: bool) {
@@ -273,11 +319,25 @@ impl Watch {
             (false, quiet) if quiet + 1 < LOOKS_TO_SETTLE => (quiet + 1, SETTLE),
             (false, quiet) => (quiet.saturating_add(1), (self.interval * 3 / 2).min(LONGEST_INTERVAL)),
         };
+        let may_end =
+            self.read.populated && self.which & (EMPTY | GONE) != 0 && kernel::populated_outlives_death();
         let may_go = !self.state.populated && (self.which & GONE != 0 || farewell::left(dir) != Ok(None));
-        if self.sources.is_some() && (self.quiet < LOOKS_TO_SETTLE || may_go) {
-            self.wake_after(self.interval);
+        if self.sources.is_some() && (self.quiet < LOOKS_TO_SETTLE || may_end || may_go) {
+            self.alarm.ring_after(self.interval);
         } else {
-            let _was_not_set = self.timer.unset();
+            self.alarm.silence();
         }
     }
+}
+
+/// Whether something lives in the group of which `cgroup.events` says this.
+fn is_populated(dir: &Dir, read: State) -> bool {
+    if !read.populated || !kernel::populated_outlives_death() {
+        return read.populated;
+    }
+    // Most have processes at their top. A process that changes its cgroup is missed by one reading, not by all.
+    let members = Members { dir, mark: b"" };
+    let deadline = Deadline::after(LONGEST_READING);
+    !(0..READINGS)
+        .all(|_| dir.is_empty(c"cgroup.procs") != Ok(false) && members.list_nobody(deadline) == Ok(true))
 }

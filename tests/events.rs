@@ -16,6 +16,8 @@ mod counters;
 mod notifications;
 #[path = "events/removal.rs"]
 mod removal;
+#[path = "events/reported.rs"]
+mod reported;
 #[path = "events/thousand.rs"]
 mod thousand;
 
@@ -38,6 +40,7 @@ roles![
     attributes::forks_in_vain_again_and_again,
     between::looks_and_chooses_again,
     removal::destroys,
+    reported::has_a_zombie_in_a_namespace,
     thousand::asks_for_too_much,
     thousand::takes_what_is_high
 ];

@@ -4,6 +4,7 @@
 use super::Agent;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result, shown, words};
+use crate::events::Events;
 use crate::farewell::{self, Farewell};
 use crate::stats::Stats;
 use crate::{kernel, kill, procfs, remove, reuse};
@@ -65,10 +66,21 @@ impl Agent {
         put_back?;
         let killing = self.killing();
         let events = killing.events().map_err(|e| self.failed("read", "cgroup.events", e))?;
+        self.ring_for_the_dead(&events);
         match reuse::make_usable(&self.dir, &events, deadline) {
             // With no descriptor left nothing can be started there either.
             Err((Errno::ENODEV | Errno::EMFILE | Errno::ENFILE, _)) | Ok(()) => Ok(outcome),
             Err(e) => Err(self.failed_on("reset", e)),
+        }
+    }
+
+    /// All are dead, of which the kernel notifies nobody while `populated` stays 1: have those look who watch.
+    fn ring_for_the_dead(&self, events: &Events<'_>) {
+        if kernel::populated_outlives_death() && events.state().is_ok_and(|state| state.populated) {
+            farewell::ring(&self.dir);
+            if let Some(watch) = &*self.watch.lock() {
+                watch.ring();
+            }
         }
     }
 

@@ -85,6 +85,12 @@ impl Dir {
         self.restores && lacking.is_some_and(|mode| fchmod(&self.fd, mode).is_ok())
     }
 
+    /// Give a file the mode that it has, which inotify(7) reports.
+    pub fn touch(&self, name: &CStr) -> nix::Result<()> {
+        let mode = fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW)?.st_mode;
+        fchmodat(&self.fd, name, Mode::from_bits_truncate(mode), FchmodatFlags::FollowSymlink)
+    }
+
     pub(super) fn allow(&self, name: &CStr, rights: Mode) -> bool {
         let stat = fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW);
         let lacking = stat.ok().and_then(|stat| with(stat.st_mode, rights));

@@ -40,7 +40,7 @@ const _: () = {
 /// One descriptor for poll(2), epoll or an event loop, readable (POLLIN) when any
 /// event of which may have happened: ask agentcg_next_events(), with timeout 0,
 /// which also makes it unreadable again. What is so already when this is called is
-/// no event. No inotify. Belongs to the handle: do not read or close it, and take
+/// no event. One inotify instance for the whole process. Belongs to the handle: do not read or close it, and take
 /// it out of your epoll set before the handle ends. Asked again, the new set
 /// replaces the old, the descriptor stays; 0 gives the descriptors behind it back.
 /// A forked child asks for one of its own. Returns the descriptor.
@@ -74,8 +74,13 @@ pub unsafe extern "C" fn agentcg_event_fd(cg: *mut agentcg, which: u64, reterr: 
 /// at that moment. GONE comes once, with EMPTY if that was not told before, and after
 /// it -ENODEV; the descriptor is quiet then. Of the last moments of a group that
 /// agentcg_destroy(), agentcg_reap() or the guard removes all is told, at once (Linux
-/// 5.7); removed by others, GONE comes within four seconds, or within half of the time
-/// since it became empty.
+/// 5.7). Removed by others, GONE comes at once from Linux 7.1 on; before within four
+/// seconds, or within half of the time since the group became empty.
+///
+/// Empty is a group in which nothing lives. From Linux 6.19 on a process that has
+/// ended may have to wait for another to be reaped, and cgroup.events calls its group
+/// populated until then. EMPTY is told at once after agentcg_kill_all() all the same
+/// (Linux 7.1), else within four seconds.
 ///
 /// What cannot be read now (-EMFILE, -ENFILE, -ENOMEM) is told by a later call: the
 /// descriptor is readable again in a moment.

@@ -216,6 +216,12 @@ pub fn epoll() -> nix::Result<Epoll> {
     make(|| Ok(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?.0)).map(Epoll)
 }
 
+/// inotify_init1(2), close-on-exec and non-blocking.
+pub fn inotify() -> nix::Result<OwnedFd> {
+    // SAFETY: an integer in, a new descriptor or an error out.
+    make_raw(|| unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) })
+}
+
 /// timerfd_create(2) of the monotonic clock, close-on-exec and non-blocking.
 pub fn timer() -> nix::Result<TimerFd> {
     let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;

@@ -12,7 +12,7 @@ use agentcg::{Agent, Deadline, Errno, Limits, Reason, reap};
 use std::ffi::CString;
 
 /// The same group through another handle, as a monitor has it.
-fn guest(group: &Group) -> Agent {
+pub fn guest(group: &Group) -> Agent {
     Agent::open(None, group.uuid(), false).unwrap()
 }
 

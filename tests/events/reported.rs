@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where the kernel reports a removal it is told at once, and on each kernel a group is empty when nothing lives in it, be it that
+//! `populated` says something else.
+
+use super::removal::guest;
+use super::{STATES, hear, now, readable, role, settle};
+use crate::common::cgroup::Cgroup;
+use crate::common::group::Group;
+use crate::common::member::Member;
+use crate::common::{lab, patience};
+use agentcg::watch::{EMPTY, GONE};
+use std::time::{Duration, Instant};
+
+/// Less than the time after which a watcher looks by itself, and more than a busy machine needs.
+const AT_ONCE: Duration = Duration::from_millis(700);
+
+/// Linux 7.1 and newer.
+fn reports_removals() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    (numbers.next(), numbers.next()) >= (Some(7), Some(1))
+}
+
+/// How many inotify instances this process has.
+pub fn instances() -> usize {
+    let fds = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    fds.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to.to_string_lossy().contains("inotify")))
+        .count()
+}
+
+/// Returns just after a look of the watcher's own that comes after a second without one: the next is later still.
+fn look_seldom(fd: i32, watcher: &agentcg::Agent) {
+    if !reports_removals() {
+        return;
+    }
+    let mut last = Instant::now();
+    loop {
+        assert!(readable(fd, 10_000), "it looks by itself");
+        assert_eq!(watcher.next_events(now()).unwrap() & GONE, 0);
+        if last.elapsed() > Duration::from_secs(1) {
+            return;
+        }
+        last = Instant::now();
+    }
+}
+
+#[test]
+fn a_removal_by_anybody_is_told_at_once_where_the_kernel_reports_it() {
+    let (group, beside) = (Group::plain(), Group::plain());
+    let (watcher, other) = (guest(&group), guest(&beside));
+    let fd = watcher.event_fd(STATES).unwrap();
+    let _other_fd = other.event_fd(STATES).unwrap();
+    assert!(instances() <= 1, "one for all watches");
+    look_seldom(fd, &watcher);
+    let removed = Instant::now();
+    group.cgroup.remove();
+    // The report is for all watches of the process: whoever looks first passes it on.
+    settle(&other, 0);
+    assert_eq!(hear(&watcher, GONE), EMPTY | GONE);
+    if reports_removals() {
+        assert!(removed.elapsed() < AT_ONCE, "{:?}", removed.elapsed());
+    }
+    assert_eq!(other.next_events(now()).unwrap() & GONE, 0);
+    beside.destroy();
+    hear(&other, GONE);
+}
+
+/// A host that has made a pid namespace, and has not reaped its zombie there: the namespace's init has ended, and stays in
+/// its cgroup until then.
+#[test]
+fn the_end_is_told_though_something_dead_is_not_reaped() {
+    if !lab::is_root() {
+        return told_without_a_namespace();
+    }
+    let group = Group::plain();
+    let watchers = [guest(&group), guest(&group)];
+    let path = group.cgroup.0.to_str().unwrap();
+    let mut host = Member::start("has_a_zombie_in_a_namespace", &[path]);
+    host.hears("ready");
+    let fds = watchers.each_ref().map(|watcher| watcher.event_fd(STATES).unwrap());
+    look_seldom(fds[0], &watchers[0]);
+    let killed = Instant::now();
+    group.kill_all(patience()).unwrap();
+    hear(&watchers[0], EMPTY);
+    if reports_removals() {
+        assert!(killed.elapsed() < AT_ONCE, "{:?}", killed.elapsed());
+    }
+    // What is told as empty is told as gone, by whom it may be removed.
+    let removed = std::fs::remove_dir(&group.cgroup.0);
+    if removed.is_err() {
+        host.kill_it_alone();
+        group.destroy();
+    }
+    let heard = hear(&watchers[0], GONE) | hear(&watchers[1], GONE);
+    assert_eq!(heard & (EMPTY | GONE), EMPTY | GONE);
+}
+
+fn told_without_a_namespace() {
+    let group = Group::plain();
+    let watcher = guest(&group);
+    let mut member = group.start("sleeper", &[]);
+    member.hears("ready");
+    watcher.event_fd(STATES).unwrap();
+    group.kill_all(patience()).unwrap();
+    hear(&watcher, EMPTY);
+    group.destroy();
+}
+
+pub fn has_a_zombie_in_a_namespace(args: &[String]) {
+    let group = Cgroup::at(args[0].as_bytes());
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWPID).unwrap();
+    let (reader, writer) = nix::unistd::pipe().unwrap();
+    for _init_and_another in 0..2 {
+        if role::fork() {
+            role::enter(&group);
+            nix::unistd::write(&writer, b"x").unwrap();
+            role::sleep();
+        }
+        nix::unistd::read(&reader, &mut [0]).unwrap();
+    }
+    role::say("ready");
+    role::sleep();
+}
