@@ -20,7 +20,9 @@
  *    older one unless it sets a field that one does not know: -E2BIG.
  *  - Strings are NUL-terminated bytes. Strings out follow snprintf(3): cut to
  *    fit, always terminated, the full length returned.
- *  - Every file descriptor is close-on-exec.
+ *  - Every file descriptor is close-on-exec, and none is 0, 1 or 2. Where the
+ *    caller has closed one of these, it may look open, for nothing but O_PATH,
+ *    while a function runs.
  *  - A handle may be used from several threads at once, but agentcg_destroy()
  *    and agentcg_free() must not run beside another call on the same handle.
  *    No threads, no signal handlers, no SIGCHLD, no logging, no environment

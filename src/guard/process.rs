@@ -9,6 +9,7 @@ use crate::deadline::Deadline;
 use crate::procfs;
 use crate::sys::birth::{self, Program, Strings, Way};
 use crate::sys::fork_id::ForkId;
+use crate::sys::fork_mutex::{ForkMutex, ForkMutexGuard};
 use crate::sys::newborn::{DEVNULL, Step};
 use crate::sys::{self, descriptors, detached, seqpacket};
 use nix::errno::Errno;
@@ -16,7 +17,6 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// For what takes milliseconds: a program that begins, an answer, a scope that is empty and will be removed.
@@ -32,7 +32,7 @@ pub struct Process {
     socket: OwnedFd,
     /// The process that it serves: a forked child only has a copy of this.
     host: ForkId,
-    leaf: Mutex<Option<Leaf>>,
+    leaf: ForkMutex<Option<Leaf>>,
 }
 
 impl Process {
@@ -68,7 +68,7 @@ impl Process {
         })?;
         drop(far_end);
         let pidfd = sys::pidfd_open(pid).ok();
-        let process = Self { pid, pidfd, socket, host, leaf: Mutex::new(None) };
+        let process = Self { pid, pidfd, socket, host, leaf: ForkMutex::new() };
         match process.hello() {
             Ok(()) => Ok(process),
             Err(e) => {
@@ -123,8 +123,8 @@ impl Process {
         self.leaf().as_ref().is_some_and(|leaf| leaf.is_frozen() == Ok(true))
     }
 
-    fn leaf(&self) -> std::sync::MutexGuard<'_, Option<Leaf>> {
-        self.leaf.lock().unwrap_or_else(PoisonError::into_inner)
+    fn leaf(&self) -> ForkMutexGuard<'_, Option<Leaf>> {
+        self.leaf.lock()
     }
 
     /// Remember the cgroup that it is in. Returns the one before.
