@@ -463,6 +463,10 @@ int agentcg_pids(agentcg *cg,
  * caller with the group, and with AGENTCG_SPAWN_CONTAIN under a seccomp filter
  * before Linux 5.16. agentcg_fd() and posix_spawn(3) do not look at that.
  *
+ * If the group is frozen before the program begins, the child is killed and
+ * -EBUSY returned: always by a freeze through this handle, and for other
+ * freezes once one was seen. Until then the thread waits for the thaw or a kill.
+ *
  * A caller with an oom_score_adj of -1000, over which the OOM killer passes,
  * does not hand that down: the program has 0, so that its memory_max is
  * enforced. agentcg_move_self() and agentcg_move_pid() cannot do that.

@@ -11,7 +11,9 @@ use crate::events::Events;
 use crate::members::{Members, PathsKnown};
 use crate::parse;
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use std::ffi::CStr;
+use std::os::fd::OwnedFd;
 
 const FREEZE: &CStr = c"cgroup.freeze";
 
@@ -103,6 +105,15 @@ impl Default for Watched {
 }
 
 impl Watched {
+    /// The files, opened anew for who has no other way to look. Nothing where the kernel has no freezer.
+    pub fn open(dir: &Dir) -> nix::Result<Option<(OwnedFd, OwnedFd)>> {
+        let open = |file| match dir.open_file(file, OFlag::O_RDONLY) {
+            Err(Errno::ENOENT) => Ok(None),
+            other => other.map(Some),
+        };
+        Ok(open(FREEZE)?.zip(open(c"cgroup.events")?))
+    }
+
     /// Whether it is frozen, with those above it, or is to be: what enters stops. A group that was removed is not.
     pub fn is_in_force(&self, dir: &Dir) -> nix::Result<bool> {
         let asked = self.asked.read(dir, &mut [0; 16])?.is_some_and(|text| text.starts_with(b"1"));

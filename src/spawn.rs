@@ -7,15 +7,18 @@
 //! nobody else move it.
 
 use crate::cgroupfs::{Dir, Kept};
+use crate::deadline::Deadline;
 use crate::sys::birth::{self, Care, Child, Program, Way};
 use crate::sys::fetched;
 use crate::sys::newborn::{Containment, Step};
+use crate::sys::sentinel::FreezeFiles;
 use crate::{freeze, kernel, parse, procfs, sys};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use std::ffi::CStr;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
 const PROCS: &CStr = c"cgroup.procs";
 
@@ -51,6 +54,10 @@ pub struct Known {
     parked: freeze::Watched,
     oom_group: Kept,
     memory_events: Kept,
+    /// Somebody freezes it, as was seen or said before.
+    is_frozen_at_times: AtomicBool,
+    /// Children under way that nobody would kill if it were frozen.
+    unwatched: AtomicU32,
 }
 
 impl Default for Known {
@@ -61,7 +68,41 @@ impl Default for Known {
             parked: freeze::Watched::default(),
             oom_group: Kept::new(c"memory.oom.group"),
             memory_events: Kept::new(c"memory.events"),
+            is_frozen_at_times: AtomicBool::new(false),
+            unwatched: AtomicU32::new(0),
         }
+    }
+}
+
+impl Known {
+    /// To be called before the group is frozen: a spawn under way could otherwise have to wait for the thaw. The first
+    /// call waits until none is, for a second at most.
+    pub fn expect_freeze(&self, deadline: Deadline) {
+        const NAP: Duration = Duration::from_micros(100);
+        let deadline = deadline.at_most(Duration::from_secs(1));
+        if !self.is_frozen_at_times.swap(true, Ordering::SeqCst) {
+            while self.unwatched.load(Ordering::SeqCst) > 0 && !deadline.passed() {
+                std::thread::sleep(NAP);
+            }
+        }
+    }
+}
+
+/// Counts a child under way.
+struct Unwatched<'a>(&'a AtomicU32);
+
+impl<'a> Unwatched<'a> {
+    /// None for a group that is frozen at times.
+    fn enter(known: &'a Known) -> Option<Self> {
+        known.unwatched.fetch_add(1, Ordering::SeqCst);
+        let counted = Self(&known.unwatched);
+        (!known.is_frozen_at_times.load(Ordering::SeqCst)).then_some(counted)
+    }
+}
+
+impl Drop for Unwatched<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -85,9 +126,16 @@ impl Cradle<'_> {
         pidfd: bool,
         fetch: impl FnOnce(i32) -> Result<(), E>,
     ) -> Result<Child, Failure<E>> {
+        let unwatched = Unwatched::enter(self.known);
         if self.known.parked.is_in_force(self.dir).map_err(Failure::Errno)? {
+            self.known.is_frozen_at_times.store(true, Ordering::SeqCst);
             return Err(Failure::Frozen);
         }
+        let files =
+            if unwatched.is_none() { freeze::Watched::open(self.dir).map_err(Failure::Errno)? } else { None };
+        let watched = files
+            .as_ref()
+            .map(|(asked, events)| FreezeFiles { asked: asked.as_fd(), events: events.as_fd() });
         // An OOM kill of the whole group kills all that have a victim's memory, which until execve(2) would be
         // us. For a single victim the kernel passes over those that vfork(2) made.
         let mut buf = [0; 32];
@@ -100,7 +148,7 @@ impl Cradle<'_> {
         let before = if oom_group.is_some() { self.memory_events()? } else { MemoryEvents::default() };
         let raise_oom_score =
             procfs::is_spared_by_oom_killer().map_err(|e| Failure::Stopped(Step::OomScore, e))?;
-        let care = Care { containment, copied, pidfd, raise_oom_score };
+        let care = Care { containment, copied, pidfd, raise_oom_score, watched };
         let mut done = Err(birth::Failure::NotMade(Errno::ENOSYS));
         if !self.known.kills_the_newborn.load(Ordering::Relaxed) {
             done = birth::start(Way::Born(self.dir.as_fd()), program, care);
@@ -118,7 +166,8 @@ impl Cradle<'_> {
                 birth::Failure::NotMade(Errno::EACCES) | birth::Failure::Stopped(Step::Enter, Errno::EACCES),
             ) = done
             {
-                done = fetched::start(program, care, fetch).map_err(Failure::NotFetched)?;
+                let is_frozen = || self.known.parked.is_in_force(self.dir).unwrap_or(false);
+                done = fetched::start(program, care, fetch, is_frozen).map_err(Failure::NotFetched)?;
             }
         }
         if may_be_for_memory(&done) && self.memory_events()?.is_beyond(before, &done) {
@@ -129,6 +178,7 @@ impl Cradle<'_> {
             birth::Failure::Stopped(step, e) => Failure::Stopped(step, e),
             birth::Failure::Killed(_) | birth::Failure::Mute => Failure::Killed,
             birth::Failure::Filtered(step) => Failure::Filtered(step),
+            birth::Failure::Frozen => Failure::Frozen,
         })
     }
 
@@ -197,6 +247,6 @@ fn may_be_for_memory(done: &Result<Child, birth::Failure>) -> bool {
         Err(birth::Failure::Stopped(Step::Exec, e)) => matches!(e, Errno::ENOMEM | Errno::E2BIG),
         Err(birth::Failure::Stopped(_, e)) => matches!(e, Errno::ENOMEM | Errno::ENOENT),
         Err(birth::Failure::Killed(_) | birth::Failure::Mute) => true,
-        Err(birth::Failure::NotMade(_) | birth::Failure::Filtered(_)) => false,
+        Err(birth::Failure::NotMade(_) | birth::Failure::Filtered(_) | birth::Failure::Frozen) => false,
     }
 }

@@ -23,6 +23,7 @@ mod process;
 pub mod random;
 #[cfg(feature = "c-library")]
 pub mod reserve;
+pub mod sentinel;
 pub mod seqpacket;
 pub mod shared;
 pub mod signals;

@@ -6,6 +6,8 @@
 mod common;
 #[path = "spawn/begun.rs"]
 mod begun;
+#[path = "spawn/frozen.rs"]
+mod frozen;
 #[path = "spawn/many.rs"]
 mod many;
 #[path = "spawn/oom.rs"]

@@ -124,7 +124,15 @@ fn not_executed(program: &Program<'_>, e: Errno) -> Error {
     // Of one that was looked for in many directories its name is what matters.
     let file = shown(if program.files.len() > 1 { parse::split_last(file).1 } else { file });
     if OF_EXECVE.contains(&e) {
-        return Error::new(e, format!("cannot start {file}: {}", words(e)));
+        let hint = match e {
+            Errno::ENOEXEC => " (a script needs a first line such as #!/bin/sh)",
+            Errno::ENOENT if program.files.len() == 1 && !file.contains('/') => {
+                " in its working directory: AGENTCG_SPAWN_SEARCH_PATH has it looked up in PATH"
+            }
+            Errno::ENOENT => " (the file, or the interpreter that it names)",
+            _ => "",
+        };
+        return Error::new(e, format!("cannot start {file}: {}{hint}", words(e)));
     }
     Error::new(Errno::EIO, format!("cannot start {file}, for a reason of its own: {e}"))
 }

@@ -12,6 +12,7 @@ impl Agent {
     /// Return when all of it is parked; else it is as it was.
     pub fn freeze(&self, deadline: Deadline) -> Result<()> {
         self.put_back_rest()?;
+        self.spawning.expect_freeze(deadline);
         self.members().freeze(deadline).map_err(|failure| self.not_frozen("freeze all by", failure))
     }
 

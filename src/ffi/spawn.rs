@@ -6,8 +6,8 @@ use super::error::agentcg_error;
 use super::handle::{agent, agentcg};
 use super::memory::{Plain, borrow, check_flags, string, take_struct};
 use crate::agent::Spawn;
-use crate::error::Result;
 use crate::error::out_of_memory;
+use crate::error::{Error, Result};
 use crate::path::candidates;
 use crate::sys::birth::{Program, Strings};
 use crate::sys::newborn::{DEVNULL, INHERIT};
@@ -75,6 +75,16 @@ impl agentcg_spawn_options {
         }
         Ok(all)
     }
+
+    /// Descriptor 0 as all of it makes no sense: such a struct was cleared, not initialised.
+    fn explain(&self, e: Error) -> Error {
+        let is_all_0 = [self.stdin_fd, self.stdout_fd, self.stderr_fd, self.cwd_fd] == [0; 4];
+        if is_all_0 && matches!(e.errno(), Errno::EBADF | Errno::ENOTDIR) {
+            let message = "descriptor 0 is no directory to start in: begin with AGENTCG_SPAWN_OPTIONS_INIT, since 0 is a descriptor";
+            return Error::new(e.errno(), message);
+        }
+        e
+    }
 }
 
 /// Start a program inside the group: it is there before its first instruction,
@@ -94,6 +104,10 @@ impl agentcg_spawn_options {
 /// caller's memory, save with memory.oom.group, where the kernel would kill the
 /// caller with the group, and with AGENTCG_SPAWN_CONTAIN under a seccomp filter
 /// before Linux 5.16. agentcg_fd() and posix_spawn(3) do not look at that.
+///
+/// If the group is frozen before the program begins, the child is killed and
+/// -EBUSY returned: always by a freeze through this handle, and for other
+/// freezes once one was seen. Until then the thread waits for the thaw or a kill.
 ///
 /// A caller with an oom_score_adj of -1000, over which the OOM killer passes,
 /// does not hand that down: the program has 0, so that its memory_max is
@@ -172,7 +186,7 @@ pub unsafe extern "C" fn agentcg_spawn(
                 [envp, environ].into_iter().find(|list| !list.is_null()).unwrap_or(none.as_ptr().cast());
             let directory = match options.cwd_fd {
                 INHERIT => None,
-                fd => Some(borrow(fd, "cwd_fd")?),
+                fd => Some(borrow(fd, "cwd_fd").map_err(|e| options.explain(e))?),
             };
             let program = Program {
                 files: Strings::new(files.iter().map(AsRef::as_ref)).map_err(out_of_memory)?,
@@ -183,7 +197,7 @@ pub unsafe extern "C" fn agentcg_spawn(
                 stdio: options.stdio()?,
             };
             let how = Spawn { contain: has(AGENTCG_SPAWN_CONTAIN), pidfd: !ret_pidfd.is_null() };
-            let child = agent.spawn(&program, how)?;
+            let child = agent.spawn(&program, how).map_err(|e| options.explain(e))?;
             if !ret_pid.is_null() {
                 ret_pid.write(child.pid);
             }

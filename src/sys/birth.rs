@@ -9,6 +9,7 @@ use super::clone_into::{self, HAS_OWN_STACK, Life};
 use super::descriptors::{self, hold_stdio};
 use super::fallible;
 use super::newborn::{Containment, NAMESPACES, Orders, Report, Step, live};
+use super::sentinel::{self, FreezeFiles};
 use super::shared::Shared;
 use super::signals::Blocked;
 use nix::errno::Errno;
@@ -17,7 +18,7 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr::{null, null_mut};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 /// Strings as execve(2) takes them.
@@ -105,6 +106,8 @@ pub struct Care<'a> {
     pub pidfd: bool,
     /// The host has an oom_score_adj of -1000: set the child's to 0.
     pub raise_oom_score: bool,
+    /// The group may be frozen before the program begins.
+    pub watched: Option<FreezeFiles<'a>>,
 }
 
 /// One that has become the program.
@@ -130,6 +133,8 @@ pub enum Failure {
     Killed(Step),
     /// A seccomp filter killed it at this step.
     Filtered(Step),
+    /// The group was frozen, and it was killed for that.
+    Frozen,
     /// It could not do something, but had no memory of ours to say what in: in valgrind vfork(2) is fork(2).
     Mute,
 }
@@ -165,30 +170,47 @@ pub fn start(way: Way<'_>, program: &Program<'_>, care: Care<'_>) -> Result<Chil
     let report = common.as_deref().unwrap_or(&own);
     let mut orders = orders(program, care, report);
     (orders.enter, orders.unshare) = (enter, unshare);
-    let mut pidfd: c_int = -1;
-    flags |= if care.pidfd { libc::CLONE_PIDFD } else { 0 };
-    let _held = care.pidfd.then(hold_stdio).transpose().map_err(Failure::NotMade)?;
+    let watched = care.watched.filter(|_| shares_memory());
+    let pidfd = AtomicI32::new(-1);
+    let makes_pidfd = care.pidfd || watched.is_some();
+    flags |= if makes_pidfd { libc::CLONE_PIDFD } else { 0 };
+    let _held = makes_pidfd.then(hold_stdio).transpose().map_err(Failure::NotMade)?;
     let argument = (&raw mut orders).cast::<c_void>();
     let mut stack = Stack::new().map_err(Failure::NotMade)?;
+    let blocked = Blocked::all().map_err(Failure::NotMade)?;
     // SAFETY: this thread stands still until the child has exec'd or ended, and the child keeps to `live`.
-    let made = unsafe {
-        let _blocked = Blocked::all().map_err(Failure::NotMade)?;
+    let mut make = || unsafe {
         match way {
             Way::Born(dir) => {
-                clone_into::start(dir.as_raw_fd(), flags, stack.bytes(), &raw mut pidfd, live, argument)
+                clone_into::start(dir.as_raw_fd(), flags, stack.bytes(), pidfd.as_ptr(), live, argument)
             }
-            Way::Enters(_) => clone(flags, stack.bytes(), &raw mut pidfd, live, argument),
+            Way::Enters(_) => clone(flags, stack.bytes(), pidfd.as_ptr(), live, argument),
         }
     };
+    let (made, was_frozen) = match watched {
+        None => (make(), false),
+        Some(files) => sentinel::beside(files, &pidfd, make).map_err(Failure::NotMade)?,
+    };
+    drop(blocked);
     let pid = match made {
         Err(Errno::EINTR) => return start(way, program, care),
+        // The sentinel has the same errno as this thread.
+        Err(_) if watched.is_some() && enter >= 0 => {
+            return start(way, program, Care { watched: None, ..care });
+        }
         made => made.map_err(Failure::NotMade)?,
     };
+    let pidfd = pidfd.into_inner();
     // SAFETY: the kernel has just made it for us.
     let pidfd = (pidfd >= 0).then(|| unsafe { descriptors::made(pidfd) });
     match has_begun(pid, report) {
         Err(Failure::Mute) if !copied => start(way, program, Care { copied: true, ..care }),
-        begun => begun.map(|seen| Child { pid, pidfd, seen }),
+        Ok(_) if was_frozen => {
+            reap(pid);
+            Err(Failure::Frozen)
+        }
+        Err(Failure::Killed(_)) if was_frozen => Err(Failure::Frozen),
+        begun => begun.map(|seen| Child { pid, pidfd: pidfd.filter(|_| care.pidfd), seen }),
     }
 }
 
@@ -319,11 +341,28 @@ pub(super) fn reap(pid: i32) {
     while waitid(pid, libc::WEXITED | libc::__WALL).0 == Err(Errno::EINTR) {}
 }
 
+/// The same of the process behind a pidfd (5.4).
+pub(super) fn reap_by(pidfd: &OwnedFd) {
+    let id = pidfd.as_raw_fd().unsigned_abs();
+    while waitid_of(libc::P_PIDFD, id, libc::WEXITED | libc::__WALL).0 == Err(Errno::EINTR) {}
+}
+
+/// Returns true for a child of whatever kind that has not ended.
+pub(super) fn is_there(pid: i32) -> bool {
+    let (done, info) = waitid(pid, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL);
+    // SAFETY: the kernel filled in that of a child, or left 0 for "none has ended".
+    done == Err(Errno::EINTR) || (done.is_ok() && unsafe { info.si_pid() } == 0)
+}
+
 fn waitid(pid: i32, flags: c_int) -> (nix::Result<()>, libc::siginfo_t) {
+    waitid_of(libc::P_PID, pid.unsigned_abs(), flags)
+}
+
+fn waitid_of(kind: libc::idtype_t, id: libc::id_t, flags: c_int) -> (nix::Result<()>, libc::siginfo_t) {
     // SAFETY: all zero is a siginfo_t, and it is ours.
     unsafe {
         let mut info = std::mem::zeroed();
-        let done = libc::waitid(libc::P_PID, pid.unsigned_abs(), &raw mut info, flags);
+        let done = libc::waitid(kind, id, &raw mut info, flags);
         (Errno::result(done).map(drop), info)
     }
 }

@@ -45,7 +45,7 @@ struct Intermediate<'a> {
 pub fn start(way: Option<Way<'_>>, program: &Program<'_>, passed: [RawFd; 2]) -> Result<i32, Failure> {
     let common = Shared::<Common>::new().map_err(Failure::NotMade)?;
     // A host that is not to be chosen by the OOM killer has a guard that is not either.
-    let care = Care { containment: None, raise_oom_score: false, copied: false, pidfd: false };
+    let care = Care { containment: None, raise_oom_score: false, copied: false, pidfd: false, watched: None };
     let mut intermediate = Intermediate {
         common: common.as_ptr(),
         born_in: -1,

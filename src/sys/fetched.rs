@@ -5,14 +5,17 @@
 //! known whether the program has begun. So one goes between: a copy of the host, which waits, is fetched, and then
 //! from inside bears the child as vfork(2) does, as a child of the host's (CLONE_PARENT).
 
-use super::birth::{Care, Child, Failure, Program, Stack, clone, has_begun, orders, reap};
+use super::birth::{Care, Child, Failure, Program, Stack, clone, has_begun, is_there, orders, reap, reap_by};
 use super::descriptors::{self, hold_stdio};
 use super::newborn::{NAMESPACES, Orders, Report, call, live};
+use super::pidfd_send_signal;
 use super::shared::Shared;
 use super::signals::Blocked;
 use std::ffi::{c_int, c_void};
+use std::os::fd::AsFd;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 /// What the host and the one between have in common.
 #[derive(Default)]
@@ -42,10 +45,10 @@ pub fn start<E>(
     program: &Program<'_>,
     care: Care<'_>,
     fetch: impl FnOnce(i32) -> Result<(), E>,
+    is_frozen: impl Fn() -> bool,
 ) -> Result<Result<Child, Failure>, E> {
     // The pidfd comes into the table of descriptors that both have.
-    let held = care.pidfd.then(hold_stdio).transpose();
-    let _held = match held {
+    let _held = match hold_stdio() {
         Ok(held) => held,
         Err(e) => return Ok(Err(Failure::NotMade(e))),
     };
@@ -59,25 +62,60 @@ pub fn start<E>(
     let everybody = i32::MAX;
     // SAFETY: the word is live, and waking reads nothing else.
     unsafe { libc::syscall(libc::SYS_futex, &raw const common.word, libc::FUTEX_WAKE, everybody) };
-    reap(pid);
+    let was_frozen = wait_for(pid, is_frozen);
     fetched?;
     let pidfd = common.pidfd.load(Ordering::Acquire);
     // SAFETY: the kernel has just made it for us.
     let pidfd = (pidfd >= 0).then(|| unsafe { descriptors::made(pidfd) });
-    Ok(match common.report.pid.load(Ordering::Acquire) {
-        0 => Err(match common.report.read() {
-            (_, Some(e)) => Failure::NotMade(e),
-            (step, None) => Failure::Killed(step),
-        }),
-        pid => has_begun(pid, &common.report).map(|seen| Child { pid, pidfd, seen }),
+    if let Some(pidfd) = pidfd.as_ref().filter(|_| was_frozen) {
+        // It has died already, or is frozen.
+        let _ = pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+        reap_by(pidfd);
+        return Ok(Err(Failure::Frozen));
+    }
+    Ok(match (common.report.pid.load(Ordering::Acquire), common.report.read()) {
+        (0, (_, Some(e))) => Err(Failure::NotMade(e)),
+        (0, (step, None)) => {
+            // Killed before its first instruction.
+            pidfd.iter().for_each(reap_by);
+            Err(if was_frozen { Failure::Frozen } else { Failure::Killed(step) })
+        }
+        (pid, _) => {
+            let pidfd = pidfd.filter(|_| care.pidfd);
+            has_begun(pid, &common.report).map(|seen| Child { pid, pidfd, seen })
+        }
     })
+}
+
+/// Wait for the one between. If the cgroup in which it stands is frozen at two looks that follow one another, it is killed.
+/// Returns true then.
+fn wait_for(pid: i32, is_frozen: impl Fn() -> bool) -> bool {
+    const LONGEST_NAP: Duration = Duration::from_millis(10);
+    const LOOK: Duration = Duration::from_millis(100);
+    let (mut nap, mut was_frozen, mut looked) = (Duration::from_micros(50), false, Instant::now());
+    while is_there(pid) {
+        std::thread::sleep(nap);
+        nap = (nap * 2).min(LONGEST_NAP);
+        if looked.elapsed() < LOOK {
+            continue;
+        }
+        let is_frozen = is_frozen();
+        if is_frozen && was_frozen {
+            // It has ended already, or does now.
+            let _ = super::kill(pid, libc::SIGKILL);
+            reap(pid);
+            return true;
+        }
+        (was_frozen, looked) = (is_frozen, Instant::now());
+    }
+    reap(pid);
+    false
 }
 
 fn begin(program: &Program<'_>, care: Care<'_>) -> Result<(i32, Shared<Common>), Failure> {
     let common = Shared::<Common>::new().map_err(Failure::NotMade)?;
     common.pidfd.store(-1, Ordering::Relaxed);
-    let mut flags = libc::CLONE_VFORK | libc::CLONE_VM | libc::CLONE_PARENT;
-    flags |= if care.pidfd { libc::CLONE_PIDFD } else { 0 };
+    let mut flags = libc::CLONE_VFORK | libc::CLONE_VM | libc::CLONE_PARENT | libc::CLONE_PIDFD;
     flags |= if care.containment.is_some() { NAMESPACES } else { 0 };
     let mut between = Between {
         common: common.as_ptr(),

@@ -41,6 +41,8 @@ static void a_file_that_the_kernel_does_not_run_is_refused_with_its_code(void)
 	snprintf(path, sizeof(path), "%s/file", directory);
 	CHECK_ERR(spawn_file(cg, path), -ENOENT);
 	CHECK_ERR(spawn_file(cg, ""), -ENOENT);
+	CHECK_ERR(spawn_file(cg, "true"), -ENOENT);
+	CHECK(strstr(why.message, "AGENTCG_SPAWN_SEARCH_PATH") != NULL);
 	CHECK_ERR(spawn_file(cg, "/etc/passwd/x"), -ENOTDIR);
 	CHECK_ERR(spawn_file(cg, "/etc"), -EACCES);
 	make_file(path, "#!/bin/true\n", 0644);
@@ -48,6 +50,7 @@ static void a_file_that_the_kernel_does_not_run_is_refused_with_its_code(void)
 	CHECK_EQ(unlink(path), 0);
 	make_file(path, "neither a program nor a script\n", 0755);
 	CHECK_ERR(spawn_file(cg, path), -ENOEXEC);
+	CHECK(strstr(why.message, "#!") != NULL);
 	CHECK_EQ(unlink(path), 0);
 	CHECK_EQ(symlink("file", path), 0);
 	CHECK_ERR(spawn_file(cg, path), -ELOOP);
@@ -114,6 +117,19 @@ static void options_that_make_no_sense_are_refused(void)
 	options->stderr_fd = closed;
 	CHECK_ERR(SPAWN(sizeof(*options)), -EBADF);
 	CHECK_ERR(agentcg_spawn(cg, "/bin/true", (char *[]){ NULL }, NULL, NULL, 0, NULL, NULL, &why), -EINVAL);
+	check_nothing_is_left(cg);
+	destroy_group(cg);
+}
+
+/* The lab's standard input is no directory. */
+static void options_that_were_not_initialised_are_named(void)
+{
+	agentcg *cg = new_group();
+	agentcg_spawn_options options = { .flags = AGENTCG_SPAWN_NEW_SESSION };
+
+	CHECK_ERR(agentcg_spawn(cg, "/bin/true", WORDS("x"), NULL, &options, sizeof(options), NULL, NULL, &why),
+	          -ENOTDIR);
+	CHECK(strstr(why.message, "AGENTCG_SPAWN_OPTIONS_INIT") != NULL);
 	check_nothing_is_left(cg);
 	destroy_group(cg);
 }
@@ -278,6 +294,7 @@ int main(int argc, char **argv)
 {
 	RUN(a_file_that_the_kernel_does_not_run_is_refused_with_its_code);
 	RUN(options_that_make_no_sense_are_refused);
+	RUN(options_that_were_not_initialised_are_named);
 	RUN(a_frozen_group_is_refused_at_once);
 	RUN(no_more_are_started_than_pids_max_allows);
 	RUN(a_group_that_is_gone_is_refused);
