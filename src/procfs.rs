@@ -183,6 +183,12 @@ pub fn threads_of(pid: i32) -> nix::Result<Vec<i32>> {
     }
 }
 
+/// Returns true if the process is stopped, by a signal or by a tracer.
+pub fn is_stopped(pid: i32) -> bool {
+    let stat = Process::open(pid).and_then(|process| process.stat());
+    stat.is_ok_and(|stat| matches!(stat.state, b'T' | b't'))
+}
+
 /// Offers each line of mountinfo to `find` until it takes one.
 pub fn find_mount<T>(find: impl FnMut(&[u8]) -> Option<T>) -> nix::Result<Option<T>> {
     kernfile::find_line(open("/proc/self/mountinfo")?, find)

@@ -6,12 +6,20 @@
 mod common;
 #[path = "guard/birth.rs"]
 mod birth;
+#[path = "guard/crippled.rs"]
+mod crippled;
+#[path = "guard/executable.rs"]
+mod executable;
 #[path = "guard/host.rs"]
 mod host;
+#[path = "guard/init.rs"]
+mod init;
 #[path = "guard/modest.rs"]
 mod modest;
 #[path = "guard/program.rs"]
 mod program;
+#[path = "guard/stopped.rs"]
+mod stopped;
 
 use agentcg::watch::GONE;
 use agentcg::{Agent, Deadline};
@@ -24,7 +32,7 @@ use nix::unistd::{AccessFlags, Pid};
 use program::Program;
 use std::time::{Duration, Instant};
 
-roles![sleeper, host];
+roles![sleeper, host, executable::asks_for_a_guard, init::beside_an_idle_init];
 
 fn lives(pid: i32) -> bool {
     kill(Pid::from_raw(pid), None).is_ok()

@@ -8,6 +8,8 @@ mod common;
 mod programs;
 #[path = "scope/starts.rs"]
 mod starts;
+#[path = "scope/stopped.rs"]
+mod stopped;
 
 use agentcg::{Agent, Errno, Limits, PlaceKind, Reason, discover_parent, list, reap};
 use common::cgroup::Cgroup;

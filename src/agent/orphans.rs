@@ -126,6 +126,7 @@ pub fn reap(parent: Option<&CStr>, deadline: Deadline) -> Result<usize> {
     guard::clear_up();
     // Once: to find them all systemd is asked.
     let places = place::standing(parent)?;
+    places.iter().for_each(Place::wake_guards);
     let mut removed = 0;
     let (mut refused, mut late);
     loop {

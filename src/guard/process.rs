@@ -73,6 +73,8 @@ impl Process {
             Ok(()) => Ok(process),
             Err(e) => {
                 process.kill();
+                // So that its cgroup can be removed.
+                process.wait_for_end(Deadline::after(PATIENCE));
                 Err(match e {
                     Failure::Ended => Failure::foreign(&candidates, None),
                     Failure::Foreign(_, theirs) => Failure::foreign(&candidates, theirs),
@@ -113,9 +115,7 @@ impl Process {
     }
 
     fn is_stopped(&self) -> bool {
-        let stat = procfs::Process::open(self.pid).and_then(|process| process.stat());
-        // T: by a signal, t: by a tracer.
-        stat.is_ok_and(|stat| matches!(stat.state, b'T' | b't'))
+        procfs::is_stopped(self.pid)
     }
 
     /// Returns true if its cgroup is frozen, or one above it.
@@ -214,6 +214,13 @@ impl Process {
             // Its number cannot be another's while our end of the socket says that it lives.
             None if self.lives() => drop(sys::kill(self.pid, libc::SIGKILL)),
             None => {}
+        }
+    }
+
+    /// Before Linux 5.3, where there is no pidfd, that is not waited for.
+    fn wait_for_end(&self, deadline: Deadline) {
+        if let Some(pidfd) = self.pidfd() {
+            waited(pidfd, PollFlags::POLLIN, deadline);
         }
     }
 

@@ -171,6 +171,11 @@ impl Place {
         (self.kind == Kind::Systemd).then(|| String::from_utf8_lossy(name).into_owned())
     }
 
+    /// Have guards go on that somebody has stopped.
+    pub fn wake_guards(&self) {
+        tree::wake_guards(&self.dir);
+    }
+
     /// Remove what of the tree nobody uses.
     pub fn clear(&self) {
         tree::clear(&self.dir);

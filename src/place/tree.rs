@@ -12,6 +12,7 @@ use crate::error::{Error, Reason, Result, shown};
 use crate::guard;
 use crate::owner;
 use crate::sys::insisted;
+use crate::{parse, procfs, sys};
 use nix::errno::Errno;
 use std::ffi::{CStr, CString};
 
@@ -163,6 +164,25 @@ fn enable_level(
     let level = shown(&[here.as_bytes(), b"/", name.to_bytes()].concat());
     let dir = place.child(name).map_err(|e| refused(e, &level))?;
     Ok(enable::enable(&dir, wanted, &level)?)
+}
+
+/// Have guards go on that somebody has stopped: one whose host has ended does its work then. A guard that is told
+/// something, or whose host ends without a copy of its descriptors elsewhere, goes on by itself.
+pub fn wake_guards(place: &Dir) {
+    let level = place.child(SYNWIRE);
+    for leaf in level.as_ref().ok().and_then(|level| level.children().ok()).unwrap_or_default() {
+        if !leaf.to_bytes().starts_with(guard::LEAVES.as_bytes()) {
+            continue;
+        }
+        let procs =
+            level.as_ref().ok().and_then(|level| level.child(&leaf).ok()?.read_all(c"cgroup.procs").ok());
+        for pid in parse::ids(&procs.unwrap_or_default()).filter(|&pid| pid > 0) {
+            if procfs::is_stopped(pid) {
+                // It has ended, or is another uid's.
+                let _ = sys::kill(pid, libc::SIGCONT);
+            }
+        }
+    }
 }
 
 /// Remove what of the tree nobody uses: what a crash has left half made. Whoever is making an agent there

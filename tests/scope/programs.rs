@@ -49,6 +49,15 @@ fn use_agents(wish: Wish<'_>) {
                 agent.move_pid(pid.parse().expect("a pid")).unwrap_or_else(|e| panic!("{e}"));
                 role::say("held");
             }
+            None if said == "again" => {
+                let again = Agent::new_where(wish, None, &limits()).unwrap_or_else(|e| panic!("{e}"));
+                role::say(&String::from_utf8_lossy(again.path()));
+                std::mem::forget(again);
+            }
+            None if said == "try again" => {
+                let refused = Agent::new_where(wish, None, &limits()).err();
+                role::say(&refused.map_or("made".to_owned(), |e| format!("{:?} {e}", e.errno())));
+            }
             None if said == "destroy" => {
                 return agent.destroy(false, patience(), false).map(drop).unwrap_or_else(|e| panic!("{e}"));
             }

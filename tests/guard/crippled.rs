@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What an agent can do to its guard by prlimit(2): any process of the same uid may lower its limits.
+
+use crate::common::member::Member;
+use crate::common::{patience, wait_until};
+use crate::program::Program;
+
+fn take_away(pid: i32, resource: libc::__rlimit_resource_t) {
+    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a struct of ours, read; nothing is written.
+    #[allow(unsafe_code, reason = "nix has no prlimit")]
+    let set = unsafe { libc::prlimit(pid, resource, &raw const none, std::ptr::null_mut()) };
+    assert_eq!(set, 0);
+}
+
+#[test]
+fn a_guard_without_its_limits_kills_and_removes_all_the_same() {
+    let limits = [
+        ("NOFILE", libc::RLIMIT_NOFILE),
+        ("AS", libc::RLIMIT_AS),
+        ("DATA", libc::RLIMIT_DATA),
+        ("STACK", libc::RLIMIT_STACK),
+        ("FSIZE", libc::RLIMIT_FSIZE),
+        ("NPROC", libc::RLIMIT_NPROC),
+        ("MEMLOCK", libc::RLIMIT_MEMLOCK),
+        ("SIGPENDING", libc::RLIMIT_SIGPENDING),
+    ];
+    for (name, resource) in limits {
+        let mut program = Program::start();
+        let mut inside = Member::start("sleeper", &[]);
+        program.guarded(2).make("nested").take(inside.pid());
+        eprintln!("without {name}");
+        take_away(program.guard(), resource);
+        program.member.kill_it_alone();
+        inside.wait_dead();
+        program.wait_for_no_trace();
+    }
+}
+
+/// The kernel kills it when it is next found at work, at a tick of the clock.
+#[test]
+fn what_a_guard_without_cpu_time_cannot_end_is_an_orphan() {
+    let mut program = Program::start();
+    let mut inside = Member::start("sleeper", &[]);
+    program.guarded(1).make("nested").take(inside.pid());
+    let guard = program.guard();
+    take_away(guard, libc::RLIMIT_CPU);
+    program.member.kill_it_alone();
+    wait_until("the guard has ended", || !crate::lives(guard));
+    assert!(agentcg::reap(Some(&program.scratch.path()), patience()).is_ok());
+    inside.wait_dead();
+    program.wait_for_no_trace();
+}

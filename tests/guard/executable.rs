@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A guard's program that is missing, or is not the library's: the agent is refused, and the file is named.
+
+use crate::common::cgroup::Scratch;
+use crate::common::member::role;
+use crate::common::{patience, wait_until};
+use agentcg::{Agent, Limits, Reason, Wish};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use std::ffi::CString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+const GUARD: &str = env!("CARGO_BIN_EXE_agentcg-guard");
+
+fn refusal(parent: &str) -> String {
+    let parent = CString::new(parent).expect("no NUL");
+    let wish = Wish { parent: Some(&parent), guard: true, ..Wish::default() };
+    match Agent::new_where(wish, None, &Limits::default()) {
+        Ok(agent) => {
+            agent.destroy(false, patience(), false).unwrap_or_else(|e| panic!("{e}"));
+            "made".to_owned()
+        }
+        Err(e) => {
+            assert_eq!(e.reason(), Some(Reason::NoGuard), "{e}");
+            format!("{:?} {e}", e.errno())
+        }
+    }
+}
+
+/// Says why it gets no guarded agent; with a second argument the guard's program is hidden from it first.
+pub fn asks_for_a_guard(args: &[String]) {
+    if let Some(hidden) = args.get(1) {
+        unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS).expect("unshare");
+        mount(Some("none"), Path::new(hidden), Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("mount");
+    }
+    role::say(&refusal(&args[0]));
+}
+
+/// What a copy of this program says that has this program as its guard beside it.
+fn said_beside(guard: &[u8]) -> (String, PathBuf) {
+    let scratch = Scratch::new();
+    let dir = std::env::temp_dir().join(format!("agentcg-beside-{}", std::process::id()));
+    let beside = dir.join("agentcg/agentcg-guard");
+    fs::create_dir_all(dir.join("agentcg")).expect("mkdir");
+    fs::copy("/proc/self/exe", dir.join("host")).expect("a copy");
+    fs::write(&beside, guard).expect("write");
+    fs::set_permissions(&beside, fs::Permissions::from_mode(0o755)).expect("chmod");
+    let said = Command::new(dir.join("host"))
+        .args(["--play", "asks_for_a_guard", scratch.parent.0.to_str().expect("a path of ours")])
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("the copy runs");
+    fs::remove_dir_all(&dir).expect("rm -r");
+    wait_until("of the refused agent nothing is left", || !scratch.parent.join("synwire").exists());
+    (String::from_utf8_lossy(&said.stdout).trim_end().to_owned(), beside)
+}
+
+#[test]
+fn a_program_that_is_not_the_librarys_is_refused_and_named() {
+    let other = b"#!/bin/sh\nprintf 'agentcg\\0\\2\\0\\0\\0\\0\\0\\0\\0' >&3\n";
+    let silent = b"#!/bin/sh\nexit 0\n";
+    for (guard, code, why) in [
+        (other.as_slice(), "ENOEXEC", "speaks protocol 2"),
+        (silent, "ENOEXEC", "is not the guard of this library"),
+        (b"not a program", "EACCES", "Exec format error"),
+    ] {
+        let (said, path) = said_beside(guard);
+        assert!(said.starts_with(code) && said.contains(why), "{said}");
+        assert!(said.contains(path.to_str().expect("a path of ours")), "{said}");
+    }
+}
+
+#[test]
+fn the_librarys_own_is_found_beside_it() {
+    let guard = fs::read(GUARD).expect("the program");
+    assert_eq!(said_beside(&guard).0, "made");
+}
+
+#[test]
+fn a_program_that_is_missing_is_named() {
+    let scratch = Scratch::new();
+    let parent = scratch.parent.0.to_str().expect("a path of ours").to_owned();
+    let hidden = Path::new(GUARD).parent().expect("a directory").to_str().expect("a path of ours");
+    let mut member = crate::common::member::Member::start("asks_for_a_guard", &[&parent, hidden]);
+    let said = member.hear();
+    assert!(said.starts_with("ENOENT") && said.contains("agentcg/agentcg-guard"), "{said}");
+    member.wait();
+}

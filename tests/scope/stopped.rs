@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What becomes of a scope that somebody stops or freezes while its program lives.
+
+use crate::common::cgroup::Cgroup;
+use crate::common::member::Member;
+use crate::common::{lab, wait_until};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// systemd's own patience with what it stops is 90 s.
+const QUICK: Duration = Duration::from_secs(30);
+
+fn systemctl(args: &[&str]) -> Duration {
+    let mut systemctl = Command::new("systemctl");
+    if !lab::is_root() {
+        systemctl.arg("--user");
+        systemctl.env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/run/user/1000/bus");
+    }
+    let start = Instant::now();
+    let done = systemctl.args(args).output().expect("systemctl");
+    assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+    start.elapsed()
+}
+
+fn scope_of(path: &str) -> Cgroup {
+    Cgroup::at(path.as_bytes()).parent().parent().parent()
+}
+
+/// The guard in it takes SIGTERM for that, and the next agent gets a scope of its own.
+#[test]
+fn a_scope_is_stopped_at_once_and_another_takes_its_place() {
+    lab::needs(&crate::LAYOUTS);
+    for guarded in [true, false] {
+        let args: &[&str] = if guarded { &["guarded"] } else { &[] };
+        let mut program = Member::start("host", args);
+        let first = scope_of(&program.hear());
+        let mut inside = Member::start("sleeper", &[]);
+        program.say(&format!("hold {}", inside.pid()));
+        program.hears("held");
+        let unit = first.0.file_name().expect("a name").to_str().expect("of ours").to_owned();
+        let took = systemctl(&["stop", &unit]);
+        assert!(took < QUICK, "{took:?}");
+        inside.wait_dead();
+        wait_until("the scope is gone", || !first.exists());
+        program.say("again");
+        let second = scope_of(&program.hear());
+        assert!(second != first && second.exists());
+        program.kill_it_alone();
+        wait_until("the guard is gone", || second.join("guard").words("cgroup.procs").is_empty());
+        if !guarded {
+            assert_eq!(agentcg::reap(None, crate::common::patience()), Ok(1));
+        }
+        wait_until("the second scope is gone", || !second.exists());
+    }
+}
+
+#[test]
+fn a_guarded_agent_in_a_frozen_scope_is_refused_at_once_for_that_reason() {
+    lab::needs(&crate::LAYOUTS);
+    let mut program = Member::start("host", &["guarded"]);
+    let scope = scope_of(&program.hear());
+    scope.write("cgroup.freeze", "1");
+    scope.wait_for("cgroup.events", |text| text.contains("frozen 1"));
+    let start = Instant::now();
+    program.say("try again");
+    let said = program.hear();
+    assert!(said.starts_with("EBUSY") && said.contains("frozen"), "{said}");
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    scope.write("cgroup.freeze", "0");
+    program.say("again");
+    assert_eq!(scope_of(&program.hear()), scope);
+    program.kill_it_alone();
+    wait_until("the scope is gone", || !scope.exists());
+}
