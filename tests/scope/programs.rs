@@ -54,7 +54,7 @@ fn use_agents(wish: Wish<'_>) {
                 role::say(&String::from_utf8_lossy(again.path()));
                 std::mem::forget(again);
             }
-            None if said == "try again" => {
+            None if said == "retry" => {
                 let refused = Agent::new_where(wish, None, &limits()).err();
                 role::say(&refused.map_or("made".to_owned(), |e| format!("{:?} {e}", e.errno())));
             }
