@@ -6,6 +6,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use std::ffi::c_int;
 use std::hint::black_box;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -81,7 +82,7 @@ pub fn allow_all_descriptors() {
 
 /// Enough for a walk through a large tree.
 const HEAP: c_int = 8 << 20;
-const STACK: usize = 128 << 10;
+const STACK: usize = 256 << 10;
 
 /// Have memory that nobody can take away any more by prlimit(2): a mapping stays, whatever RLIMIT_AS, RLIMIT_DATA and
 /// RLIMIT_STACK become. What is not touched costs nothing.
@@ -95,11 +96,17 @@ pub fn reserve_memory() {
     }
     // More than malloc(3) has at the start, so that it asks the kernel once for this and for the padding.
     drop(black_box(Vec::<u8>::with_capacity(HEAP as usize / 8)));
-    let mut stack = [0u8; STACK];
-    for page in stack.chunks_mut(4096) {
-        if let Some(byte) = page.first_mut() {
-            *byte = 1;
-        }
+    touch_stack();
+}
+
+/// The kernel extends the stack down to what is touched. Not inlined, and volatile: the optimizer makes nothing of an
+/// array that is not read.
+#[inline(never)]
+fn touch_stack() {
+    let mut stack = [const { MaybeUninit::<u8>::uninit() }; STACK];
+    for byte in stack.iter_mut().step_by(1024) {
+        // SAFETY: a byte of the array.
+        unsafe { byte.as_mut_ptr().write_volatile(1) };
     }
-    black_box(&stack);
+    black_box(&mut stack);
 }
