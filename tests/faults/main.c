@@ -297,8 +297,8 @@ static bool is_truthful(const struct act *act, const struct call *call, int erro
 	case EACCES:     /* not moved by us, nor by systemd */
 	case ENOTCONN:   /* no systemd is reached, for whatever reason */
 		return act->flags & SYSTEMD;
-	case EPERM:      /* not contained: a limit of namespaces, a security module */
-		return error == ENOSPC || error == EACCES;
+	case EPERM:      /* not contained: a limit of namespaces, a security module, another mount */
+		return error == ENOSPC || error == EACCES || error == EBUSY;
 	default:
 		return false;
 	}
