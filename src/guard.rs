@@ -178,12 +178,12 @@ pub struct Guarded {
 
 /// Guard the group of this directory and name. `ways` are asked for when a guard is started: files by which a
 /// process can move to cgroups that outlive the agents.
-pub fn over(dir: &Dir, name: &CStr, ways: impl Fn() -> Vec<OwnedFd>) -> Result<Guarded> {
+pub fn over(dir: &Dir, name: &CStr, ways: impl Fn() -> nix::Result<Vec<OwnedFd>>) -> Result<Guarded> {
     let id = fstat(dir.as_fd()).map_err(Failure::Errno)?.st_ino;
     let mut own = own();
     let mut retried = false;
     loop {
-        let guard = own.guard_or(|| Leaf::with_guard(dir, &ways()))?;
+        let guard = own.guard_or(|| Leaf::with_guard(dir, &ways()?))?;
         match guard.ask(Message::Guard(id, name), &[dir.as_fd()]) {
             Ok(()) => return Ok(Guarded { guard, id }),
             // It had no work for ten seconds and ended, or was stopped, at this very moment.

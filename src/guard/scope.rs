@@ -6,6 +6,7 @@ use super::process::{PATIENCE, Process};
 use crate::cgroupfs::Dir;
 use crate::deadline::Deadline;
 use crate::events::Events;
+use nix::errno::Errno;
 use std::ffi::CString;
 use std::sync::{Arc, Weak};
 
@@ -25,12 +26,13 @@ impl Scope {
     /// Returns true if agents can still be put in it. One that systemd stops is left by its guard, though agents that
     /// take their time to end may hold it for a while.
     pub fn stands(&self) -> bool {
-        self.guard.lives() && self.guard.is_in_its_leaf() && self.open().is_some()
+        let is_gone = || matches!(self.open(), Err(Errno::ENODEV | Errno::ENOENT | Errno::ENOTTY));
+        self.guard.lives() && self.guard.is_in_its_leaf() && !is_gone()
     }
 
     /// Its directory.
-    pub fn open(&self) -> Option<Dir> {
-        Dir::open(&CString::new(self.path.as_slice()).ok()?).ok()
+    pub fn open(&self) -> nix::Result<Dir> {
+        Dir::open(&CString::new(self.path.as_slice()).map_err(|_| Errno::ENOENT)?)
     }
 }
 
@@ -42,7 +44,7 @@ impl Drop for Scope {
         }
         let dir = self.open();
         self.guard.tell(Message::LeaveScope);
-        if let Some(dir) = dir {
+        if let Ok(dir) = dir {
             let deadline = Deadline::after(PATIENCE);
             let _ends_anyway = Events::open(&dir).and_then(|events| events.wait(deadline, |_| false));
         }

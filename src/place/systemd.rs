@@ -34,10 +34,10 @@ pub struct Offer {
 
 pub fn look(own: &Own, wish: Wish<'_>) -> Look {
     if let Some(scope) = guard::standing() {
-        match scope.open() {
-            Some(dir) => return Look::At(Site::Standing(place(&scope, dir))),
-            None => return Look::Refused(lost(&scope.path)),
-        }
+        return match scope.open() {
+            Ok(dir) => Look::At(Site::Standing(place(&scope, dir))),
+            Err(e) => Look::Refused(not_open(e, &scope.path)),
+        };
     }
     match offer(own, wish) {
         Ok(offer) => Look::At(Site::Offered(offer)),
@@ -62,7 +62,7 @@ fn offer(own: &Own, wish: Wish<'_>) -> Result<Offer> {
         .because(Reason::OutsideNamespace)
     };
     let top = at(&group).ok_or_else(outside)?;
-    let dir = CString::new(top.as_slice()).ok().and_then(|top| Dir::open(&top).ok()).ok_or_else(outside)?;
+    let dir = open(&top).map_err(|e| if may_pass(e) { not_opened(e, &top) } else { outside() })?;
     let controllers = enable::to_be_had(&dir)
         .map_err(|e| enable::cannot("read", "cgroup.controllers", e, &shown(&top)))?
         & Controllers::WANTED;
@@ -87,12 +87,10 @@ fn slice() -> &'static str {
 /// may hold agents still.
 pub fn scopes_beside(path: &[u8]) -> nix::Result<Vec<Place>> {
     let slice = parse::split_last(path).0;
-    let Some(dir) = CString::new(slice).ok().and_then(|slice| Dir::open(&slice).ok()) else {
-        return Ok(Vec::new());
-    };
-    let names = match dir.children() {
-        Err(Errno::ENOMEM) => return Err(Errno::ENOMEM),
-        names => names.unwrap_or_default(),
+    let (dir, names) = match open(slice).and_then(|dir| dir.children().map(|names| (dir, names))) {
+        Ok(found) => found,
+        Err(e) if may_pass(e) => return Err(e),
+        Err(_) => return Ok(Vec::new()),
     };
     let ours = names.iter().filter(|name| {
         let name = name.to_bytes();
@@ -100,12 +98,30 @@ pub fn scopes_beside(path: &[u8]) -> nix::Result<Vec<Place>> {
     });
     let mut scopes = Vec::new();
     for name in ours {
-        if let Ok(scope) = dir.child(name) {
-            let path = [slice, name.to_bytes()].join(&b'/');
-            fallible::push(&mut scopes, Place::new(Kind::Systemd, Rc::new(scope), path, Room::Free))?;
+        match dir.child(name) {
+            Ok(scope) => {
+                let path = [slice, name.to_bytes()].join(&b'/');
+                fallible::push(&mut scopes, Place::new(Kind::Systemd, Rc::new(scope), path, Room::Free))?;
+            }
+            Err(e) if may_pass(e) => return Err(e),
+            Err(_) => {} // Gone, or another uid's.
         }
     }
     Ok(scopes)
+}
+
+fn open(path: &[u8]) -> nix::Result<Dir> {
+    Dir::open(&CString::new(path).map_err(|_| Errno::ENOENT)?)
+}
+
+/// Returns true for errors that say nothing about what was to be opened.
+fn may_pass(errno: Errno) -> bool {
+    matches!(errno, Errno::EIO | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)
+}
+
+fn not_opened(errno: Errno, path: &[u8]) -> Error {
+    let error = Error::new(errno, format!("cannot open {}: {}", shown(path), words(errno)));
+    if errno == Errno::EACCES { error.because(Reason::NotDelegated) } else { error }
 }
 
 /// What the names of our scopes begin with.
@@ -122,10 +138,13 @@ impl Offer {
     pub fn take(self) -> Result<Place> {
         let mut own = guard::own();
         if let Some(scope) = own.scope.standing() {
-            let dir = scope.open().ok_or_else(|| lost(&scope.path))?;
+            let dir = scope.open().map_err(|e| not_open(e, &scope.path))?;
             return Ok(place(&scope, dir));
         }
         let unit = unit_name(own.scope.count);
+        let ways = ways_home().map_err(|e| {
+            Error::new(e, format!("cannot open where the guard of {unit} goes: {}", words(e)))
+        })?;
         let guard = own.guard().map_err(|failure| failure.told(&format!("keeps {unit} alive")))?;
         own.scope.count += 1;
         let pid = guard.pid();
@@ -137,7 +156,6 @@ impl Offer {
         enter(&scope.guard, &dir)
             .map_err(|e| enable::cannot("move the guard by", "guard/cgroup.procs", e, &shown(&scope.path)))?;
         let mut passed = vec![dir.as_fd()];
-        let ways = ways_home();
         passed.extend(ways.iter().map(AsFd::as_fd));
         scope
             .guard
@@ -167,6 +185,7 @@ fn find(pid: i32, unit: &str) -> Result<(Dir, Vec<u8>)> {
         own.name.as_ref().filter(|name| name.to_bytes() == unit.as_bytes()).map(|name| own.dir.child(name));
     match dir {
         Some(Ok(dir)) => Ok((dir, path)),
+        Some(Err(e)) if may_pass(e) => Err(not_opened(e, &path)),
         _ => Err(Error::new(
             Errno::EACCES,
             format!("systemd says that {unit} is there, but the guard is in {}", shown(&path)),
@@ -186,6 +205,14 @@ fn place(scope: &Arc<Scope>, dir: Dir) -> Place {
 /// The scope is to last as long as this process.
 pub fn commit(scope: &Arc<Scope>) {
     guard::own().scope.keep(scope);
+}
+
+/// Why the scope of this process cannot be used.
+fn not_open(errno: Errno, path: &[u8]) -> Error {
+    match errno {
+        Errno::ENODEV | Errno::ENOENT | Errno::ENOTTY => lost(path),
+        e => not_opened(e, path),
+    }
 }
 
 fn lost(path: &[u8]) -> Error {

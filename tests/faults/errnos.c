@@ -171,6 +171,7 @@ static bool is_controllers(const struct call *call)
 const int *call_errnos(const struct call *call)
 {
 	static const int none[] = { 0 }, duplicate[] = { EMFILE, 0 }, anonymous[] = { EINTR, 0 };
+	static const int library[] = { EMFILE, ENFILE, ENOMEM, EACCES, EIO, 0 };
 	const struct row *row;
 
 	/* Of its commands only those that make a descriptor can fail. */
@@ -179,6 +180,9 @@ const int *call_errnos(const struct call *call)
 	row = row_of(call->number);
 	if (!row)
 		return NULL;
+	/* The dynamic linker's: a file on a disk is read without being interrupted. */
+	if (call->target == FILES && strstr(call->file, ".so") && (call->number == SYS_read || call->number == SYS_openat))
+		return library;
 	if (call->target == ANONYMOUS && (call->number == SYS_read || call->number == SYS_write))
 		return anonymous;
 	return is_controllers(call) ? row->controller : row->other;

@@ -179,10 +179,23 @@ struct run {
 	struct report report;
 };
 
-static void run_once(const struct act *act, struct fault fault, struct run *run, bool reference)
+static struct run reference, faulty;
+
+/* A guard closes its copy of an agent's directory, and with it the lock, a moment after the agent was destroyed. */
+static void take_settled(struct picture *picture, const struct act *act, const char *root, pid_t host, int locks)
+{
+	bool guarded = act->flags & GUARDED;
+
+	take_picture(picture, root, host, true, !guarded);
+	for (int tries = 0; guarded && picture->lock_count > locks && tries < 200; tries++) {
+		nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
+		take_picture(picture, root, host, true, !guarded);
+	}
+}
+
+static void run_once(const struct act *act, struct fault fault, struct run *run, bool without)
 {
 	const char *root = root_of(act);
-	bool alive = true, guards = !(act->flags & GUARDED);
 	double start;
 	pid_t host;
 
@@ -197,16 +210,16 @@ static void run_once(const struct act *act, struct fault fault, struct run *run,
 		run_host(act);
 	if (run_to_stop(host, true, HANG_SECONDS) != REACHED)
 		die("%s: its state cannot be made: %s", act->name, report->failure);
-	if (reference)
-		take_picture(&run->before, root, host, alive, guards);
+	if (without)
+		take_picture(&run->before, root, host, true, !(act->flags & GUARDED));
 	start = now();
 	run->outcome = run_with_fault(host, act->flags & CHILDREN, fault, &run->traced, HANG_SECONDS);
 	run->seconds = now() - start;
 	if (run->outcome == REACHED) {
-		take_picture(&run->after, root, host, alive, guards);
+		take_settled(&run->after, act, root, host, reference.after.lock_count);
 		run->ended = run_to_stop(host, false, HANG_SECONDS) == REACHED;
 		if (run->ended)
-			take_picture(&run->end, root, host, alive, guards);
+			take_settled(&run->end, act, root, host, reference.end.lock_count);
 	}
 	run->report = *report;
 	kill(host, SIGKILL);
@@ -221,8 +234,6 @@ static void run_once(const struct act *act, struct fault fault, struct run *run,
 		take_picture(&run->left, root, 0, true, true);
 	}
 }
-
-static struct run reference, faulty;
 
 static void indented(const char *title, const char *text)
 {
