@@ -290,8 +290,8 @@ static void orphan_with(bool member_too)
 			_exit(1);
 		if (member_too && fork() == 0) {
 			join_group("");
-			/* The directory's lock goes with the last copy of its descriptor, and the pipe with the last of its own. */
-			for (int fd = 3; fd < 64; fd++)
+			/* The lock goes with the last copy of the directory, and the pipe, which is older, after it. */
+			for (int fd = 63; fd > 2; fd--)
 				close(fd);
 			sleeps(NULL);
 		}
