@@ -151,8 +151,11 @@ impl Offer {
         self.manager
             .start_scope(&unit, slice(), "Agents of a program that uses agentcg", pid, guard.pidfd())
             .map_err(failed)?;
+        // From here on dropping it ends the scope.
+        let mut scope = Scope { path: self.path, guard };
         let (dir, path) = find(pid, &unit)?;
-        let scope = Arc::new(Scope { path, guard });
+        scope.path = path;
+        let scope = Arc::new(scope);
         enter(&scope.guard, &dir)
             .map_err(|e| enable::cannot("move the guard by", "guard/cgroup.procs", e, &shown(&scope.path)))?;
         let mut passed = vec![dir.as_fd()];
