@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* ---- agentcg_move_pid ---- */
 
@@ -207,6 +208,23 @@ static void the_group_to_tell_about_was_removed(void)
 	agentcg_free(cg);
 }
 
+/* A host that closes what is not its own: no bug of the library's. */
+static void the_events_descriptor_was_closed(void)
+{
+	agentcg *cg = new_group();
+	uint64_t events;
+	int fd, copy;
+
+	CHECK_OK(fd = agentcg_event_fd(cg, AGENTCG_EVENT_EMPTY, &why));
+	copy = dup(fd);
+	close(fd);
+	ASK(agentcg_next_events, cg, 0, &events);
+	/* The handle will close that number. */
+	CHECK_EQ(dup2(copy, fd), fd);
+	close(copy);
+	destroy_group(cg);
+}
+
 static const struct refusal refusals[] = {
 	ROW(the_pid_is_0, -EINVAL, 0, "0 ", ANYBODY),
 	ROW(the_pid_is_negative, -EINVAL, 0, "-1", ANYBODY),
@@ -226,6 +244,8 @@ static const struct refusal refusals[] = {
 	ROW(the_group_to_look_into_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
 	ROW(the_group_to_wait_for_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
 	ROW(the_group_to_tell_about_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
+
+	ROW(the_events_descriptor_was_closed, -EBADF, 0, "file", ANYBODY),
 };
 
 int main(void)

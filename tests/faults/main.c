@@ -364,7 +364,8 @@ static void judge(const struct act *act, const struct fault *fault)
 	if (failed && !(act->flags & KILLS)) {
 		if (!same_cgroups(&run->traced, reference.before.text, run->after.text))
 			row(act, fault, "after its failure the cgroups differ", reference.before.text, run->after.text);
-		else if (!(act->flags & SYSTEMD) && strcmp(run->after.soft, reference.before.soft) != 0)
+		/* A guard that is about to end keeps the levels above it, and their controllers. */
+		else if (!(act->flags & (SYSTEMD | GUARDED)) && strcmp(run->after.soft, reference.before.soft) != 0)
 			row(act, fault, "after its failure the controllers differ", reference.before.soft, run->after.soft);
 		if (run->after.lock_count != reference.before.lock_count)
 			ROW("after its failure %d locks instead of %d", run->after.lock_count, reference.before.lock_count);
