@@ -58,8 +58,9 @@ static bool listed(const char *function, const char *name, int depth)
 	for (const char *at = from; (at = strstr(at, name)) && at < to; at += length)
 		if (at[-1] == '-' && !isalnum((unsigned char)at[length]))
 			return true;
-	/* "As agentcg_move_pid(), and", "The codes of agentcg_move_pid()", "as agentcg_new() would". */
-	static const char *const words[] = { "As ", "The codes of ", "codes of ", "as " };
+	/* "As agentcg_move_pid(), and", "The codes of agentcg_move_pid()", "as agentcg_new() would", "see agentcg_move_pid(),
+	 * whose codes these are". */
+	static const char *const words[] = { "As ", "codes of ", "as ", "see " };
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
 		for (const char *at = from; (at = strstr(at, words[i])) && at < to; at++) {
 			char other[64];
