@@ -23,6 +23,9 @@ import (
 // takes a few milliseconds, is not held back by PIDsMax (which counts it from then on), and needs /proc, a program that
 // is no C program with a Go library, and a command without SysProcAttr.Chroot or Ptrace: else EOPNOTSUPP.
 //
+// The command has the oom_score_adj of this program: over -1000 the OOM killer passes, so that at its MemoryMax it uses CPU
+// time and is not killed. agentcg_spawn does not hand that down.
+//
 // Into a frozen group it returns when that is thawed or killed. Beside a KillAll the command may be killed before it
 // runs, which cmd.Wait tells.
 func (g *Group) Start(cmd *exec.Cmd) error {

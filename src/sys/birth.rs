@@ -323,6 +323,10 @@ fn shares_memory() -> bool {
         unsafe { &*word.cast::<AtomicBool>() }.store(true, Ordering::Release);
         super::process::exit(0)
     }
+    static SEEN: AtomicBool = AtomicBool::new(false);
+    if SEEN.load(Ordering::Relaxed) {
+        return true;
+    }
     let word = AtomicBool::new(false);
     let argument = (&raw const word).cast_mut().cast::<c_void>();
     let (Ok(mut stack), Ok(_blocked)) = (Stack::new(), Blocked::all()) else { return true };
@@ -332,8 +336,12 @@ fn shares_memory() -> bool {
     if let Ok(pid) = made {
         reap(pid);
     }
+    if word.load(Ordering::Acquire) {
+        SEEN.store(true, Ordering::Relaxed);
+        return true;
+    }
     // Without a child nothing is known: it is the usual case.
-    made.is_err() || word.load(Ordering::Acquire)
+    made.is_err()
 }
 
 /// It ends, or has. Another thread of the host may wait for all its children, of whatever kind, and be first.
