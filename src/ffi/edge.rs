@@ -35,6 +35,31 @@ pub unsafe fn guard(
     unsafe { guard_without_memory(reterr, codes, body) }
 }
 
+/// The same for a function that kills: where there is no memory to begin the call, `kill` is sent before it fails.
+///
+/// # Safety
+/// As of [`guard`].
+pub unsafe fn guard_killing(
+    reterr: *mut agentcg_error,
+    codes: &[Errno],
+    kill: impl FnOnce(),
+    body: impl FnOnce() -> Result<c_int>,
+) -> c_int {
+    #[cfg(feature = "c-library")]
+    let Some(_held) = crate::sys::reserve::hold() else {
+        let refuse = || {
+            kill();
+            Err(no_memory())
+        };
+        // SAFETY: the caller's promise.
+        return unsafe { guard_without_memory(reterr, codes, refuse) };
+    };
+    #[cfg(not(feature = "c-library"))]
+    let _ = kill;
+    // SAFETY: the caller's promise.
+    unsafe { guard_without_memory(reterr, codes, body) }
+}
+
 /// The same where nothing can be done but to go on, with memory for it or not.
 ///
 /// # Safety
@@ -105,7 +130,7 @@ fn silence_panics() {
 
 #[cfg(feature = "c-library")]
 fn no_memory() -> Error {
-    Error::new(Errno::ENOMEM, "no memory is left to begin the call: nothing was done")
+    Error::new(Errno::ENOMEM, "no memory is left to begin the call")
 }
 
 fn bug(message: impl Into<Cow<'static, str>>) -> Error {

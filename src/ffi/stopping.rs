@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The header's section "stopping".
 
-use super::edge::guard;
+use super::edge::{guard, guard_killing};
 use super::error::agentcg_error;
-use super::handle::{agent, agentcg};
+use super::handle::{agent, agent_quietly, agentcg};
 use super::memory::{deadline, number, timeout, waited};
+use crate::agent::Agent;
 use nix::errno::Errno;
 use std::ffi::c_int;
 
@@ -112,7 +113,10 @@ pub unsafe extern "C" fn agentcg_kill_all(
     let codes = [EACCES, EDEADLK, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ETIMEDOUT];
     // SAFETY: the C caller's promises, as the comment above and the conventions say.
     unsafe {
-        guard(reterr, &codes, || waited(timeout_ms, agent(cg)?.kill_all(deadline(timeout_ms)?)).map(|()| 0))
+        let kill = || agent_quietly(cg).map_or((), Agent::send_kill);
+        guard_killing(reterr, &codes, kill, || {
+            waited(timeout_ms, agent(cg)?.kill_all(deadline(timeout_ms)?)).map(|()| 0)
+        })
     }
 }
 
