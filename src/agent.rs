@@ -21,6 +21,7 @@ use crate::guard::{self, Guarded};
 use crate::kill::{KillFiles, KillState, Killing};
 use crate::limits::Limits;
 use crate::members::Members;
+use crate::overrides::Overrides;
 use crate::owner;
 use crate::place::{self, Kind, Place, Wish};
 use crate::procfs;
@@ -36,6 +37,7 @@ use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// One agent's cgroup. Dropping it leaves the cgroup and its processes be.
@@ -127,12 +129,13 @@ impl Agent {
                 return Err(e);
             }
             // Opened while the agent cannot yet do anything about it.
-            let kill_files = keep_files(&leaf.dir).map_err(|e| {
+            let kept = keep_files(&leaf.dir).and_then(|files| Ok((files, Overrides::of(&leaf.dir)?)));
+            let (kill_files, overrides) = kept.map_err(|e| {
                 leaf.undo();
                 not_opened(e, &leaf.path)
             })?;
             let guarded = if wish.guard { Some(guarded::take(&leaf, &uuid)?) } else { None };
-            let mut agent = Self::at(place.kind, leaf.dir, name);
+            let mut agent = Self::at(place.kind, leaf.dir, name, overrides);
             agent.guarded = guarded;
             agent.killing.files = kill_files;
             agent.nesting.chosen_in(limits);
@@ -142,7 +145,7 @@ impl Agent {
     }
 
     /// The one that stands there.
-    fn at(place: Kind, dir: Dir, name: Name) -> Self {
+    fn at(place: Kind, dir: Dir, name: Name, overrides: Arc<Overrides>) -> Self {
         Self {
             dir,
             path: name.path,
@@ -153,7 +156,7 @@ impl Agent {
             owner: AtomicForkId::default(),
             guarded: None,
             files: Files::default(),
-            killing: KillState::default(),
+            killing: KillState { overrides, ..KillState::default() },
             nesting: Nesting::default(),
             spawning: spawn::Known::default(),
             watch: ForkMutex::new(),

@@ -9,6 +9,7 @@ use crate::cgroupfs::{Dir, Kept};
 use crate::deadline::Deadline;
 use crate::events::Events;
 use crate::members::{Members, PathsKnown};
+use crate::overrides::Overrides;
 use crate::parse;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -43,30 +44,34 @@ impl From<Errno> for Failure {
 
 impl Members<'_> {
     /// Park all, and wait until they are.
-    pub fn freeze(&self, deadline: Deadline) -> Result<(), Failure> {
+    pub fn freeze(&self, overrides: &Overrides, deadline: Deadline) -> Result<(), Failure> {
         let events = Events::open(self.dir)?;
         events.state()?;
         if self.hold_caller(deadline, &PathsKnown::default())? {
             return Err(Failure::CallerInside);
         }
-        let asked_before = is_asked(self.dir)?.ok_or(Failure::NoFreezer)?;
-        self.dir.write(FREEZE, b"1")?;
+        // Not the freeze by which another thread kills.
+        let asked_before = match overrides.wanted(FREEZE, is_one) {
+            Some(asked) => asked,
+            None => is_asked(self.dir)?.ok_or(Failure::NoFreezer)?,
+        };
+        overrides.write(self.dir, FREEZE, b"1")?;
         let parked = events.wait(deadline, |now| now.frozen);
         if parked == Ok(true) {
             return Ok(());
         }
         // Who asked before us may still be waiting for it.
-        let undone = if asked_before { Ok(()) } else { self.dir.write(FREEZE, b"0") };
+        let undone = if asked_before { Ok(()) } else { overrides.write(self.dir, FREEZE, b"0") };
         parked?;
         undone?;
         Err(Failure::StillRunning)
     }
 
     /// Let all go on, and wait until they do.
-    pub fn thaw(&self, deadline: Deadline) -> Result<(), Failure> {
+    pub fn thaw(&self, overrides: &Overrides, deadline: Deadline) -> Result<(), Failure> {
         let events = Events::open(self.dir)?;
         events.state()?;
-        match self.dir.write(FREEZE, b"0") {
+        match overrides.write(self.dir, FREEZE, b"0") {
             Err(Errno::ENOENT) => return Err(Failure::NoFreezer),
             written => written?,
         }
@@ -123,11 +128,15 @@ impl Watched {
     }
 }
 
+fn is_one(text: &[u8]) -> bool {
+    text.starts_with(b"1")
+}
+
 /// What `cgroup.freeze` says, if there is one: what somebody wants, not what is.
 fn is_asked(dir: &Dir) -> nix::Result<Option<bool>> {
     let mut buf = [0; 16];
     match dir.read(FREEZE, &mut buf) {
-        Ok(text) => Ok(Some(text.starts_with(b"1"))),
+        Ok(text) => Ok(Some(is_one(text))),
         Err(Errno::ENOENT) => Ok(None),
         Err(e) => Err(e),
     }

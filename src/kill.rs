@@ -22,6 +22,7 @@ use nix::fcntl::OFlag;
 use overridden::Overridden;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Why not all are dead.
@@ -78,7 +79,7 @@ pub struct KillState {
     /// Empty in a handle that does not own the group.
     pub files: KillFiles,
     /// What is changed while members are killed.
-    pub overrides: Overrides,
+    pub overrides: Arc<Overrides>,
     /// Whether the caller's path tells that it is outside.
     pub paths_known: PathsKnown,
 }

@@ -4,12 +4,15 @@
 //! put back is remembered and tried again by the next call.
 
 use crate::cgroupfs::{Dir, FileError, read_once, write_once};
+use crate::sys::fallible;
 use crate::sys::fork_mutex::ForkMutex;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::sys::stat::fstat;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 /// The changed files of one group, for all threads that use a handle of it. A forked child has none: its parent puts back.
 #[derive(Debug, Default)]
@@ -34,7 +37,26 @@ struct Held {
     before: Vec<u8>,
 }
 
+/// Each with the inode number of its group.
+static OF_GROUPS: ForkMutex<Vec<(u64, Weak<Overrides>)>> = ForkMutex::new();
+
 impl Overrides {
+    /// Those of this group. All handles of the process share them: a second one would take what the first has changed for
+    /// what the file is to hold, and put that back last.
+    pub fn of(dir: &Dir) -> nix::Result<Arc<Self>> {
+        let group = fstat(dir)?.st_ino;
+        let mut groups = OF_GROUPS.lock();
+        groups.retain(|(_, overrides)| overrides.strong_count() > 0);
+        let known = groups.iter().find(|(known, _)| *known == group);
+        if let Some(shared) = known.and_then(|(_, overrides)| overrides.upgrade()) {
+            return Ok(shared);
+        }
+        fallible::reserve(&mut groups, 1)?;
+        let overrides = Arc::new(Self::default());
+        groups.push((group, Arc::downgrade(&overrides)));
+        Ok(overrides)
+    }
+
     /// Begin a call that changes files. They are put back at its end.
     pub fn begin(&self) -> Hold<'_> {
         self.with(|state| state.users += 1);
@@ -50,6 +72,24 @@ impl Overrides {
                 self.any.store(true, Ordering::Relaxed);
             }
         });
+    }
+
+    /// Write a value that is to stay. If a call has changed the file, that call keeps its change and puts back this value in
+    /// place of the one from before.
+    pub fn write(&self, dir: &Dir, file: &CStr, value: &[u8]) -> nix::Result<()> {
+        self.with(|state| {
+            let Some(held) = state.held.iter_mut().find(|held| held.file == file) else {
+                return dir.write(file, value);
+            };
+            held.before.clear();
+            fallible::extend(&mut held.before, value.iter().copied())?;
+            if state.users == 0 { self.put_back(state, dir).map_err(|(e, _)| e) } else { Ok(()) }
+        })
+    }
+
+    /// What the file is to hold after the calls that have changed it; `None` if none has.
+    pub fn wanted<R>(&self, file: &CStr, look: impl Fn(&[u8]) -> R) -> Option<R> {
+        self.with(|state| state.find(file).map(|held| look(&held.before)))
     }
 
     /// The caller has given these files new values: what they held before is no longer wanted.

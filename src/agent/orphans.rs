@@ -7,6 +7,7 @@ use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result, out_of_memory, shown, words};
 use crate::events::Events;
 use crate::guard;
+use crate::overrides::Overrides;
 use crate::owner;
 use crate::parse::OwnerNote;
 use crate::place::{self, Place};
@@ -43,7 +44,8 @@ impl Agent {
                 Err(Errno::ENOENT | Errno::ENODEV) => continue,
                 Err(e) => return Err(not_opened(e, &shown(&place.path), &uuid)),
             };
-            let mut agent = Self::at(place.kind, dir, Name::of(place, &uuid)?);
+            let overrides = Overrides::of(&dir).map_err(|e| not_opened(e, &shown(&place.path), &uuid))?;
+            let mut agent = Self::at(place.kind, dir, Name::of(place, &uuid)?, overrides);
             if own {
                 agent.take_over()?;
             }
@@ -139,7 +141,8 @@ pub fn reap(parent: Option<&CStr>, deadline: Deadline) -> Result<usize> {
             if !orphan || !dir.is_alive() {
                 return Ok(());
             }
-            match Agent::at(place.kind, dir, Name::of(place, &uuid)?).destroy(
+            let overrides = Overrides::of(&dir).map_err(|e| not_opened(e, &shown(&place.path), &uuid))?;
+            match Agent::at(place.kind, dir, Name::of(place, &uuid)?, overrides).destroy(
                 false,
                 deadline.at_most(TURN),
                 false,

@@ -13,13 +13,17 @@ impl Agent {
     pub fn freeze(&self, deadline: Deadline) -> Result<()> {
         self.put_back_rest()?;
         self.spawning.expect_freeze(deadline);
-        self.members().freeze(deadline).map_err(|failure| self.not_frozen("freeze all by", failure))
+        self.members()
+            .freeze(&self.killing.overrides, deadline)
+            .map_err(|failure| self.not_frozen("freeze all by", failure))
     }
 
     /// Return when it goes on.
     pub fn thaw(&self, deadline: Deadline) -> Result<()> {
         self.put_back_rest()?;
-        self.members().thaw(deadline).map_err(|failure| self.not_frozen("thaw all by", failure))
+        self.members()
+            .thaw(&self.killing.overrides, deadline)
+            .map_err(|failure| self.not_frozen("thaw all by", failure))
     }
 
     fn not_frozen(&self, verb: &str, failure: Failure) -> Error {

@@ -27,6 +27,7 @@
 static int seconds = 3, with_guard;
 static uint64_t seed;
 static int can_contain;
+static uint64_t limits_here;   /* those for which there is a controller */
 
 /* Calls on a handle run while the lock is held for reading. agentcg_destroy() and agentcg_free(), beside which none may
  * run, are called while it is held for writing. */
@@ -203,22 +204,6 @@ static void look(agentcg *cg)
 	CALL(agentcg_fd(cg), 0);
 }
 
-static uint64_t limits_that_work(agentcg *cg)
-{
-	uint64_t mask = AGENTCG_LIMIT_MAX_DEPTH;
-	agentcg_info info;
-
-	if (CALL(agentcg_get_info(cg, &info, sizeof(info), &why), 0) < 0)
-		return 0;
-	if (info.controllers & AGENTCG_CONTROLLER_PIDS)
-		mask |= AGENTCG_LIMIT_PIDS_MAX;
-	if (info.controllers & AGENTCG_CONTROLLER_MEMORY)
-		mask |= AGENTCG_LIMIT_MEMORY_MAX | AGENTCG_LIMIT_MEMORY_HIGH;
-	if (info.controllers & AGENTCG_CONTROLLER_CPU)
-		mask |= AGENTCG_LIMIT_CPU_MAX | AGENTCG_LIMIT_CPU_WEIGHT;
-	return mask;
-}
-
 static agentcg_limits some_limits(uint64_t mask)
 {
 	agentcg_limits limits = { .mask = mask };
@@ -233,17 +218,31 @@ static agentcg_limits some_limits(uint64_t mask)
 		limits.cpu_max_millicpu = 500 + random_below(1500);
 	if (mask & AGENTCG_LIMIT_CPU_WEIGHT)
 		limits.cpu_weight = 50 + random_below(100);
-	limits.max_depth = 8 + random_below(8);
+	if (mask & AGENTCG_LIMIT_MAX_DEPTH)
+		limits.max_depth = 8 + random_below(8);
 	return limits;
+}
+
+/* A value of some_limits(), whatever was lifted for a moment to kill. */
+static void check_limits(agentcg *cg)
+{
+	agentcg_limits limits;
+
+	CHECK_OK(agentcg_get_limits(cg, &limits, sizeof(limits), &why));
+	if (limits.mask & AGENTCG_LIMIT_PIDS_MAX)
+		CHECK(limits.pids_max >= 40 && limits.pids_max < 120);
+	if (limits.mask & AGENTCG_LIMIT_MEMORY_MAX)
+		CHECK(limits.memory_max_bytes >= 128 << 20 && limits.memory_max_bytes < 192 << 20);
+	if (limits.mask & AGENTCG_LIMIT_CPU_MAX)
+		CHECK(limits.cpu_max_millicpu >= 500 && limits.cpu_max_millicpu < 2000);
 }
 
 /* -ERANGE: another thread's value was read back. */
 static void change_limits(agentcg *cg)
 {
-	agentcg_limits limits = some_limits(limits_that_work(cg));
+	agentcg_limits limits = some_limits(limits_here);
 
-	if (limits.mask)
-		CALL(agentcg_set_limits(cg, &limits, sizeof(limits), 0, &why), -ERANGE);
+	CALL(agentcg_set_limits(cg, &limits, sizeof(limits), 0, &why), -ERANGE);
 }
 
 static void read_limits(agentcg *cg)
@@ -404,7 +403,7 @@ static void visit(const char *uuid)
 
 static agentcg *made(void)
 {
-	agentcg_limits limits = { .mask = AGENTCG_LIMIT_MAX_DEPTH, .max_depth = 20 };
+	agentcg_limits limits = some_limits(limits_here);
 	agentcg *cg = NULL;
 
 	CALL(agentcg_new(NULL, NULL, &limits, sizeof(limits), with_guard ? AGENTCG_NEW_GUARD : 0, &cg, &why), 0);
@@ -509,6 +508,7 @@ static void empty_slots(void)
 		if (cg) {
 			CHECK_EQ(key_in(cg, "cgroup.events", "frozen"), 0);
 			CHECK_EQ(number_in(cg, "cgroup.freeze"), 0);
+			check_limits(cg);
 			CHECK_OK(agentcg_wait_empty(cg, SOON_MS, &why));
 			destroy_group(cg);
 		}
@@ -543,6 +543,21 @@ static void allow_descriptors(void)
 	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
 }
 
+static uint64_t limits_that_work(agentcg *cg)
+{
+	uint64_t mask = AGENTCG_LIMIT_MAX_DEPTH;
+	agentcg_info info;
+
+	CHECK_OK(agentcg_get_info(cg, &info, sizeof(info), &why));
+	if (info.controllers & AGENTCG_CONTROLLER_PIDS)
+		mask |= AGENTCG_LIMIT_PIDS_MAX;
+	if (info.controllers & AGENTCG_CONTROLLER_MEMORY)
+		mask |= AGENTCG_LIMIT_MEMORY_MAX | AGENTCG_LIMIT_MEMORY_HIGH;
+	if (info.controllers & AGENTCG_CONTROLLER_CPU)
+		mask |= AGENTCG_LIMIT_CPU_MAX | AGENTCG_LIMIT_CPU_WEIGHT;
+	return mask;
+}
+
 /* What the library makes once a process and keeps is made before descriptors are counted. */
 static void warm_up(void)
 {
@@ -551,6 +566,7 @@ static void warm_up(void)
 	pid_t pid;
 	int result;
 
+	limits_here = limits_that_work(cg);
 	CHECK_EQ(reap(started(cg, WORDS("/bin/true"), NULL, options)), 0);
 	options.flags = AGENTCG_SPAWN_CONTAIN;
 	result = agentcg_spawn(cg, "/bin/true", WORDS("true"), NULL, &options, sizeof(options), &pid, NULL, &why);
@@ -558,6 +574,8 @@ static void warm_up(void)
 	can_contain = result == 0;
 	if (can_contain)
 		CHECK_EQ(reap(pid), 0);
+	CHECK_OK(agentcg_event_fd(cg, AGENTCG_EVENT_GONE, &why));
+	CHECK_OK(agentcg_kill_all(cg, SOON_MS, &why));
 	destroy_group(cg);
 }
 

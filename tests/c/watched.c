@@ -98,12 +98,14 @@ static void print_calls(void)
 
 uint64_t random_below(uint64_t bound)
 {
-	uint64_t x = self->random;
+	static uint64_t outside = 1;   /* on the main thread */
+	uint64_t *state = self ? &self->random : &outside;
+	uint64_t x = *state;
 
 	x ^= x << 13;
 	x ^= x >> 7;
 	x ^= x << 17;
-	self->random = x;
+	*state = x;
 	return x % bound;
 }
 
