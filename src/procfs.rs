@@ -128,22 +128,6 @@ pub fn is_own_thread(tid: i32) -> bool {
     access(format!("/proc/self/task/{tid}").as_str(), AccessFlags::F_OK).is_ok()
 }
 
-/// Returns true if the OOM killer passes over the calling process: an oom_score_adj of -1000.
-pub fn is_spared_by_oom_killer() -> nix::Result<bool> {
-    let mut text = [0; 16];
-    loop {
-        let read = open("/proc/self/oom_score_adj")
-            .and_then(|file| file.read_at(&mut text, 0).map_err(|e| errno(&e)));
-        match read {
-            Ok(length) => return Ok(text.get(..length) == Some(b"-1000\n")),
-            // No /proc.
-            Err(Errno::ENOENT | Errno::EACCES) => return Ok(false),
-            Err(Errno::EINTR) => {}
-            Err(e) => return Err(e),
-        }
-    }
-}
-
 /// Whether /proc is mounted at all.
 pub fn is_there() -> bool {
     access("/proc/self", AccessFlags::F_OK).is_ok()

@@ -12,7 +12,7 @@ use crate::sys::birth::{self, Care, Child, Program, Way};
 use crate::sys::fetched;
 use crate::sys::newborn::{Containment, Step};
 use crate::sys::sentinel::FreezeFiles;
-use crate::{freeze, kernel, parse, procfs, sys};
+use crate::{freeze, kernel, parse, sys};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use std::ffi::CStr;
@@ -146,9 +146,7 @@ impl Cradle<'_> {
             containment.is_some() && sys::is_filtered() && kernel::core_dump_kills_all_who_share();
         let copied = dies_with_all || dumps_with_all;
         let before = if oom_group.is_some() { self.memory_events()? } else { MemoryEvents::default() };
-        let raise_oom_score =
-            procfs::is_spared_by_oom_killer().map_err(|e| Failure::Stopped(Step::OomScore, e))?;
-        let care = Care { containment, copied, pidfd, raise_oom_score, watched };
+        let care = Care { containment, copied, pidfd, raise_oom_score: true, watched };
         let mut done = Err(birth::Failure::NotMade(Errno::ENOSYS));
         if !self.known.kills_the_newborn.load(Ordering::Relaxed) {
             done = birth::start(Way::Born(self.dir.as_fd()), program, care);

@@ -104,7 +104,7 @@ pub struct Care<'a> {
     pub copied: bool,
     /// A pidfd is wanted.
     pub pidfd: bool,
-    /// The host has an oom_score_adj of -1000: set the child's to 0.
+    /// If it has an oom_score_adj of -1000 from the host, it is set to 0.
     pub raise_oom_score: bool,
     /// The group may be frozen before the program begins.
     pub watched: Option<FreezeFiles<'a>>,

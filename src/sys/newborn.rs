@@ -21,26 +21,26 @@ pub enum Step {
     Unborn = 0,
     /// Writing itself into cgroup.procs.
     Enter = 1,
-    /// Raising the oom_score_adj of -1000 that it has from the host.
-    OomScore = 2,
     /// Leaving the host's namespaces.
-    Unshare = 3,
+    Unshare = 2,
     /// Mapping its ids in the new user namespace.
-    Map = 4,
+    Map = 3,
     /// setsid(2).
-    Session = 5,
+    Session = 4,
     /// Joining a new session keyring.
-    Keyring = 6,
+    Keyring = 5,
     /// Changing to its working directory.
-    Directory = 7,
+    Directory = 6,
     /// Mounting its own view of the hierarchy over the host's.
-    Mount = 8,
+    Mount = 7,
     /// Restricting its signals by Landlock.
-    Scope = 9,
+    Scope = 8,
     /// Emptying its bounding set of capabilities.
-    Capabilities = 10,
+    Capabilities = 9,
     /// Its standard input, output and error.
-    Stdio = 11,
+    Stdio = 10,
+    /// Raising the oom_score_adj of -1000 that it has from the host.
+    OomScore = 11,
     /// execve(2).
     Exec = 12,
 }
@@ -48,7 +48,6 @@ pub enum Step {
 const STEPS: [Step; 13] = [
     Step::Unborn,
     Step::Enter,
-    Step::OomScore,
     Step::Unshare,
     Step::Map,
     Step::Session,
@@ -58,6 +57,7 @@ const STEPS: [Step; 13] = [
     Step::Scope,
     Step::Capabilities,
     Step::Stdio,
+    Step::OomScore,
     Step::Exec,
 ];
 
@@ -115,7 +115,7 @@ pub(super) const NAMESPACES: c_int = libc::CLONE_NEWUSER | libc::CLONE_NEWCGROUP
 pub(super) struct Orders<'a> {
     /// cgroup.procs to enter by, or -1.
     pub enter: RawFd,
-    /// The host has an oom_score_adj of -1000: set the child's to 0.
+    /// If it has an oom_score_adj of -1000 from the host, it is set to 0.
     pub raise_oom_score: bool,
     /// Leave the host's namespaces first.
     pub unshare: bool,
@@ -151,11 +151,6 @@ fn become_program(orders: &Orders<'_>, report: &Report) -> nix::Result<Infallibl
     if orders.enter >= 0 {
         write(orders.enter, b"0")?;
     }
-    if orders.raise_oom_score {
-        report.at(Step::OomScore);
-        // The host keeps its own: the kernel tells a child of vfork(2) from others that share the memory.
-        write_file(libc::AT_FDCWD, c"/proc/self/oom_score_adj", b"0")?;
-    }
     if orders.unshare {
         report.at(Step::Unshare);
         call(libc::SYS_unshare, [NAMESPACES as isize, 0, 0, 0, 0])?;
@@ -189,10 +184,36 @@ fn become_program(orders: &Orders<'_>, report: &Report) -> nix::Result<Infallibl
     let kept = redirect(orders.stdio, orders.passed)?;
     // SAFETY: this process has a table of descriptors of its own, and needs no other any more.
     unsafe { close_from(kept) };
+    if orders.raise_oom_score {
+        report.at(Step::OomScore);
+        raise_oom_score()?;
+    }
     signals::reset();
     report.at(Step::Exec);
     // SAFETY: the pointers are as execve(2) wants them.
     Err(unsafe { exec(orders) })
+}
+
+/// Over a process with -1000 the OOM killer passes: at its memory_max it would use CPU time and not be killed. The host
+/// keeps its own: the kernel tells a child of vfork(2) from others that share the memory.
+fn raise_oom_score() -> nix::Result<()> {
+    const FILE: &CStr = c"/proc/self/oom_score_adj";
+    let fd = match open(libc::AT_FDCWD, FILE, libc::O_RDWR) {
+        // No /proc.
+        Err(Errno::ENOENT) => return Ok(()),
+        // The files of a host that is not dumpable are root's.
+        Err(Errno::EACCES | Errno::EROFS) => open(libc::AT_FDCWD, FILE, libc::O_RDONLY)?,
+        other => other?,
+    };
+    let mut text = [0u8; 8];
+    let read = [fd as isize, text.as_mut_ptr() as isize, text.len() as isize, 0, 0];
+    let done = call(libc::SYS_read, read).and_then(|_| {
+        // EBADF: it is open to read alone.
+        let raise = || write(fd, b"0").map_err(|e| if e == Errno::EBADF { Errno::EACCES } else { e });
+        if text.starts_with(b"-1000") { raise() } else { Ok(()) }
+    });
+    close(fd);
+    done
 }
 
 /// A uid that is mapped to itself, so that it stays what it is outside.
