@@ -250,6 +250,11 @@ static const struct refusal refusals[] = {
 
 int main(void)
 {
+	/* The first that asks for events makes a descriptor that all groups share from then on. */
+	agentcg *cg = new_group();
+
+	CHECK_OK(agentcg_event_fd(cg, AGENTCG_EVENT_EMPTY, &why));
+	destroy_group(cg);
 	run_refusals(refusals, sizeof(refusals) / sizeof(refusals[0]));
 	return 0;
 }
