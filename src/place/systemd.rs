@@ -148,11 +148,11 @@ impl Offer {
         let guard = own.guard().map_err(|failure| failure.told(&format!("keeps {unit} alive")))?;
         own.scope.count += 1;
         let pid = guard.pid();
-        self.manager
-            .start_scope(&unit, slice(), "Agents of a program that uses agentcg", pid, guard.pidfd())
-            .map_err(failed)?;
-        // From here on dropping it ends the scope.
+        // From here on dropping it ends the scope, which systemd may have made though its answer was lost.
         let mut scope = Scope { path: self.path, guard };
+        self.manager
+            .start_scope(&unit, slice(), "Agents of a program that uses agentcg", pid, scope.guard.pidfd())
+            .map_err(failed)?;
         let (dir, path) = find(pid, &unit)?;
         scope.path = path;
         let scope = Arc::new(scope);

@@ -216,7 +216,8 @@ static void run_once(const struct act *act, struct fault fault, struct run *run,
 	run->outcome = run_with_fault(host, act->flags & CHILDREN, fault, &run->traced, HANG_SECONDS);
 	run->seconds = now() - start;
 	if (run->outcome == REACHED) {
-		take_settled(&run->after, act, root, host, reference.after.lock_count);
+		take_settled(&run->after, act, root, host,
+			     report->code < 0 ? reference.before.lock_count : reference.after.lock_count);
 		run->ended = run_to_stop(host, false, HANG_SECONDS) == REACHED;
 		if (run->ended)
 			take_settled(&run->end, act, root, host, reference.end.lock_count);
