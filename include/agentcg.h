@@ -337,6 +337,9 @@ AGENTCG_MUST_CHECK int agentcg_reap(const char *parent, int timeout_ms, agentcg_
 /* Kill all, wait, take the last measurements (ret_final may be NULL with size
  * 0), remove the group and every cgroup the agent made inside it, free the
  * handle. On failure the handle stays valid and nothing is lost: try again.
+ * 0 means that the directory is gone. On kernels from 6.19.11 to 7.1-rc2
+ * removing a group can hang while its dead wait to be reaped: there that is
+ * -ETIMEDOUT, and the message names the pids to reap.
  * NULL is fine, and so is a group that somebody else has removed.
  *
  * -EACCES, -EBUSY (AGENTCG_DESTROY_IF_EMPTY, and it is not), -EDEADLK (the
@@ -393,8 +396,10 @@ int agentcg_get_info(agentcg *cg,
 /* Namespaces of its own, rooted at the group: it cannot leave it, raise its
  * limits or see the rest of the hierarchy any more. Implies NEW_SESSION and a
  * new session keyring; where Landlock scopes signals (Linux 6.12) it signals
- * only processes of its own. docs/containment.md tells what all that stops and
- * what not. */
+ * only processes of its own. It makes 1,000 cgroups at most, 64 deep, unless the
+ * caller has set max_descendants or max_depth, AGENTCG_UNLIMITED included: the
+ * memory of cgroups is charged to nobody. docs/containment.md tells what all
+ * that stops and what not. */
 #define AGENTCG_SPAWN_CONTAIN     (1ull << 2)
 
 /* How a program starts. 0 in each field is not the default: see
@@ -519,7 +524,7 @@ int agentcg_spawn(agentcg *cg,
  * -ENFILE, -ENODEV (the group was removed), -ENOMEM, -EOPNOTSUPP (a limit's
  * controller is not to be had), -ERANGE (a limit out of range; a burst over the
  * quota). Where the message says "half set" the old values could not all be put
- * back. */
+ * back; the next call that uses the limits tries again. */
 AGENTCG_MUST_CHECK
 int agentcg_set_limits(agentcg *cg,
 		       const agentcg_limits *limits,
@@ -772,9 +777,18 @@ AGENTCG_MUST_CHECK int agentcg_wait_empty(agentcg *cg, int timeout_ms, agentcg_e
 
 /* SIGKILL for every process in the group and below it, whatever it does to get
  * away: forking, freezing, a main thread that has exited, cgroups of its own,
- * pid namespaces; with cgroup.kill or without. Waits until none lives;
- * timeout_ms 0 sends and does not wait: -ETIMEDOUT if any still lives. The
- * group can be used again after.
+ * closed files, pid namespaces; with cgroup.kill or without. cgroup.kill is
+ * written first, which nothing inside the group delays, and which an owner does
+ * with no descriptor left. Waits until none lives; timeout_ms 0 sends and does
+ * not wait: -ETIMEDOUT if any still lives.
+ *
+ * The group can be used again after. A freeze is undone. Controllers that the
+ * agent has enabled for cgroups of its own are disabled, unless a living process
+ * owns agents inside. A limit that was lifted meanwhile and could not be put
+ * back is an error that says so, and the next call tries again.
+ *
+ * From Linux 6.19 on cgroup.events can say populated for processes that are dead
+ * and wait for others to be reaped. They count as gone.
  *
  * -EACCES, -EDEADLK (the caller is inside), -EINVAL, -EMFILE, -ENFILE, -ENODEV,
  * -ENOMEM, -ETIMEDOUT (say, a process in uninterruptible sleep). */

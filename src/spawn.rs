@@ -150,6 +150,11 @@ impl Cradle<'_> {
         let mut done = Err(birth::Failure::NotMade(Errno::ENOSYS));
         if !self.known.kills_the_newborn.load(Ordering::Relaxed) {
             done = birth::start(Way::Born(self.dir.as_fd()), program, care);
+            if done.as_ref().err() == Some(&birth::Failure::NotMade(Errno::EACCES))
+                && self.dir.restore_write(PROCS)
+            {
+                done = birth::start(Way::Born(self.dir.as_fd()), program, care);
+            }
             if done.as_ref().err() == Some(&birth::Failure::Killed(Step::Unborn)) {
                 self.known.kills_the_newborn.store(true, Ordering::Relaxed);
                 done = Err(birth::Failure::NotMade(Errno::ENOSYS));

@@ -32,6 +32,7 @@ roles![
     root::mounts_elsewhere,
     root::mounts_later,
     inside::looks_around,
+    inside::looks_at_its_bounds,
     inside::goes_deeper,
     inside::tells_who_it_is,
     inside::writes_a_file,

@@ -26,6 +26,7 @@ roles![
     ten_burners,
     burner,
     sleeper,
+    closed::exits,
     delays::makes_cgroups,
     delays::closes_again_and_again,
     delays::has_no_descriptor_left,

@@ -12,8 +12,8 @@ use common::lab;
 use common::member::{Member, role, sleeper};
 use nix::unistd::{Gid, Uid, chown, setgid, setuid};
 use std::ffi::CString;
-use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 roles![sleeper, bystander, sleeps_as_a_user, users_agent, stranger];
 
@@ -140,6 +140,16 @@ fn keeps_it_from_forking(cgroup: &Cgroup) {
     } else {
         cgroup.wait_for_value("cgroup.events", "frozen", 1);
     }
+}
+
+#[test]
+fn an_empty_cgroup_of_root_that_the_user_cannot_open_is_removed_with_the_group() {
+    let mut user = users_agent_starts();
+    let roots = user.cgroup.make("roots");
+    fs::set_permissions(&roots.0, Permissions::from_mode(0o700)).unwrap();
+    user.member.say("destroy");
+    user.member.hears("done");
+    assert!(!user.cgroup.exists());
 }
 
 #[test]

@@ -55,6 +55,12 @@ impl Dir {
         Self { restores: true, ..self }
     }
 
+    /// Restore the right to write a file, for a system call that asks for it by the directory. Returns true if it was
+    /// lacking and now is there.
+    pub fn restore_write(&self, file: &CStr) -> bool {
+        self.restore(file, OFlag::O_WRONLY)
+    }
+
     /// Restore the access to an entry that opening it with these flags takes. Returns true if it was lacking and now is
     /// there. Does nothing outside of an agent's group.
     pub(super) fn restore(&self, name: &CStr, flags: OFlag) -> bool {

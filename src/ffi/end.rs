@@ -15,6 +15,9 @@ pub const AGENTCG_DESTROY_IF_EMPTY: u64 = 1u64 << 0;
 /// Kill all, wait, take the last measurements (ret_final may be NULL with size
 /// 0), remove the group and every cgroup the agent made inside it, free the
 /// handle. On failure the handle stays valid and nothing is lost: try again.
+/// 0 means that the directory is gone. On kernels from 6.19.11 to 7.1-rc2
+/// removing a group can hang while its dead wait to be reaped: there that is
+/// -ETIMEDOUT, and the message names the pids to reap.
 /// NULL is fine, and so is a group that somebody else has removed.
 ///
 /// -EACCES, -EBUSY (AGENTCG_DESTROY_IF_EMPTY, and it is not), -EDEADLK (the

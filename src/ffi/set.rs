@@ -33,7 +33,7 @@ pub const AGENTCG_SET_FORCE: u64 = 1u64 << 0;
 /// -ENFILE, -ENODEV (the group was removed), -ENOMEM, -EOPNOTSUPP (a limit's
 /// controller is not to be had), -ERANGE (a limit out of range; a burst over the
 /// quota). Where the message says "half set" the old values could not all be put
-/// back.
+/// back; the next call that uses the limits tries again.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_set_limits(

@@ -96,9 +96,18 @@ pub unsafe extern "C" fn agentcg_wait_empty(
 
 /// SIGKILL for every process in the group and below it, whatever it does to get
 /// away: forking, freezing, a main thread that has exited, cgroups of its own,
-/// pid namespaces; with cgroup.kill or without. Waits until none lives;
-/// timeout_ms 0 sends and does not wait: -ETIMEDOUT if any still lives. The
-/// group can be used again after.
+/// closed files, pid namespaces; with cgroup.kill or without. cgroup.kill is
+/// written first, which nothing inside the group delays, and which an owner does
+/// with no descriptor left. Waits until none lives; timeout_ms 0 sends and does
+/// not wait: -ETIMEDOUT if any still lives.
+///
+/// The group can be used again after. A freeze is undone. Controllers that the
+/// agent has enabled for cgroups of its own are disabled, unless a living process
+/// owns agents inside. A limit that was lifted meanwhile and could not be put
+/// back is an error that says so, and the next call tries again.
+///
+/// From Linux 6.19 on cgroup.events can say populated for processes that are dead
+/// and wait for others to be reaped. They count as gone.
 ///
 /// -EACCES, -EDEADLK (the caller is inside), -EINVAL, -EMFILE, -ENFILE, -ENODEV,
 /// -ENOMEM, -ETIMEDOUT (say, a process in uninterruptible sleep).

@@ -2,7 +2,8 @@
 //! What a contained agent sees, and what works for it as for any.
 
 use super::stage::Stage;
-use crate::common::cgroup::Cgroup;
+use crate::common::cgroup::{Cgroup, Scratch};
+use crate::common::group::Group;
 use crate::common::member::role;
 use crate::common::program::{self, How};
 use crate::common::{lab, patience, wait_until};
@@ -152,4 +153,37 @@ fn it_is_killed_and_removed_with_the_cgroups_that_it_has_made() {
 pub fn hides_below(_: &[String]) {
     role::enter(&Cgroup("/sys/fs/cgroup".into()).make("below").make("further"));
     role::sleep();
+}
+
+/// The memory of a cgroup is charged to nobody.
+#[test]
+fn the_cgroups_that_it_can_make_are_bounded_unless_the_caller_has_chosen_bounds() {
+    let chosen =
+        Limits { max_descendants: Some(agentcg::UNLIMITED), max_depth: Some(3), ..Limits::default() };
+    for (limits, contain, bounds) in [
+        (Limits::default(), true, ["1000", "64"]),
+        (Limits::default(), false, ["max", "max"]),
+        (chosen, true, ["max", "3"]),
+    ] {
+        let scratch = Scratch::new();
+        let group = Group::under(&scratch, &limits);
+        let how = How { spawn: Spawn { contain, pidfd: false }, ..How::default() };
+        let child =
+            program::start(group.agent(), "looks_at_its_bounds", how).unwrap_or_else(|e| panic!("{e}"));
+        assert!(matches!(program::wait(&child), WaitStatus::Exited(_, 0)));
+        assert_eq!(
+            ["cgroup.max.descendants", "cgroup.max.depth"].map(|file| group.cgroup.read(file)),
+            bounds
+        );
+        group.destroy();
+    }
+}
+
+/// A contained one cannot raise them.
+pub fn looks_at_its_bounds(_: &[String]) {
+    let root = Cgroup("/sys/fs/cgroup".into());
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+    if own.lines().any(|line| line == "0::/") {
+        assert!(root.try_write("cgroup.max.descendants", "max").is_err());
+    }
 }

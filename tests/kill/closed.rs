@@ -2,8 +2,10 @@
 //! Files of its group that an agent has taken from a host that is not root, one at a time: each call restores its access.
 
 use crate::common::group::{Group, own_pid};
+use crate::common::program::{self, How};
 use crate::common::{lab, patience};
 use agentcg::{Agent, watch};
+use nix::sys::wait::WaitStatus;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
@@ -19,7 +21,7 @@ fn a_file_that_was_closed_is_opened_by_each_call_that_needs_it() {
         // A handle that keeps nothing open yet.
         let other = Agent::open(None, group.uuid(), false).unwrap_or_else(|e| panic!("{e}"));
         type Call = fn(&Agent) -> agentcg::Result<()>;
-        let calls: [(&str, Call); 9] = [
+        let calls: [(&str, Call); 10] = [
             ("read_stats", |agent| agent.read_stats(u64::MAX).map(drop)),
             ("info", |agent| agent.info().map(drop)),
             ("limits", |agent| agent.limits().map(drop)),
@@ -29,6 +31,7 @@ fn a_file_that_was_closed_is_opened_by_each_call_that_needs_it() {
             ("event_fd", |agent| agent.event_fd(watch::EMPTY).map(drop)),
             ("wait_empty", |agent| agent.wait_empty(patience())),
             ("kill_all", |agent| agent.kill_all(patience())),
+            ("spawn", starts_a_program),
         ];
         for (name, call) in calls {
             fs::set_permissions(&path, Permissions::from_mode(0o0)).unwrap();
@@ -44,3 +47,11 @@ fn a_file_that_was_closed_is_opened_by_each_call_that_needs_it() {
     }
     group.destroy();
 }
+
+fn starts_a_program(agent: &Agent) -> agentcg::Result<()> {
+    let child = program::start(agent, "exits", How::default())?;
+    assert!(matches!(program::wait(&child), WaitStatus::Exited(_, 0)));
+    Ok(())
+}
+
+pub fn exits(_: &[String]) {}
