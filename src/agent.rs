@@ -24,7 +24,6 @@ use crate::members::Members;
 use crate::overrides::Overrides;
 use crate::owner;
 use crate::place::{self, Kind, Place, Wish};
-use crate::procfs;
 use crate::spawn;
 use crate::stats::{Files, Stats};
 use crate::sys::fallible;
@@ -129,7 +128,7 @@ impl Agent {
                 return Err(e);
             }
             // Opened while the agent cannot yet do anything about it.
-            let kept = keep_files(&leaf.dir).and_then(|files| Ok((files, Overrides::of(&leaf.dir)?)));
+            let kept = KillFiles::open(&leaf.dir).and_then(|files| Ok((files, Overrides::of(&leaf.dir)?)));
             let (kill_files, overrides) = kept.map_err(|e| {
                 leaf.undo();
                 not_opened(e, &leaf.path)
@@ -262,12 +261,6 @@ impl Drop for Agent {
         }
         guard::clear_up();
     }
-}
-
-/// What an owner keeps open to kill by.
-fn keep_files(dir: &Dir) -> nix::Result<KillFiles> {
-    procfs::keep_own_cgroup()?;
-    KillFiles::open(dir)
 }
 
 fn not_opened(errno: Errno, path: &[u8]) -> Error {

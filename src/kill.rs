@@ -15,12 +15,14 @@ use crate::kernel;
 use crate::members::{Members, PathsKnown, Process, ignore_gone};
 use crate::overrides::Overrides;
 use crate::parse;
+use crate::procfs;
 use crate::sys::fallible;
 use libc::SIGKILL;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use overridden::Overridden;
 use std::ffi::CStr;
+use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -59,6 +61,8 @@ pub struct Survivors {
 pub struct KillFiles {
     kill: Option<OwnedFd>,
     events: Option<OwnedFd>,
+    /// Says whether the caller is inside. It is held for [`procfs::with_own_cgroup`].
+    _own_cgroup: Option<Arc<File>>,
 }
 
 impl KillFiles {
@@ -69,7 +73,7 @@ impl KillFiles {
             opened => Some(opened?),
         };
         let events = dir.open_file(c"cgroup.events", OFlag::O_RDONLY)?;
-        Ok(Self { kill, events: Some(events) })
+        Ok(Self { kill, events: Some(events), _own_cgroup: Some(procfs::keep_own_cgroup()?) })
     }
 }
 

@@ -15,6 +15,7 @@ use nix::unistd::{AccessFlags, access};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Weak};
 
 /// The `0::` path of a process (`self` or a pid), nothing if no cgroup2 hierarchy was ever mounted.
 pub fn cgroup_of(process: &str) -> nix::Result<Option<Vec<u8>>> {
@@ -33,8 +34,8 @@ const LINE_MAX: usize = 4096 + 64;
 pub fn with_own_cgroup<T>(tell: impl FnOnce(&[u8]) -> T) -> nix::Result<Option<T>> {
     match open("/proc/thread-self/cgroup") {
         Ok(file) => own_path(&file, tell),
-        Err(e) => match &*OWN_CGROUP.lock() {
-            Some(kept) => own_path(kept, tell),
+        Err(e) => match OWN_CGROUP.lock().upgrade() {
+            Some(kept) => own_path(&kept, tell),
             None => Err(e),
         },
     }
@@ -65,16 +66,18 @@ fn own_path<T>(file: &File, tell: impl FnOnce(&[u8]) -> T) -> nix::Result<Option
 /// Shorter paths are whole.
 const PATH_MAX: usize = 4095;
 
-/// The file of this process, kept open for the time when it has no descriptor left.
-static OWN_CGROUP: ForkMutex<Option<File>> = ForkMutex::new();
+/// The file of this process, open while one of its agents needs it.
+static OWN_CGROUP: ForkMutex<Weak<File>> = ForkMutex::new();
 
-/// Keep the file open that says where this process is: one for all agents.
-pub fn keep_own_cgroup() -> nix::Result<()> {
+/// Keep the file open that says where this process is, for the time when it has no descriptor left: one for all agents.
+pub fn keep_own_cgroup() -> nix::Result<Arc<File>> {
     let mut kept = OWN_CGROUP.lock();
-    if kept.is_none() {
-        *kept = Some(open("/proc/self/cgroup")?);
+    if let Some(file) = kept.upgrade() {
+        return Ok(file);
     }
-    Ok(())
+    let file = Arc::new(open("/proc/self/cgroup")?);
+    *kept = Arc::downgrade(&file);
+    Ok(file)
 }
 
 /// The cgroup namespace of the calling process, as a number; 0 if it cannot be told.

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Agents that are there already: found, taken over, and cleared away where their owner has ended.
 
-use super::{Agent, Name, keep_files, name_of};
+use super::{Agent, Name, name_of};
 use crate::cgroupfs::Dir;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result, out_of_memory, shown, words};
 use crate::events::Events;
 use crate::guard;
+use crate::kill::KillFiles;
 use crate::overrides::Overrides;
 use crate::owner;
 use crate::parse::OwnerNote;
@@ -59,7 +60,7 @@ impl Agent {
     }
 
     fn take_over(&mut self) -> Result<()> {
-        let files = keep_files(&self.dir).map_err(|e| self.failed("open", "cgroup.kill", e))?;
+        let files = KillFiles::open(&self.dir).map_err(|e| self.failed("open", "cgroup.kill", e))?;
         let ours = owner::claim(&self.dir).map_err(|e| self.failed("lock", "", e))?;
         if ours && self.dir.is_alive() {
             self.killing.files = files;
