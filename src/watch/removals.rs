@@ -150,6 +150,11 @@ impl Drop for Removal {
             // EINVAL: the file is deleted.
             let _ = inotify::remove(self.inotify.as_fd(), file);
         }
+        // The instance goes with the last watch.
+        if process.watched.is_empty() {
+            process.inotify = None;
+            process.unreported = None;
+        }
     }
 }
 
