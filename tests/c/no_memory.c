@@ -747,8 +747,9 @@ int main(int count, char **arguments)
 	wanted = count > 1 ? arguments[1] : "";
 	CHECK_EQ(sigaction(SIGABRT, &action, NULL), 0);
 	CHECK_EQ(sigaction(SIGSEGV, &action, NULL), 0);
-	/* The guard, and the descriptors of the library to it, stay as long as there is one. */
+	/* What the library has once for a process, its guard and what wakes the watchers, stays as long as this does. */
 	CHECK_OK(agentcg_new(NULL, NULL, NULL, 0, AGENTCG_NEW_GUARD, &guarded, &why));
+	CHECK_OK(agentcg_event_fd(guarded, AGENTCG_EVENT_EMPTY | AGENTCG_EVENT_GONE, &why));
 	RUN(any_allocation_may_fail);
 	RUN(all_allocations_may_fail_from_any_on);
 	RUN(so_they_may_for_all_threads_at_once);
