@@ -3,13 +3,15 @@
  * AGENTCG_NEW_GUARD from a C program, by the library as it is installed. What
  * the guard does and does not do is told in more detail by tests/guard.rs.
  *
- * Not run under valgrind, which knows of no process that begins as this one.
+ * Run also built with a sanitizer and with a library preloaded that stands before libc's functions: none
+ * of that is in the guard.
  */
 #include "kit.h"
 
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static agentcg *new_guarded(void)
@@ -28,11 +30,12 @@ static unsigned int guarded(agentcg *cg)
 	return info.guarded;
 }
 
-static void a_guarded_agent_says_so_and_is_destroyed_as_any_other(void)
+static void use_guarded_agents(void *unused)
 {
 	agentcg *plain = new_group(), *cg = new_guarded(), *second = new_guarded();
 	pid_t child = pausing_child();
 
+	(void)unused;
 	CHECK_EQ(guarded(plain), 0);
 	CHECK_EQ(guarded(cg), 1);
 	CHECK_EQ(guarded(second), 1);
@@ -42,6 +45,12 @@ static void a_guarded_agent_says_so_and_is_destroyed_as_any_other(void)
 	CHECK_EQ(guarded(second), 1);
 	destroy_group(second);
 	destroy_group(plain);
+}
+
+/* In a child: the library holds the guard's socket as long as that stays. */
+static void a_guarded_agent_says_so_and_is_destroyed_as_any_other(void)
+{
+	CHECK_EQ(reap(child_that_runs(use_guarded_agents, NULL)), 0);
 }
 
 /* So that malloc's lock is likely to be held whenever the process is copied. */
@@ -91,6 +100,49 @@ static void a_killed_program_with_busy_threads_leaves_nothing(void)
 	}
 }
 
+/* The pid of the calling process's guard, by the cgroup that it is in beside "agents". */
+static pid_t guard_of(agentcg *cg)
+{
+	char path[PATH_SIZE], procs[2 * PATH_SIZE];
+	int pid = 0;
+
+	CHECK(agentcg_path(cg, path, sizeof(path)) > 0);
+	snprintf(procs, sizeof(procs), "%s/../../guard-%d/cgroup.procs", path, (int)getpid());
+	FILE *file = fopen(procs, "r");
+	CHECK(file != NULL);
+	CHECK_EQ(fscanf(file, "%d", &pid), 1);
+	fclose(file);
+	return pid;
+}
+
+static void guard_without_a_limit(void *resource)
+{
+	agentcg *cg = new_guarded();
+	pid_t child = pausing_child();
+	struct rlimit none = { 0, 0 };
+
+	CHECK_OK(agentcg_move_pid(cg, child, &why));
+	CHECK_EQ(prlimit(guard_of(cg), *(int *)resource, &none, NULL), 0);
+	kill(getpid(), SIGKILL);
+}
+
+/* Any process of the same uid can take these away. The guard as it is installed has what it needs. */
+static void a_guard_without_its_limits_leaves_nothing(void)
+{
+	int resources[] = { RLIMIT_NOFILE, RLIMIT_AS, RLIMIT_DATA, RLIMIT_STACK, RLIMIT_FSIZE };
+
+	for (size_t i = 0; i < sizeof(resources) / sizeof(*resources); i++) {
+		int64_t start = now_ms();
+		int status = reap(child_that_runs(guard_without_a_limit, &resources[i]));
+
+		CHECK(WIFSIGNALED(status));
+		while (agents_below(NULL) > 0) {
+			CHECK(now_ms() - start < SOON_MS);
+			sched_yield();
+		}
+	}
+}
+
 static void guard_and_free(void *unused)
 {
 	agentcg *cg = new_guarded();
@@ -118,6 +170,7 @@ int main(void)
 {
 	RUN(a_guarded_agent_says_so_and_is_destroyed_as_any_other);
 	RUN(a_killed_program_with_busy_threads_leaves_nothing);
+	RUN(a_guard_without_its_limits_leaves_nothing);
 	RUN(what_was_freed_is_left);
 	return 0;
 }
