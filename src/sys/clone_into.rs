@@ -10,6 +10,8 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+/// Linux 7.1: the child's end leaves no zombie and sends no signal. That lasts beyond execve(2).
+const CLONE_AUTOREAP: u64 = 0x4_0000_0000;
 
 /// `struct clone_args` as of Linux 5.7, all of it u64.
 #[repr(C)]
@@ -74,8 +76,36 @@ pub(super) unsafe fn start(
     life: Life,
     argument: *mut c_void,
 ) -> nix::Result<i32> {
+    // SAFETY: the caller's promise.
+    unsafe { start_with(0, cgroup, flags, stack, pidfd, life, argument) }
+}
+
+/// The same for a child that nobody has to wait for. `EINVAL` before Linux 7.1.
+///
+/// # Safety
+/// As of [`start`].
+pub(super) unsafe fn start_reaped(
+    cgroup: RawFd,
+    flags: c_int,
+    stack: &mut [MaybeUninit<u8>],
+    life: Life,
+    argument: *mut c_void,
+) -> nix::Result<i32> {
+    // SAFETY: the caller's promise.
+    unsafe { start_with(CLONE_AUTOREAP, cgroup, flags, stack, std::ptr::null_mut(), life, argument) }
+}
+
+unsafe fn start_with(
+    more_flags: u64,
+    cgroup: RawFd,
+    flags: c_int,
+    stack: &mut [MaybeUninit<u8>],
+    pidfd: *mut c_int,
+    life: Life,
+    argument: *mut c_void,
+) -> nix::Result<i32> {
     let mut args = CloneArgs {
-        flags: CLONE_INTO_CGROUP | u64::from(flags as u32),
+        flags: more_flags | CLONE_INTO_CGROUP | u64::from(flags as u32),
         pidfd: pidfd as u64,
         cgroup: number(cgroup)?,
         ..CloneArgs::default()

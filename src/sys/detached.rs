@@ -104,7 +104,14 @@ extern "C" fn start_and_end(intermediate: *mut c_void) -> c_int {
         let made = unsafe {
             match intermediate.born_in {
                 -1 => clone(flags, stack, null_mut(), live, orders),
-                cgroup if HAS_OWN_STACK => clone_into::start(cgroup, flags, stack, null_mut(), live, orders),
+                cgroup if HAS_OWN_STACK => {
+                    match clone_into::start_reaped(cgroup, flags, stack, live, orders) {
+                        Err(Errno::EINVAL) => {
+                            clone_into::start(cgroup, flags, stack, null_mut(), live, orders)
+                        }
+                        made => made,
+                    }
+                }
                 cgroup => clone_into::start(cgroup, libc::CLONE_VFORK, stack, null_mut(), live, orders),
             }
         };
@@ -115,7 +122,7 @@ extern "C" fn start_and_end(intermediate: *mut c_void) -> c_int {
     let outcome = match made {
         Ok(pid) => {
             common.pid.store(pid, Ordering::Release);
-            outcome_of(pid)
+            outcome_of(pid, &common.report)
         }
         Err(e) => e as c_int,
     };
@@ -126,7 +133,7 @@ extern "C" fn start_and_end(intermediate: *mut c_void) -> c_int {
 /// Whether the child has become the program. execve(2) makes its exit signal SIGCHLD, so that a wait with __WCLONE
 /// finds it no more. A child that ended before is waited for here: it would be a zombie of the host's, if that is a
 /// subreaper.
-fn outcome_of(pid: i32) -> c_int {
+fn outcome_of(pid: i32, report: &Report) -> c_int {
     static PAUSE: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 50_000 };
     let mut status: c_int = 0;
     let flags = libc::WNOHANG | libc::__WCLONE;
@@ -140,7 +147,14 @@ fn outcome_of(pid: i32) -> c_int {
             Ok(_) if libc::WIFEXITED(status) => return EXITED,
             Ok(_) => return KILLED,
             Err(Errno::EINTR) => {}
-            Err(_) => return BEGUN,
+            // Or it has ended, and needed nobody to wait for it.
+            Err(_) => {
+                return match report.read() {
+                    (_, Some(_)) => EXITED,
+                    (Step::Exec, None) => BEGUN,
+                    (_, None) => KILLED,
+                };
+            }
         }
     }
 }
