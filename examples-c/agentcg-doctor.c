@@ -138,8 +138,14 @@ static void print_json(const agentcg_diagnosis *found, bool limits_work, const c
 	puts("\n}");
 }
 
-/* Its length can change between two calls, if the machine does. */
-static char *diagnose(agentcg_diagnosis *ret_found)
+/* Limits that need these controllers, and hold nothing in bounds. */
+static const agentcg_limits all = {
+	.mask = AGENTCG_LIMIT_CPU_MAX | AGENTCG_LIMIT_MEMORY_MAX | AGENTCG_LIMIT_PIDS_MAX,
+	.memory_max_bytes = AGENTCG_UNLIMITED, .cpu_max_millicpu = AGENTCG_UNLIMITED, .pids_max = AGENTCG_UNLIMITED,
+};
+
+/* The length of the report can change between two calls, if the machine does. */
+static char *diagnose_for(const agentcg_limits *limits, agentcg_diagnosis *ret_found)
 {
 	size_t size = 4096;
 	char *text = NULL;
@@ -154,7 +160,8 @@ static char *diagnose(agentcg_diagnosis *ret_found)
 			return NULL;
 		}
 		text = larger;
-		length = agentcg_diagnose(ret_found, sizeof(*ret_found), text, size);
+		length = agentcg_diagnose_new(limits, limits ? sizeof(*limits) : 0, 0, ret_found, sizeof(*ret_found), text,
+		                              size, NULL);
 		if (length < 0) {
 			free(text);
 			errno = -length;
@@ -164,6 +171,17 @@ static char *diagnose(agentcg_diagnosis *ret_found)
 			return text;
 		size = (size_t)length + 1;
 	}
+}
+
+/* Where an agent with limits goes may be another place than where one without goes. */
+static char *diagnose(agentcg_diagnosis *ret_found)
+{
+	char *report = diagnose_for(&all, ret_found);
+
+	if (!report || ret_found->place)
+		return report;
+	free(report);
+	return diagnose_for(NULL, ret_found);
 }
 
 int main(int argc, char **argv)

@@ -54,6 +54,16 @@ func New(o Options) (*Group, error) {
 	if err != nil {
 		return nil, err
 	}
+	var cg *C.agentcg
+	var e C.agentcg_error
+	r := C.agentcg_new(parent, uuid, &limits, C.size_t(unsafe.Sizeof(limits)), o.flags(), &cg, &e)
+	if r < 0 {
+		return nil, failure(op, r, &e)
+	}
+	return made(cg), nil
+}
+
+func (o Options) flags() C.uint64_t {
 	var flags C.uint64_t
 	for _, flag := range []struct {
 		on  bool
@@ -68,13 +78,7 @@ func New(o Options) (*Group, error) {
 			flags |= flag.bit
 		}
 	}
-	var cg *C.agentcg
-	var e C.agentcg_error
-	r := C.agentcg_new(parent, uuid, &limits, C.size_t(unsafe.Sizeof(limits)), flags, &cg, &e)
-	if r < 0 {
-		return nil, failure(op, r, &e)
-	}
-	return made(cg), nil
+	return flags
 }
 
 // OpenOptions say how Open is to open.

@@ -92,16 +92,25 @@ type Diagnosis struct {
 	Report string
 }
 
-// Diagnose finds out what New would do here and why, leaving nothing behind.
-func Diagnose() (Diagnosis, error) {
+// Diagnose finds out what New would do here and why, for a Group without limits, leaving nothing behind.
+func Diagnose() (Diagnosis, error) { return DiagnoseNew(Options{}) }
+
+// DiagnoseNew finds out what New would do with these limits and flags. Parent and UUID are of no account.
+func DiagnoseNew(o Options) (Diagnosis, error) {
+	const op = "diagnose"
+	limits, err := o.Limits.toC(op)
+	if err != nil {
+		return Diagnosis{}, err
+	}
 	var d C.agentcg_diagnosis
+	var e C.agentcg_error
 	var r C.int
 	report := longText(func(p *C.char, n C.size_t) C.int {
-		r = C.agentcg_diagnose(&d, C.size_t(unsafe.Sizeof(d)), p, n)
+		r = C.agentcg_diagnose_new(&limits, C.size_t(unsafe.Sizeof(limits)), o.flags(), &d, C.size_t(unsafe.Sizeof(d)), p, n, &e)
 		return r
 	})
 	if r < 0 {
-		return Diagnosis{}, failure("diagnose", r, &C.agentcg_error{})
+		return Diagnosis{}, failure(op, r, &e)
 	}
 	return Diagnosis{
 		Obstacle:           Reason(d.obstacle),

@@ -180,6 +180,23 @@ int agentcg_diagnose(agentcg_diagnosis *ret_diagnosis,
 		     char *text,
 		     size_t text_size);
 
+/* The same for agentcg_new(NULL, NULL, limits, limits_size, flags, ...): the first
+ * place is told in which an agent with these limits can be made. Where a place is
+ * there they are set in it for a moment. limits may be NULL with limits_size 0;
+ * without them, and with flags 0, it is agentcg_diagnose().
+ *
+ * Returns the text's full length; -E2BIG, -EINVAL, -ENOMEM, -ERANGE (a limit out of
+ * range). */
+AGENTCG_MUST_CHECK
+int agentcg_diagnose_new(const agentcg_limits *limits,
+			 size_t limits_size,
+			 uint64_t flags,
+			 agentcg_diagnosis *ret_diagnosis,
+			 size_t size,
+			 char *text,
+			 size_t text_size,
+			 agentcg_error *reterr);
+
 /* ---- 2. limits ----------------------------------------------------------- */
 
 #define AGENTCG_LIMIT_MEMORY_MAX      (1ull << 0)

@@ -42,6 +42,17 @@ inline diagnosis diagnose()
 	return found;
 }
 
+/// agentcg_diagnose_new(): what group::make() would do with these limits and flags.
+inline diagnosis diagnose(const limits &wanted, std::uint64_t flags = 0)
+{
+	const agentcg_limits c = wanted.c();
+	diagnosis found{};
+	found.text = detail::text(8191, [&](char *buf, std::size_t size, agentcg_error *reterr) {
+		return agentcg_diagnose_new(&c, sizeof(c), flags, &found, sizeof(agentcg_diagnosis), buf, size, reterr);
+	});
+	return found;
+}
+
 /// agentcg_list()
 inline std::vector<agentcg_entry> list(zstring parent = nullptr)
 {

@@ -10,9 +10,11 @@ mod surroundings;
 pub use features::feature;
 
 use crate::controllers::Controllers;
-use crate::error::{Error, Reason};
+use crate::error::{Error, Reason, shown};
+use crate::limits::Limits;
 use crate::place::own::{self, Own};
-use crate::place::{self, Kind, Outcome, Room, Site, Survey};
+use crate::place::{self, Kind, Outcome, Room, Site, Survey, Wish};
+use nix::errno::Errno;
 use report::Report;
 use surroundings::Surroundings;
 
@@ -34,11 +36,17 @@ pub struct Diagnosis {
     pub report: String,
 }
 
-/// Find out.
+/// Find out for an agent without limits.
 pub fn diagnose() -> Diagnosis {
+    diagnose_for(Wish::default(), &Limits::default())
+}
+
+/// Find out for what the caller wants of the place, and for these limits, which are in range.
+pub fn diagnose_for(wish: Wish<'_>, limits: &Limits) -> Diagnosis {
+    let wish = Wish { needs: limits.controllers(), ..wish };
     let own = own::find();
     let survey = match &own {
-        Ok(own) => place::survey(own, |site| try_out(own, site)),
+        Ok(own) => place::survey(own, wish, |site| try_out(own, site, limits)),
         Err(e) => Survey { links: Vec::new(), verdict: Err(e.clone()) },
     };
     let (chosen, mut features) = match &survey.verdict {
@@ -78,14 +86,30 @@ fn site<T>(survey: &Survey<T>, number: usize) -> Option<&Site> {
 
 /// Make an agent there as `new` would, learn what it can do, and take it back. Not where that would
 /// move us, or have systemd make something.
-fn try_out(own: &Own, site: &Site) -> crate::Result<u64> {
+fn try_out(own: &Own, site: &Site, limits: &Limits) -> crate::Result<u64> {
     match site {
         Site::Standing(place) if place.room != Room::HoldsUs => {
-            let leaf = place::make_leaf(place, &crate::sys::random::uuid().to_string())?;
+            let mut leaf = place::make_leaf(place, &crate::sys::random::uuid().to_string())?;
+            let applied = match limits.apply(&leaf.dir, &leaf.path) {
+                // The tree may have been made when less was available.
+                Err(e) if e.reason() == Some(Reason::NoController) => {
+                    leaf.complete().and_then(|()| limits.apply(&leaf.dir, &leaf.path))
+                }
+                applied => applied,
+            };
             let features = features::of_probe(&leaf.dir);
             leaf.undo();
-            Ok(features)
+            applied.map(|()| features).map_err(|e| place.explain(e))
         }
-        _ => Ok(features::of_own(own)),
+        _ => {
+            let missing = limits.controllers() - site.controllers();
+            if missing.is_empty() {
+                return Ok(features::of_own(own));
+            }
+            let here = shown(site.path());
+            Err(Error::new(Errno::EOPNOTSUPP, format!("{here} has no {missing} controller for these limits"))
+                .because(Reason::NoController)
+                .on("cgroup.controllers"))
+        }
     }
 }

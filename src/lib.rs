@@ -68,7 +68,7 @@ pub mod watch;
 pub use agent::{Agent, Entry, Info, Spawn, list, reap};
 pub use controllers::Controllers;
 pub use deadline::Deadline;
-pub use diagnose::{Diagnosis, diagnose, feature};
+pub use diagnose::{Diagnosis, diagnose, diagnose_for, feature};
 pub use error::{Error, Reason, Result};
 #[doc(hidden)]
 pub use guard::run as run_guard;

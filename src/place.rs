@@ -122,7 +122,14 @@ fn first_site<T>(wish: Wish<'_>, mut attempt: impl FnMut(Site) -> Result<T>) -> 
 impl Link {
     /// What it finds that the caller allows.
     fn site(&self, own: &Own, wish: Wish<'_>) -> Look {
+        let read_only = |path: &[u8]| Look::Refused(refused(Errno::EROFS, &shown(path)));
+        // A scope that systemd makes is read-only for us, too: ProtectControlGroups= is about our mounts.
+        if own.mount.read_only && self.asks_systemd {
+            return read_only(&own.mount.point);
+        }
         match (self.look)(own, wish) {
+            // Before what else would be refused: the rights to a directory do not help.
+            Look::At(site) if own.mount.read_only => read_only(site.path()),
             Look::At(site) if site.holds_us() && wish.keep_caller => Look::Refused(kept(site.path())),
             look => look,
         }
@@ -181,8 +188,7 @@ pub struct Survey<T> {
 
 /// Look at every link, those behind the first usable one too, which is given to `attempt` as
 /// [`first_usable`] would.
-pub fn survey<T>(own: &Own, mut attempt: impl FnMut(&Site) -> Result<T>) -> Survey<T> {
-    let wish = Wish::default();
+pub fn survey<T>(own: &Own, wish: Wish<'_>, mut attempt: impl FnMut(&Site) -> Result<T>) -> Survey<T> {
     let mut links = Vec::new();
     let mut refusal = Refusal::default();
     let mut verdict = None;
@@ -251,7 +257,7 @@ fn refused(errno: Errno, here: &str) -> Error {
         Errno::EROFS => (
             Reason::ReadOnly,
             format!(
-                "cgroupfs is read-only at {here}, as containers have it by default: have it mounted writable"
+                "cgroupfs is read-only at {here}: a service needs ProtectControlGroups=no, a container a writable mount"
             ),
         ),
         Errno::EAGAIN => (

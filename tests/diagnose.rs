@@ -4,7 +4,9 @@
 #[macro_use]
 mod common;
 
-use agentcg::{Agent, Controllers, Diagnosis, Limits, diagnose, discover_parent, feature};
+use agentcg::{
+    Agent, Controllers, Diagnosis, Limits, Wish, diagnose, diagnose_for, discover_parent, feature,
+};
 use common::cgroup::Cgroup;
 use common::member::{Member, role};
 use common::{alone, lab, patience, whole};
@@ -44,6 +46,42 @@ fn it_says_what_new_and_discover_do() {
         }
     }
     assert_eq!(found.missing_controllers, Controllers::NEEDED - found.controllers);
+}
+
+/// Those that need a controller each, and all together.
+fn limits() -> [Limits; 5] {
+    let none = Limits::default();
+    let cpu = Limits { cpu_weight: Some(50), ..none };
+    let memory = Limits { memory_max: Some(64 << 20), ..none };
+    let pids = Limits { pids_max: Some(20), ..none };
+    let io = Limits { io_weight: Some(50), ..none };
+    [cpu, memory, pids, io, Limits { memory_max: memory.memory_max, pids_max: pids.pids_max, ..cpu }]
+}
+
+#[test]
+fn it_says_what_new_does_for_the_limits_that_are_asked_for() {
+    let _alone = alone();
+    for limits in limits() {
+        let before = whole();
+        let found = diagnose_for(Wish::default(), &limits);
+        assert_eq!(whole(), before, "the diagnosis left something behind\n{}", found.report);
+        match Agent::new(None, None, &limits) {
+            Ok(agent) => {
+                let info = agent.info().unwrap();
+                assert_eq!((found.obstacle, found.place), (None, Some(info.place)), "{}", found.report);
+                assert_eq!(found.controllers, info.controllers, "{limits:?}\n{}", found.report);
+                agent.destroy(false, patience(), false).unwrap();
+            }
+            Err(e) => {
+                assert_eq!(
+                    (found.obstacle, found.place),
+                    (e.reason(), None),
+                    "{limits:?}: {e}\n{}",
+                    found.report
+                );
+            }
+        }
+    }
 }
 
 #[test]

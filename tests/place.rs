@@ -45,7 +45,7 @@ fn told() -> Told {
             Place(PlaceKind::Delegated, "/sys/fs/cgroup/system.slice/agent.service", false)
         }
         ("container" | "nodelegate-root", true) => Place(PlaceKind::Root, "/sys/fs/cgroup", true),
-        ("container-ro", _) => Refusal(Errno::EROFS, Reason::ReadOnly, "have it mounted writable"),
+        ("container-ro", _) => Refusal(Errno::EROFS, Reason::ReadOnly, "a container a writable mount"),
         (other, root) => panic!("nothing is written down for layout {other}, root: {root}"),
     }
 }

@@ -37,7 +37,7 @@ pub fn remedies(here: &Surroundings) -> Vec<Remedy> {
     }
     let mut all: Vec<_> = rules.iter().filter_map(|rule| rule(here)).collect();
     if all.is_empty() {
-        all.extend(by_hand(here));
+        all.extend(if here.read_only { read_only(here) } else { by_hand(here) });
     }
     all
 }
@@ -207,7 +207,7 @@ fn unit(here: &Surroundings) -> Option<Remedy> {
 
 /// From a login one comes into the user manager's tree by its own means.
 fn session(here: &Surroundings) -> Option<Remedy> {
-    if !here.in_session() || here.v1 || here.place {
+    if !here.in_session() || here.v1 || here.place || here.read_only {
         return None;
     }
     remedy(
@@ -218,7 +218,7 @@ fn session(here: &Surroundings) -> Option<Remedy> {
 
 /// All that is missing is the way to say it.
 fn library(here: &Surroundings) -> Option<Remedy> {
-    if !here.library_missing || here.place {
+    if !here.library_missing || here.place || here.read_only {
         return None;
     }
     remedy(
@@ -269,6 +269,16 @@ fn memory(here: &Surroundings) -> Option<Remedy> {
         "The kernel was booted with cgroup_disable=memory. Take that off its command line; on a Raspberry Pi add this to \
          /boot/firmware/cmdline.txt, and boot again:",
         &["cgroup_enable=memory"],
+    )
+}
+
+/// Neither a container nor a service, whose managers mount it so: a sandbox has.
+fn read_only(here: &Surroundings) -> Option<Remedy> {
+    let top = here.mount_point.as_deref()?;
+    remedy(
+        "Something has mounted cgroupfs read-only for this program. Start it without that, or as root, in its mount \
+         namespace:",
+        &[&format!("mount -o remount,bind,rw {top}")],
     )
 }
 

@@ -2,8 +2,12 @@
 //! The diagnosis, in the header's section "would it work here?".
 
 use super::edge::{guard, invalid};
+use super::error::agentcg_error;
+use super::life;
+use super::limits::{self, agentcg_limits};
 use super::memory::{Plain, check_struct, give_string, give_struct};
-use crate::diagnose::{diagnose, feature};
+use crate::diagnose::{Diagnosis, diagnose, diagnose_for, feature};
+use crate::error::Result;
 use nix::errno::Errno;
 use std::ffi::{c_char, c_int};
 
@@ -82,17 +86,65 @@ pub unsafe extern "C" fn agentcg_diagnose(
             if text.is_null() && text_size != 0 {
                 return invalid("text is NULL, but its size is not 0");
             }
-            let found = diagnose();
-            let length = give_string(found.report.as_bytes(), text, text_size)?;
-            let c = agentcg_diagnosis {
-                obstacle: found.obstacle.map_or(0, |reason| reason as u32),
-                place: found.place.map_or(0, |kind| kind as u32),
-                controllers: found.controllers.bits(),
-                missing_controllers: found.missing_controllers.bits(),
-                features: found.features,
-            };
-            give_struct(&c, ret_diagnosis, size);
-            Ok(length)
+            give(&diagnose(), ret_diagnosis, size, text, text_size)
         })
+    }
+}
+
+/// The same for agentcg_new(NULL, NULL, limits, limits_size, flags, ...): the first
+/// place is told in which an agent with these limits can be made. Where a place is
+/// there they are set in it for a moment. limits may be NULL with limits_size 0;
+/// without them, and with flags 0, it is agentcg_diagnose().
+///
+/// Returns the text's full length; -E2BIG, -EINVAL, -ENOMEM, -ERANGE (a limit out of
+/// range).
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn agentcg_diagnose_new(
+    limits: *const agentcg_limits,
+    limits_size: usize,
+    flags: u64,
+    ret_diagnosis: *mut agentcg_diagnosis,
+    size: usize,
+    text: *mut c_char,
+    text_size: usize,
+    reterr: *mut agentcg_error,
+) -> c_int {
+    use Errno::*;
+    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    unsafe {
+        guard(reterr, &[E2BIG, EINVAL, ENOMEM, ERANGE], || {
+            check_struct(ret_diagnosis, size)?;
+            if text.is_null() && text_size != 0 {
+                return invalid("text is NULL, but its size is not 0");
+            }
+            let (wish, limits) = (life::wish(flags)?, limits::take_new(limits, limits_size)?);
+            limits.check()?;
+            give(&diagnose_for(wish, &limits), ret_diagnosis, size, text, text_size)
+        })
+    }
+}
+
+/// # Safety
+/// As [`give_struct`] and [`give_string`].
+unsafe fn give(
+    found: &Diagnosis,
+    ret_diagnosis: *mut agentcg_diagnosis,
+    size: usize,
+    text: *mut c_char,
+    text_size: usize,
+) -> Result<c_int> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let length = give_string(found.report.as_bytes(), text, text_size)?;
+        let c = agentcg_diagnosis {
+            obstacle: found.obstacle.map_or(0, |reason| reason as u32),
+            place: found.place.map_or(0, |kind| kind as u32),
+            controllers: found.controllers.bits(),
+            missing_controllers: found.missing_controllers.bits(),
+            features: found.features,
+        };
+        give_struct(&c, ret_diagnosis, size);
+        Ok(length)
     }
 }

@@ -7,6 +7,7 @@ use super::handle::{Room, agentcg};
 use super::limits::{self, agentcg_limits};
 use super::memory::{check_flags, string, text};
 use crate::agent::Agent;
+use crate::error::Result;
 use crate::place::{Systemd, Wish};
 use nix::errno::Errno;
 use std::ffi::{c_char, c_int};
@@ -78,24 +79,29 @@ pub unsafe extern "C" fn agentcg_new(
             if ret_cg.is_null() {
                 return invalid("ret_cg is NULL");
             }
-            check_flags(
-                flags,
-                AGENTCG_NEW_GUARD | AGENTCG_NEW_SYSTEMD | AGENTCG_NEW_NO_SYSTEMD | AGENTCG_NEW_KEEP_CALLER,
-            )?;
-            let systemd = match (flags & AGENTCG_NEW_SYSTEMD != 0, flags & AGENTCG_NEW_NO_SYSTEMD != 0) {
-                (true, true) => return invalid("AGENTCG_NEW_SYSTEMD and _NO_SYSTEMD exclude each other"),
-                (true, false) => Systemd::Only,
-                (false, true) => Systemd::Never,
-                (false, false) => Systemd::Last,
-            };
             let uuid = text(uuid, "the uuid")?;
             let limits = limits::take_new(limits, limits_size)?;
-            let keep_caller = flags & AGENTCG_NEW_KEEP_CALLER != 0;
-            let guard = flags & AGENTCG_NEW_GUARD != 0;
-            let wish = Wish { parent: string(parent), keep_caller, systemd, guard, ..Wish::default() };
+            let wish = Wish { parent: string(parent), ..wish(flags)? };
             let room = Room::new()?;
             ret_cg.write(room.hold(Agent::new_where(wish, uuid, &limits)?));
             Ok(0)
         })
     }
+}
+
+/// What AGENTCG_NEW_... flags say about the place.
+pub fn wish(flags: u64) -> Result<Wish<'static>> {
+    check_flags(
+        flags,
+        AGENTCG_NEW_GUARD | AGENTCG_NEW_SYSTEMD | AGENTCG_NEW_NO_SYSTEMD | AGENTCG_NEW_KEEP_CALLER,
+    )?;
+    let systemd = match (flags & AGENTCG_NEW_SYSTEMD != 0, flags & AGENTCG_NEW_NO_SYSTEMD != 0) {
+        (true, true) => return invalid("AGENTCG_NEW_SYSTEMD and _NO_SYSTEMD exclude each other"),
+        (true, false) => Systemd::Only,
+        (false, true) => Systemd::Never,
+        (false, false) => Systemd::Last,
+    };
+    let keep_caller = flags & AGENTCG_NEW_KEEP_CALLER != 0;
+    let guard = flags & AGENTCG_NEW_GUARD != 0;
+    Ok(Wish { keep_caller, systemd, guard, ..Wish::default() })
 }

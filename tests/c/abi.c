@@ -219,6 +219,8 @@ static const struct functions {
 	int (*is_available)(void);
 	int (*discover_parent)(char *, size_t, agentcg_error *);
 	int (*diagnose)(agentcg_diagnosis *, size_t, char *, size_t);
+	int (*diagnose_new)(const agentcg_limits *, size_t, uint64_t, agentcg_diagnosis *, size_t, char *, size_t,
+	                    agentcg_error *);
 	int (*new)(const char *, const char *, const agentcg_limits *, size_t, uint64_t, agentcg **,
 	           agentcg_error *);
 	int (*open)(const char *, const char *, uint64_t, agentcg **, agentcg_error *);
@@ -252,7 +254,7 @@ static const struct functions {
 	int (*get_limits)(agentcg *, agentcg_limits *, size_t, agentcg_error *);
 } functions = {
 	agentcg_version_number, agentcg_version_string, agentcg_is_available, agentcg_discover_parent,
-	agentcg_diagnose, agentcg_new, agentcg_open, agentcg_list, agentcg_reap, agentcg_destroy, agentcg_free,
+	agentcg_diagnose, agentcg_diagnose_new, agentcg_new, agentcg_open, agentcg_list, agentcg_reap, agentcg_destroy, agentcg_free,
 	agentcg_uuid, agentcg_path, agentcg_fd, agentcg_get_info,
 	agentcg_move_pid, agentcg_move_pidfd, agentcg_spawn, agentcg_move_self, agentcg_read_stats,
 	agentcg_read_file, agentcg_write_file, agentcg_wait_empty, agentcg_kill_all,

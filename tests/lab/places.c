@@ -150,6 +150,24 @@ static void print_place(const agentcg_info *info, const char *path, const agentc
 	       error->message);
 }
 
+/* agentcg_new() with these limits, NULL for none, has given err. */
+static void expect_diagnosed(const agentcg_diagnosis *said, const agentcg_limits *limits, int err, uint32_t place,
+			     const agentcg_error *error)
+{
+	if (err ? said->place || said->obstacle != error->reason : said->place != place || said->obstacle)
+		die("%s: agentcg_diagnose_new says place %u, obstacle %u; agentcg_new gives %d, place %u, reason %u",
+		    limits ? "with limits" : "without limits", said->place, said->obstacle, err, place, error->reason);
+}
+
+static void diagnose(const agentcg_limits *limits, agentcg_diagnosis *ret)
+{
+	agentcg_error error;
+
+	if (agentcg_diagnose_new(limits, limits ? sizeof(*limits) : 0, 0, ret, sizeof(*ret), NULL, 0, &error) < 0)
+		die("agentcg_diagnose_new: %s", error.message);
+	expect_nothing_new("after agentcg_diagnose_new");
+}
+
 int main(int argc, char **argv)
 {
 	agentcg_limits limits = {
@@ -160,6 +178,7 @@ int main(int argc, char **argv)
 	};
 	agentcg_error refusal = { .code = 0 }, error;
 	char parent[4096], path[4096];
+	agentcg_diagnosis limited, plain;
 	agentcg_stats stats;
 	agentcg_info info;
 	agentcg *cg = NULL;
@@ -169,9 +188,12 @@ int main(int argc, char **argv)
 	remember();
 	found = agentcg_discover_parent(parent, sizeof(parent), &error);
 	expect_nothing_new("after agentcg_discover_parent");
+	diagnose(&limits, &limited);
+	diagnose(NULL, &plain);
 	err = agentcg_new(NULL, NULL, &limits, sizeof(limits), 0, &cg, &refusal);
 	if (err) {
 		expect_nothing_new("after limits were refused");
+		expect_diagnosed(&limited, &limits, err, 0, &refusal);
 		limits.mask = 0;
 		err = agentcg_new(NULL, NULL, NULL, 0, 0, &cg, &error);
 		if (err != found && !(err == 0 && found > 0))
@@ -179,6 +201,7 @@ int main(int argc, char **argv)
 	}
 	if (err) {
 		expect_nothing_new("after agentcg_new was refused");
+		expect_diagnosed(&plain, NULL, err, 0, &error);
 		printf("none|none|%s|-\n%s\n", obstacle(error.reason), error.message);
 		return 0;
 	}
@@ -186,7 +209,10 @@ int main(int argc, char **argv)
 		die("agentcg_get_info: %s", error.message);
 	if (agentcg_path(cg, path, sizeof(path)) < 0)
 		die("agentcg_path failed");
-	if (found < 0 || strncmp(path, parent, (size_t)found) != 0 || strncmp(path + found, "/synwire/", 9) != 0)
+	expect_diagnosed(limits.mask ? &limited : &plain, limits.mask ? &limits : NULL, 0, info.place, &refusal);
+	/* It is said of an agent without limits, which may go elsewhere. */
+	if (plain.place == info.place &&
+	    (found < 0 || strncmp(path, parent, (size_t)found) != 0 || strncmp(path + found, "/synwire/", 9) != 0))
 		die("agentcg_discover_parent says %s, agentcg_new made %s", parent, path);
 	print_place(&info, path, &refusal);
 	if (limits.mask)
