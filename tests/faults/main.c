@@ -186,10 +186,10 @@ static void take_settled(struct picture *picture, const struct act *act, const c
 {
 	bool guarded = act->flags & GUARDED;
 
-	take_picture(picture, root, host, true, !guarded);
+	take_picture(picture, root, host, !guarded, !guarded);
 	for (int tries = 0; guarded && picture->lock_count > locks && tries < 200; tries++) {
 		nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
-		take_picture(picture, root, host, true, !guarded);
+		take_picture(picture, root, host, !guarded, !guarded);
 	}
 }
 
@@ -211,7 +211,7 @@ static void run_once(const struct act *act, struct fault fault, struct run *run,
 	if (run_to_stop(host, true, HANG_SECONDS) != REACHED)
 		die("%s: its state cannot be made: %s", act->name, report->failure);
 	if (without)
-		take_picture(&run->before, root, host, true, !(act->flags & GUARDED));
+		take_picture(&run->before, root, host, !(act->flags & GUARDED), !(act->flags & GUARDED));
 	start = now();
 	run->outcome = run_with_fault(host, act->flags & CHILDREN, fault, &run->traced, HANG_SECONDS);
 	run->seconds = now() - start;
