@@ -5,6 +5,7 @@
 use crate::parse::{Release, release};
 use nix::sys::utsname::uname;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::OnceLock;
 
 /// Whether `populated` in `cgroup.events` stays 1 for tasks that never run again. From Linux 6.19 on (commit d245698d727a) a
 /// task leaves its cgroup in its last context switch. The init of a pid namespace waits before that for its zombies to be
@@ -30,5 +31,6 @@ pub fn core_dump_kills_all_who_share() -> bool {
 }
 
 fn running() -> Option<Release> {
-    uname().ok().and_then(|name| release(name.release().as_bytes()))
+    static RUNNING: OnceLock<Option<Release>> = OnceLock::new();
+    *RUNNING.get_or_init(|| uname().ok().and_then(|name| release(name.release().as_bytes())))
 }

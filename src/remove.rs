@@ -3,13 +3,15 @@
 
 use crate::cgroupfs::{Dir, Next, Step};
 use crate::deadline::Deadline;
+use crate::events::Events;
+use crate::kernel;
 use nix::errno::Errno;
 use std::ffi::CStr;
 
 /// Remove all below `dir`, then `dir` itself, which its parent knows by `name`. `EBUSY`: a process is
 /// still dying in it, something new has come, or the deadline has; try again. A group that is gone already is removed.
 pub fn tree(dir: &Dir, name: &CStr, deadline: Deadline) -> nix::Result<()> {
-    match below(dir, deadline) {
+    match returns(dir).and_then(|()| below(dir, deadline)) {
         Err(Errno::ENODEV) | Ok(()) => leaf(dir, name),
         Err(e) => Err(e),
     }
@@ -43,12 +45,25 @@ pub fn below(dir: &Dir, deadline: Deadline) -> nix::Result<()> {
     }
 }
 
+/// `EBUSY` where rmdir(2) of the group or of one below may sleep for ever now.
+fn returns(dir: &Dir) -> nix::Result<()> {
+    if !kernel::rmdir_may_hang() {
+        return Ok(());
+    }
+    match Events::open(dir).and_then(|events| events.state()) {
+        Ok(state) if state.populated => Err(Errno::EBUSY),
+        Ok(_) | Err(Errno::ENODEV) => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
 /// Remove `dir` alone.
 pub fn leaf(dir: &Dir, name: &CStr) -> nix::Result<()> {
     // By the parent's entry, which is the group's as long as the group lives: cgroups cannot be renamed.
     if !dir.is_alive() {
         return Ok(());
     }
+    returns(dir)?;
     match dir.remove(name) {
         // Only the directory itself says that it is gone.
         Err(Errno::ENOENT | Errno::ENODEV) if !dir.is_alive() => Ok(()),

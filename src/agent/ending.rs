@@ -99,11 +99,7 @@ impl Agent {
         let mut retry = FIRST_RETRY;
         let mut last = Stats::default();
         // Most are empty when they are given up, and then the kernel removes them at the first word.
-        if !measure
-            && !farewell::is_asked_for(&self.dir)
-            && self.rmdir_returns() == Ok(true)
-            && remove::leaf(&self.dir, &name).is_ok()
-        {
+        if !measure && !farewell::is_asked_for(&self.dir) && remove::leaf(&self.dir, &name).is_ok() {
             self.end();
             return Ok(last);
         }
@@ -125,11 +121,7 @@ impl Agent {
                 }
                 Err(e) => return Err(e),
             }
-            let removed = match self.rmdir_returns() {
-                Ok(true) => remove::tree(&self.dir, &name, deadline.at_least(A_TREE)),
-                Ok(false) => Err(Errno::EBUSY),
-                Err(e) => Err(e),
-            };
+            let removed = remove::tree(&self.dir, &name, deadline.at_least(A_TREE));
             match removed {
                 Ok(()) => {
                     self.end();
@@ -141,19 +133,6 @@ impl Agent {
                 }
                 Err(e) => return Err(self.not_removed(e)),
             }
-        }
-    }
-
-    /// False where rmdir(2) of the group may sleep for ever now.
-    fn rmdir_returns(&self) -> nix::Result<bool> {
-        if !kernel::rmdir_may_hang() {
-            return Ok(true);
-        }
-        match self.killing().events().and_then(|events| events.state()) {
-            Ok(state) => Ok(!state.populated),
-            // Removed: there is nothing to wait for.
-            Err(Errno::ENODEV) => Ok(true),
-            Err(e) => Err(e),
         }
     }
 
