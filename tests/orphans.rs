@@ -137,8 +137,8 @@ fn who_asks_for_what_is_not_there_is_told() {
     let e = Agent::open(Some(&path), uuid, true).unwrap_err();
     assert!(e.message().contains(uuid) && e.message().contains("/parent"), "{e}");
     let nowhere = CString::new(scratch.parent.join("nowhere").0.to_string_lossy().as_bytes()).unwrap();
-    assert_eq!(list(Some(&nowhere)).unwrap_err().errno(), Errno::ENODEV);
-    assert_eq!(reap(Some(&nowhere), patience()).unwrap_err().errno(), Errno::ENODEV);
+    assert_eq!(list(Some(&nowhere)).unwrap_err().errno(), Errno::ENOENT);
+    assert_eq!(reap(Some(&nowhere), patience()).unwrap_err().errno(), Errno::ENOENT);
 }
 
 #[test]
