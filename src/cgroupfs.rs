@@ -12,7 +12,7 @@ mod kept;
 mod permissions;
 mod walk;
 
-pub use kept::Kept;
+pub use kept::{Kept, worth_keeping};
 pub use walk::{Next, Step};
 
 use crate::sys::descriptors::{open, openat};

@@ -8,7 +8,7 @@
 
 mod overridden;
 
-use crate::cgroupfs::{Dir, FileError, write_once};
+use crate::cgroupfs::{self, Dir, FileError, write_once};
 use crate::deadline::Deadline;
 use crate::events::Events;
 use crate::kernel;
@@ -23,7 +23,7 @@ use nix::fcntl::OFlag;
 use overridden::Overridden;
 use std::ffi::CStr;
 use std::fs::File;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -66,8 +66,12 @@ pub struct KillFiles {
 }
 
 impl KillFiles {
-    /// Open them. `cgroup.kill` may be missing (before 5.14).
+    /// Open them, unless the descriptors that the process may have become few: then a group is opened when it is killed.
+    /// `cgroup.kill` may be missing (before 5.14).
     pub fn open(dir: &Dir) -> nix::Result<Self> {
+        if !cgroupfs::worth_keeping(dir.as_fd().as_raw_fd()) {
+            return Ok(Self::default());
+        }
         let kill = match dir.open_file(KILL, OFlag::O_WRONLY) {
             Err(Errno::ENOENT) => None,
             opened => Some(opened?),

@@ -83,6 +83,6 @@ fn offered(read: nix::Result<usize>) -> nix::Result<Option<usize>> {
 }
 
 /// A library must not eat its host's descriptors: low numbers only mean that there are many left.
-fn worth_keeping(fd: i32) -> bool {
+pub fn worth_keeping(fd: i32) -> bool {
     getrlimit(Resource::RLIMIT_NOFILE).is_ok_and(|(soft, _)| u64::try_from(fd).is_ok_and(|fd| fd < soft / 2))
 }

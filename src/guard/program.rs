@@ -186,7 +186,7 @@ impl Guard<'_> {
         if number.saturating_add(SPARE) >= most {
             return Err(Errno::EMFILE);
         }
-        fallible::push(&mut self.guarded, Guarded::new(id, dir.into(), name, number < most / 2))
+        fallible::push(&mut self.guarded, Guarded::new(id, dir.into(), name))
     }
 
     /// systemd has sent SIGTERM. In a scope that means that the scope is being stopped, where else it means nothing:
@@ -233,14 +233,10 @@ struct Guarded {
 }
 
 impl Guarded {
-    fn new(id: u64, dir: Dir, name: &CStr, has_many_descriptors: bool) -> Self {
+    fn new(id: u64, dir: Dir, name: &CStr) -> Self {
         let dir = dir.of_agent();
         // Open from the start, so that an agent that takes the guard's descriptors by prlimit(2) is killed all the same.
-        let files = if has_many_descriptors {
-            KillFiles::open(&dir).unwrap_or_default()
-        } else {
-            KillFiles::default()
-        };
+        let files = KillFiles::open(&dir).unwrap_or_default();
         Self {
             id,
             name: from_inside(name),
