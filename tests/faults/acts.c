@@ -353,6 +353,16 @@ static int diagnose(agentcg_error *error)
 	return code < 0 ? code : 0;
 }
 
+static int diagnose_new(agentcg_error *error)
+{
+	agentcg_limits limits = { .mask = AGENTCG_LIMIT_PIDS_MAX, .pids_max = 40 };
+	agentcg_diagnosis diagnosis;
+	int code = agentcg_diagnose_new(&limits, sizeof(limits), AGENTCG_NEW_NO_SYSTEMD, &diagnosis, sizeof(diagnosis), NULL, 0,
+					error);
+
+	return code < 0 ? code : 0;
+}
+
 static int new_given(agentcg_error *error)
 {
 	return agentcg_new(scratch, NULL, NULL, 0, 0, &other, error);
@@ -705,6 +715,7 @@ const struct act acts[] = {
 	OF(is_available, "", nothing, is_available, VARIES),
 	OF(discover_parent, "", nothing, discover_parent, FOUND),
 	OF(diagnose, "", nothing, diagnose, FOUND),
+	OF(diagnose_new, "", nothing, diagnose_new, FOUND),
 	OF(new, "given", nothing, new_given, MAKES),
 	OF(new, "limits", nothing, new_limited, MAKES),
 	OF(new, "second", group, new_given, MAKES),
