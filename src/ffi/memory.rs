@@ -120,12 +120,6 @@ pub fn check_size<T: Plain>(size: usize) -> Result<()> {
             "the struct's size is given as {size}, but it has had {least} bytes or more in every release: pass its sizeof"
         ));
     }
-    if size % align_of::<T>() != 0 {
-        return invalid(format!(
-            "the struct's size is given as {size}, no multiple of {}, its alignment: pass its sizeof",
-            align_of::<T>()
-        ));
-    }
     Ok(())
 }
 
