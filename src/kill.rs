@@ -282,7 +282,8 @@ impl Killing<'_> {
             && self.list_nobody_for(EMPTY_READINGS, deadline)?)
     }
 
-    /// True if no cgroup lists anybody, so many times in a row. What cannot be read now may be read later.
+    /// True if no cgroup lists anybody, so many times in a row, and nobody is on the way out. What cannot be read now may be
+    /// read later.
     fn list_nobody_for(&self, readings: u32, deadline: Deadline) -> nix::Result<bool> {
         for _ in 0..readings {
             match self.members.list_nobody(deadline.at_least(KILL_FILE_WAIT)) {
@@ -292,7 +293,8 @@ impl Killing<'_> {
                 Err(_) => return Ok(false),
             }
         }
-        Ok(true)
+        // From Linux 7.0 on the lists leave out who exits, while its files are open still.
+        Ok(!procfs::any_exits_in(self.members.mark))
     }
 
     /// Give those that cgroup.kill reached time to die, as long as they become fewer: a thousand of them need longer than

@@ -96,6 +96,32 @@ pub fn is_in_cgroup_namespace(dir: BorrowedFd<'_>) -> nix::Result<bool> {
     inside.ok_or(Errno::ENOENT)
 }
 
+/// include/linux/sched.h
+const PF_EXITING: u64 = 0x4;
+
+/// True if a killed process in a cgroup of this name or below it still gives back what it has: its memory, its files. False
+/// for one that waits for others to be reaped, which is all that it has left to do.
+pub fn any_exits_in(mark: &[u8]) -> bool {
+    let Ok(all) = open("/proc") else { return false };
+    let stat = |id| Process::open(id).and_then(|process| process.stat()).ok();
+    let mut found = false;
+    // Those that vanish meanwhile have ended.
+    let _ = directories(all.as_fd(), |entry| {
+        let Some(pid) = entry.to_str().ok().and_then(|text| text.parse::<i32>().ok()) else { return Ok(()) };
+        let exits = stat(pid).is_some_and(|stat| stat.flags & PF_EXITING != 0);
+        let is_inside =
+            || cgroup_of(&pid.to_string()).ok().flatten().is_some_and(|path| parse::holds(&path, mark));
+        found = exits
+            && is_inside()
+            && threads_of(pid)
+                .unwrap_or_default()
+                .into_iter()
+                .any(|thread| stat(thread).is_some_and(|stat| matches!(stat.state, b'R' | b'D')));
+        if found { Err(Errno::EEXIST) } else { Ok(()) }
+    });
+    found
+}
+
 /// Processes that have ended in a cgroup of this name or below it and are not reaped, at most `most`.
 pub fn zombies_in(name: &[u8], most: usize) -> Vec<i32> {
     let mut found = Vec::new();

@@ -76,8 +76,9 @@ impl Agent {
         let events = killing.events().map_err(|e| self.failed("read", "cgroup.events", e))?;
         self.ring_for_the_dead(&events);
         match reuse::make_usable(&self.dir, &events, deadline) {
-            // With no descriptor left nothing can be started there either.
-            Err((Errno::ENODEV | Errno::EMFILE | Errno::ENFILE, _)) | Ok(()) => Ok(outcome),
+            Err((Errno::ENODEV, _)) | Ok(()) => Ok(outcome),
+            // With no descriptor left nothing can be started there either. That it is frozen was seen, and is told.
+            Err((Errno::EMFILE | Errno::ENFILE, file)) if file != c"cgroup.freeze" => Ok(outcome),
             Err(e) => Err(self.failed_on("reset", e)),
         }
     }

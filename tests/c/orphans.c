@@ -151,9 +151,9 @@ static void a_parent_that_is_none_is_told(void)
 {
 	agentcg *cg = NULL;
 
-	CHECK_ERR(agentcg_list("/nonexistent", NULL, 0, 0, &why), -ENODEV);
-	CHECK_ERR(agentcg_reap("/nonexistent", 0, &why), -ENODEV);
-	CHECK_ERR(agentcg_open("/nonexistent", "01234567-89ab-4def-8123-456789abcdef", 0, &cg, &why), -ENODEV);
+	CHECK_ERR(agentcg_list("/nonexistent", NULL, 0, 0, &why), -ENOENT);
+	CHECK_ERR(agentcg_reap("/nonexistent", 0, &why), -ENOENT);
+	CHECK_ERR(agentcg_open("/nonexistent", "01234567-89ab-4def-8123-456789abcdef", 0, &cg, &why), -ENOENT);
 	CHECK(cg == NULL);
 }
 
