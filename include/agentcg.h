@@ -713,19 +713,18 @@ int agentcg_read_stats(agentcg *cg,
 /* One descriptor for poll(2), epoll or an event loop, readable (POLLIN) when any
  * event of which may have happened: ask agentcg_next_events(), with timeout 0,
  * which also makes it unreadable again. What is so already when this is called is
- * no event. One inotify instance for the whole process. Belongs to the handle: do not read or close it, and take
- * it out of your epoll set before the handle ends. Asked again, the new set
- * replaces the old, the descriptor stays; 0 gives the descriptors behind it back.
+ * no event. The process uses one inotify instance at most: it reports the removal
+ * of up to 64 watched groups at once (Linux 7.1). Belongs to the handle: do not
+ * read or close it, and take it out of your epoll set before the handle ends.
+ * Asked again, the new set replaces the old, the descriptor stays; 0 gives the
+ * descriptors behind it back.
  * A forked child asks for one of its own. Returns the descriptor.
  *
  * -EACCES, -EBADF (the caller has closed the descriptor), -EINVAL, -EMFILE, -ENFILE,
  * -ENODEV, -ENOMEM, -ENOSPC (the user's limit,
  * /proc/sys/fs/epoll/max_user_watches), -EOPNOTSUPP (OOM_KILL and MEMORY_... need
  * the memory controller, PIDS_MAX the pids controller). */
-AGENTCG_MUST_CHECK
-int agentcg_event_fd(agentcg *cg,
-		     uint64_t which,
-		     agentcg_error *reterr);
+AGENTCG_MUST_CHECK int agentcg_event_fd(agentcg *cg, uint64_t which, agentcg_error *reterr);
 
 /* The events since the last call, waiting up to timeout_ms for one; each at most
  * once a call, none lost. Returns 1, or 0 when none came, and then *ret_events is 0:

@@ -40,9 +40,11 @@ const _: () = {
 /// One descriptor for poll(2), epoll or an event loop, readable (POLLIN) when any
 /// event of which may have happened: ask agentcg_next_events(), with timeout 0,
 /// which also makes it unreadable again. What is so already when this is called is
-/// no event. One inotify instance for the whole process. Belongs to the handle: do not read or close it, and take
-/// it out of your epoll set before the handle ends. Asked again, the new set
-/// replaces the old, the descriptor stays; 0 gives the descriptors behind it back.
+/// no event. The process uses one inotify instance at most: it reports the removal
+/// of up to 64 watched groups at once (Linux 7.1). Belongs to the handle: do not
+/// read or close it, and take it out of your epoll set before the handle ends.
+/// Asked again, the new set replaces the old, the descriptor stays; 0 gives the
+/// descriptors behind it back.
 /// A forked child asks for one of its own. Returns the descriptor.
 ///
 /// -EACCES, -EBADF (the caller has closed the descriptor), -EINVAL, -EMFILE, -ENFILE,

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where the kernel reports the removal of a cgroup at once: from Linux 7.1 on inotify(7) reports that its files are
-//! deleted. Of a file that somebody has open it does so at the last close, so a file is watched that nobody keeps. A user has 128 inotify instances, so the process has one for all of its watches. Every watch waits for it. Whoever
-//! is woken first takes all reports, and passes them on to the watches that they concern.
+//! deleted. Of a file that somebody has open it does so at the last close, so a file is watched that nobody keeps. A user has
+//! 128 inotify instances, so the process has one for its watches, up to 64 of them. Every one of those waits for it. Whoever is
+//! woken first takes all reports, and passes them on to the watches that they concern.
 //!
 //! An instance that does not report a removal that a watch has found by itself is closed: this kernel reports none.
 
@@ -22,6 +23,10 @@ use std::time::{Duration, Instant};
 
 static PROCESS: ForkMutex<Process> = ForkMutex::new();
 
+/// How many watches share the instance; others look for a removal themselves, at growing intervals. The kernel lets a file
+/// wake 500 epoll instances through another, and 100 through two (`path_limits` of fs/eventpoll.c): with more the host's own
+/// epoll_ctl(2) would be EINVAL.
+const MOST_WATCHES: usize = 64;
 /// By when a removal is reported where removals are.
 const REPORTED_WITHIN: Duration = Duration::from_secs(1);
 
@@ -109,6 +114,9 @@ impl Removal {
         process.judge();
         if process.useless {
             return Err(Errno::EOPNOTSUPP);
+        }
+        if process.watched.len() >= MOST_WATCHES {
+            return Err(Errno::EMFILE);
         }
         let inotify = match &process.inotify {
             Some(inotify) => Arc::clone(inotify),
