@@ -104,10 +104,21 @@ impl<'a> Events<'a> {
         }
     }
 
-    /// Until a notification, for no longer than `pause`. A signal may cut it short: the next read tells
-    /// what there is.
+    /// Until a notification, for no longer than `pause`.
     fn pause(&self, pause: Duration) {
-        let mut fds = [PollFd::new(self.as_fd(), PollFlags::POLLPRI)];
-        let _woken_or_not = ppoll(&mut fds, Some(TimeSpec::from(pause)), None);
+        wait_for(self.as_fd(), PollFlags::POLLPRI, Some(pause));
+    }
+}
+
+/// The longest nap in place of a wait.
+const NAP_FOR_A_WAIT: Duration = Duration::from_millis(10);
+
+/// Wait until a descriptor is ready, for no longer than `longest`. A signal may cut it short: the next look tells what there
+/// is.
+pub fn wait_for(fd: BorrowedFd<'_>, what: PollFlags, longest: Option<Duration>) {
+    match ppoll(&mut [PollFd::new(fd, what)], longest.map(TimeSpec::from), None) {
+        Ok(_) | Err(Errno::EINTR) => {}
+        // EINVAL where RLIMIT_NOFILE was made 0; no memory.
+        Err(_) => std::thread::sleep(longest.unwrap_or(NAP_FOR_A_WAIT).min(NAP_FOR_A_WAIT)),
     }
 }

@@ -5,11 +5,11 @@ use super::Agent;
 use crate::cgroupfs::FileError;
 use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result, shown};
+use crate::events::wait_for;
 use crate::watch::Watch;
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, ppoll};
+use nix::poll::PollFlags;
 use nix::sys::epoll::Epoll;
-use nix::sys::time::TimeSpec;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 
@@ -38,7 +38,7 @@ impl Agent {
             if found != 0 || deadline.passed() {
                 return Ok(found);
             }
-            wait_for(&epoll, deadline);
+            wait_for(epoll.0.as_fd(), PollFlags::POLLIN, deadline.left());
         }
     }
 
@@ -68,10 +68,4 @@ impl Agent {
         .because(Reason::NoController)
         .on(file)
     }
-}
-
-/// Until it is readable. A signal may cut it short: the next look tells what there is.
-fn wait_for(epoll: &Epoll, deadline: Deadline) {
-    let mut fds = [PollFd::new(epoll.0.as_fd(), PollFlags::POLLIN)];
-    let _woken_or_not = ppoll(&mut fds, deadline.left().map(TimeSpec::from), None);
 }

@@ -12,8 +12,8 @@ use crate::sys::fallible;
 use crate::sys::guard as own;
 use crate::sys::seqpacket::{self, Received};
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::select::{FdSet, pselect};
 use nix::sys::signal::SigSet;
 use nix::sys::stat::fstat;
 use nix::sys::time::TimeSpec;
@@ -110,12 +110,17 @@ impl Guard<'_> {
             }
             let mut ended = false;
             {
-                let wait_for = |fd| PollFd::new(fd, PollFlags::POLLIN);
+                // Not poll(2), which refuses to wait for two descriptors where RLIMIT_NOFILE was made less.
+                let mut readable = FdSet::new();
+                readable.insert(self.socket);
                 // Before Linux 5.3 there is the socket alone.
-                let mut fds = [wait_for(self.socket), wait_for(host.unwrap_or(self.socket))];
-                match ppoll(&mut fds, patience.map(TimeSpec::from), Some(self.waiting)) {
+                if let Some(host) = host {
+                    readable.insert(host);
+                }
+                let patience = patience.map(TimeSpec::from);
+                match pselect(None, &mut readable, None, None, patience.as_ref(), &self.waiting) {
                     // A child that the host forked may hold the other end of the socket still.
-                    Ok(_) => ended = host.is_some() && fds[1].any() == Some(true),
+                    Ok(_) => ended = host.is_some_and(|host| readable.contains(host)),
                     Err(Errno::EINTR) => continue,
                     // No memory, for a moment: what there is to read shows in a read.
                     Err(_) => std::thread::sleep(FIRST_PAUSE),

@@ -182,14 +182,6 @@ static void the_size_is_that_of_a_pointer(void)
 	ASK(agentcg_new, NULL, NULL, pointer, sizeof(pointer), 0, &cg);
 }
 
-static void the_size_is_odd(void)
-{
-	const agentcg_limits limits[2] = { { 0 }, { 0 } };
-	agentcg *cg;
-
-	ASK(agentcg_new, NULL, NULL, limits, sizeof(limits[0]) + 1, 0, &cg);
-}
-
 static void the_parent_to_open_from_is_missing(void)
 {
 	agentcg *cg = NULL;
@@ -216,7 +208,6 @@ static const struct refusal refusals[] = {
 	ROW(a_field_is_set_and_its_bit_forgotten, -EINVAL, 0, "AGENTCG_LIMIT_MAX_DESCENDANTS is not in limits.mask",
 	    ANYBODY),
 	ROW(the_size_is_that_of_a_pointer, -EINVAL, 0, "size of a pointer", ANYBODY),
-	ROW(the_size_is_odd, -EINVAL, 0, "sizeof", ANYBODY),
 	ROW(the_parent_is_no_cgroup, -ENODEV, WHY(NO_CGROUP2), "/dev/shm", ANYBODY),
 	ROW(the_parent_is_a_file, -ENODEV, WHY(NO_CGROUP2), "cgroup.procs", ANYBODY),
 	ROW(the_parent_holds_processes_and_stays_as_it_was, -EBUSY, WHY(POPULATED), "process", ANYBODY),
