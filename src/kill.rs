@@ -22,7 +22,6 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use overridden::Overridden;
 use std::ffi::CStr;
-use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -62,7 +61,7 @@ pub struct KillFiles {
     kill: Option<OwnedFd>,
     events: Option<OwnedFd>,
     /// Says whether the caller is inside. It is held for [`procfs::with_own_cgroup`].
-    _own_cgroup: Option<Arc<File>>,
+    _own_cgroup: Option<procfs::OwnCgroup>,
 }
 
 impl KillFiles {

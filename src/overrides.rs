@@ -37,6 +37,17 @@ struct Held {
     before: Vec<u8>,
 }
 
+/// The list of all keeps no memory for those that are gone.
+impl Drop for Overrides {
+    fn drop(&mut self) {
+        let mut groups = OF_GROUPS.lock();
+        groups.retain(|(_, overrides)| overrides.strong_count() > 0);
+        if groups.is_empty() {
+            *groups = Vec::new();
+        }
+    }
+}
+
 /// Each with the inode number of its group.
 static OF_GROUPS: ForkMutex<Vec<(u64, Weak<Overrides>)>> = ForkMutex::new();
 

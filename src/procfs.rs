@@ -69,15 +69,29 @@ const PATH_MAX: usize = 4095;
 /// The file of this process, open while one of its agents needs it.
 static OWN_CGROUP: ForkMutex<Weak<File>> = ForkMutex::new();
 
+/// Holds that file open.
+#[derive(Debug)]
+pub struct OwnCgroup(Arc<File>);
+
 /// Keep the file open that says where this process is, for the time when it has no descriptor left: one for all agents.
-pub fn keep_own_cgroup() -> nix::Result<Arc<File>> {
+pub fn keep_own_cgroup() -> nix::Result<OwnCgroup> {
     let mut kept = OWN_CGROUP.lock();
     if let Some(file) = kept.upgrade() {
-        return Ok(file);
+        return Ok(OwnCgroup(file));
     }
     let file = Arc::new(open("/proc/self/cgroup")?);
     *kept = Arc::downgrade(&file);
-    Ok(file)
+    Ok(OwnCgroup(file))
+}
+
+/// The last one leaves no memory behind.
+impl Drop for OwnCgroup {
+    fn drop(&mut self) {
+        let mut kept = OWN_CGROUP.lock();
+        if Arc::strong_count(&self.0) == 1 {
+            *kept = Weak::new();
+        }
+    }
 }
 
 /// The cgroup namespace of the calling process, as a number; 0 if it cannot be told.

@@ -218,7 +218,7 @@ fn half_set(left: &[Held], e: Error) -> Error {
         count => format!(" and {count} more"),
     };
     let message = format!(
-        "{} failed ({}), and {first}{others} could not be put back yet: the limits are half set",
+        "{} failed ({}), and {first}{others} could not be put back: the limits are half set",
         e.file(),
         words(e.errno())
     );

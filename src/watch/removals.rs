@@ -160,6 +160,7 @@ impl Drop for Removal {
         }
         // The instance goes with the last watch.
         if process.watched.is_empty() {
+            process.watched = Vec::new();
             process.inotify = None;
             process.unreported = None;
         }
