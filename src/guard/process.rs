@@ -191,7 +191,8 @@ impl Process {
             if waited(self.socket.as_fd(), events, deadline.at_most(SLICE)) {
                 return Ok(());
             }
-            if !self.works() {
+            // What it said just before its end is there to be read.
+            if !self.works() && !waited(self.socket.as_fd(), events, Deadline::after(Duration::ZERO)) {
                 return Err(Failure::Ended);
             }
             if deadline.passed() {
