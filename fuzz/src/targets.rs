@@ -28,6 +28,9 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("lives", lives),
     ("task", task),
     ("pidfd", pidfd),
+    ("mount_root", mount_root),
+    ("mount_id", mount_id),
+    ("release", release),
 ];
 
 /// Two inputs from one: what stands before the first newline, and the rest.
@@ -241,4 +244,23 @@ fn pidfd(text: &[u8]) {
         assert!(pid >= 0 && contains(text, b"Pid:"));
         assert_eq!(parse::pidfd(format!("pos:\t0\nPid:\t{pid}\n").as_bytes()), Some(pid));
     }
+}
+
+fn mount_root(line: &[u8]) {
+    let id = line.split(|&b| b == b' ').next().and_then(parse::number);
+    let root = id.and_then(|id| parse::mount_root(line, id));
+    assert_eq!(root, id.and_then(|_| line.split(|&b| b == b' ').nth(3)));
+}
+
+fn mount_id(text: &[u8]) {
+    let Some(id) = parse::mount_id(text) else { return };
+    assert_eq!(parse::mount_id(format!("pos:\t0\nmnt_id:\t{id}\n").as_bytes()), Some(id));
+}
+
+fn release(text: &[u8]) {
+    let Some(release) = parse::release(text) else { return };
+    let (version, patch, sub) = release.version;
+    let candidate = if release.candidate > 0 { format!("-rc{}", release.candidate) } else { String::new() };
+    let again = format!("{version}.{patch}.{sub}{candidate}");
+    assert_eq!(parse::release(again.as_bytes()), Some(release));
 }
