@@ -37,18 +37,18 @@ mod header {
         ("handles", "", &["src/ffi/handle.rs"]),
         ("1. would it work here?", "", &["src/ffi/place.rs", "src/ffi/diagnose.rs"]),
         ("2. limits", "", &["src/ffi/limits.rs"]),
-        ("3. life", "", &["src/ffi/life.rs", "src/ffi/orphans.rs", "src/ffi/end.rs"]),
-        ("4. facts about a handle", "", &["src/ffi/facts.rs"]),
+        ("3. life", "", &["src/ffi/new.rs", "src/ffi/orphans.rs", "src/ffi/destroy.rs"]),
+        ("4. facts about a handle", "", &["src/ffi/info.rs"]),
         ("5. processes", "", &["src/ffi/processes.rs", "src/ffi/spawn.rs"]),
         ("6. limits and files of a living group", "", &["src/ffi/set.rs", "src/ffi/files.rs"]),
-        ("7. measuring", "", &["src/stats.rs", "src/ffi/stats.rs"]),
+        ("7. measuring", "", &["src/stats/mod.rs", "src/ffi/stats.rs"]),
         ("8. events", "", &["src/ffi/events.rs"]),
-        ("9. stopping", "", &["src/ffi/stopping.rs"]),
+        ("9. stopping", "", &["src/ffi/kill.rs"]),
     ];
 
     pub fn make() {
         let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap());
-        for path in ["cbindgen.toml", "src/stats.rs", "src/ffi"] {
+        for path in ["cbindgen.toml", "src/stats/mod.rs", "src/ffi"] {
             println!("cargo::rerun-if-changed={path}");
         }
         let config = Config::from_file(root.join("cbindgen.toml")).unwrap();

@@ -6,23 +6,19 @@
 //! only the C interface is kept stable.
 //!
 //! ```text
-//! ffi                    pointers, sizes, panics; no logic
-//!  |
-//! agent                  the handle
-//!  |
-//! diagnose
-//!  |
-//! terminate
-//!  |
-//! place owner limits stats watch events kill signal freeze remove migrate spawn contain   one verb or noun each
-//!  |
-//! members farewell
-//! guard                  the process beside the host and its program, src/bin/agentcg-guard.rs: on kill and remove;
-//!  |                     place has it keep a scope of systemd's
-//!  |
-//! cgroupfs procfs        all file access       parse path controllers  pure
-//! systemd                its managers, by sd-bus, where one is needed
+//! ffi                            pointers, sizes, panics; no logic
+//! agent diagnose                 the handle; why an agent can or cannot be made here
+//! place                          where agents are made: delegated, made by systemd, given
+//! guard                          the process beside the host, src/bin/agentcg-guard.rs, and its client
+//! events spawn                   what happens in a group; programs started in it
+//! kill                           kill, terminate, signal, freeze, remove; who is in a group
+//! owner limits stats             the owner's lock and note; the files of limits; the files of statistics
+//! cgroupfs procfs systemd        the only modules that open files of the hierarchy and of /proc; systemd over sd-bus
+//! sys                            system calls that nix lacks, descriptors, locks, memory
+//! parse error                    the kernel's text to numbers, pure; the error of every call
 //! ```
+//!
+//! A module uses only modules of the lines below its own (tests/structure.rs).
 
 // A library that others' runtimes load does not get to panic.
 #![cfg_attr(
@@ -34,40 +30,23 @@ pub mod ffi;
 
 mod agent;
 mod cgroupfs;
-mod contain;
-mod controllers;
-mod deadline;
 mod diagnose;
 mod error;
-mod events;
-mod farewell;
-mod freeze;
+pub mod events;
 mod guard;
-mod kernel;
-mod kernfile;
 mod kill;
 mod limits;
-mod members;
-mod migrate;
-mod overrides;
 mod owner;
 mod parse;
-mod path;
 mod place;
 mod procfs;
-mod remove;
-mod reuse;
-mod signal;
 mod spawn;
 pub mod stats;
 mod sys;
 mod systemd;
-mod terminate;
-pub mod watch;
 
 pub use agent::{Agent, Entry, Info, Spawn, list, reap};
-pub use controllers::Controllers;
-pub use deadline::Deadline;
+pub use cgroupfs::controllers::Controllers;
 pub use diagnose::{Diagnosis, diagnose, diagnose_for, feature};
 pub use error::{Error, Reason, Result};
 #[doc(hidden)]
@@ -76,5 +55,6 @@ pub use limits::{CpuMax, Limits};
 pub use nix::errno::Errno;
 pub use parse::{OwnerNote, UNLIMITED};
 pub use place::{Kind as PlaceKind, Systemd, Wish, discover as discover_parent, is_available};
-pub use sys::birth::{Child, Program, Strings};
-pub use sys::newborn::{DEVNULL, INHERIT};
+pub use spawn::child::{DEVNULL, INHERIT};
+pub use spawn::parent::{Child, Program, Strings};
+pub use sys::deadline::Deadline;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What /proc tells: where we are, what is mounted, how a process is.
 
-use crate::kernfile::{self, errno};
 use crate::parse::{self, ProcStat, Task};
 use crate::sys::descriptors;
 use crate::sys::fallible;
 use crate::sys::fork_mutex::ForkMutex;
+use crate::sys::kernfile::{self, errno};
 use crate::sys::listing::directories;
 use crate::sys::retried;
 use nix::errno::Errno;

@@ -4,8 +4,8 @@
 #[macro_use]
 mod common;
 
+use agentcg::events::{EMPTY, GONE};
 use agentcg::stats::Stats;
-use agentcg::watch::{EMPTY, GONE};
 use agentcg::{Agent, Errno, Limits};
 use common::cgroup::Cgroup;
 use common::measured::by_hand;

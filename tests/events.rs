@@ -21,7 +21,7 @@ mod reported;
 #[path = "events/thousand.rs"]
 mod thousand;
 
-use agentcg::watch::{EMPTY, FROZEN, GONE, MEMORY_HIGH, MEMORY_MAX, OOM_KILL, PIDS_MAX, POPULATED, THAWED};
+use agentcg::events::{EMPTY, FROZEN, GONE, MEMORY_HIGH, MEMORY_MAX, OOM_KILL, PIDS_MAX, POPULATED, THAWED};
 use agentcg::{Agent, Deadline, Errno, Limits, Reason};
 use common::group::Group;
 use common::member::{Member, role, sleeper};

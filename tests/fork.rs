@@ -4,7 +4,7 @@
 #[macro_use]
 mod common;
 
-use agentcg::watch::{EMPTY, GONE};
+use agentcg::events::{EMPTY, GONE};
 use agentcg::{Agent, Deadline, Errno, Limits, Wish, list, reap};
 use common::cgroup::Scratch;
 use common::member::{Member, role};

@@ -21,7 +21,7 @@ mod program;
 #[path = "guard/stopped.rs"]
 mod stopped;
 
-use agentcg::watch::GONE;
+use agentcg::events::GONE;
 use agentcg::{Agent, Deadline};
 use common::cgroup::Cgroup;
 use common::member::{Member, sleeper};

@@ -4,7 +4,7 @@
 #![no_main]
 
 // The parsers are private to the library, and pure: their file is all that they need.
-#[path = "../../src/parse.rs"]
+#[path = "../../src/parse/mod.rs"]
 #[allow(missing_docs, reason = "the library's own")]
 mod parse;
 mod targets;

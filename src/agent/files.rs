@@ -3,7 +3,7 @@
 
 use super::Agent;
 use crate::cgroupfs::FILE_MAX;
-use crate::controllers::Controllers;
+use crate::cgroupfs::controllers::Controllers;
 use crate::error::{Error, Reason, Result, shown, words};
 use nix::errno::Errno;
 use std::ffi::CStr;

@@ -3,15 +3,15 @@
 
 use super::{Agent, Name, name_of};
 use crate::cgroupfs::Dir;
-use crate::deadline::Deadline;
+use crate::cgroupfs::events_file::Events;
+use crate::cgroupfs::overrides::Overrides;
 use crate::error::{Error, Reason, Result, out_of_memory, shown, words};
-use crate::events::Events;
 use crate::guard;
 use crate::kill::KillFiles;
-use crate::overrides::Overrides;
 use crate::owner;
 use crate::parse::OwnerNote;
 use crate::place::{self, Place};
+use crate::sys::deadline::Deadline;
 use crate::sys::fallible;
 use nix::errno::Errno;
 use std::ffi::{CStr, CString};

@@ -2,10 +2,12 @@
 //! How processes get into an agent's group, what is said where they do not, and who is there.
 
 use super::Agent;
+use crate::agent::migrate;
 use crate::error::{Error, Reason, Result, shown, words};
+use crate::place;
+use crate::procfs;
 use crate::sys::{self, pidfd_send_signal};
 use crate::systemd::{self, Manager};
-use crate::{migrate, place, procfs};
 use nix::errno::Errno;
 use std::os::fd::BorrowedFd;
 

@@ -2,9 +2,9 @@
 //! How an agent is held, signalled and brought to its end, and what is said where it is not.
 
 use super::Agent;
-use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result, shown};
-use crate::freeze::Failure;
+use crate::kill::freeze::Failure;
+use crate::sys::deadline::Deadline;
 use nix::errno::Errno;
 use std::time::Duration;
 

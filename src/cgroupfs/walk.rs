@@ -3,7 +3,7 @@
 //! goes down by name and up by `..`, with one directory open at a time.
 
 use super::Dir;
-use crate::deadline::Deadline;
+use crate::sys::deadline::Deadline;
 use crate::sys::fallible;
 use nix::errno::Errno;
 use std::ffi::{CStr, CString};

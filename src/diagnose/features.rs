@@ -2,8 +2,9 @@
 //! What the kernel can do, looked at in a cgroup and tried, never concluded from a version.
 
 use crate::cgroupfs::Dir;
-use crate::place::own::Own;
-use crate::sys::{clone_into, set_xattr, xattr_size};
+use crate::place::self_cgroup::Own;
+use crate::spawn::clone3;
+use crate::sys::{set_xattr, xattr_size};
 use nix::errno::Errno;
 use std::ffi::CStr;
 use std::os::fd::AsFd;
@@ -56,7 +57,7 @@ const XATTR: &CStr = c"user.agentcg";
 /// Of an agent's cgroup made for this alone: here everything may be tried.
 pub fn of_probe(probe: &Dir) -> u64 {
     let mut features = files(probe);
-    if clone_into::works(probe.as_fd()).is_ok() {
+    if clone3::works(probe.as_fd()).is_ok() {
         features |= feature::CLONE_INTO;
     }
     if set_xattr(probe.as_fd(), XATTR, b"1").is_ok() {
@@ -72,7 +73,7 @@ pub fn of_own(own: &Own) -> u64 {
     let children = if dir.has(c"cgroup.type") { Vec::new() } else { dir.children().unwrap_or_default() };
     let child = children.first().and_then(|name| dir.child(name).ok());
     let mut features = files(child.as_ref().unwrap_or(&dir));
-    if clone_into::works(dir.as_fd()).is_ok() {
+    if clone3::works(dir.as_fd()).is_ok() {
         features |= feature::CLONE_INTO;
     }
     // The question alone is refused where the kernel has none.

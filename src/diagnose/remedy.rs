@@ -2,7 +2,7 @@
 //! What mends it: from the facts of a machine to commands for that machine. Pure.
 
 use super::surroundings::{Runtime, Surroundings};
-use crate::controllers::Controllers;
+use crate::cgroupfs::controllers::Controllers;
 use crate::error::Reason;
 
 /// One way out.

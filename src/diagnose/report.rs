@@ -5,7 +5,7 @@ use super::features::NAMES;
 use super::remedy::remedies;
 use super::site;
 use super::surroundings::Surroundings;
-use crate::controllers::Controllers;
+use crate::cgroupfs::controllers::Controllers;
 use crate::place::{Kind, Outcome, Survey};
 use std::fmt;
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The facts of a machine on which it depends what a person has to do, read once.
 
-use crate::controllers::Controllers;
+use crate::cgroupfs::controllers::Controllers;
 use crate::error::{Error, Reason};
-use crate::place::own::Own;
+use crate::place::self_cgroup::Own;
 use crate::place::{Outcome, Survey};
 use crate::procfs;
 use crate::systemd::NEEDS_LIBRARY;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The diagnosis, in the header's section "would it work here?".
 
-use super::edge::{guard, invalid};
+use super::boundary::{guard, invalid};
 use super::error::agentcg_error;
-use super::life;
 use super::limits::{self, agentcg_limits};
 use super::memory::{Plain, check_struct, give_string, give_struct};
+use super::new;
 use crate::diagnose::{Diagnosis, diagnose, diagnose_for, feature};
 use crate::error::Result;
 use nix::errno::Errno;
@@ -118,7 +118,7 @@ pub unsafe extern "C" fn agentcg_diagnose_new(
             if text.is_null() && text_size != 0 {
                 return invalid("text is NULL, but its size is not 0");
             }
-            let (wish, limits) = (life::wish(flags)?, limits::take_new(limits, limits_size)?);
+            let (wish, limits) = (new::wish(flags)?, limits::take_new(limits, limits_size)?);
             limits.check()?;
             give(&diagnose_for(wish, &limits), ret_diagnosis, size, text, text_size)
         })

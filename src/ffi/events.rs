@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The header's section "events".
 
-use super::edge::{guard, invalid};
+use super::boundary::{guard, invalid};
 use super::error::agentcg_error;
 use super::handle::{agent, agentcg};
 use super::memory::{check_flags, deadline};
-use crate::watch;
+use crate::events;
 use nix::errno::Errno;
 use std::ffi::c_int;
 
@@ -26,15 +26,15 @@ pub const AGENTCG_EVENT_GONE: u64 = 1u64 << 8;
 const KNOWN: u64 = (AGENTCG_EVENT_GONE << 1) - 1;
 
 const _: () = {
-    assert!(watch::EMPTY == AGENTCG_EVENT_EMPTY);
-    assert!(watch::POPULATED == AGENTCG_EVENT_POPULATED);
-    assert!(watch::FROZEN == AGENTCG_EVENT_FROZEN);
-    assert!(watch::THAWED == AGENTCG_EVENT_THAWED);
-    assert!(watch::OOM_KILL == AGENTCG_EVENT_OOM_KILL);
-    assert!(watch::MEMORY_HIGH == AGENTCG_EVENT_MEMORY_HIGH);
-    assert!(watch::MEMORY_MAX == AGENTCG_EVENT_MEMORY_MAX);
-    assert!(watch::PIDS_MAX == AGENTCG_EVENT_PIDS_MAX);
-    assert!(watch::GONE == AGENTCG_EVENT_GONE);
+    assert!(events::EMPTY == AGENTCG_EVENT_EMPTY);
+    assert!(events::POPULATED == AGENTCG_EVENT_POPULATED);
+    assert!(events::FROZEN == AGENTCG_EVENT_FROZEN);
+    assert!(events::THAWED == AGENTCG_EVENT_THAWED);
+    assert!(events::OOM_KILL == AGENTCG_EVENT_OOM_KILL);
+    assert!(events::MEMORY_HIGH == AGENTCG_EVENT_MEMORY_HIGH);
+    assert!(events::MEMORY_MAX == AGENTCG_EVENT_MEMORY_MAX);
+    assert!(events::PIDS_MAX == AGENTCG_EVENT_PIDS_MAX);
+    assert!(events::GONE == AGENTCG_EVENT_GONE);
 };
 
 /// One descriptor for poll(2), epoll or an event loop, readable (POLLIN) when any

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The header's section "limits and files of a living group": the files.
 
-use super::edge::{guard, invalid};
+use super::boundary::{guard, invalid};
 use super::error::agentcg_error;
 use super::handle::{agent, agentcg};
 use super::memory::{give_string, string};

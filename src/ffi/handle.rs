@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The header's section "handles".
 
-use super::edge::invalid;
+use super::boundary::invalid;
 use crate::agent::Agent;
 use crate::error::{Result, out_of_memory};
 use crate::sys::fallible;

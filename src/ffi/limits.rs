@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The header's section "limits".
 
-use super::edge::invalid;
+use super::boundary::invalid;
 use super::memory::{Plain, take_struct};
 use crate::error::{Error, Result};
 use crate::limits::{CpuMax, Limits};

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! All work with the caller's memory: strings, and structs that grow.
 
-use super::edge::invalid;
-use crate::deadline::Deadline;
+use super::boundary::invalid;
 use crate::error::{Error, Result};
+use crate::sys::deadline::Deadline;
 use nix::errno::Errno;
 use std::ffi::{CStr, c_char, c_int};
 use std::os::fd::BorrowedFd;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The header's section "life": agents that are there already.
 
-use super::edge::{fill, guard, invalid};
+use super::boundary::{fill, guard, invalid};
 use super::error::agentcg_error;
 use super::handle::{Room, agentcg};
 use super::memory::{

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The header's section "would it work here?".
 
-use super::edge::{guard, guard_always};
+use super::boundary::{guard, guard_always};
 use super::error::agentcg_error;
 use super::memory::give_string;
-use crate::controllers::Controllers;
+use crate::cgroupfs::controllers::Controllers;
 use crate::place::{self, Kind};
 use nix::errno::Errno;
 use std::ffi::{c_char, c_int};

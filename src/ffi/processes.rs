@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The header's section "processes".
 
-use super::edge::{guard, guard_quietly};
+use super::boundary::{guard, guard_quietly};
 use super::error::agentcg_error;
 use super::handle::{agent, agent_quietly, agentcg};
 use super::memory::{borrow, check_array, give_array};

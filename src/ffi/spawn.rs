@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The header's section "processes": those that begin inside.
 
-use super::edge::{guard, invalid};
+use super::boundary::{guard, invalid};
 use super::error::agentcg_error;
 use super::handle::{agent, agentcg};
 use super::memory::{Plain, borrow, check_flags, string, take_struct};
 use crate::agent::Spawn;
 use crate::error::out_of_memory;
 use crate::error::{Error, Result};
-use crate::path::candidates;
-use crate::sys::birth::{Program, Strings};
-use crate::sys::newborn::{DEVNULL, INHERIT};
+use crate::spawn::child::{DEVNULL, INHERIT};
+use crate::spawn::parent::{Program, Strings};
+use crate::spawn::path::candidates;
 use libc::pid_t;
 use nix::errno::Errno;
 use std::ffi::{c_char, c_int};

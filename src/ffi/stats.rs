@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The header's section "measuring".
 
-use super::edge::guard;
+use super::boundary::guard;
 use super::error::agentcg_error;
 use super::handle::{agent, agentcg};
 use super::memory::{Plain, check_struct, give_struct};

@@ -6,9 +6,9 @@ use super::message::Message;
 use super::process::Process;
 use super::{Failure, LEAVES, Result};
 use crate::cgroupfs::Dir;
-use crate::events::Events;
-use crate::sys::birth::{self, Way};
-use crate::sys::newborn::Step;
+use crate::cgroupfs::events_file::Events;
+use crate::spawn::child::Step;
+use crate::spawn::parent::{self, Way};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use std::ffi::{CStr, CString};
@@ -76,8 +76,8 @@ impl Leaf {
         let done = Process::start(Some(Way::Born(dir.as_fd())));
         match gone(done) {
             Err(Failure::NotStarted(
-                birth::Failure::Killed(Step::Unborn)
-                | birth::Failure::NotMade(Errno::ENOSYS | Errno::EPERM | Errno::EINVAL | Errno::E2BIG),
+                parent::Failure::Killed(Step::Unborn)
+                | parent::Failure::NotMade(Errno::ENOSYS | Errno::EPERM | Errno::EINVAL | Errno::E2BIG),
             )) => {}
             done => return done,
         }
@@ -106,7 +106,7 @@ impl Leaf {
 fn gone(started: Result<Process>) -> Result<Process> {
     started.map_err(|failure| match failure {
         Failure::NotStarted(
-            birth::Failure::NotMade(
+            parent::Failure::NotMade(
                 e @ (Errno::ENODEV
                 | Errno::ENOENT
                 | Errno::EAGAIN
@@ -114,7 +114,7 @@ fn gone(started: Result<Process>) -> Result<Process> {
                 | Errno::EMFILE
                 | Errno::ENFILE),
             )
-            | birth::Failure::Stopped(Step::Enter, e @ (Errno::ENODEV | Errno::ENOENT | Errno::ENOMEM)),
+            | parent::Failure::Stopped(Step::Enter, e @ (Errno::ENODEV | Errno::ENOENT | Errno::ENOMEM)),
         ) => Failure::Errno(e),
         other => other,
     })

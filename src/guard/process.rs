@@ -5,13 +5,14 @@ use super::executable;
 use super::leaf::Leaf;
 use super::message::{Answer, HELLO, Message, PROTOCOL};
 use super::{Failure, Result};
-use crate::deadline::Deadline;
 use crate::procfs;
-use crate::sys::birth::{self, Program, Strings, Way};
+use crate::spawn::child::{DEVNULL, Step};
+use crate::spawn::detached;
+use crate::spawn::parent::{self, Program, Strings, Way};
+use crate::sys::deadline::Deadline;
 use crate::sys::fork_id::ForkId;
 use crate::sys::fork_mutex::{ForkMutex, ForkMutexGuard};
-use crate::sys::newborn::{DEVNULL, Step};
-use crate::sys::{self, descriptors, detached, seqpacket};
+use crate::sys::{self, descriptors, seqpacket};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -43,7 +44,8 @@ impl Process {
         // Before Linux 5.3 it has to rely on the socket.
         let pidfd =
             i32::try_from(std::process::id()).map_err(|_| Errno::ESRCH).and_then(sys::pidfd_open).ok();
-        let passed = [far_end.as_raw_fd(), pidfd.as_ref().map_or(sys::newborn::CLOSED, AsRawFd::as_raw_fd)];
+        let passed =
+            [far_end.as_raw_fd(), pidfd.as_ref().map_or(crate::spawn::child::CLOSED, AsRawFd::as_raw_fd)];
         let candidates = executable::candidates();
         let protocol = CString::new(PROTOCOL.to_string()).unwrap_or_default();
         // Open for reading alone, so that nothing is ever written to its standard descriptors. Readable for anybody,
@@ -60,7 +62,7 @@ impl Process {
             stdio: [stdio; 3],
         };
         let pid = detached::start(way, &program, passed).map_err(|failure| match failure {
-            birth::Failure::Stopped(Step::Exec, e) => match e {
+            parent::Failure::Stopped(Step::Exec, e) => match e {
                 Errno::ENOMEM | Errno::EAGAIN | Errno::EMFILE | Errno::ENFILE => Failure::Errno(e),
                 e => Failure::no_program(&candidates, e),
             },

@@ -3,11 +3,11 @@
 
 use super::message::{Answer, HELLO, LENGTH, Message, PROTOCOL, from_inside};
 use crate::cgroupfs::{Dir, write_once};
-use crate::deadline::Deadline;
-use crate::farewell::Farewell;
+use crate::events::final_counters::Farewell;
+use crate::kill::members::Members;
+use crate::kill::remove;
 use crate::kill::{Failure, KillFiles, KillState, Killing};
-use crate::members::Members;
-use crate::remove;
+use crate::sys::deadline::Deadline;
 use crate::sys::fallible;
 use crate::sys::guard as own;
 use crate::sys::seqpacket::{self, Received};

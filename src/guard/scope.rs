@@ -4,8 +4,8 @@
 use super::message::Message;
 use super::process::{PATIENCE, Process};
 use crate::cgroupfs::Dir;
-use crate::deadline::Deadline;
-use crate::events::Events;
+use crate::cgroupfs::events_file::Events;
+use crate::sys::deadline::Deadline;
 use nix::errno::Errno;
 use std::ffi::CString;
 use std::sync::{Arc, Weak};

@@ -7,9 +7,9 @@
 
 use super::setting::{Setting, Value, first_line};
 use super::{Limits, name};
+use crate::cgroupfs::overrides::Overrides;
 use crate::cgroupfs::{Dir, FILE_MAX, read_once, write_once};
 use crate::error::{Error, Result, shown, words};
-use crate::overrides::Overrides;
 use crate::parse::{self, UNLIMITED};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};

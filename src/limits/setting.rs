@@ -3,8 +3,8 @@
 //! said where it does not take it.
 
 use super::{name, page_bytes};
+use crate::cgroupfs::controllers::Controllers;
 use crate::cgroupfs::{Dir, FILE_MAX};
-use crate::controllers::Controllers;
 use crate::error::{Error, Reason, shown, words};
 use crate::parse::{self, UNLIMITED};
 use crate::procfs;

@@ -3,9 +3,9 @@
 //! with an attribute that everybody can read. There nobody takes controllers back, and agents end with
 //! the unit. The group of an agent is its own to the same effect.
 
-use super::own::Own;
+use super::self_cgroup::Own;
 use super::site::{Kind, Look, Place, Room, Site};
-use super::{Wish, room, tree};
+use super::{Wish, tree, vacate};
 use crate::cgroupfs::Dir;
 use crate::error::shown;
 use crate::parse;
@@ -48,7 +48,7 @@ fn is_ours(dir: &Dir) -> bool {
 /// could see, and others who give a cgroup away by chown(2) leave none at all. Root owns everything. Where
 /// we have made room in it before, it is the one above.
 fn handed_over(own: &Own) -> Option<(usize, Vec<u8>)> {
-    let number = usize::from(own.name.as_deref() == Some(room::SUPERVISOR));
+    let number = usize::from(own.name.as_deref() == Some(vacate::SUPERVISOR));
     let ours = |number| own.open(number).is_ok_and(|dir| is_ours(&dir));
     let given = number <= own.depth && !ours(number + 1) && ours(number);
     given.then(|| own.upwards().nth(number).map(|path| (number, path))).flatten()

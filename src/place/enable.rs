@@ -6,10 +6,10 @@
 //! empty `domain`, domain controllers first, one a write, stop at the first that is refused, look
 //! afterwards.
 
+use crate::cgroupfs::controllers::Controllers;
 use crate::cgroupfs::{Dir, FILE_MAX};
-use crate::controllers::Controllers;
-use crate::deadline::Deadline;
 use crate::error::{Error, Reason, Result, words};
+use crate::sys::deadline::Deadline;
 use nix::errno::Errno;
 use std::ffi::CStr;
 use std::time::Duration;

@@ -5,7 +5,7 @@ use super::refused;
 use super::site::{Kind, Place, Room};
 use crate::cgroupfs::Dir;
 use crate::error::{Error, Reason, Result, shown, words};
-use crate::kernfile::errno;
+use crate::sys::kernfile::errno;
 use nix::errno::Errno;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd};

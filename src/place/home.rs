@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where the guard goes when its work is done: nobody can remove the cgroup that it is in itself.
 
-use super::own;
+use super::self_cgroup;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use std::ffi::CStr;
@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 /// itself is in, the nearest above us that we may write. An error that may pass is one: without these the guard's own
 /// cgroup would be left behind.
 pub fn ways_home() -> nix::Result<Vec<OwnedFd>> {
-    let own = match own::find() {
+    let own = match self_cgroup::find() {
         Ok(own) => own,
         Err(e) if e.reason().is_none() => return Err(e.errno()),
         Err(_) => return Ok(Vec::new()),

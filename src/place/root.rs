@@ -3,15 +3,15 @@
 //! processes beside children with controllers; in the root of a namespace, a container's, we make room
 //! first, or have made it.
 
-use super::own::Own;
+use super::self_cgroup::Own;
 use super::site::{Kind, Look, Place, Room, Site};
-use super::{Wish, enable, room};
+use super::{Wish, enable, vacate};
 use std::rc::Rc;
 
 pub fn look(own: &Own, _: Wish<'_>) -> Look {
     let at_root = match &own.name {
         None => true,
-        Some(name) => own.depth == 0 && name.as_c_str() == room::SUPERVISOR,
+        Some(name) => own.depth == 0 && name.as_c_str() == vacate::SUPERVISOR,
     };
     if !at_root {
         return Look::Nowhere(

@@ -4,7 +4,7 @@
 //! slice when no unit of its own needs them, and meets EBUSY while our second level uses them.
 
 use super::Wish;
-use super::own::Own;
+use super::self_cgroup::Own;
 use super::site::{Kind, Look, Place, Room, Site};
 use super::tree;
 use std::rc::Rc;

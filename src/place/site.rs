@@ -2,9 +2,9 @@
 //! What the links of the chain find, and whether it can be used.
 
 use super::tree::{self, AGENTS};
-use super::{enable, refused, room, systemd};
+use super::{enable, refused, systemd, vacate};
 use crate::cgroupfs::Dir;
-use crate::controllers::Controllers;
+use crate::cgroupfs::controllers::Controllers;
 use crate::error::{Error, Reason, Result, shown};
 use crate::guard::Scope;
 use crate::parse;
@@ -134,7 +134,7 @@ impl Place {
             enable::check_domain(&self.dir, &here)?;
             match self.room {
                 Room::Free => enable::check_empty(&self.dir, &here)?,
-                Room::HoldsUs => room::check(&self.dir, &here).map(drop)?,
+                Room::HoldsUs => vacate::check(&self.dir, &here).map(drop)?,
                 Room::Shared => {}
             }
         }

@@ -2,11 +2,11 @@
 //! A scope that systemd makes for us, with `Delegate=yes`: the user's manager does for a user, the
 //! system's for root. One for the whole process; what keeps it is [`guard`].
 
-use super::own::{self, Own};
+use super::self_cgroup::{self, Own};
 use super::site::{Kind, Look, Place, Room, Site};
 use super::{Wish, enable, ways_home};
 use crate::cgroupfs::Dir;
-use crate::controllers::Controllers;
+use crate::cgroupfs::controllers::Controllers;
 use crate::error::{Error, Reason, Result, shown, words};
 use crate::guard::{self, Leaf, Message, Process, Scope};
 use crate::parse;
@@ -182,7 +182,7 @@ fn enter(guard: &Process, scope: &Dir) -> nix::Result<()> {
 
 /// The scope's directory, found by its guard.
 fn find(pid: i32, unit: &str) -> Result<(Dir, Vec<u8>)> {
-    let own = own::find_of(&pid.to_string(), pid.unsigned_abs())?;
+    let own = self_cgroup::find_of(&pid.to_string(), pid.unsigned_abs())?;
     let path = own.upwards().next().unwrap_or_default();
     let dir =
         own.name.as_ref().filter(|name| name.to_bytes() == unit.as_bytes()).map(|name| own.dir.child(name));

@@ -3,7 +3,7 @@
 //! kernel allows children beside them as long as no controller is on, and those can be killed, frozen,
 //! waited for, and tell their CPU time.
 
-use super::own::Own;
+use super::self_cgroup::Own;
 use super::site::{Look, Place, Room, Site};
 use super::{Wish, delegated, root};
 

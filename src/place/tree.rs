@@ -5,14 +5,16 @@
 
 use super::enable::{self, Enabled};
 use super::site::{Place, Room};
-use super::{refused, room};
+use super::{refused, vacate};
 use crate::cgroupfs::Dir;
-use crate::controllers::Controllers;
+use crate::cgroupfs::controllers::Controllers;
 use crate::error::{Error, Reason, Result, shown};
 use crate::guard;
 use crate::owner;
+use crate::parse;
+use crate::procfs;
+use crate::sys;
 use crate::sys::insisted;
-use crate::{parse, procfs, sys};
 use nix::errno::Errno;
 use std::ffi::{CStr, CString};
 
@@ -236,7 +238,7 @@ impl Leaf {
 impl Built {
     fn make_room(&mut self, place: &Place, here: &str) -> Result<()> {
         if place.room == Room::HoldsUs {
-            self.moved |= room::make(&place.dir, here)?;
+            self.moved |= vacate::make(&place.dir, here)?;
         }
         Ok(())
     }
@@ -252,7 +254,7 @@ impl Built {
         }
         enable::disable(place, self.enabled);
         if self.moved {
-            room::give_back(place);
+            vacate::give_back(place);
         }
     }
 }

@@ -2,7 +2,7 @@
 //! Which file this code was loaded from: the shared library, or the program into which it was linked.
 
 use super::descriptors;
-use crate::kernfile;
+use crate::sys::kernfile;
 use nix::fcntl::OFlag;
 use std::ffi::{CStr, OsStr, c_int, c_void};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

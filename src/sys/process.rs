@@ -2,13 +2,13 @@
 //! What processes of the library's own do at their end, and before they become others.
 
 use super::listing::links;
-use super::newborn::call;
+use super::syscall::call;
 use nix::errno::Errno;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::ptr::null_mut;
 
 /// The exit status of a child with an exit signal of 0.
-pub(super) fn wait(pid: i32) -> nix::Result<i32> {
+pub fn wait(pid: i32) -> nix::Result<i32> {
     let mut status = 0;
     loop {
         // SAFETY: status is an int of ours.
@@ -22,7 +22,7 @@ pub(super) fn wait(pid: i32) -> nix::Result<i32> {
 }
 
 /// At once, without the host's handlers for exit(3).
-pub(super) fn exit(status: i32) -> ! {
+pub fn exit(status: i32) -> ! {
     // SAFETY: ends the process.
     unsafe { libc::_exit(status) }
 }
@@ -32,7 +32,7 @@ pub(super) fn exit(status: i32) -> ! {
 ///
 /// # Safety
 /// Nobody else in this process uses them.
-pub(super) unsafe fn close_from(first: RawFd) {
+pub unsafe fn close_from(first: RawFd) {
     // Linux 5.9, where no seccomp filter refuses it.
     let all = [first as isize, libc::c_uint::MAX as isize, 0, 0, 0];
     if call(libc::SYS_close_range, all).is_ok() {

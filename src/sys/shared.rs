@@ -7,7 +7,7 @@ use std::ops::Deref;
 use std::ptr::{NonNull, null_mut};
 
 /// One value, in a mapping of its own, which goes with it. Nothing in it is dropped: atomic integers need not be.
-pub(super) struct Shared<T>(NonNull<T>);
+pub struct Shared<T>(NonNull<T>);
 
 impl<T: Default> Shared<T> {
     pub fn new() -> nix::Result<Self> {

@@ -9,7 +9,7 @@ use std::ptr::{null, null_mut};
 type Mask = u64;
 
 /// Every signal is blocked for the calling thread, and for the children that it makes, until this is dropped.
-pub(super) struct Blocked(Mask);
+pub struct Blocked(Mask);
 
 impl Blocked {
     pub fn all() -> nix::Result<Self> {
@@ -34,7 +34,7 @@ fn set_mask(mask: Mask, before: *mut Mask) -> nix::Result<()> {
 }
 
 /// In a child before it execs: what was ignored is so no more, nothing has a handler, nothing is blocked.
-pub(super) fn reset() {
+pub fn reset() {
     // The kernel's struct is not libc's. It is shorter than this, and SIG_DFL without flags is all zero.
     let default = [0u64; 8];
     for signal in 1..=64 {

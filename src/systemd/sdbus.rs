@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use super::library::{Library, SdBus, SdMessage};
-use crate::deadline::Deadline;
+use crate::sys::deadline::Deadline;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::ffi::{CStr, c_char, c_int, c_void};

@@ -4,7 +4,7 @@
 
 #![allow(unsafe_code)]
 
-use crate::deadline::Deadline;
+use crate::sys::deadline::Deadline;
 use crate::sys::descriptors;
 use nix::errno::Errno;
 use std::ffi::OsStr;

@@ -7,7 +7,7 @@ use crate::common;
 use crate::common::group::Group;
 use crate::common::member::Member;
 use agentcg::Errno;
-use agentcg::watch::{EMPTY, FROZEN, POPULATED};
+use agentcg::events::{EMPTY, FROZEN, POPULATED};
 
 #[test]
 fn the_new_set_replaces_the_old() {

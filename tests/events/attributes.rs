@@ -10,7 +10,7 @@ use crate::common::cgroup::Cgroup;
 use crate::common::group::Group;
 use crate::common::lab;
 use crate::common::member::Member;
-use agentcg::watch::{GONE, MEMORY_HIGH, MEMORY_MAX, OOM_KILL, PIDS_MAX};
+use agentcg::events::{GONE, MEMORY_HIGH, MEMORY_MAX, OOM_KILL, PIDS_MAX};
 use agentcg::{Agent, Errno, Limits};
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;

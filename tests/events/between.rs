@@ -7,7 +7,7 @@ use crate::common::cgroup::Scratch;
 use crate::common::group::Group;
 use crate::common::member::Member;
 use crate::common::ptrace;
-use agentcg::watch::{EMPTY, POPULATED};
+use agentcg::events::{EMPTY, POPULATED};
 use agentcg::{Agent, Limits};
 use std::ffi::CString;
 

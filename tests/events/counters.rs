@@ -5,7 +5,7 @@ use super::{hear, now, readable, refused_without_its_controller, settle};
 use crate::common::cgroup::{Cgroup, Scratch};
 use crate::common::group::Group;
 use crate::common::{lab, seccomp};
-use agentcg::watch::{PIDS_MAX, POPULATED};
+use agentcg::events::{PIDS_MAX, POPULATED};
 use agentcg::{Errno, Limits};
 
 /// Ends the file `pids.events` of all agents beside the group, and begins another, which counts from 0.

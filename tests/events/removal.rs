@@ -7,7 +7,7 @@ use crate::common::cgroup::Scratch;
 use crate::common::group::Group;
 use crate::common::member::Member;
 use crate::common::{self, PATIENCE, patience, ptrace, seccomp};
-use agentcg::watch::{EMPTY, FROZEN, GONE, POPULATED};
+use agentcg::events::{EMPTY, FROZEN, GONE, POPULATED};
 use agentcg::{Agent, Deadline, Errno, Limits, Reason, reap};
 use std::ffi::CString;
 

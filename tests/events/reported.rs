@@ -8,7 +8,7 @@ use crate::common::cgroup::Cgroup;
 use crate::common::group::Group;
 use crate::common::member::Member;
 use crate::common::{lab, patience};
-use agentcg::watch::{EMPTY, GONE};
+use agentcg::events::{EMPTY, GONE};
 use std::time::{Duration, Instant};
 
 /// Less than the time after which a watcher looks by itself, and more than a busy machine needs.

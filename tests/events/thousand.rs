@@ -6,7 +6,7 @@ use super::{MIB, offered, role};
 use crate::common::cgroup::Cgroup;
 use crate::common::group::Group;
 use crate::common::{PATIENCE, lab};
-use agentcg::watch::{EMPTY, GONE, MEMORY_HIGH, OOM_KILL, PIDS_MAX};
+use agentcg::events::{EMPTY, GONE, MEMORY_HIGH, OOM_KILL, PIDS_MAX};
 use agentcg::{Agent, Deadline, Limits};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};

@@ -4,7 +4,7 @@
 use crate::common::group::{Group, own_pid};
 use crate::common::program::{self, How};
 use crate::common::{lab, patience};
-use agentcg::{Agent, watch};
+use agentcg::{Agent, events};
 use nix::sys::wait::WaitStatus;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -28,7 +28,7 @@ fn a_file_that_was_closed_is_opened_by_each_call_that_needs_it() {
             ("pids", |agent| agent.pids().map(drop)),
             ("contains", |agent| agent.contains(own_pid()).map(drop)),
             ("signal_all", |agent| agent.signal_all(0).map(drop)),
-            ("event_fd", |agent| agent.event_fd(watch::EMPTY).map(drop)),
+            ("event_fd", |agent| agent.event_fd(events::EMPTY).map(drop)),
             ("wait_empty", |agent| agent.wait_empty(patience())),
             ("kill_all", |agent| agent.kill_all(patience())),
             ("spawn", starts_a_program),

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How programs begin inside an agent's group, and what is said where they do not.
+
+use super::Agent;
+use crate::error::{Error, Reason, Result, shown, words};
+use crate::parse;
+use crate::spawn::child::Step;
+use crate::spawn::contain;
+use crate::spawn::parent::{Child, Program};
+use crate::spawn::{Cradle, Failure};
+use nix::errno::Errno;
+use nix::unistd::geteuid;
+
+/// What of execve(2)'s refusals is passed on as it is; others, of a security module or a file system, are `EIO`.
+const OF_EXECVE: &[Errno] = &[
+    Errno::E2BIG,
+    Errno::EACCES,
+    Errno::EAGAIN,
+    Errno::EINVAL,
+    Errno::EISDIR,
+    Errno::ELIBBAD,
+    Errno::ELOOP,
+    Errno::EMFILE,
+    Errno::ENAMETOOLONG,
+    Errno::ENFILE,
+    Errno::ENOENT,
+    Errno::ENOEXEC,
+    Errno::ENOMEM,
+    Errno::ENOTDIR,
+    Errno::EPERM,
+    Errno::ETXTBSY,
+];
+
+/// What is to be known of a child beside its program.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Spawn {
+    /// In namespaces that it cannot leave.
+    pub contain: bool,
+    /// A pidfd is wanted.
+    pub pidfd: bool,
+}
+
+impl Agent {
+    /// Start a program inside the group.
+    pub fn spawn(&self, program: &Program<'_>, how: Spawn) -> Result<Child> {
+        if program.argv.is_empty() {
+            return Err(Error::new(Errno::EINVAL, "argv is empty: its first word is the program's own name"));
+        }
+        self.put_back_rest()?;
+        if how.contain {
+            self.bound_nesting()?;
+        }
+        let containment = if how.contain {
+            Some(contain::prepare(program.directory).map_err(not_contained)?)
+        } else {
+            None
+        };
+        let cradle = Cradle { dir: &self.dir, known: &self.spawning, fetches: self.unit.is_some() };
+        cradle
+            .start(program, containment.as_ref(), how.pidfd, |pid| self.move_pid(pid))
+            .map_err(|failure| self.not_spawned(failure, program))
+    }
+
+    fn not_spawned(&self, failure: Failure<Error>, program: &Program<'_>) -> Error {
+        if let Failure::NotMade(e) | Failure::Stopped(Step::Enter, e) = failure {
+            if let Some(error) = self.not_moved_for_policy("the calling thread", 0, e) {
+                return error.on("cgroup.procs");
+            }
+        }
+        let group = shown(&self.path);
+        match failure {
+            Failure::Frozen => Error::new(
+                Errno::EBUSY,
+                format!("{group} is frozen, or a cgroup above it, or is being killed: a program would not begin there"),
+            )
+            .on("cgroup.freeze"),
+            Failure::Full | Failure::NotMade(Errno::EAGAIN) => Error::new(
+                Errno::EAGAIN,
+                format!("no more processes in {group}: pids.max of it or above, or the user's RLIMIT_NPROC, is reached"),
+            )
+            .on("pids.max"),
+            Failure::Killed => Error::new(
+                Errno::ECANCELED,
+                format!("killed before it began: all in {group} were killed meanwhile, or memory ran out"),
+            ),
+            Failure::OutOfMemory => Error::new(
+                Errno::ENOMEM,
+                format!("no memory to begin in {group}: its limit is too low, or all of it is in use"),
+            )
+            .on("memory.max"),
+            Failure::Filtered(step) => killed_by_filter(step),
+            Failure::NotFetched(e) => e,
+            Failure::Stopped(Step::Enter, e) => self.not_entered(e),
+            Failure::Stopped(Step::OomScore, e) => badly(
+                "cannot raise an oom_score_adj of -1000 in /proc/self (is the host dumpable?)",
+                e,
+            ),
+            Failure::Stopped(Step::Unshare, e) => no_namespaces(e),
+            Failure::Stopped(Step::Map, e) => cannot_contain(not_mapped(), e),
+            Failure::Stopped(Step::Session, e) => badly("cannot give it a session", e),
+            Failure::Stopped(Step::Keyring, e) => no_keyring(e),
+            Failure::Stopped(Step::Mount, e) => cannot_contain(
+                "the hierarchy could not be hidden from it by a mount (a security module?)", e),
+            Failure::Stopped(Step::Scope, e) => cannot_contain("Landlock could not scope its signals", e),
+            Failure::Stopped(Step::Capabilities, e) => cannot_contain("its capabilities could not be dropped", e),
+            Failure::Stopped(Step::Directory, e) => badly("cannot change to the directory cwd_fd", e),
+            Failure::Stopped(Step::Stdio, e) => badly("cannot give it its standard descriptors", e),
+            Failure::Stopped(Step::Exec | Step::Unborn, e) => not_executed(program, e),
+            Failure::NotMade(e @ (Errno::ENOSPC | Errno::EUSERS)) => no_namespaces(e),
+            Failure::NotMade(e @ (Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE)) => badly("no child could be made", e),
+            // The system call names the group by its directory.
+            Failure::NotMade(Errno::ENOENT) if !self.dir.is_alive() => self.failed("start in", "", Errno::ENODEV),
+            Failure::NotMade(e) => self.not_entered(e),
+            Failure::Errno(e) => self.failed("start a program in", "cgroup.procs", e),
+        }
+    }
+
+    fn not_entered(&self, e: Errno) -> Error {
+        self.not_moved("a new process", e).on("cgroup.procs")
+    }
+}
+
+fn not_executed(program: &Program<'_>, e: Errno) -> Error {
+    let file = program.files.last().unwrap_or_default().to_bytes();
+    // Of one that was looked for in many directories its name is what matters.
+    let file = shown(if program.files.len() > 1 { parse::split_last(file).1 } else { file });
+    if OF_EXECVE.contains(&e) {
+        let hint = match e {
+            Errno::ENOEXEC => " (a script needs a first line such as #!/bin/sh)",
+            Errno::ENOENT if program.files.len() == 1 && !file.contains('/') => {
+                " in its working directory: AGENTCG_SPAWN_SEARCH_PATH has it looked up in PATH"
+            }
+            Errno::ENOENT => " (the file, or the interpreter that it names)",
+            _ => "",
+        };
+        return Error::new(e, format!("cannot start {file}: {}{hint}", words(e)));
+    }
+    Error::new(Errno::EIO, format!("cannot start {file}, for a reason of its own: {e}"))
+}
+
+fn badly(what: &str, e: Errno) -> Error {
+    let code = if matches!(
+        e,
+        Errno::EACCES
+            | Errno::EAGAIN
+            | Errno::EBADF
+            | Errno::EMFILE
+            | Errno::ENFILE
+            | Errno::ENOMEM
+            | Errno::ENOTDIR
+    ) {
+        e
+    } else {
+        Errno::EIO
+    };
+    Error::new(code, format!("{what}: {}", words(e)))
+}
+
+fn not_contained(failure: contain::Failure) -> Error {
+    match failure {
+        contain::Failure::NoDelegation => Error::new(
+            Errno::EOPNOTSUPP,
+            "the hierarchy is not mounted nsdelegate, so nothing would hold it: mount -o remount,nsdelegate /sys/fs/cgroup",
+        )
+        .because(Reason::NotContained),
+        contain::Failure::Inside => Error::new(
+            Errno::EINVAL,
+            "its working directory lies in the cgroup hierarchy, which is to be hidden from it: give another by cwd_fd",
+        )
+        .because(Reason::NotContained),
+        contain::Failure::Errno(e) => badly("cannot read /proc/self/mountinfo", e),
+        contain::Failure::NotDumpable(e) => {
+            cannot_contain("its host is not dumpable, and no file in memory (memfd) could be made", e)
+        }
+    }
+}
+
+fn not_mapped() -> &'static str {
+    if geteuid().is_root() {
+        "root without CAP_SETFCAP, as one that is contained itself, cannot be mapped (Linux 5.12)"
+    } else {
+        "its ids could not be mapped (kernel.apparmor_restrict_unprivileged_userns?)"
+    }
+}
+
+fn no_namespaces(e: Errno) -> Error {
+    match e {
+        Errno::ENOSPC | Errno::EUSERS => {
+            cannot_contain("there are as many user namespaces as there may be (user.max_user_namespaces)", e)
+        }
+        e => cannot_contain(
+            "user namespaces are forbidden here (a container, a chroot, a security module, or a sysctl)",
+            e,
+        ),
+    }
+}
+
+fn no_keyring(e: Errno) -> Error {
+    let why = "no session keyring of its own is available";
+    if e == Errno::EDQUOT {
+        let message = format!("it cannot be contained: {why}: kernel.keys.maxkeys or maxbytes is reached");
+        return Error::new(e, message).because(Reason::NotContained);
+    }
+    cannot_contain(why, e)
+}
+
+/// Some errnos are no refusal: the same call may work later.
+fn cannot_contain(why: &str, e: Errno) -> Error {
+    let message = format!("it cannot be contained: {why}: {}", words(e));
+    match e {
+        Errno::EAGAIN | Errno::EIO | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => {
+            Error::new(e, format!("cannot contain it: {}", words(e)))
+        }
+        _ => Error::new(Errno::EPERM, message).because(Reason::NotContained),
+    }
+}
+
+fn killed_by_filter(step: Step) -> Error {
+    let (act, is_for_containment) = match step {
+        Step::Unborn => ("its start", false),
+        Step::Enter => ("writing cgroup.procs", false),
+        Step::OomScore => ("writing oom_score_adj", false),
+        Step::Unshare => ("unshare(2)", true),
+        Step::Map => ("writing uid_map", true),
+        Step::Session => ("setsid(2)", false),
+        Step::Keyring => ("keyctl(2)", true),
+        Step::Directory => ("fchdir(2)", false),
+        Step::Mount => ("unshare(2) or mount(2)", true),
+        Step::Scope => ("Landlock's system calls", true),
+        Step::Capabilities => ("prctl(2)", true),
+        Step::Stdio => ("opening or copying its standard descriptors", false),
+        Step::Exec => ("execve(2)", false),
+    };
+    if is_for_containment {
+        let message =
+            format!("it cannot be contained: a seccomp filter kills it at {act} (SystemCallFilter=?)");
+        return Error::new(Errno::EPERM, message).because(Reason::NotContained);
+    }
+    Error::new(Errno::EPERM, format!("a seccomp filter kills the new process at {act} (SystemCallFilter=?)"))
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Making a group take processes again whose processes were all killed. What they left behind can keep new ones out: a
+//! freeze, and controllers enabled for cgroups inside the group, beside which the kernel allows no process.
+
+use crate::cgroupfs::events_file::Events;
+use crate::cgroupfs::{Dir, FILE_MAX, FileError, Next, Step};
+use crate::kill::remove;
+use crate::owner;
+use crate::parse;
+use crate::sys::deadline::Deadline;
+use nix::errno::Errno;
+use std::ffi::{CStr, CString};
+
+const FREEZE: &CStr = c"cgroup.freeze";
+const SUBTREE_CONTROL: &CStr = c"cgroup.subtree_control";
+/// Agents of an agent.
+const NESTED: &CStr = c"synwire/agents";
+
+/// Undo that. Nothing lives in the group.
+pub fn make_usable(dir: &Dir, events: &Events<'_>, deadline: Deadline) -> Result<(), FileError> {
+    if events.state().map_err(|e| (e, c"cgroup.events"))?.frozen {
+        match dir.write(FREEZE, b"0") {
+            Err(Errno::ENOENT) => {}
+            thawed => thawed.map_err(|e| (e, FREEZE))?,
+        }
+    }
+    let on_subtree_control = |e| (e, SUBTREE_CONTROL);
+    if !enables_any(dir).map_err(on_subtree_control)?
+        || holds_owned_agents(dir).map_err(on_subtree_control)?
+    {
+        return Ok(());
+    }
+    match disable(dir) {
+        Err(Errno::EBUSY) => {}
+        disabled => return disabled.map_err(on_subtree_control),
+    }
+    // A cgroup below enables it, too.
+    disable_below(dir, deadline).and_then(|()| disable(dir)).map_err(on_subtree_control)
+}
+
+fn enables_any(dir: &Dir) -> nix::Result<bool> {
+    Ok(!dir.read(SUBTREE_CONTROL, &mut [0; FILE_MAX])?.trim_ascii().is_empty())
+}
+
+fn disable_below(dir: &Dir, deadline: Deadline) -> nix::Result<()> {
+    let mut outcome = Ok(());
+    let complete = dir.walk(deadline, |step| {
+        if let Step::Leave(parent, name) = step {
+            outcome = outcome.and(match parent.agents_child(name).and_then(|child| disable(&child)) {
+                Err(Errno::ENOENT | Errno::ENODEV) => Ok(()),
+                disabled => disabled,
+            });
+        }
+        Ok(Next::Enter)
+    })?;
+    outcome?;
+    // Those that are closed to the caller are empty, and can be removed.
+    if complete { Ok(()) } else { remove::below(dir, deadline) }
+}
+
+/// Disable all that is enabled in one cgroup.
+fn disable(dir: &Dir) -> nix::Result<()> {
+    let mut buf = [0; FILE_MAX];
+    let enabled = dir.read(SUBTREE_CONTROL, &mut buf)?;
+    let change: Vec<Vec<u8>> = parse::words(enabled).map(|name| [b"-", name].concat()).collect();
+    if change.is_empty() { Ok(()) } else { dir.write(SUBTREE_CONTROL, &change.join(&b' ')) }
+}
+
+/// Whether there are agents inside that a living process owns. Without controllers they would lose their limits. They
+/// were not made by those that were killed: locks end with their processes.
+fn holds_owned_agents(dir: &Dir) -> nix::Result<bool> {
+    let nested = match dir.agents_child(NESTED) {
+        Err(Errno::ENOENT | Errno::ENODEV | Errno::EACCES) => return Ok(false),
+        opened => opened?,
+    };
+    for name in nested.children()? {
+        if is_owned(&nested, &name)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn is_owned(nested: &Dir, name: &CString) -> nix::Result<bool> {
+    match nested.agents_child(name).and_then(|agent| owner::is_orphan(&agent)) {
+        Ok(orphan) => Ok(!orphan),
+        Err(Errno::ENOENT | Errno::ENODEV | Errno::EACCES) => Ok(false),
+        Err(e) => Err(e),
+    }
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A process that holds a user namespace, so that its files in /proc can be written.
+//!
+//! The ids of a user namespace are mapped by a file in /proc of any process in it. While a child has the memory of a
+//! host that is not dumpable, its files are root's. To make the child dumpable would show the host's memory. So it
+//! starts a program of a few instructions, which the kernel makes dumpable as any other, and writes that one's files.
+
+#![allow(unsafe_code)]
+
+use super::parent::clone;
+use crate::sys::descriptors;
+use crate::sys::process::exit;
+use crate::sys::syscall::{call, close, open};
+use nix::errno::Errno;
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::fs::File;
+use std::io::Write;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::ptr::{null, null_mut};
+use std::sync::atomic::{AtomicI32, Ordering};
+
+/// The program, in a file in memory.
+#[derive(Debug)]
+pub struct NamespaceHolder(OwnedFd);
+
+/// pause(2), again and again.
+#[cfg(target_arch = "x86_64")]
+const CODE: [u8; 9] = [0xb8, 34, 0, 0, 0, 0x0f, 0x05, 0xeb, 0xf7];
+/// ppoll(2) of nothing, again and again.
+#[cfg(target_arch = "aarch64")]
+const CODE: [u8; 28] = [
+    0x00, 0x00, 0x80, 0xd2, 0x01, 0x00, 0x80, 0xd2, 0x02, 0x00, 0x80, 0xd2, 0x03, 0x00, 0x80, 0xd2, 0x28,
+    0x09, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4, 0xfa, 0xff, 0xff, 0x17,
+];
+/// None is known for other processors.
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const CODE: [u8; 0] = [];
+
+const MACHINE: u16 = if cfg!(target_arch = "x86_64") { 62 } else { 183 };
+const ADDRESS: u64 = 0x40_0000;
+const HEADER_BYTES: u16 = 64;
+const SEGMENT_BYTES: u16 = 56;
+
+/// Whether others of the calling process's uid may look at it.
+pub fn is_dumpable() -> bool {
+    // SAFETY: the call takes integers.
+    unsafe { libc::prctl(libc::PR_GET_DUMPABLE, 0, 0, 0, 0) == 1 }
+}
+
+impl NamespaceHolder {
+    /// On the host's side. `ENOSYS` where there is no such program.
+    pub fn new() -> nix::Result<Self> {
+        if CODE.is_empty() {
+            return Err(Errno::ENOSYS);
+        }
+        let fd = descriptors::executable_memory(c"agentcg")?;
+        let mut file = File::from(fd);
+        file.write_all(&image()).map_err(|e| crate::sys::kernfile::errno(&e))?;
+        Ok(Self(file.into()))
+    }
+
+    /// In the child. The holder has the child's memory until it executes the program.
+    pub(super) fn start(&self) -> nix::Result<Running> {
+        let mut stack = [const { MaybeUninit::uninit() }; 16 << 10];
+        let orders = Orders { file: self.0.as_raw_fd(), errno: AtomicI32::new(0) };
+        let argument = (&raw const orders).cast_mut().cast::<c_void>();
+        let flags = libc::CLONE_VM | libc::CLONE_VFORK;
+        // SAFETY: the child stands still until the holder has exec'd or ended, and that keeps to `become_it`.
+        let pid = unsafe { clone(flags, &mut stack, null_mut(), become_it, argument) }?;
+        let running = Running(pid);
+        match orders.errno.load(Ordering::Acquire) {
+            0 => Ok(running),
+            e => {
+                running.end()?;
+                Err(Errno::from_raw(e))
+            }
+        }
+    }
+}
+
+/// An ELF file with one segment, which is all of it.
+fn image() -> Vec<u8> {
+    let size = u64::from(HEADER_BYTES + SEGMENT_BYTES) + CODE.len() as u64;
+    let start = ADDRESS + u64::from(HEADER_BYTES + SEGMENT_BYTES);
+    let mut file = vec![0x7f, b'E', b'L', b'F', 2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let mut put = |bytes: &[u8]| file.extend_from_slice(bytes);
+    put(&2u16.to_le_bytes()); // an executable
+    put(&MACHINE.to_le_bytes());
+    put(&1u32.to_le_bytes());
+    put(&start.to_le_bytes());
+    put(&u64::from(HEADER_BYTES).to_le_bytes()); // where the segment's header is
+    put(&[0; 8]); // no sections
+    put(&[0; 4]);
+    for half in [HEADER_BYTES, SEGMENT_BYTES, 1, 0, 0, 0] {
+        put(&half.to_le_bytes());
+    }
+    put(&1u32.to_le_bytes()); // to be loaded,
+    put(&5u32.to_le_bytes()); // readable and executable
+    for word in [0, ADDRESS, ADDRESS, size, size, 0x1000] {
+        put(&word.to_le_bytes());
+    }
+    put(&CODE);
+    file
+}
+
+struct Orders {
+    file: RawFd,
+    /// Why it is not the program.
+    errno: AtomicI32,
+}
+
+extern "C" fn become_it(orders: *mut c_void) -> c_int {
+    // SAFETY: who made us keeps it until we have exec'd or ended.
+    let orders = unsafe { &*orders.cast::<Orders>() };
+    // In a group that is killed it goes with the rest; this is for one that is killed alone.
+    let dies_with_child = [libc::PR_SET_PDEATHSIG as isize, libc::SIGKILL as isize, 0, 0, 0];
+    let nothing: [*const c_char; 1] = [null()];
+    let (path, words) = (c"".as_ptr() as isize, nothing.as_ptr() as isize);
+    let execve = [orders.file as isize, path, words, words, libc::AT_EMPTY_PATH as isize];
+    let done = call(libc::SYS_prctl, dies_with_child).and_then(|_| call(libc::SYS_execveat, execve));
+    orders.errno.store(done.err().map_or(0, |e| e as i32), Ordering::Release);
+    exit(127)
+}
+
+/// One that runs, by its pid.
+pub(super) struct Running(i32);
+
+impl Running {
+    /// Its directory in /proc.
+    pub fn open_directory(&self) -> nix::Result<RawFd> {
+        let proc = open(libc::AT_FDCWD, c"/proc", libc::O_PATH)?;
+        let mut digits = [0; 12];
+        let directory = decimal(self.0, &mut digits).and_then(|name| open(proc, name, libc::O_PATH));
+        close(proc);
+        directory.and_then(|directory| {
+            wait_until_dumpable(directory).inspect_err(|_| close(directory))?;
+            Ok(directory)
+        })
+    }
+
+    /// Kill it and wait for it.
+    pub fn end(self) -> nix::Result<()> {
+        call(libc::SYS_kill, [self.0 as isize, libc::SIGKILL as isize, 0, 0, 0])?;
+        call(libc::SYS_wait4, [self.0 as isize, 0, libc::__WALL as isize, 0, 0]).map(drop)
+    }
+}
+
+/// The kernel makes it dumpable a little later than it lets go of the memory, which is when vfork(2) returns.
+fn wait_until_dumpable(directory: RawFd) -> nix::Result<()> {
+    const MOST_NAPS: u32 = 2000;
+    let nap = libc::timespec { tv_sec: 0, tv_nsec: 100_000 };
+    let mut opened = open(directory, c"setgroups", libc::O_WRONLY);
+    for _ in 0..MOST_NAPS {
+        if opened != Err(Errno::EACCES) {
+            break;
+        }
+        call(libc::SYS_nanosleep, [(&raw const nap) as isize, 0, 0, 0, 0])?;
+        opened = open(directory, c"setgroups", libc::O_WRONLY);
+    }
+    opened.map(close)
+}
+
+/// Without memory of the host's, which is shared.
+fn decimal(number: i32, digits: &mut [u8; 12]) -> nix::Result<&CStr> {
+    let (mut left, mut start) = (number.unsigned_abs(), digits.len() - 1);
+    for (at, digit) in digits.iter_mut().enumerate().rev().skip(1) {
+        *digit = b'0' + (left % 10) as u8;
+        (left, start) = (left / 10, at);
+        if left == 0 {
+            break;
+        }
+    }
+    digits.get(start..).and_then(|text| CStr::from_bytes_with_nul(text).ok()).ok_or(Errno::EINVAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pid_is_written_in_decimal() {
+        for (number, text) in [(1, c"1"), (10, c"10"), (4_194_303, c"4194303"), (i32::MAX, c"2147483647")] {
+            assert_eq!(decimal(number, &mut [0; 12]), Ok(text));
+        }
+    }
+}
