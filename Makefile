@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# A short front: CMake builds and installs, cargo and ctest test. `make demo` and `make check` first install
-# what is missing (tools/setup); the other targets expect it to be there.
+# Short names for common commands. CMake builds and installs; cargo and ctest run the tests. `make demo` and
+# `make check` first install what is missing (tools/setup). The other targets do not.
 
 BUILD ?= build
 MAKEFLAGS += --no-print-directory
@@ -30,11 +30,11 @@ lint:
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir build/fuzz/lint --locked -- -D warnings
 
-# Ten million inputs for each parser; what fails is kept in build/fuzz.
+# Ten million inputs for each parser. Inputs that fail are kept in build/fuzz.
 fuzz:
 	fuzz/run
 
-# include/agentcg.h anew from src/ffi/.
+# Generates include/agentcg.h from src/ffi/.
 header:
 	tools/header
 
