@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* What libagentcg costs beside the same kernel calls made by hand. bench/run makes the place; see README.md. */
+/* Compares libagentcg with the same system calls made by hand. bench/run makes the cgroup for it; see README.md. */
 #include "bench.h"
 #include "measure.h"
 
@@ -16,12 +16,12 @@
 
 static int list, quick;
 static struct controllers have;
-static const char *only = "";   /* what the names of the operations begin with */
+static const char *only = "";   /* prefix of the names of the operations to run */
 
 struct result {
 	double floor_ns, library_ns;            /* medians over the blocks */
-	double ratio, ratio_low, ratio_high;    /* of the paired blocks: median and quartiles */
-	unsigned floor_calls[2], calls[2];      /* the least and the most of some rounds */
+	double ratio, ratio_low, ratio_high;    /* of pairs of blocks: median and quartiles */
+	unsigned floor_calls[2], calls[2];      /* minimum and maximum over the rounds */
 	unsigned clock_calls;
 };
 
@@ -50,7 +50,7 @@ static void time_pairs(const struct operation *op, struct result *r)
 	time_block(op, &floor_side);   /* warm-up */
 	time_block(op, &library_side);
 	for (unsigned i = 0; i < n; i++) {
-		if (i % 2 == 0)        /* each side goes first as often as the other */
+		if (i % 2 == 0)        /* each side goes first equally often */
 			floor_ns[i] = time_block(op, &floor_side);
 		library_ns[i] = time_block(op, &library_side);
 		if (i % 2 == 1)
@@ -106,7 +106,7 @@ static unsigned long allocations_of_10000_reads(void)
 
 	op->setup(&library_side, op);
 	if (allocations == before)
-		errx(2, "no allocation counted in agentcg_new: the counting does not work");
+		errx(2, "agentcg_new made no allocation that was counted: the counting does not work");
 	before = allocations;
 	for (unsigned i = 0; i < 10000; i++)
 		op->run(&library_side, i);
@@ -200,12 +200,12 @@ int main(int argc, char **argv)
 		errx(2, "usage: %s --where | [--list] [--quick] [--only NAME] CGROUP-DIRECTORY", argv[0]);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 
-	/* The dying processes' SIGCHLD must not interrupt what is being traced. */
+	/* SIGCHLD of the dying processes must not interrupt the traced operation. */
 	sigemptyset(&chld);
 	sigaddset(&chld, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &chld, NULL);
 
-	/* agentcg_new() makes PARENT/synwire/agents/UUID: the floor's groups are as deep. */
+	/* agentcg_new() makes PARENT/synwire/agents/UUID. The floor's groups have the same depth. */
 	const char *parent = argv[argc - 1];
 	snprintf(floor_dir, sizeof(floor_dir), "%s/floor/agents", parent);
 	have = floor_init(floor_dir);
@@ -213,9 +213,10 @@ int main(int argc, char **argv)
 	uname(&os);
 	printf("agentcg %s, Linux %s, limits:%s%s%s%s\n", agentcg_version_string(), os.release,
 	       have.memory ? " memory" : "", have.cpu ? " cpu" : "", have.pids ? " pids" : "",
-	       have.memory || have.cpu || have.pids ? "" : " none to be had, and read_stats of cpu.stat alone");
+	       have.memory || have.cpu || have.pids ? "" : " none available, read_stats reads only cpu.stat");
 
-	void *stays = library_side.make();   /* the tree goes with its last agent: the first and the last pay for it */
+	/* The first agent makes the tree and the last removes it. One that stays keeps this out of the measurement. */
+	void *stays = library_side.make();
 	printf("%-17s %12s %12s %6s %-12s %8s %8s %6s\n", "", "floor", "agentcg", "ratio", "(quartiles)",
 	       "floor", "agentcg", "clock");
 	for (unsigned o = 0; o < OPERATIONS; o++) {

@@ -5,7 +5,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* The limits of every group, where the controller is to be had. */
+/* The limits of every group, if the controller is available. */
 #define MEMORY_MAX_BYTES (64u << 20)
 #define CPU_MAX_MILLICPU 1500u
 #define PIDS_MAX         8000u
@@ -14,38 +14,38 @@ struct controllers {
 	int cpu, memory, pids;
 };
 
-/* One of the two ways to do the operations. Each ends the program if a call fails. */
+/* One of the two implementations of the operations. Each function ends the program if a call fails. */
 struct side {
 	const char *name;
-	void *(*make)(void);             /* a new group with the limits */
-	void (*remove)(void *group);     /* an empty one */
-	int (*fd)(void *group);          /* its directory */
+	void *(*make)(void);             /* makes a group with the limits */
+	void (*remove)(void *group);     /* removes an empty group */
+	int (*fd)(void *group);          /* the descriptor of its directory */
 	void (*move)(void *group, pid_t pid);
-	void (*kill)(void *group);       /* and wait until empty */
-	void (*wait)(void *group, int timeout_ms);   /* for an end that does not come */
-	uint64_t (*read)(void *group);   /* measure it; returns its CPU time in ns */
-	void (*limit)(void *group, unsigned times);   /* change the limits, to so many times what they were at first */
+	void (*kill)(void *group);       /* returns when the group is empty */
+	void (*wait)(void *group, int timeout_ms);   /* waits for the end of a group that does not end */
+	uint64_t (*read)(void *group);   /* reads the statistics; returns the CPU time in ns */
+	void (*limit)(void *group, unsigned times);   /* sets the limits to a multiple of the initial limits */
 };
 
-/* floor.c: the same kernel calls as the library has to make, by hand, and nothing around them. Tells which
- * controllers groups made in dir have. */
+/* floor.c: only the system calls that the library must make, by hand. floor_init() returns the controllers of the
+ * groups that are made in dir. */
 extern const struct side floor_side;
 struct controllers floor_init(const char *dir);
 
 /* library.c */
 extern const struct side library_side;
 void library_init(const char *parent, struct controllers controllers);
-extern unsigned long allocations;   /* how often anything in this process has asked for memory */
+extern unsigned long allocations;   /* the number of allocations in this process */
 
 /* operations.c */
 struct operation {
 	const char *name;
-	unsigned batch;       /* done in a row between two readings of the clock */
-	unsigned blocks;      /* and so often by each side, alternating */
+	unsigned batch;       /* runs between two readings of the clock, which are one block */
+	unsigned blocks;      /* blocks of each side, which take turns */
 	unsigned processes;   /* in each group */
-	int slow;             /* left out where --quick asks for it */
-	int repeatable;       /* one setup does for all blocks; batch is even */
-	int limits;           /* nothing without the three controllers */
+	int slow;             /* omitted with --quick */
+	int repeatable;       /* one setup is sufficient for all blocks; batch is even */
+	int limits;           /* needs the three controllers */
 	void (*setup)(const struct side *, const struct operation *);
 	void (*run)(const struct side *, unsigned i);
 	void (*teardown)(const struct side *, const struct operation *);
@@ -53,15 +53,15 @@ struct operation {
 enum { READ, NEW, SET_LIMITS, DESTROY, MOVE, KILL_1, KILL_100, KILL_1000, KILL_5000, OPERATIONS };
 extern const struct operation operations[OPERATIONS];
 
-/* The CPU time that one second of waiting for a group with a living process takes, in microseconds. */
+/* Returns the CPU time of one second of waiting for a group with a living process, in microseconds. */
 double waiting_cpu_us(const struct side *);
 
-/* syscalls.c: the system calls of one run of an operation, exactly, by tracing a child that does it. */
+/* syscalls.c: counts the system calls of one run of an operation, by tracing a child that runs it. */
 #define SYSCALLS_KEPT 64
 struct syscalls {
-	unsigned total;   /* clock_gettime left out */
-	unsigned clock;   /* clock_gettime: the vDSO answers it on most kernels, and then it is no call */
-	unsigned kept;    /* how many of number[] are filled, clock_gettime among them */
+	unsigned total;   /* without clock_gettime */
+	unsigned clock;   /* clock_gettime, which is no system call where the vDSO answers it */
+	unsigned kept;    /* the number of valid entries in number[], including clock_gettime */
 	long number[SYSCALLS_KEPT];
 };
 void syscalls_count(const struct operation *op, const struct side *side, struct syscalls *ret);

@@ -14,7 +14,7 @@
 
 struct group {
 	int dir;
-	int cpu_stat;          /* -1 until first read, then kept */
+	int cpu_stat;          /* -1 until the first read, then open */
 	int memory_current;
 	char name[16];
 };
@@ -41,8 +41,8 @@ static void write_at(int dir, const char *name, const char *value)
 	close(fd);
 }
 
-/* Read a kept descriptor from its start; open it the first time. */
-static void read_kept(int dir, const char *name, int *fd, char *text, size_t size)
+/* Reads a file from its start by its cached descriptor, which is opened at the first call. */
+static void read_cached(int dir, const char *name, int *fd, char *text, size_t size)
 {
 	if (*fd < 0)
 		*fd = open_at(dir, name, O_RDONLY);
@@ -58,7 +58,7 @@ struct controllers floor_init(const char *dir)
 	int fd = -1;
 
 	agents = open_at(AT_FDCWD, dir, O_RDONLY | O_DIRECTORY);
-	read_kept(agents, "cgroup.subtree_control", &fd, text, sizeof(text));
+	read_cached(agents, "cgroup.subtree_control", &fd, text, sizeof(text));
 	close(fd);
 	have.cpu = strstr(text, "cpu") != NULL;
 	have.memory = strstr(text, "memory") != NULL;
@@ -126,8 +126,8 @@ static void floor_move(void *group, pid_t pid)
 	write_at(floor_fd(group), "cgroup.procs", text);
 }
 
-/* Re-reading without a pause keeps the dying from a CPU, where there are few: twenty times slower at its worst.
- * So give way between, which is enough for one process, and after a while nap. */
+/* With few CPUs, reading without a pause takes the CPU from the dying processes: up to twenty times slower. Yielding
+ * between two reads is sufficient for one process. After a hundred reads it sleeps instead. */
 static void floor_kill(void *group)
 {
 	const struct timespec nap = { 0, 100000 };
@@ -136,7 +136,7 @@ static void floor_kill(void *group)
 
 	write_at(floor_fd(group), "cgroup.kill", "1");
 	for (unsigned reads = 0; ; reads++) {
-		read_kept(floor_fd(group), "cgroup.events", &events, text, sizeof(text));
+		read_cached(floor_fd(group), "cgroup.events", &events, text, sizeof(text));
 		if (strstr(text, "populated 0"))
 			break;
 		if (reads < 100)
@@ -147,16 +147,16 @@ static void floor_kill(void *group)
 	close(events);
 }
 
-/* Where no haste is asked for: sleep until the kernel tells of a change. */
+/* Sleeps until the kernel reports a change. */
 static void floor_wait(void *group, int timeout_ms)
 {
 	char text[128];
 	int events = -1;
 
-	read_kept(floor_fd(group), "cgroup.events", &events, text, sizeof(text));
+	read_cached(floor_fd(group), "cgroup.events", &events, text, sizeof(text));
 	struct pollfd change = { .fd = events, .events = POLLPRI };
 	if (poll(&change, 1, timeout_ms) != 0)
-		errx(2, "floor: a change in a group where nothing happens");
+		errx(2, "floor: the kernel reported a change in an idle group");
 	close(events);
 }
 
@@ -171,7 +171,7 @@ static uint64_t number(const char *text)
 
 static uint64_t floor_read(void *arg)
 {
-	/* In the kernel's order, so that a line is compared with one key only. */
+	/* In the kernel's order: each line is compared with one key only. */
 	static const struct {
 		const char *name;
 		size_t length;
@@ -182,13 +182,13 @@ static uint64_t floor_read(void *arg)
 #undef KEY
 	};
 	enum { KEYS = sizeof(keys) / sizeof(keys[0]) };
-	static volatile uint64_t measured[KEYS + 2];   /* volatile: worked out although nobody looks */
+	static volatile uint64_t measured[KEYS + 2];   /* volatile: computed although nothing reads it */
 	struct group *group = arg;
 	struct timespec now;
 	char text[1024];
 	size_t key = 0;
 
-	read_kept(group->dir, "cpu.stat", &group->cpu_stat, text, sizeof(text));
+	read_cached(group->dir, "cpu.stat", &group->cpu_stat, text, sizeof(text));
 	for (const char *line = text; key < KEYS && *line; line++) {
 		if (strncmp(line, keys[key].name, keys[key].length) == 0) {
 			measured[key] = number(line + keys[key].length);
@@ -199,7 +199,7 @@ static uint64_t floor_read(void *arg)
 			break;
 	}
 	if (have.memory) {
-		read_kept(group->dir, "memory.current", &group->memory_current, text, sizeof(text));
+		read_cached(group->dir, "memory.current", &group->memory_current, text, sizeof(text));
 		measured[KEYS] = number(text);
 	}
 	clock_gettime(CLOCK_MONOTONIC, &now);
@@ -207,13 +207,13 @@ static uint64_t floor_read(void *arg)
 	return measured[0] * 1000;
 }
 
-/* A memory.max under what is in use kills, so that has to be looked at before. */
+/* A memory.max below the memory in use kills processes. Therefore the usage is checked first. */
 static void floor_limit(void *arg, unsigned times)
 {
 	struct group *group = arg;
 	char text[32];
 
-	read_kept(group->dir, "memory.current", &group->memory_current, text, sizeof(text));
+	read_cached(group->dir, "memory.current", &group->memory_current, text, sizeof(text));
 	if (number(text) > MEMORY_MAX_BYTES * times)
 		errx(2, "floor: %s bytes in use", text);
 	write_limits(group->dir, times);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* What AGENTCG_NEW_GUARD costs, and how soon nothing is left of a program that was killed. */
+/* Measures the cost of AGENTCG_NEW_GUARD, and the time until all agents of a killed program are removed. */
 #include "measure.h"
 
 #include <agentcg.h>
@@ -45,7 +45,7 @@ static void destroy(agentcg *cg)
 		errx(2, "agentcg_destroy: %s", error.message);
 }
 
-/* Each member holds the pipe, so that its end is that of the last of them. */
+/* Each member has the pipe open: the reader sees end of file when the last member has died. */
 static void host(int ready)
 {
 	for (int a = 0; a < AGENTS; a++) {
@@ -93,7 +93,7 @@ static double one_death_ms(void)
 	waitpid(pid, NULL, 0);
 	while (read(ready[0], &byte, 1) > 0)
 		;
-	/* No event tells that a directory is gone. */
+	/* No event reports the removal of a directory. */
 	while (access(tree, F_OK) == 0) {
 		nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
 		if (now_ms() - start > 60000)
@@ -123,7 +123,7 @@ static double fork_ms(void)
 	return ms;
 }
 
-/* What the last one has left the kernel to tidy up is not to be measured with the next. */
+/* Gives the kernel time for the deferred work of the last round, which must not be part of the next measurement. */
 static void rest(void)
 {
 	nanosleep(&(struct timespec){ .tv_nsec = 100000000 }, NULL);
@@ -143,7 +143,7 @@ static void end_guard(void)
 	fclose(file);
 }
 
-/* In pages of 4 KiB, the worst that a gigabyte can be. */
+/* In pages of 4 KiB, which is the worst case. */
 static void start_with_a_gigabyte(int rounds)
 {
 	double guard[MOST_ROUNDS], floor[MOST_ROUNDS];
@@ -161,10 +161,10 @@ static void start_with_a_gigabyte(int rounds)
 		floor[i] = fork_ms();
 		rest();
 		double start = now_ms();
-		agentcg *cg = new_guarded();   /* the first, so it starts the guard */
+		agentcg *cg = new_guarded();   /* the first guarded agent, which starts the guard */
 		guard[i] = now_ms() - start;
 		destroy(cg);
-		/* It would stay for the next. */
+		/* Otherwise the guard would still run in the next round. */
 		end_guard();
 	}
 	sort(floor, (size_t)rounds);

@@ -12,8 +12,8 @@ static const char *parent;
 static uint64_t limits_mask, stats_mask;
 static agentcg_error error;
 
-/* The program's malloc comes before libc's in symbol resolution, for the shared library too: all that it
- * allocates passes here. The __libc_ names are glibc's. */
+/* In symbol resolution the program's malloc precedes libc's, also for the shared library: all of its allocations
+ * call these functions. The __libc_ names are glibc's. */
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *old, size_t size);

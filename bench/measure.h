@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* What the benchmarks have in common: the clock, the order of figures, and whether they are what they are to be. */
+/* Common functions of the benchmarks: the clock, sorting, and the check of targets. */
 #ifndef MEASURE_H
 #define MEASURE_H
 
 #include <stddef.h>
 
 double now_ns(void);
-/* The least first: the median is in the middle. */
+/* Sorts in ascending order. */
 void sort(double *figures, size_t count);
-/* Tell whether a target is met. */
+/* Prints a target, its figure, and if it is met. */
 void target(const char *what, double figure, int met);
-/* How many were not. */
+/* The number of missed targets. */
 extern int missed;
 
 #endif

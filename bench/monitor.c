@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* What it costs to keep an eye on a thousand agents, and how soon their ends are told. */
+/* Measures the cost of monitoring a thousand agents, and the time until their ends are reported. */
 #include "measure.h"
 
 #include <agentcg.h>
@@ -15,7 +15,7 @@
 
 #define AGENTS 1000
 #define POLLING_S 5
-#define TOLD_WITHIN_MS 50
+#define REPORTED_WITHIN_MS 50
 #define END_TIMEOUT_MS 10000
 
 static const char *parent;
@@ -37,7 +37,7 @@ static double cpu_ms(void)
 	       (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e3;
 }
 
-/* The library keeps files open as long as half of the soft limit is left to its host. */
+/* The library caches descriptors only while half of the soft limit is left to the host. */
 static void make_room_for_descriptors(void)
 {
 	struct rlimit files;
@@ -49,7 +49,7 @@ static void make_room_for_descriptors(void)
 	printf("with %lu descriptors\n", (unsigned long)files.rlim_cur);
 }
 
-static void each_second(int timer)
+static void expire_each_second(int timer)
 {
 	struct itimerspec second = { { 1, 0 }, { 1, 0 } };
 
@@ -57,14 +57,14 @@ static void each_second(int timer)
 		err(2, "timerfd");
 }
 
-/* In thousandths of a core. */
+/* Returns the CPU time of the polling in thousandths of a core. */
 static double polling(uint64_t which)
 {
 	int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
 	double began_cpu = 0, began = 0;
 	uint64_t expired;
 
-	each_second(timer);
+	expire_each_second(timer);
 	for (int second = 0; second <= POLLING_S; second++) {
 		/* The first round opens the files. */
 		if (second == 1) {
@@ -101,13 +101,13 @@ static int watch(uint64_t which)
 	return set;
 }
 
-/* Go round the loop for so long, or until the agent has told all of wanted. */
-static void look_round(int set, double until_ns, int agent, uint64_t wanted)
+/* Runs the loop until the given time, or until all wanted events of the agent have been reported. */
+static void run_loop(int set, double until_ns, int agent, uint64_t wanted)
 {
-	static uint64_t told[AGENTS];
+	static uint64_t reported[AGENTS];
 	struct epoll_event ready[64];
 
-	while (now_ns() < until_ns && (agent < 0 || (told[agent] & wanted) != wanted)) {
+	while (now_ns() < until_ns && (agent < 0 || (reported[agent] & wanted) != wanted)) {
 		int count = epoll_wait(set, ready, 64, 1 + (int)((until_ns - now_ns()) / 1e6));
 
 		for (int i = 0; i < count; i++) {
@@ -117,14 +117,14 @@ static void look_round(int set, double until_ns, int agent, uint64_t wanted)
 
 			or_die(came, "next_events");
 			if (came)
-				told[one] |= events;
+				reported[one] |= events;
 		}
 	}
-	if (agent >= 0 && (told[agent] & wanted) != wanted)
-		errx(1, "an end was not told within %d ms", END_TIMEOUT_MS);
+	if (agent >= 0 && (reported[agent] & wanted) != wanted)
+		errx(1, "an end was not reported within %d ms", END_TIMEOUT_MS);
 }
 
-static double end_told_within_ms(int set, int agent)
+static double end_reported_within_ms(int set, int agent)
 {
 	pid_t pid = fork();
 
@@ -138,11 +138,11 @@ static double end_told_within_ms(int set, int agent)
 	int status;
 
 	if (waitpid(pid, &status, 0) != pid || status != 0)
-		errx(2, "a child did not get into its agent");
+		errx(2, "a child could not enter its agent");
 	double ended = now_ns();
 
 	or_die(agentcg_destroy(agents[agent], 0, END_TIMEOUT_MS, NULL, 0, &error), "destroy");
-	look_round(set, ended + END_TIMEOUT_MS * 1e6, agent, AGENTCG_EVENT_EMPTY | AGENTCG_EVENT_GONE);
+	run_loop(set, ended + END_TIMEOUT_MS * 1e6, agent, AGENTCG_EVENT_EMPTY | AGENTCG_EVENT_GONE);
 	return (now_ns() - ended) / 1e6;
 }
 
@@ -158,7 +158,7 @@ int main(int argc, char **argv)
 	for (int i = 0; i < AGENTS; i++)
 		or_die(agentcg_new(parent, NULL, NULL, 0, 0, &agents[i], &error), "new");
 
-	printf("a thousand agents, measured once a second for %d s:\n", POLLING_S);
+	printf("a thousand agents, statistics read once a second for %d s:\n", POLLING_S);
 	double basic = polling(AGENTCG_STAT_BASIC);
 
 	target("BASIC of 1,000 agents takes at most 10/1000 of a core", basic, basic <= 10);
@@ -166,21 +166,21 @@ int main(int argc, char **argv)
 
 	int set = watch(AGENTCG_EVENT_EMPTY | AGENTCG_EVENT_GONE);
 
-	/* What is looked at again after it was first listened to has come to its pace after that. */
-	look_round(set, now_ns() + 3e9, -1, 0);
+	/* The library reads the files of a new watch again at growing intervals. After three seconds these are long. */
+	run_loop(set, now_ns() + 3e9, -1, 0);
 	double cpu = cpu_ms();
 
-	look_round(set, now_ns() + POLLING_S * 1e9, -1, 0);
-	printf("        listening to 1,000 empty agents takes %.3g/1000 of a core\n", (cpu_ms() - cpu) / POLLING_S);
+	run_loop(set, now_ns() + POLLING_S * 1e9, -1, 0);
+	printf("        watching 1,000 empty agents takes %.3g/1000 of a core\n", (cpu_ms() - cpu) / POLLING_S);
 	for (int i = 0; i < AGENTS; i++) {
-		ends[i] = end_told_within_ms(set, i);
-		late += ends[i] > TOLD_WITHIN_MS;
+		ends[i] = end_reported_within_ms(set, i);
+		late += ends[i] > REPORTED_WITHIN_MS;
 	}
 	sort(ends, AGENTS);
-	printf("1,000 agents each of whose process ends, and which are destroyed the moment after:\n"
-	       "        told after %.3g ms (median), %.3g (990th), %.3g (longest)\n",
+	printf("1,000 agents, each destroyed immediately after the end of its process:\n"
+	       "        ends reported after %.3g ms (median), %.3g (990th), %.3g (longest)\n",
 	       ends[AGENTS / 2], ends[989], ends[AGENTS - 1]);
-	target("ends told later than 50 ms", late, late == 0);
+	target("ends reported later than 50 ms", late, late == 0);
 	for (int i = 0; i < AGENTS; i++)
 		agentcg_free(watchers[i]);
 	return missed != 0;

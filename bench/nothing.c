@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* The smallest program: one system call, its end. */
+/* The smallest program: its only system call is exit_group(2). */
 #include <sys/syscall.h>
 
 void _start(void);

@@ -16,7 +16,7 @@
 #define BURN_MS       10
 #define WAIT_MS       3000
 
-/* What each side has set up. */
+/* The groups and processes of each side. */
 static struct state {
 	void *groups[MAX_BATCH];
 	pid_t pids[MAX_PROCESSES];
@@ -55,7 +55,7 @@ static void expect_members(int dir, unsigned expected)
 		errx(2, "the group holds %u processes, not %u", found, expected);
 }
 
-/* Start processes that only wait in the side's group i, and return when every one of them is there. */
+/* Starts processes that only wait in the side's group i. Returns when every one of them is in the group. */
 static void start(const struct side *side, unsigned i, unsigned count)
 {
 	struct state *state = state_of(side);
@@ -93,7 +93,7 @@ static void reap(struct state *state)
 	while (state->running > 0) {
 		int status;
 		if (waitpid(state->pids[--state->running], &status, 0) < 0 || !WIFSIGNALED(status))
-			errx(2, "a process ended otherwise than by a signal");
+			errx(2, "a process was not ended by a signal");
 	}
 }
 
@@ -125,7 +125,7 @@ static void teardown_killed(const struct side *side, const struct operation *op)
 	for (unsigned i = 0; i < op->batch; i++) {
 		read_file(side->fd(state_of(side)->groups[i]), "cgroup.events", text, sizeof(text));
 		if (!strstr(text, "populated 0"))
-			errx(2, "%s: kill returned while something lives", side->name);
+			errx(2, "%s: kill returned before all processes were dead", side->name);
 	}
 	reap(state_of(side));
 	teardown_groups(side, op);
@@ -146,7 +146,7 @@ static void run_kill(const struct side *side, unsigned i)
 	side->kill(state_of(side)->groups[i]);
 }
 
-/* A group that has used some CPU time: both sides have to see it. */
+/* Makes a group that has used some CPU time, which both sides must report. */
 static void setup_read(const struct side *side, const struct operation *op)
 {
 	void *group = state_of(side)->groups[0] = side->make();
@@ -163,8 +163,8 @@ static void setup_read(const struct side *side, const struct operation *op)
 		_exit(0);
 	}
 	waitpid(pid, NULL, 0);
-	if (side->read(group) < BURN_MS * 1000000 / 2)   /* opens what is kept open, too */
-		errx(2, "%s: does not see the CPU time used", side->name);
+	if (side->read(group) < BURN_MS * 1000000 / 2)   /* also opens the cached descriptors */
+		errx(2, "%s: does not report the CPU time used", side->name);
 }
 
 static void run_read(const struct side *side, unsigned i)
@@ -183,7 +183,7 @@ static void teardown_read(const struct side *side, const struct operation *op)
 	side->remove(state->groups[0]);
 }
 
-/* The limits of a group with a process go up and down. */
+/* The limits are raised and lowered in turn. */
 static unsigned times(unsigned i)
 {
 	return 2 - i % 2;
@@ -194,7 +194,7 @@ static void setup_limit(const struct side *side, const struct operation *op)
 	(void)op;
 	state_of(side)->groups[0] = side->make();
 	start(side, 0, 1);
-	side->read(state_of(side)->groups[0]);   /* opens what is kept open */
+	side->read(state_of(side)->groups[0]);   /* opens the cached descriptors */
 }
 
 static void run_limit(const struct side *side, unsigned i)
@@ -221,22 +221,23 @@ static void teardown_limit(const struct side *side, const struct operation *op)
 	teardown_read(side, op);
 }
 
-/* One process goes to and fro. The kernel delays the first move after a pause by milliseconds, whoever asks:
- * starting the process has just been one. It runs on our CPU, since another would be told by an interrupt
- * (perf_cgroup_attach in the kernel), which takes four times as long as the rest and would hide it. */
+/* One process is moved between two groups. The kernel delays the first move after a pause by milliseconds for any
+ * caller: the start of the process has just been a move. The process runs on the caller's CPU. On another CPU the
+ * kernel would have to send an interrupt (perf_cgroup_attach), which takes four times as long as the rest of the
+ * move and would hide it. */
 static cpu_set_t all_cpus;
 
 static void setup_move(const struct side *side, const struct operation *op)
 {
 	struct state *state = state_of(side);
-	cpu_set_t here;
+	cpu_set_t current;
 
 	(void)op;
 	if (CPU_COUNT(&all_cpus) == 0 && sched_getaffinity(0, sizeof(all_cpus), &all_cpus) != 0)
 		err(2, "sched_getaffinity");
-	CPU_ZERO(&here);
-	CPU_SET(sched_getcpu(), &here);
-	if (sched_setaffinity(0, sizeof(here), &here) != 0)
+	CPU_ZERO(&current);
+	CPU_SET(sched_getcpu(), &current);
+	if (sched_setaffinity(0, sizeof(current), &current) != 0)
 		err(2, "sched_setaffinity");
 	state->groups[0] = side->make();
 	state->groups[1] = side->make();

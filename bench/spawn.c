@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* What agentcg_spawn() takes, until the program has ended and was waited for: beside the system calls that it takes at
- * least, made by hand; and, from a host with a gigabyte, beside a process that is forked and then moved. */
+/* Measures agentcg_spawn() until the program has ended and has been waited for. Compares it with the minimum of system
+ * calls, made by hand; and, in a host with a gigabyte resident, with a process that is forked and then moved. */
 #include "measure.h"
 
 #include <agentcg.h>
@@ -21,16 +21,16 @@
 #define GIGABYTE ((size_t)1 << 30)
 
 static agentcg *cg;
-static char *program[2];   /* its path, and no argument */
+static char *program[2];   /* argv: the path of the program, no arguments */
 static char *no_environment[1];
 
-/* clone3(2), as far as Linux 5.7 has it. */
+/* The arguments of clone3(2) in Linux 5.7. */
 struct clone_args {
 	uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
 };
 #define CLONE_FLAGS (0x100ull /* VM */ | 0x4000ull /* VFORK */ | 0x200000000ull /* INTO_CGROUP */)
 
-/* The child has our stack while we stand still, and so must not touch it: three system calls, without a frame. */
+/* The child uses the stack of the stopped parent, and must not change it: three system calls, without a frame. */
 static long clone_and_exec(const struct clone_args *args, const char *file, char *const *argv, char *const *envp)
 {
 #if defined(__x86_64__)
@@ -103,11 +103,11 @@ static pid_t library_spawn(void)
 	return pid;
 }
 
-/* Not to begin before it has been moved, it waits for our word. */
+/* The child waits for a byte from the parent: it must not begin before it has been moved. */
 static pid_t fork_and_move(void)
 {
 	agentcg_error error;
-	char word = 0;
+	char byte = 0;
 	int go[2];
 
 	if (pipe(go) != 0)
@@ -116,14 +116,14 @@ static pid_t fork_and_move(void)
 	if (pid < 0)
 		err(2, "fork");
 	if (pid == 0) {
-		if (read(go[0], &word, 1) == 1)
+		if (read(go[0], &byte, 1) == 1)
 			execve(program[0], program, no_environment);
 		_exit(127);
 	}
 	if (agentcg_move_pid(cg, pid, &error) < 0)
 		errx(2, "agentcg_move_pid: %s", error.message);
-	if (write(go[1], &word, 1) != 1)
-		err(2, "a word for the child");
+	if (write(go[1], &byte, 1) != 1)
+		err(2, "write to the child");
 	close(go[0]);
 	close(go[1]);
 	return pid;
@@ -143,7 +143,7 @@ static double one_us(pid_t (*spawn)(void), int times)
 	return (now_ns() - start) / 1e3 / times;
 }
 
-/* Prints and returns how many times as long as other it takes, the median of pairs that follow one another. */
+/* Prints and returns the median ratio of agentcg_spawn() to other, over pairs of consecutive blocks. */
 static double compare(const char *which, pid_t (*other)(void), int times, int blocks)
 {
 	double other_us[MOST_BLOCKS], library_us[MOST_BLOCKS], ratio[MOST_BLOCKS];
@@ -151,7 +151,7 @@ static double compare(const char *which, pid_t (*other)(void), int times, int bl
 	one_us(other, times);   /* warm-up */
 	one_us(library_spawn, times);
 	for (int i = 0; i < blocks; i++) {
-		if (i % 2 == 0)         /* each goes first as often as the other */
+		if (i % 2 == 0)         /* each side goes first equally often */
 			other_us[i] = one_us(other, times);
 		library_us[i] = one_us(library_spawn, times);
 		if (i % 2 == 1)
@@ -166,7 +166,7 @@ static double compare(const char *which, pid_t (*other)(void), int times, int bl
 	return ratio[blocks / 2];
 }
 
-/* In pages of 4 KiB, the worst that a gigabyte can be. */
+/* In pages of 4 KiB, which is the worst case. */
 static void take_a_gigabyte(void)
 {
 	char *memory = mmap(NULL, GIGABYTE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -180,7 +180,7 @@ static void take_a_gigabyte(void)
 int main(int argc, char **argv)
 {
 	int blocks = argc == 5 ? atoi(argv[1]) : 0;
-	/* Where each system call costs 10 us, the 62 that give each signal its default would be all that is measured. */
+	/* In the lab each system call costs 10 us: the 62 that reset the signals would dominate the result. */
 	int is_native = !getenv("LAB_LAYOUT");
 	agentcg_error error;
 
@@ -203,7 +203,7 @@ int main(int argc, char **argv)
 
 	take_a_gigabyte();
 	program[0] = argv[2];
-	times = compare("with a gigabyte, and fork and move for a floor", fork_and_move, 1, blocks < 51 ? blocks : 51);
+	times = compare("with a gigabyte, floor: fork and move", fork_and_move, 1, blocks < 51 ? blocks : 51);
 	target("spawn with a gigabyte, times fork and move, at most 0.33", times, times <= 0.33);
 
 	if (agentcg_destroy(cg, 0, 60000, NULL, 0, &error) < 0)

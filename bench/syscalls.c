@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Brackets the operation: harmless, takes no pointer, and nobody else calls it. */
+/* Marks the begin and the end of the operation. It has no effect, takes no pointer, and no other code calls it. */
 #define MARKER SYS_sched_get_priority_max
 
 static void tracee(struct operation op, const struct side *side)
@@ -42,10 +42,10 @@ static long number_at_entry(pid_t pid)
 	if (errno == 0)
 		return nr;
 #endif
-	err(2, "cannot tell the traced system call");
+	err(2, "cannot read the number of the traced system call");
 }
 
-/* Continue to the next system call stop, handing on the signals on the way. */
+/* Continues to the next system call stop, and delivers the signals that come before it. */
 static void next_stop(pid_t pid)
 {
 	int status, signal = 0;
@@ -116,7 +116,7 @@ static const struct {
 #undef CALL
 };
 
-/* "openat write close", by number where we know no name; runs of one call as "pread64 x 12". */
+/* Prints "openat write close"; a call without a name in the table by its number, repeated calls as "pread64 x 12". */
 void syscalls_print(const struct syscalls *calls)
 {
 	for (unsigned i = 0, run; i < calls->kept; i += run) {

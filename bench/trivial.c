@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* The smallest C program, with what its libc does before and after. */
+/* The smallest C program, with the startup and exit code of its libc. */
 int main(void)
 {
 	return 0;
