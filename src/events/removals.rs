@@ -120,14 +120,19 @@ impl Removal {
         }
         let inotify = match &process.inotify {
             Some(inotify) => Arc::clone(inotify),
-            None => Arc::clone(process.inotify.insert(Arc::new(descriptors::inotify()?))),
+            None => Arc::new(descriptors::inotify()?),
         };
         let path =
             format!("/proc/self/fd/{}/{}", dir.as_fd().as_raw_fd(), final_counters::BELL.to_string_lossy());
         let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
         let file = inotify::add(inotify.as_fd(), &path, DELETED | ATTRIBUTES)?;
         let alarm = Arc::clone(alarm);
-        fallible::push(&mut process.watched, (file, Arc::clone(&alarm)))?;
+        if let Err(e) = fallible::push(&mut process.watched, (file, Arc::clone(&alarm))) {
+            process.unwatch(&inotify, file);
+            return Err(e);
+        }
+        // Only now: an instance without a watch would stay open for ever.
+        process.inotify = Some(Arc::clone(&inotify));
         Ok(Self { inotify, file, alarm })
     }
 
@@ -155,10 +160,7 @@ impl Drop for Removal {
         }
         let (file, alarm) = (self.file, &self.alarm);
         process.watched.retain(|(other, one)| *other != file || !Arc::ptr_eq(one, alarm));
-        if process.watched.iter().all(|(other, _)| *other != file) {
-            // EINVAL: the file is deleted.
-            let _ = inotify::remove(self.inotify.as_fd(), file);
-        }
+        process.unwatch(&self.inotify, file);
         // The instance goes with the last watch.
         if process.watched.is_empty() {
             process.watched = Vec::new();
@@ -176,6 +178,14 @@ pub fn pass_on() {
 impl Process {
     fn has(&self, inotify: &Arc<OwnedFd>) -> bool {
         self.inotify.as_ref().is_some_and(|own| Arc::ptr_eq(own, inotify))
+    }
+
+    /// Remove the kernel's watch of a file that no watch of the process needs.
+    fn unwatch(&self, inotify: &OwnedFd, file: c_int) {
+        if self.watched.iter().all(|(other, _)| *other != file) {
+            // EINVAL: the file is deleted.
+            let _ = inotify::remove(inotify.as_fd(), file);
+        }
     }
 
     fn pass_on(&mut self) {
