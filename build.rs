@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Gives the cdylib its soname and makes the C header into OUT_DIR, where tests/header.rs compares it
-//! with the one that is checked in. Nothing is ever written into the source tree from here.
+//! Gives the cdylib its soname and writes the C header to OUT_DIR, where tests/header.rs compares it with the header that
+//! is checked in. This program never writes into the source tree.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -11,7 +11,8 @@ fn main() {
     header::make();
 }
 
-/// Where the guard's program will be installed, as CMake says; for cargo's own builds and tests, where cargo puts it.
+/// The path of the guard's program: CMake passes the path to which it installs it. In cargo's own builds and tests it is
+/// the path to which cargo writes it.
 fn guard_program() -> String {
     if let Ok(path) = std::env::var("AGENTCG_GUARD_PROGRAM") {
         return path;
@@ -30,20 +31,20 @@ mod header {
     use std::path::{Path, PathBuf};
     use std::{env, fs};
 
-    /// The header is a page to read, so it keeps the order of a reader: each section has its constants,
-    /// its structs and its functions together. cbindgen sorts by kind, and so is run for each section.
+    /// The header is read from the top, so each section has its constants, its structs and its functions together.
+    /// cbindgen sorts all items by kind, so it runs once for each kind in each section.
     const SECTIONS: &[(&str, &str, &[&str])] = &[
-        ("errors", "Reasons: agentcg_error.reason.", &["src/ffi/error.rs"]),
-        ("handles", "", &["src/ffi/handle.rs"]),
-        ("1. would it work here?", "", &["src/ffi/place.rs", "src/ffi/diagnose.rs"]),
-        ("2. limits", "", &["src/ffi/limits.rs"]),
-        ("3. life", "", &["src/ffi/new.rs", "src/ffi/orphans.rs", "src/ffi/destroy.rs"]),
-        ("4. facts about a handle", "", &["src/ffi/info.rs"]),
-        ("5. processes", "", &["src/ffi/processes.rs", "src/ffi/spawn.rs"]),
-        ("6. limits and files of a living group", "", &["src/ffi/set.rs", "src/ffi/files.rs"]),
-        ("7. measuring", "", &["src/stats/mod.rs", "src/ffi/stats.rs"]),
+        ("errors", "Reasons: the values of agentcg_error.reason.", &["src/ffi/error.rs"]),
+        ("version", "", &["src/ffi/handle.rs"]),
+        ("1. is it available?", "", &["src/ffi/place.rs", "src/ffi/diagnose.rs"]),
+        ("2. make, find and end agents", "", &["src/ffi/new.rs", "src/ffi/orphans.rs", "src/ffi/destroy.rs"]),
+        ("3. facts about a handle", "", &["src/ffi/info.rs"]),
+        ("4. processes", "", &["src/ffi/processes.rs", "src/ffi/spawn.rs"]),
+        ("5. limits", "", &["src/ffi/limits.rs"]),
+        ("6. interface files", "", &["src/ffi/files.rs"]),
+        ("7. measurements", "", &["src/stats/mod.rs", "src/ffi/stats.rs"]),
         ("8. events", "", &["src/ffi/events.rs"]),
-        ("9. stopping", "", &["src/ffi/kill.rs"]),
+        ("9. freeze, signal and kill", "", &["src/ffi/kill.rs"]),
     ];
 
     pub fn make() {
@@ -86,7 +87,7 @@ mod header {
         if kind == ItemType::Functions { typeset::functions(&text) } else { typeset::rows(&text) }
     }
 
-    /// From Cargo.toml, typed nowhere else.
+    /// The version macros. Cargo.toml is the only source of the version.
     fn version() -> String {
         ["MAJOR", "MINOR", "PATCH"]
             .map(|part| {
@@ -97,35 +98,41 @@ mod header {
     }
 }
 
-/// cbindgen gives each comment three lines or more; on the page a remark stands behind what it is about.
+/// cbindgen gives each comment three lines or more. In the header a comment of one line stands behind its code.
 #[cfg(feature = "header")]
 mod typeset {
-    const WIDTH: usize = 104;
+    const WIDTH: usize = 112;
 
     /// A line of code with the comment that stood above it.
     type Row = (Vec<String>, String);
 
     fn read(text: &str) -> Vec<Row> {
-        let (mut rows, mut comment, mut inside) = (Vec::new(), Vec::new(), false);
+        let (mut rows, mut comment, mut inside) = (Vec::new(), Vec::new(), None);
         for line in text.lines() {
             match line.trim() {
-                "/*" => inside = true,
-                "*/" => inside = false,
-                remark if inside => comment.push(remark.to_owned()),
-                "" => {}
-                _ => rows.push((std::mem::take(&mut comment), line.replace("        ", "\t"))),
+                "/*" => inside = Some(line.len() - "/*".len()),
+                "*/" => inside = None,
+                // cbindgen indents a comment like its code, and begins each line with a space more. What is indented
+                // further is a list.
+                remark => match (inside, remark) {
+                    (Some(indent), _) => {
+                        comment.push(line.get(indent + 1..).unwrap_or_default().trim_end().to_owned())
+                    }
+                    (None, "") => {}
+                    _ => rows.push((std::mem::take(&mut comment), line.replace("        ", "\t"))),
+                },
             }
         }
         rows
     }
 
     /// `/* one line */`, or several with a star before each.
-    fn above(comment: &[String]) -> String {
+    fn above(indent: &str, comment: &[String]) -> String {
         if comment.is_empty() {
             return String::new();
         }
-        let text = comment.join("\n * ").replace(" * \n", " *\n");
-        format!("/* {text} */\n")
+        let text = comment.join(&format!("\n{indent} * ")).replace(" * \n", " *\n");
+        format!("{indent}/* {text} */\n")
     }
 
     /// Constants or structs: values in one column, comments of one line in another behind the code.
@@ -149,8 +156,8 @@ mod typeset {
                     page += &format!("{code}{gap}  /* {remark} */\n");
                 }
                 _ => {
-                    let indent = if code.starts_with('\t') && !comment.is_empty() { "\t" } else { "" };
-                    page += &format!("{indent}{}{code}\n", above(comment));
+                    let indent = if code.starts_with('\t') { "\t" } else { "" };
+                    page += &format!("{}{code}\n", above(indent, comment));
                 }
             }
         }
@@ -168,7 +175,7 @@ mod typeset {
             if !comment.is_empty() && !page.is_empty() {
                 page.push('\n');
             }
-            page += &format!("{}{code}\n", above(&comment));
+            page += &format!("{}{code}\n", above("", &comment));
         }
         page
     }

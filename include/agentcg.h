@@ -2,41 +2,84 @@
 /*
  * agentcg.h - one cgroup v2 per agent: limit it, measure it, kill all of it.
  *
- * Conventions, which hold for every function unless it says otherwise:
+ * Terms
  *
- *  - Functions that can fail return int: 0 or more on success, a negative
- *    errno value (such as -ENOENT) on failure. Each lists the codes that it can
- *    return. Besides those, every function that can fail may return -EMFILE and
- *    -ENFILE (the process, or the system, has no descriptor left), -ENOMEM, and
- *    -EIO: an error of the kernel that the function does not list, which the
- *    message names. -ENOTRECOVERABLE means a bug in the library: it caught a
- *    panic. errno itself is not part of this interface and may change.
- *  - Arguments named ret_... are written on success only, reterr on failure
- *    only. reterr may be NULL; it is the caller's memory, nothing to free.
- *  - A NULL handle, a NULL pointer that must not be one, an unknown flag bit
- *    and a negative timeout other than AGENTCG_FOREVER give -EINVAL.
- *  - Structs are passed with their size and only ever grow at the end: an
- *    older program works with a newer library. A newer program works with an
- *    older one unless it sets a field that one does not know: -E2BIG.
- *  - Strings are NUL-terminated bytes. Strings out follow snprintf(3): cut to
- *    fit, always terminated, the full length returned.
- *  - Every file descriptor is close-on-exec, and none is 0, 1 or 2. Where the
- *    caller has closed one of these, it may look open, for nothing but O_PATH,
- *    while a function runs.
- *  - A handle may be used from several threads at once, but agentcg_destroy()
- *    and agentcg_free() must not run beside another call on the same handle.
- *    No threads, no signal handlers, no SIGCHLD, no logging, no environment
- *    variables (but PATH where agentcg_spawn() is to search it), and no child of
- *    the caller is ever waited for. A handle works in a forked child, where
- *    freeing it gives up nothing the parent holds. No function is a
- *    cancellation point.
- *  - Unless marked async-signal-safe, a function may allocate memory, by malloc(3).
- *    While malloc fails it succeeds or fails with -ENOMEM, and can be called again.
- *    It uses less than 32 KiB of stack, and more only where systemd is asked.
+ *   agent             A group and the processes in it, as one unit.
+ *   group             The cgroup of an agent, <place>/synwire/agents/<uuid>.
+ *                     "Below" the group are cgroups that the agent has made in it.
+ *   place             The directory of the cgroup2 hierarchy in which agents are
+ *                     made. The caller names it, or the library finds one.
+ *   owner             The process that made the agent, or adopted it with
+ *                     AGENTCG_OPEN_OWN. It holds a lock on the group's directory,
+ *                     which the kernel releases when the owner ends. (A forked
+ *                     child holds the same lock until it ends or executes another
+ *                     program.) All other users of the agent are non-owners.
+ *   orphan            An agent without a living owner.
+ *   guard             The process agentcg-guard, at most one for each program. It
+ *                     kills and removes agents when their owner has ended, and
+ *                     keeps a systemd scope alive.
+ *   descriptor cache  Descriptors of interface files that a handle keeps open, so
+ *                     that later calls need not open the files. It takes only
+ *                     descriptors whose number is less than half of RLIMIT_NOFILE.
  *
- * What it is not: a security boundary between processes of one uid. An agent
- * with the caller's uid can undo its limits, unless AGENTCG_SPAWN_CONTAIN (or
- * the sandbox around it) keeps it inside.
+ * Return values
+ *
+ *   A function that can fail returns int: 0 or more on success, a negative errno
+ *   value (such as -ENOENT) on failure. errno itself is not part of this interface
+ *   and may change. The common errors, which every function that can fail may
+ *   return unless its comment says otherwise, are:
+ *
+ *   -EACCES           The kernel denies access to a file or directory of the
+ *                     hierarchy.
+ *   -EINVAL           An argument is invalid: a NULL handle, a NULL pointer that
+ *                     must not be NULL, an unknown flag bit, a size that is less
+ *                     than that of the struct's first version, or a negative
+ *                     timeout other than AGENTCG_FOREVER.
+ *   -EIO              The kernel returned an error that the comment of the function
+ *                     does not list. The message names it.
+ *   -EMFILE           The process has no descriptor left.
+ *   -ENFILE           The system has no descriptor left.
+ *   -ENODEV           The group was removed.
+ *   -ENOMEM           There is not enough memory.
+ *   -ENOTRECOVERABLE  A bug in the library: it caught a panic.
+ *
+ *   The comment of a function lists the errors that it adds; it returns no others.
+ *
+ * Arguments
+ *
+ *   - Arguments named ret_... are written on success only, reterr on failure only.
+ *     reterr may be NULL. It is the caller's memory, and nothing has to be freed.
+ *   - A timeout is in milliseconds. 0 does not wait; AGENTCG_FOREVER has no end.
+ *   - A struct is passed with its size. Structs only grow at their end: an older
+ *     program works with a newer library. A newer program works with an older
+ *     library unless it sets a field that this library does not know (-E2BIG).
+ *   - Strings are NUL-terminated bytes. A function that returns a string follows
+ *     snprintf(3): the string is cut to fit size bytes and always terminated, and
+ *     its full length is returned. buf may be NULL if size is 0.
+ *
+ * In the caller's process
+ *
+ *   - Every file descriptor is close-on-exec, and none is 0, 1 or 2. If the caller
+ *     has closed one of these, it may be open as an O_PATH descriptor while a
+ *     function runs.
+ *   - Several threads may use a handle at the same time. agentcg_destroy() and
+ *     agentcg_free() must not run at the same time as another call on the handle.
+ *   - A handle works in a forked child. Freeing it there releases nothing that the
+ *     parent holds.
+ *   - The library starts no thread, installs no signal handler, does not use
+ *     SIGCHLD, writes no log, reads no environment variable (except PATH, for
+ *     AGENTCG_SPAWN_SEARCH_PATH), and waits for no child of the caller. No function
+ *     is a cancellation point.
+ *   - A function that is not marked async-signal-safe may allocate memory with
+ *     malloc(3). If malloc fails, the function succeeds or returns -ENOMEM, and can
+ *     be called again. It uses less than 32 KiB of stack; only a function that
+ *     asks systemd uses more.
+ *
+ * Security
+ *
+ *   The library is not a security boundary between processes of one uid. An agent
+ *   with the caller's uid can undo its limits, unless AGENTCG_SPAWN_CONTAIN or a
+ *   sandbox around the agent prevents it.
  */
 #ifndef AGENTCG_H
 #define AGENTCG_H
@@ -47,12 +90,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* The version of this header. */
 #define AGENTCG_VERSION_MAJOR 0
 #define AGENTCG_VERSION_MINOR 1
 #define AGENTCG_VERSION_PATCH 0
 #define AGENTCG_VERSION_NUMBER \
 	(AGENTCG_VERSION_MAJOR * 1000000 + AGENTCG_VERSION_MINOR * 1000 + AGENTCG_VERSION_PATCH)
 
+/* The compiler warns if the result of such a function is not used. */
 #if defined(__GNUC__)
 # define AGENTCG_MUST_CHECK __attribute__((warn_unused_result))
 #else
@@ -63,20 +108,26 @@
 extern "C" {
 #endif
 
-/* For a timeout: wait as long as it takes. */
+/* A timeout that never ends. */
 #define AGENTCG_FOREVER (-1)
-/* For a limit: none. The kernel's "max". */
+/* The value of a limit that limits nothing, the kernel's "max". */
 #define AGENTCG_UNLIMITED UINT64_MAX
-/* Bytes for a uuid as text, NUL included. */
+/* The size of a uuid as text, NUL included. */
 #define AGENTCG_UUID_SIZE 37
-/* For a descriptor in agentcg_spawn_options: the caller's own, or /dev/null. */
+/* In agentcg_spawn_options: the program gets the caller's own descriptor. */
 #define AGENTCG_INHERIT (-1)
+/* In agentcg_spawn_options: the program gets /dev/null. */
 #define AGENTCG_DEVNULL (-2)
-/* agentcg_spawn_options options = AGENTCG_SPAWN_OPTIONS_INIT; all of it is the caller's own. */
+/* Initialises agentcg_spawn_options: no flags, and every descriptor is the caller's own. */
 #define AGENTCG_SPAWN_OPTIONS_INIT \
 	{ 0, AGENTCG_INHERIT, AGENTCG_INHERIT, AGENTCG_INHERIT, AGENTCG_INHERIT }
 
+/* A handle: one agent's group, held open by descriptor. If the directory is
+ * removed and made again under the same name, the handle does not refer to the
+ * new one. */
 typedef struct agentcg agentcg;
+
+/* These structs are defined below. */
 typedef struct agentcg_error agentcg_error;
 typedef struct agentcg_diagnosis agentcg_diagnosis;
 typedef struct agentcg_limits agentcg_limits;
@@ -87,106 +138,115 @@ typedef struct agentcg_stats agentcg_stats;
 
 /* ---- errors -------------------------------------------------------------- */
 
-/* Reasons: agentcg_error.reason. */
-#define AGENTCG_WHY_NO_CGROUP2        1u   /* No cgroup2 mount holds our own cgroup. */
-#define AGENTCG_WHY_OUTSIDE_NAMESPACE 2u   /* Our cgroup is outside our cgroup namespace. */
-#define AGENTCG_WHY_READ_ONLY         3u   /* cgroupfs is mounted read-only (containers). */
-/* No directory that we may create in, or no right to migrate. */
-#define AGENTCG_WHY_NOT_DELEGATED     4u
-#define AGENTCG_WHY_NO_CONTROLLER     5u   /* A limit needs a controller that is not to be had. */
+/* Reasons: the values of agentcg_error.reason. */
+#define AGENTCG_WHY_NO_CGROUP2        1u   /* No cgroup2 mount contains the caller's own cgroup. */
+#define AGENTCG_WHY_OUTSIDE_NAMESPACE 2u   /* The caller's own cgroup is outside its cgroup namespace. */
+#define AGENTCG_WHY_READ_ONLY         3u   /* cgroupfs is mounted read-only (common in containers). */
+#define AGENTCG_WHY_NOT_DELEGATED     4u   /* The caller may create no cgroups, or may not migrate processes. */
+#define AGENTCG_WHY_NO_CONTROLLER     5u   /* A limit needs a controller that is not available. */
 #define AGENTCG_WHY_POPULATED         6u   /* The parent holds processes. */
-#define AGENTCG_WHY_THREADED          7u   /* A threaded or invalid domain. */
-#define AGENTCG_WHY_GONE              8u   /* The cgroup was removed under us. */
-#define AGENTCG_WHY_NESTING_LIMIT     9u   /* cgroup.max.depth / max.descendants of an ancestor. */
-#define AGENTCG_WHY_NO_SYSTEMD        10u  /* systemd was needed and could not be reached. */
-#define AGENTCG_WHY_SYSTEMD_REFUSED   11u  /* systemd said no; message carries its words. */
-/* The caller itself is in the cgroup that it wants killed. */
-#define AGENTCG_WHY_CALLER_INSIDE     12u
-/* User namespaces are forbidden, or the hierarchy is not mounted nsdelegate. */
-#define AGENTCG_WHY_NOT_CONTAINED     13u
-/* The guard's program is missing, or is not the one of this library. */
-#define AGENTCG_WHY_NO_GUARD          14u
+#define AGENTCG_WHY_THREADED          7u   /* The cgroup is threaded, or it is in an invalid domain. */
+#define AGENTCG_WHY_GONE              8u   /* Somebody else removed the cgroup while it was in use. */
+#define AGENTCG_WHY_NESTING_LIMIT     9u   /* cgroup.max.depth or max.descendants of an ancestor is reached. */
+#define AGENTCG_WHY_NO_SYSTEMD        10u  /* systemd is needed and cannot be reached. */
+#define AGENTCG_WHY_SYSTEMD_REFUSED   11u  /* systemd refused the request. message contains its reply. */
+#define AGENTCG_WHY_CALLER_INSIDE     12u  /* The caller is in the group that it wants to kill or to freeze. */
+#define AGENTCG_WHY_NOT_CONTAINED     13u  /* User namespaces are forbidden, or the mount lacks nsdelegate. */
+#define AGENTCG_WHY_NO_GUARD          14u  /* agentcg-guard is missing, or not the one of this library. */
 
-/* What went wrong, in words for people and logs. 256 bytes, for ever. */
+/* What went wrong: codes for programs, and text for people and logs. The size
+ * is 256 bytes and does not change. */
 struct agentcg_error {
-	int32_t code;       /* the negative errno value that was returned */
-	uint32_t reason;    /* AGENTCG_WHY_..., or 0: why, where errno is too coarse */
-	char file[64];      /* the interface file at fault ("memory.max"), or "" */
-	char message[184];  /* one line: what failed, on which path, and what to do */
+	int32_t code;       /* The negative errno value that the function returned. */
+	uint32_t reason;    /* AGENTCG_WHY_... if errno is too coarse to say why, else 0. */
+	char file[64];      /* The interface file that failed, such as "memory.max", or "". */
+	char message[184];  /* One line of text: what failed, on which path, and what to do. */
 };
 
-/* ---- handles ------------------------------------------------------------- */
+/* ---- version ------------------------------------------------------------- */
 
-/* AGENTCG_VERSION_NUMBER of the library that is loaded, which may be newer
+/* Return AGENTCG_VERSION_NUMBER of the loaded library. The library may be newer
  * than the header that the program was built with. */
 uint32_t agentcg_version_number(void);
 
-/* The same as text, such as "0.1.0". */
+/* Return the version of the loaded library as text, such as "0.1.0". The string
+ * is static. */
 const char *agentcg_version_string(void);
 
-/* ---- 1. would it work here? ---------------------------------------------- */
+/* ---- 1. is it available? ------------------------------------------------- */
 
-#define AGENTCG_CONTROLLER_CPU     (1ull << 0)
-#define AGENTCG_CONTROLLER_MEMORY  (1ull << 1)
-#define AGENTCG_CONTROLLER_PIDS    (1ull << 2)
-#define AGENTCG_CONTROLLER_IO      (1ull << 3)
-#define AGENTCG_CONTROLLER_CPUSET  (1ull << 4)
-#define AGENTCG_CONTROLLER_HUGETLB (1ull << 5)
-#define AGENTCG_PLACE_GIVEN        1u  /* The caller named the parent. */
-#define AGENTCG_PLACE_DELEGATED    2u  /* A unit or container delegated to us (user.delegate). */
-#define AGENTCG_PLACE_SIBLING      3u  /* The parent of our own cgroup. */
-#define AGENTCG_PLACE_ROOT         4u  /* The real root or a namespace root. */
-#define AGENTCG_PLACE_SYSTEMD      5u  /* A transient scope that systemd made for us. */
+#define AGENTCG_CONTROLLER_CPU     (1ull << 0)  /* The cpu controller: all limits cpu_... */
+#define AGENTCG_CONTROLLER_MEMORY  (1ull << 1)  /* The memory controller: memory_..., swap_max, oom_group. */
+#define AGENTCG_CONTROLLER_PIDS    (1ull << 2)  /* The pids controller: pids_max. */
+#define AGENTCG_CONTROLLER_IO      (1ull << 3)  /* The io controller: io_weight. */
+#define AGENTCG_CONTROLLER_CPUSET  (1ull << 4)  /* The cpuset controller. No limit needs it. */
+#define AGENTCG_CONTROLLER_HUGETLB (1ull << 5)  /* The hugetlb controller. No limit needs it. */
+#define AGENTCG_PLACE_GIVEN        1u           /* The caller named the place. */
+#define AGENTCG_PLACE_DELEGATED    2u           /* It was delegated: a unit or container (user.delegate). */
+#define AGENTCG_PLACE_SIBLING      3u           /* It is the parent of the caller's own cgroup. */
+#define AGENTCG_PLACE_ROOT         4u           /* It is the real root or the root of a cgroup namespace. */
+#define AGENTCG_PLACE_SYSTEMD      5u           /* It is a transient scope that systemd made for the caller. */
 
-#define AGENTCG_FEATURE_KILL        (1ull << 0)  /* cgroup.kill (5.14) */
-#define AGENTCG_FEATURE_FREEZE      (1ull << 1)  /* cgroup.freeze (5.2) */
-#define AGENTCG_FEATURE_CLONE_INTO  (1ull << 2)  /* clone3(CLONE_INTO_CGROUP) works here (tried) */
-#define AGENTCG_FEATURE_MEMORY_PEAK (1ull << 3)  /* memory.peak (5.19) */
-#define AGENTCG_FEATURE_PIDS_PEAK   (1ull << 4)  /* pids.peak (6.1) */
-#define AGENTCG_FEATURE_PRESSURE    (1ull << 5)  /* cpu.pressure and its like */
-#define AGENTCG_FEATURE_XATTR       (1ull << 6)  /* user.* attributes on cgroups (5.7) */
-#define AGENTCG_FEATURE_NSDELEGATE  (1ull << 7)  /* the hierarchy is mounted nsdelegate */
-#define AGENTCG_FEATURE_SYSTEMD     (1ull << 8)  /* a systemd manager that would serve us was reached */
+#define AGENTCG_FEATURE_KILL        (1ull << 0)  /* cgroup.kill is available (Linux 5.14). */
+#define AGENTCG_FEATURE_FREEZE      (1ull << 1)  /* cgroup.freeze is available (Linux 5.2). */
+#define AGENTCG_FEATURE_CLONE_INTO  (1ull << 2)  /* clone3(CLONE_INTO_CGROUP) works. It was tried. */
+#define AGENTCG_FEATURE_MEMORY_PEAK (1ull << 3)  /* memory.peak is available (Linux 5.19). */
+#define AGENTCG_FEATURE_PIDS_PEAK   (1ull << 4)  /* pids.peak is available (Linux 6.1). */
+#define AGENTCG_FEATURE_PRESSURE    (1ull << 5)  /* cpu.pressure and its like are available. */
+#define AGENTCG_FEATURE_XATTR       (1ull << 6)  /* cgroups take user.* attributes (Linux 5.7). */
+#define AGENTCG_FEATURE_NSDELEGATE  (1ull << 7)  /* The hierarchy is mounted nsdelegate. */
+#define AGENTCG_FEATURE_SYSTEMD     (1ull << 8)  /* A systemd manager that serves the caller was reached. */
 
+/* What agentcg_new() would do in this process, as agentcg_diagnose() finds it. */
 struct agentcg_diagnosis {
-	uint32_t obstacle;             /* 0 with a place: agentcg_new() works; else AGENTCG_WHY_... */
-	uint32_t place;                /* AGENTCG_PLACE_... it would use, 0 if none */
-	uint64_t controllers;          /* limits that would work: AGENTCG_CONTROLLER_... */
-	uint64_t missing_controllers;  /* of cpu, memory and pids, those that would not */
-	uint64_t features;             /* AGENTCG_FEATURE_... */
+	uint32_t obstacle;             /* 0 if agentcg_new() works in place, else AGENTCG_WHY_... */
+	uint32_t place;                /* The AGENTCG_PLACE_... that would be used, 0 if there is none. */
+	uint64_t controllers;          /* AGENTCG_CONTROLLER_... whose limits would work. */
+	uint64_t missing_controllers;  /* Those of cpu, memory and pids whose limits would not work. */
+	uint64_t features;             /* AGENTCG_FEATURE_... that were found. */
 };
 
-/* 1 if the caller's own cgroup is found in a mounted cgroup2 hierarchy, be it
- * at /sys/fs/cgroup, at /sys/fs/cgroup/unified or elsewhere; else 0. */
+/* Return 1 if the caller's own cgroup is in a mounted cgroup2 hierarchy, else
+ * 0. The hierarchy may be mounted at /sys/fs/cgroup, at /sys/fs/cgroup/unified
+ * or elsewhere. */
 int agentcg_is_available(void);
 
-/* Where agentcg_new(NULL, ...) would put its tree: the directory that holds,
- * or would hold, "synwire/agents". Changes nothing.
+/* Copy the path of the place that agentcg_new(NULL, ...) would use to buf: the
+ * directory that holds, or would hold, "synwire/agents". Nothing is changed.
  *
- * -EINVAL, and -EACCES, -EBUSY, -EMFILE, -ENFILE, -ENODEV, -ENOMEM, -EOPNOTSUPP,
- * -EROFS as agentcg_new() would. */
+ * Returns the length of the path. Errors, besides the common ones:
+ *   -EBUSY, -EOPNOTSUPP, -EROFS
+ *         As agentcg_new() would return. */
 AGENTCG_MUST_CHECK int agentcg_discover_parent(char *buf, size_t size, agentcg_error *reterr);
 
-/* Find out what agentcg_new() would do here and why, leaving nothing behind.
- * text, which may be NULL with text_size 0, gets a report for people: each
- * place tried, what stopped it, and the commands that mend it (the systemd
- * drop-in, wsl.conf, the container flag). Neither an obstacle nor a place: what
- * stopped it has to do with no place, such as want of descriptors; see text.
- * Where a place is there an agent is made in it for a moment.
- * Returns the text's full length; -EINVAL, -ENOMEM. */
+/* Find out what agentcg_new(NULL, ...) without limits would do, and why. size
+ * is sizeof(*ret_diagnosis). text receives a report for people: each place that
+ * was tried, what prevents its use, and the commands that remedy it (the
+ * systemd drop-in, wsl.conf, the container flag). text may be NULL if text_size
+ * is 0.
+ *
+ * If there is a place, an agent is made in it for a moment. Nothing is left
+ * behind. If obstacle and place are both 0, the cause is not cgroups (for
+ * example, no descriptor is left); see text.
+ *
+ * Returns the full length of the text. An obstacle is not an error: -EACCES and
+ * -ENODEV are never returned. */
 AGENTCG_MUST_CHECK
 int agentcg_diagnose(agentcg_diagnosis *ret_diagnosis,
 		     size_t size,
 		     char *text,
 		     size_t text_size);
 
-/* The same for agentcg_new(NULL, NULL, limits, limits_size, flags, ...): the first
- * place is told in which an agent with these limits can be made. Where a place is
- * there they are set in it for a moment. limits may be NULL with limits_size 0;
- * without them, and with flags 0, it is agentcg_diagnose().
+/* Find out what agentcg_new(NULL, NULL, limits, limits_size, flags, ...) would
+ * do. This is agentcg_diagnose() with limits and flags: it reports the first
+ * place in which an agent with these limits can be made. If there is a place,
+ * the limits are set in it for a moment. limits may be NULL if limits_size is
+ * 0.
  *
- * Returns the text's full length; -E2BIG, -EINVAL, -ENOMEM, -ERANGE (a limit out of
- * range). */
+ * Returns the full length of the text. -EACCES and -ENODEV are never returned.
+ * Errors, besides the common ones:
+ *   -E2BIG   limits has a bit or a field set that this library does not know.
+ *   -ERANGE  A limit is out of range. */
 AGENTCG_MUST_CHECK
 int agentcg_diagnose_new(const agentcg_limits *limits,
 			 size_t limits_size,
@@ -197,115 +257,97 @@ int agentcg_diagnose_new(const agentcg_limits *limits,
 			 size_t text_size,
 			 agentcg_error *reterr);
 
-/* ---- 2. limits ----------------------------------------------------------- */
-
-#define AGENTCG_LIMIT_MEMORY_MAX      (1ull << 0)
-#define AGENTCG_LIMIT_MEMORY_HIGH     (1ull << 1)
-#define AGENTCG_LIMIT_MEMORY_LOW      (1ull << 2)
-#define AGENTCG_LIMIT_MEMORY_MIN      (1ull << 3)
-#define AGENTCG_LIMIT_SWAP_MAX        (1ull << 4)
-#define AGENTCG_LIMIT_OOM_GROUP       (1ull << 5)
-#define AGENTCG_LIMIT_CPU_MAX         (1ull << 6)
-#define AGENTCG_LIMIT_CPU_BURST       (1ull << 7)
-#define AGENTCG_LIMIT_CPU_WEIGHT      (1ull << 8)
-#define AGENTCG_LIMIT_CPU_IDLE        (1ull << 9)
-#define AGENTCG_LIMIT_PIDS_MAX        (1ull << 10)
-#define AGENTCG_LIMIT_IO_WEIGHT       (1ull << 11)
-#define AGENTCG_LIMIT_MAX_DEPTH       (1ull << 12)
-#define AGENTCG_LIMIT_MAX_DESCENDANTS (1ull << 13)
-#define AGENTCG_LIMITS_SIZE_V0        128
-
-/* Zero it, fill in fields, set their bits in mask. A field whose bit is clear
- * is left as it is; agentcg_new() refuses one that is not 0, since a forgotten
- * bit would mean no limit. AGENTCG_UNLIMITED lifts a limit. memory_low and memory_min
- * protect from a limit on the directory that the agents share; from pressure
- * further up only as far as that directory and those above it have them, too. */
-struct agentcg_limits {
-	uint64_t mask;               /* AGENTCG_LIMIT_... */
-	uint64_t memory_max_bytes;   /* hard limit: over it the OOM killer acts. At least one page */
-	uint64_t memory_high_bytes;  /* over it the group is throttled and reclaimed */
-	uint64_t memory_low_bytes;   /* best-effort protection */
-	uint64_t memory_min_bytes;   /* hard protection */
-	uint64_t swap_max_bytes;     /* 0: no swap, so that memory_max bounds it all */
-	uint64_t oom_group;          /* 1: an OOM kills the whole group, never half of it */
-	uint64_t cpu_max_millicpu;   /* 500 = half of one CPU, 2000 = two; 1 or more */
-	/* 0: 100000, made longer where the quota would fall under the kernel's 1000 us */
-	uint64_t cpu_period_us;
-	uint64_t cpu_burst_us;
-	uint64_t cpu_weight;         /* 1 to 10000, the kernel's default is 100 */
-	uint64_t cpu_idle;           /* 1: only idle CPU time */
-	uint64_t pids_max;           /* threads, and zombies not yet waited for, count */
-	uint64_t io_weight;          /* 1 to 10000 */
-	uint64_t max_depth;          /* levels of cgroups the agent may make inside */
-	uint64_t max_descendants;    /* cgroups the agent may make inside */
-};
-
-/* ---- 3. life ------------------------------------------------------------- */
+/* ---- 2. make, find and end agents ---------------------------------------- */
 
 /* agentcg_new(): kill the group and remove it when the calling process ends
- * without having destroyed or freed it, however it ends, SIGKILL included. The
- * guard does that: a small process, one for the whole program, that executes
- * LIBDIR/agentcg/agentcg-guard. It stays until the caller ends, or until it has
- * had nothing to guard for ten seconds. Somebody with the right to do so may
- * kill or stop it: agentcg_get_info() says that, and the next agentcg_new() of
- * this kind starts another. It is not a child of the caller, unless that is a
- * subreaper (prctl(2)) or the init of its pid namespace: there a wait(2) for
- * any child finds it, and after its end the next call of the library waits for
- * it. A program that replaces itself by execve(2) has ended, too. */
+ * without having destroyed or freed the handle, however it ends (SIGKILL
+ * included). execve(2) in the calling process counts as its end.
+ *
+ * The guard does this. It is a small process, one for the whole program, that
+ * executes LIBDIR/agentcg/agentcg-guard. It runs until the caller ends, or
+ * until it has had nothing to guard for ten seconds. A process with permission
+ * to signal the guard can kill or stop it: agentcg_get_info() reports that, and
+ * the next agentcg_new() with this flag starts another guard.
+ *
+ * The guard is not a child of the caller, unless the caller is a subreaper
+ * (prctl(2)) or the init of its pid namespace. Then a wait(2) for any child
+ * finds the guard, and after the guard's end the next call of the library waits
+ * for it. */
 #define AGENTCG_NEW_GUARD       (1ull << 0)
-/* agentcg_new(): take no other place than a systemd scope. */
-#define AGENTCG_NEW_SYSTEMD     (1ull << 1)
-#define AGENTCG_NEW_NO_SYSTEMD  (1ull << 2)  /* Never ask systemd. */
-/* Never move the calling process to make room in a delegated cgroup. */
-#define AGENTCG_NEW_KEEP_CALLER (1ull << 3)
+#define AGENTCG_NEW_SYSTEMD     (1ull << 1)  /* agentcg_new(): use no place but a systemd scope. */
+#define AGENTCG_NEW_NO_SYSTEMD  (1ull << 2)  /* agentcg_new(): never ask systemd. */
+#define AGENTCG_NEW_KEEP_CALLER (1ull << 3)  /* agentcg_new(): never move the caller to make room. */
 
-/* agentcg_open(): take over a group whose owner has ended; without it, open as
- * a guest, who may measure, move and kill but whose end nobody waits for. */
+/* agentcg_open(): become the owner of an orphan. Without this flag the handle
+ * is a non-owner's: it can measure, move and kill, but does not keep the group
+ * from being reaped. */
 #define AGENTCG_OPEN_OWN (1ull << 0)
 
-/* agentcg_destroy(): do not kill: -EBUSY if anything lives in it. */
+/* agentcg_destroy(): do not kill. If a process lives in the group, fail with
+ * -EBUSY. */
 #define AGENTCG_DESTROY_IF_EMPTY (1ull << 0)
 
-/* One agent, as agentcg_list() finds it. */
+/* An agent, as agentcg_list() finds it. */
 struct agentcg_entry {
-	char uuid[AGENTCG_UUID_SIZE];
-	uint8_t orphan;            /* 1: no living owner */
-	uint8_t populated;         /* 1: holds living processes */
-	uint8_t reserved;
-	/* as its owner saw itself; 0 if not known. Like created_unix_ns for people
- * alone: an agent can change both */
+	char uuid[AGENTCG_UUID_SIZE];  /* The uuid as text. */
+	uint8_t orphan;                /* 1 if the agent has no living owner. */
+	uint8_t populated;             /* 1 if the group holds living processes. */
+	uint8_t reserved;              /* Always 0. */
+	/* The pid of the owner in its own pid namespace, 0 if unknown. Do not rely on
+	 * it or on created_unix_ns: an agent can change both. They are for people. */
 	uint32_t owner_pid;
-	uint32_t reserved2;
-	uint64_t created_unix_ns;  /* 0 if not known */
+	uint32_t reserved2;            /* Always 0. */
+	uint64_t created_unix_ns;      /* When the agent was made, 0 if unknown. */
 };
 
-/* Make <parent>/synwire/agents/<uuid>, enable the cpu, memory, pids and io
- * controllers that are to be had on the way down, set the limits, open it.
+/* Make an agent: make the group <parent>/synwire/agents/<uuid>, enable the cpu,
+ * memory, pids and io controllers that are available on the way down, set the
+ * limits, and open a handle.
  *
- * parent is a cgroup directory, or NULL: the first of these that works is
- * taken - a cgroup delegated to us, the parent of the caller's own cgroup, the
- * root, a transient systemd scope. uuid is its text, or NULL for a fresh
- * random one. limits may be NULL with limits_size 0. In a delegated cgroup, and
- * in a container's root, the caller is moved to a child of it, "supervisor", if
- * nobody else is in there. A systemd scope lives by a small process, of which
- * there is one a program, and ends after the program and its last agent; there
- * agentcg_move_pid() may need systemd, and agentcg_move_self() give -EACCES.
- * Where no place with controllers is found an agent without limits is still
- * made beside the processes of a cgroup that is ours: it can be killed and
- * waited for, and tells its CPU time.
+ * parent is the place, a cgroup directory. If it is NULL, the first of these
+ * that works is used:
+ *   1. a cgroup that was delegated to the caller,
+ *   2. the root, or the root of the caller's cgroup namespace,
+ *   3. the parent of the caller's own cgroup,
+ *   4. a transient systemd scope,
+ *   5. the caller's own cgroup, if it belongs to the caller and only processes
+ *      in it prevent the use of controllers. Such an agent has no limits, but
+ *      it can be killed and waited for, and it reports its CPU time.
  *
- * All or nothing: on failure no directory of this agent is left. Any two
- * callers, in one process or several, can do this at once.
+ * In a delegated cgroup and in a container's root, the caller is moved to a
+ * child cgroup, "supervisor", if no other process is in that cgroup.
  *
- * -E2BIG, -EACCES (nowhere allowed; the guard's program may not be executed),
- * -EAGAIN (nesting limit; no guard could be started), -EBUSY (the parent holds
- * processes; it is frozen, so that no guard can be started in it), -EEXIST
- * (that uuid is in use, or left over: see agentcg_open() and agentcg_reap()),
- * -EINVAL, -EMFILE, -ENFILE, -ENODEV (no cgroup2), -ENOENT (the parent does not
- * exist; the guard's program is missing), -ENOEXEC (that is not the one of this
- * library), -ENOMEM, -ENOSPC, -ENOTCONN (AGENTCG_NEW_SYSTEMD, and none is
- * reached), -EOPNOTSUPP (a limit's controller is not to be had; a threaded
- * parent), -ERANGE (a limit out of range), -EROFS. */
+ * uuid is a uuid as text; NULL stands for a new random one. limits_size is
+ * sizeof(*limits); limits may be NULL if limits_size is 0. flags are
+ * AGENTCG_NEW_...
+ *
+ * One helper process for each program, the guard, keeps a systemd scope alive.
+ * The scope ends after the program and its last agent. In a scope,
+ * agentcg_move_pid() may need systemd, and agentcg_move_self() may return
+ * -EACCES.
+ *
+ * On failure no directory of this agent is left. Any number of callers, in one
+ * process or several, may call this at the same time. The handle is the
+ * caller's; agentcg_destroy() or agentcg_free() ends it.
+ *
+ * Returns 0. Errors, besides the common ones:
+ *   -E2BIG       limits has a bit or a field set that this library does not
+ *                know.
+ *   -EACCES      Also: no place allows it; agentcg-guard may not be executed.
+ *   -EAGAIN      A nesting limit is reached; no guard could be started.
+ *   -EBUSY       The parent holds processes; it is frozen, so that no guard can
+ *                be started in it.
+ *   -EEXIST      The uuid is in use, or left over: see agentcg_open() and
+ *                agentcg_reap().
+ *   -ENODEV      Here: there is no usable cgroup2 hierarchy.
+ *   -ENOENT      The parent does not exist; agentcg-guard is missing.
+ *   -ENOEXEC     agentcg-guard is not the one of this library.
+ *   -ENOSPC      The kernel has no room for another cgroup.
+ *   -ENOTCONN    AGENTCG_NEW_SYSTEMD is set and systemd cannot be reached.
+ *   -EOPNOTSUPP  The controller of a limit is not available; the parent is
+ *                threaded.
+ *   -ERANGE      A limit is out of range.
+ *   -EROFS       The hierarchy is mounted read-only. */
 AGENTCG_MUST_CHECK
 int agentcg_new(const char *parent,
 		const char *uuid,
@@ -315,13 +357,17 @@ int agentcg_new(const char *parent,
 		agentcg **ret_cg,
 		agentcg_error *reterr);
 
-/* Open an agent's cgroup that is already there, say after a restart. parent is
- * a cgroup directory, or NULL: all the places are looked at in which
- * agentcg_new(NULL, ...) could have put it.
+/* Open the group of an existing agent, for example after a restart. parent is
+ * the place, a cgroup directory. If it is NULL, all places are searched in
+ * which agentcg_new(NULL, ...) can have made the agent. uuid is the agent's
+ * uuid. flags is 0 or AGENTCG_OPEN_OWN. The handle is the caller's;
+ * agentcg_destroy() or agentcg_free() ends it.
  *
- * -EACCES, -EBUSY (AGENTCG_OPEN_OWN, and its owner lives), -EINVAL, -EMFILE,
- * -ENFILE, -ENODEV (no cgroup2), -ENOENT (no such agent, or parent), -ENOMEM, -EOPNOTSUPP (we ourselves are
- * in a threaded cgroup). */
+ * Returns 0. Errors, besides the common ones:
+ *   -EBUSY       AGENTCG_OPEN_OWN is set and the agent's owner is alive.
+ *   -ENODEV      Here: there is no usable cgroup2 hierarchy.
+ *   -ENOENT      There is no such agent, or no such parent.
+ *   -EOPNOTSUPP  The caller is in a threaded cgroup. */
 AGENTCG_MUST_CHECK
 int agentcg_open(const char *parent,
 		 const char *uuid,
@@ -329,12 +375,17 @@ int agentcg_open(const char *parent,
 		 agentcg **ret_cg,
 		 agentcg_error *reterr);
 
-/* List the agents under parent (or NULL, as above), in no order. Fills at most
- * count entries of entry_size bytes; returns how many there are. Of another
- * uid's agents the uuid alone is known.
+/* List the agents under parent, or, if it is NULL, in all places in which
+ * agentcg_new(NULL, ...) can have made them. At most count entries of
+ * entry_size bytes are filled, in no particular order. entry_size is
+ * sizeof(*entries); entries may be NULL if count is 0. Of another uid's agents
+ * only the uuid is known.
  *
- * -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ENOENT (the parent does not
- * exist), -ENOMEM, -EOPNOTSUPP. */
+ * Returns the number of agents, which may be more than count. Errors, besides
+ * the common ones:
+ *   -ENODEV      Here: there is no usable cgroup2 hierarchy.
+ *   -ENOENT      The parent does not exist.
+ *   -EOPNOTSUPP  The caller is in a threaded cgroup. */
 AGENTCG_MUST_CHECK
 int agentcg_list(const char *parent,
 		 agentcg_entry *entries,
@@ -342,25 +393,38 @@ int agentcg_list(const char *parent,
 		 size_t count,
 		 agentcg_error *reterr);
 
-/* Kill and remove every agent under parent (or NULL, as above) whose owner has
- * ended: what a crash left, half-made ones too. Never touches one whose owner
- * lives. Returns how many were removed; on failure all that could be are.
+/* Kill and remove the orphans under parent, or, if it is NULL, in all places in
+ * which agentcg_new(NULL, ...) can have made them. Orphans are what a crashed
+ * program has left; agents that were only half made are included. An agent
+ * whose owner is alive is never touched.
  *
- * -EACCES, -EDEADLK (we ourselves are in one), -EINVAL, -EMFILE, -ENFILE,
- * -ENODEV, -ENOENT (the parent does not exist), -ENOMEM, -EOPNOTSUPP, -ETIMEDOUT
- * (some would not die in time). */
+ * Returns the number of agents that were removed. On failure, all that could be
+ * removed have been. Errors, besides the common ones:
+ *   -EDEADLK     The caller is in one of them.
+ *   -ENODEV      Here: there is no usable cgroup2 hierarchy.
+ *   -ENOENT      The parent does not exist.
+ *   -EOPNOTSUPP  The caller is in a threaded cgroup.
+ *   -ETIMEDOUT   Some did not die within timeout_ms. */
 AGENTCG_MUST_CHECK int agentcg_reap(const char *parent, int timeout_ms, agentcg_error *reterr);
 
-/* Kill all, wait, take the last measurements (ret_final may be NULL with size
- * 0), remove the group and every cgroup the agent made inside it, free the
- * handle. On failure the handle stays valid and nothing is lost: try again.
- * 0 means that the directory is gone. On kernels from 6.19.11 to 7.1-rc2
- * removing a group can hang while its dead wait to be reaped: there that is
- * -ETIMEDOUT, and the message names the pids to reap.
- * NULL is fine, and so is a group that somebody else has removed.
+/* End an agent: kill all processes, wait until they are dead, take the last
+ * measurements, remove the group and every cgroup that the agent made inside
+ * it, and free the handle. flags is 0 or AGENTCG_DESTROY_IF_EMPTY. ret_final
+ * receives the last measurements, size is sizeof(*ret_final); they may be NULL
+ * and 0.
  *
- * -EACCES, -EBUSY (AGENTCG_DESTROY_IF_EMPTY, and it is not), -EDEADLK (the
- * caller is inside), -EINVAL, -EMFILE, -ENFILE, -ENOMEM, -ETIMEDOUT. */
+ * 0 means that the directory is gone. On failure the handle stays valid and
+ * nothing is lost: call again. A NULL cg is allowed. If somebody else has
+ * removed the group, the call succeeds; -ENODEV is never returned.
+ *
+ * From Linux 6.19.11 to 7.1-rc2, removing a group can hang while its dead
+ * processes wait to be reaped. There the call returns -ETIMEDOUT, and the
+ * message names the pids to reap.
+ *
+ * Returns 0. Errors, besides the common ones:
+ *   -EBUSY      AGENTCG_DESTROY_IF_EMPTY is set and the group is not empty.
+ *   -EDEADLK    The caller is in the group.
+ *   -ETIMEDOUT  The end was not reached within timeout_ms. */
 AGENTCG_MUST_CHECK
 int agentcg_destroy(agentcg *cg,
 		    uint64_t flags,
@@ -369,141 +433,179 @@ int agentcg_destroy(agentcg *cg,
 		    size_t size,
 		    agentcg_error *reterr);
 
-/* Free the handle, leave the cgroup and its processes be: without an owner from
- * now on, so agentcg_open() can take it over, and agentcg_reap() ends it. NULL
- * is fine. */
+/* Free the handle, and leave the group and its processes as they are. If the
+ * handle was the owner's, the agent is an orphan from then on: agentcg_open()
+ * can adopt it, and agentcg_reap() ends it. A NULL cg is allowed. */
 void agentcg_free(agentcg *cg);
 
-/* ---- 4. facts about a handle --------------------------------------------- */
+/* ---- 3. facts about a handle --------------------------------------------- */
 
+/* Facts about a handle and its group. */
 struct agentcg_info {
-	uint64_t id;           /* the kernel's cgroup id */
-	uint64_t controllers;  /* AGENTCG_CONTROLLER_... in force in it */
-	uint32_t place;        /* AGENTCG_PLACE_... */
-	uint32_t owned;        /* 1: this handle is its owner */
-	/* 1: it is killed and removed when this process ends; 0 too while the guard is stopped */
+	uint64_t id;           /* The kernel's id of the cgroup. */
+	uint64_t controllers;  /* AGENTCG_CONTROLLER_... that are in force in the group. */
+	uint32_t place;        /* AGENTCG_PLACE_...: the kind of its place. */
+	uint32_t owned;        /* 1 if this handle is the owner's. */
+	/* 1 if the guard ends it with this process. 0 also while the guard is stopped. */
 	uint32_t guarded;
-	uint32_t reserved;
+	uint32_t reserved;     /* Always 0. */
 };
 
-/* Its uuid, 36 characters. Returns their number; -EINVAL. */
+/* Copy the agent's uuid, 36 characters, to buf. Returns their number. The only
+ * error is -EINVAL. */
 int agentcg_uuid(agentcg *cg, char *buf, size_t size);
 
-/* Its path, absolute, as mounted here. Returns the length; -EINVAL. */
+/* Copy the absolute path of the group's directory, as mounted in the caller's
+ * mount namespace, to buf. Returns its length. The only error is -EINVAL. */
 int agentcg_path(agentcg *cg, char *buf, size_t size);
 
-/* The directory, for CLONE_INTO_CGROUP, Go's SysProcAttr.CgroupFD and
- * posix_spawnattr_setcgroup_np(3). Belongs to the handle: do not close it.
- * Async-signal-safe. -EINVAL. */
+/* Return the descriptor of the group's directory, for CLONE_INTO_CGROUP, Go's
+ * SysProcAttr.CgroupFD and posix_spawnattr_setcgroup_np(3). It belongs to the
+ * handle: do not close it. The only error is -EINVAL. Async-signal-safe. */
 int agentcg_fd(agentcg *cg);
 
-/* Facts. -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV (the group was removed), -ENOMEM. */
+/* Read facts about the handle and its group. size is sizeof(*ret_info).
+ *
+ * Returns 0. The errors are the common ones. */
 AGENTCG_MUST_CHECK
 int agentcg_get_info(agentcg *cg,
 		     agentcg_info *ret_info,
 		     size_t size,
 		     agentcg_error *reterr);
 
-/* ---- 5. processes -------------------------------------------------------- */
+/* ---- 4. processes -------------------------------------------------------- */
 
-/* agentcg_spawn(): look file up in the caller's PATH, as execvp(3) does. */
-#define AGENTCG_SPAWN_SEARCH_PATH (1ull << 0)
-/* setsid(2): no terminal, and a process group of its own. */
+#define AGENTCG_SPAWN_SEARCH_PATH (1ull << 0)  /* Search file in the caller's PATH, as execvp(3) does. */
+/* Call setsid(2): the program has no terminal and a process group of its own. */
 #define AGENTCG_SPAWN_NEW_SESSION (1ull << 1)
-/* Namespaces of its own, rooted at the group: it cannot leave it, raise its
- * limits or see the rest of the hierarchy any more. Implies NEW_SESSION and a
- * new session keyring; where Landlock scopes signals (Linux 6.12) it signals
- * only processes of its own. It makes 1,000 cgroups at most, 64 deep, unless the
- * caller has set max_descendants or max_depth, AGENTCG_UNLIMITED included: the
- * memory of cgroups is charged to nobody. docs/containment.md tells what all
- * that stops and what not. */
+/* Start the program in namespaces of its own, rooted at the group: it cannot
+ * leave the group, raise its limits, or see the rest of the hierarchy. This
+ * implies AGENTCG_SPAWN_NEW_SESSION and a new session keyring. If Landlock can
+ * scope signals (Linux 6.12), the program can signal only processes of its own.
+ *
+ * The program can make 1,000 cgroups at most, 64 levels deep, unless the caller
+ * has set max_descendants or max_depth (AGENTCG_UNLIMITED included), because
+ * the memory of cgroups is charged to nobody. The working directory must not be
+ * in the hierarchy (-EINVAL). docs/containment.md lists what is contained and
+ * what is not. */
 #define AGENTCG_SPAWN_CONTAIN     (1ull << 2)
 
-/* How a program starts. 0 in each field is not the default: see
- * AGENTCG_SPAWN_OPTIONS_INIT. */
+/* How a program starts. Begin with AGENTCG_SPAWN_OPTIONS_INIT: a cleared struct
+ * is not the default, because 0 is a descriptor. The descriptors stay the
+ * caller's. */
 struct agentcg_spawn_options {
 	uint64_t flags;     /* AGENTCG_SPAWN_... */
-	int32_t stdin_fd;   /* AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor */
-	int32_t stdout_fd;  /* the same */
-	int32_t stderr_fd;  /* the same */
-	int32_t cwd_fd;     /* AGENTCG_INHERIT or a directory */
+	int32_t stdin_fd;   /* AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor. */
+	int32_t stdout_fd;  /* AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor. */
+	int32_t stderr_fd;  /* AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor. */
+	int32_t cwd_fd;     /* The working directory: AGENTCG_INHERIT or a descriptor. */
 };
 
-/* Move a process, all its threads, into the group, and make sure that it is
- * there. Children it has already stay where they are. pid must be 1 or more:
- * 0 would mean the caller. It keeps its oom_score_adj: over one with -1000 the
- * OOM killer passes, so that at its memory_max it uses CPU time and is not killed.
+/* Move a process with all its threads into the group, and check that it has
+ * arrived. Children that it already has are not moved. pid is 1 or more; 0,
+ * which is the caller to the kernel, is refused. The process keeps its
+ * oom_score_adj: if that is -1000, the OOM killer passes it over, and at
+ * memory_max_bytes it uses CPU time instead of being killed.
  *
- * -EACCES, -EBUSY, -EINVAL (a kernel thread too; a realtime policy, where the
- * kernel has RT group scheduling), -EMFILE, -ENFILE, -ENODEV
- * (group gone), -ENOMEM, -EOPNOTSUPP, -ESRCH (gone, or a zombie). */
+ * Returns 0. Errors, besides the common ones:
+ *   -EBUSY       The group does not take processes, because the agent has
+ *                enabled controllers for cgroups of its own.
+ *   -EINVAL      Also: a kernel thread; a realtime policy, if the kernel has RT
+ *                group scheduling.
+ *   -EOPNOTSUPP  The group is in a threaded domain.
+ *   -ESRCH       The process does not exist, or is a zombie. */
 AGENTCG_MUST_CHECK int agentcg_move_pid(agentcg *cg, pid_t pid, agentcg_error *reterr);
 
-/* The same by pidfd, which needs /proc: no other process that was given the pid
- * meanwhile is taken for it without -ESRCH saying so. -EBADF: no pidfd. */
+/* Move a process like agentcg_move_pid(), by its pidfd. This needs /proc.
+ *
+ * Returns 0. Errors, as agentcg_move_pid(), and:
+ *   -EBADF  pidfd is not a pidfd.
+ *   -ESRCH  Also: the process exited meanwhile. The message says if a process
+ *           that reuses its pid was moved. */
 AGENTCG_MUST_CHECK int agentcg_move_pidfd(agentcg *cg, int pidfd, agentcg_error *reterr);
 
-/* Move the calling process, for use between fork(2) and execve(2).
- * Async-signal-safe. It keeps its oom_score_adj: see agentcg_move_pid(), whose
- * codes these are. */
+/* Move the calling process into the group. This is for use between fork(2) and
+ * execve(2). The process keeps its oom_score_adj: see agentcg_move_pid().
+ * Async-signal-safe.
+ *
+ * Returns 0. Errors, as agentcg_move_pid(). -ESRCH is never returned. */
 AGENTCG_MUST_CHECK int agentcg_move_self(agentcg *cg);
 
-/* 1 if pid is in the group or below it, with any of its threads, 0 if it is not:
- * an escape shows here. Goes by the cgroup's name in /proc/PID/cgroup.
+/* Return 1 if pid, with any of its threads, is in the group or below it, 0 if
+ * it is not. This shows an escape. The cgroup's name in /proc/PID/cgroup
+ * decides.
  *
- * -EACCES (/proc does not let us read it), -EINVAL (pid is below 1), -EMFILE,
- * -ENFILE, -ENODEV (group gone), -ENOMEM, -ESRCH (gone, a zombie, or hidden from
- * us). */
+ * Errors, besides the common ones:
+ *   -EACCES  Also: /proc does not allow reading it.
+ *   -EINVAL  Also: pid is less than 1.
+ *   -ESRCH   The process does not exist, is a zombie, or is hidden from the
+ *            caller. */
 AGENTCG_MUST_CHECK int agentcg_contains(agentcg *cg, pid_t pid, agentcg_error *reterr);
 
-/* The processes that live in the group and below it, each once, in ascending
- * order. Fills at most count; returns how many there are, which may be more. pids
- * may be NULL with count 0. Those outside the caller's pid namespace have no pid
- * here and are left out, and so are zombies.
+/* List the processes that live in the group and below it, each once, in
+ * ascending order. At most count pids are written; pids may be NULL if count is
+ * 0. Zombies are left out. Processes outside the caller's pid namespace have no
+ * pid in it and are left out, too.
  *
- * -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ENOMEM. */
+ * Returns the number of processes, which may be more than count. The errors are
+ * the common ones. */
 AGENTCG_MUST_CHECK
 int agentcg_pids(agentcg *cg,
 		 pid_t *pids,
 		 size_t count,
 		 agentcg_error *reterr);
 
-/* Start a program inside the group: it is there before its first instruction,
- * and so is everything that it ever starts. argv and envp end with NULL; envp
- * NULL is the caller's environment, empty if environ is NULL. options may be NULL with options_size 0:
- * the caller's descriptors and directory, no flags.
+/* Start a program inside the group. It is in the group before its first
+ * instruction, and so is everything that it starts. argv and envp end with
+ * NULL. If envp is NULL, the program gets the caller's environment, or an empty
+ * one if environ is NULL. options_size is sizeof(*options). options may be NULL
+ * if options_size is 0: then the program gets the caller's standard descriptors
+ * and working directory, and no flags are set.
  *
- * The child is the caller's to wait for, by waitpid(2) or by the pidfd, which
- * is close-on-exec (-1 before Linux 5.2); ret_pid and ret_pidfd may be NULL. It
- * has its three standard descriptors and no other, no signal blocked, ignored or handled. A relative
- * file, and a relative directory in PATH, start at cwd_fd. No shell is asked
- * where the kernel cannot run a file (-ENOEXEC).
+ * The child belongs to the caller, which waits for it with waitpid(2) or by the
+ * pidfd. The pidfd is close-on-exec, and the caller closes it; it is -1 before
+ * Linux 5.2. ret_pid and ret_pidfd may be NULL. The child has its three
+ * standard descriptors and no other. No signal is blocked, ignored or handled
+ * in it. A relative file, and a relative directory in PATH, start at cwd_fd. If
+ * the kernel cannot run a file (-ENOEXEC), no shell is tried.
  *
- * A failure of execve(2) is reported here, as the code that it gave; nothing is
- * left of the child then, whoever waits for the caller's children. The calling
- * thread stands still until the program begins; it copies nothing of the
- * caller's memory, save with memory.oom.group, where the kernel would kill the
+ * A failure of execve(2) is returned with its code. Then nothing is left of the
+ * child, even if other code waits for the caller's children. The calling thread
+ * stands still until the program begins. The caller's memory is not copied,
+ * except in two cases: with memory.oom.group, because the kernel would kill the
  * caller with the group, and with AGENTCG_SPAWN_CONTAIN under a seccomp filter
- * before Linux 5.16. agentcg_fd() and posix_spawn(3) do not look at that.
+ * before Linux 5.16. agentcg_fd() with posix_spawn(3) does not take care of
+ * this.
  *
  * If the group is frozen before the program begins, the child is killed and
- * -EBUSY returned: always by a freeze through this handle, and for other
- * freezes once one was seen. Until then the thread waits for the thaw or a kill.
+ * -EBUSY is returned. This holds for every freeze through this handle; for
+ * other freezes it holds after one was seen. Until then, the calling thread
+ * waits until the group is thawed or killed.
  *
- * A caller with an oom_score_adj of -1000, over which the OOM killer passes,
- * does not hand that down: the program has 0, so that its memory_max is
- * enforced. agentcg_move_self() and agentcg_move_pid() cannot do that.
+ * If the caller has an oom_score_adj of -1000, the program gets 0 instead, so
+ * that its memory_max_bytes is enforced: the OOM killer passes over processes
+ * with -1000. agentcg_move_self() and agentcg_move_pid() cannot do this.
  *
- * As agentcg_move_pid(), and -E2BIG, -EACCES, -EAGAIN (pids_max, or the user's
- * own limit of processes), -EBADF, -EBUSY (frozen, or being killed), -ECANCELED
- * (killed before it began), -EDQUOT (AGENTCG_WHY_NOT_CONTAINED:
- * kernel.keys.maxkeys), -EINVAL, -EIO, -EISDIR, -ELIBBAD, -ELOOP,
- * -ENAMETOOLONG, -ENOENT, -ENOEXEC, -ENOMEM (file memory.max: the group's limit
- * leaves too little to begin in), -ENOTDIR, -EPERM (AGENTCG_WHY_NOT_CONTAINED:
- * no user namespaces here, or a seccomp filter kills; without that reason a
- * filter kills at another step), -EOPNOTSUPP (AGENTCG_WHY_NOT_CONTAINED: not
- * mounted nsdelegate), -ETXTBSY.
- * With AGENTCG_SPAWN_CONTAIN its directory must not lie in the hierarchy: -EINVAL. */
+ * Returns 0. Errors, as agentcg_move_pid(), and:
+ *   -E2BIG         From execve(2); options has a field set that this library
+ *                  does not know.
+ *   -EACCES        Also: from execve(2).
+ *   -EAGAIN        pids_max or the user's own limit of processes is reached.
+ *   -EBADF         A descriptor in options is not open.
+ *   -EBUSY         The group is frozen or is being killed.
+ *   -ECANCELED     The child was killed before the program began.
+ *   -EDQUOT        AGENTCG_WHY_NOT_CONTAINED: kernel.keys.maxkeys is reached.
+ *   -EINVAL        Also: from execve(2); argv is empty.
+ *   -ENOMEM        Also, with the file memory.max: the group's limit leaves too
+ *                  little memory to begin in.
+ *   -ENOTDIR       From execve(2); cwd_fd is not a directory.
+ *   -EPERM         AGENTCG_WHY_NOT_CONTAINED: user namespaces are forbidden, or
+ *                  a seccomp filter kills. Without that reason: from execve(2),
+ *                  or a seccomp filter kills at another step.
+ *   -EOPNOTSUPP    AGENTCG_WHY_NOT_CONTAINED: the hierarchy is not mounted
+ *                  nsdelegate.
+ *   -EISDIR, -ELIBBAD, -ELOOP, -ENAMETOOLONG, -ENOENT, -ENOEXEC, -ETXTBSY
+ *                  From execve(2). */
 AGENTCG_MUST_CHECK
 int agentcg_spawn(agentcg *cg,
 		  const char *file,
@@ -515,33 +617,88 @@ int agentcg_spawn(agentcg *cg,
 		  int *ret_pidfd,
 		  agentcg_error *reterr);
 
-/* ---- 6. limits and files of a living group ------------------------------- */
+/* ---- 5. limits ----------------------------------------------------------- */
 
-/* agentcg_set_limits(): enforce memory_max and memory_high on the spot, by
- * reclaiming and, for memory_max, by killing. */
-#define AGENTCG_SET_FORCE (1ull << 0)
+#define AGENTCG_LIMIT_MEMORY_MAX      (1ull << 0)   /* memory_max_bytes is valid. */
+#define AGENTCG_LIMIT_MEMORY_HIGH     (1ull << 1)   /* memory_high_bytes is valid. */
+#define AGENTCG_LIMIT_MEMORY_LOW      (1ull << 2)   /* memory_low_bytes is valid. */
+#define AGENTCG_LIMIT_MEMORY_MIN      (1ull << 3)   /* memory_min_bytes is valid. */
+#define AGENTCG_LIMIT_SWAP_MAX        (1ull << 4)   /* swap_max_bytes is valid. */
+#define AGENTCG_LIMIT_OOM_GROUP       (1ull << 5)   /* oom_group is valid. */
+#define AGENTCG_LIMIT_CPU_MAX         (1ull << 6)   /* cpu_max_millicpu and cpu_period_us are valid. */
+#define AGENTCG_LIMIT_CPU_BURST       (1ull << 7)   /* cpu_burst_us is valid. */
+#define AGENTCG_LIMIT_CPU_WEIGHT      (1ull << 8)   /* cpu_weight is valid. */
+#define AGENTCG_LIMIT_CPU_IDLE        (1ull << 9)   /* cpu_idle is valid. */
+#define AGENTCG_LIMIT_PIDS_MAX        (1ull << 10)  /* pids_max is valid. */
+#define AGENTCG_LIMIT_IO_WEIGHT       (1ull << 11)  /* io_weight is valid. */
+#define AGENTCG_LIMIT_MAX_DEPTH       (1ull << 12)  /* max_depth is valid. */
+#define AGENTCG_LIMIT_MAX_DESCENDANTS (1ull << 13)  /* max_descendants is valid. */
+/* agentcg_set_limits(): enforce memory_max_bytes and memory_high_bytes at once,
+ * by reclaiming memory and, for memory_max_bytes, by killing. */
+#define AGENTCG_SET_FORCE             (1ull << 0)
+#define AGENTCG_LIMITS_SIZE_V0        128           /* The smallest size of agentcg_limits that is accepted. */
 
-/* Change limits: all of them, or, on failure, none. A memory_max under what is
- * in use now is -EBUSY, since the kernel would kill to enforce it; with
- * AGENTCG_SET_FORCE it does. A lower memory_high slows the group down, a lower
- * pids_max refuses new threads: neither ends any.
+/* Limits to set, or limits that were read. To set some, clear the struct, fill
+ * in the fields, and set their bits in mask. A field whose bit is clear is left
+ * as it is. agentcg_new() refuses a field that is not 0 and whose bit is clear,
+ * because a forgotten bit would mean no limit. AGENTCG_UNLIMITED lifts a limit.
  *
- * Each value is read back. The kernel keeps whole pages, rounded down. Before
- * Linux 6.16 the call may take as long as it takes to reclaim what is over a
- * lower memory_high. cpu_burst_us may not be more than the quota, and an idle
- * group has no cpu_weight: what is in force counts where the other is not set
- * with it. A group that is idle no more has a weight of 100.
+ * memory_low_bytes and memory_min_bytes protect against a limit on the
+ * directory that the agents share. They protect against pressure from further
+ * up only as far as that directory and those above it are protected, too. */
+struct agentcg_limits {
+	uint64_t mask;               /* AGENTCG_LIMIT_... of the fields that are valid. */
+	/* The hard limit of memory: above it the OOM killer acts. One page or more. */
+	uint64_t memory_max_bytes;
+	uint64_t memory_high_bytes;  /* Above this the group is throttled and its memory is reclaimed. */
+	uint64_t memory_low_bytes;   /* Best-effort protection: memory up to this is reclaimed last. */
+	uint64_t memory_min_bytes;   /* Hard protection: memory up to this is not reclaimed. */
+	/* The limit of swap. With 0 there is none, and memory_max_bytes bounds all. */
+	uint64_t swap_max_bytes;
+	uint64_t oom_group;          /* With 1 an OOM kills the whole group and never a part of it. */
+	uint64_t cpu_max_millicpu;   /* The CPU quota, 1 or more: 500 is half of a CPU, 2000 is two CPUs. */
+	/* The period of the quota. 0 means 100000, or longer if the quota of a period
+	 * would be less than 1000 us, the kernel's minimum. */
+	uint64_t cpu_period_us;
+	uint64_t cpu_burst_us;       /* Unused quota that can be saved up, at most the quota. */
+	uint64_t cpu_weight;         /* The share of CPU time, 1 to 10000. The kernel's default is 100. */
+	uint64_t cpu_idle;           /* With 1 the group gets only idle CPU time. */
+	uint64_t pids_max;           /* The limit of threads. Zombies that were not waited for count. */
+	uint64_t io_weight;          /* The share of I/O, 1 to 10000. */
+	uint64_t max_depth;          /* Levels of cgroups that the agent may make inside its group. */
+	uint64_t max_descendants;    /* Cgroups that the agent may make inside its group. */
+};
+
+/* Change limits: all of them, or none on failure. size is sizeof(*limits),
+ * flags is 0 or AGENTCG_SET_FORCE.
  *
- * Calls that overlap, in one program or several, are not kept apart: a file
- * ends with the value of one of them, and one that reads back another's may
- * give -ERANGE. Nor from agentcg_kill_all(), which may lift cpu_max for as
- * long as it kills and puts back what it found.
+ * A lower memory_high_bytes slows the group down, and a lower pids_max refuses
+ * new threads; neither kills a process. A memory_max_bytes that is less than
+ * the memory in use is refused (-EBUSY), because the kernel would kill to
+ * enforce it; AGENTCG_SET_FORCE allows that.
  *
- * -E2BIG, -EACCES, -EBUSY, -EINVAL (also: a weight for an idle group), -EMFILE,
- * -ENFILE, -ENODEV (the group was removed), -ENOMEM, -EOPNOTSUPP (a limit's
- * controller is not to be had), -ERANGE (a limit out of range; a burst over the
- * quota). Where the message says "half set" the old values could not all be put
- * back; the next call that uses the limits tries again. */
+ * Each value is read back. The kernel rounds memory down to whole pages. Before
+ * Linux 6.16, lowering memory_high_bytes takes as long as the reclaim of the
+ * memory above it. cpu_burst_us must not exceed the quota, and cpu_weight
+ * cannot be set for an idle group; if the same call does not set quota or
+ * cpu_idle, the value in force counts. Clearing cpu_idle resets cpu_weight to
+ * 100.
+ *
+ * Concurrent calls, in one process or several, are not serialized: each file
+ * ends with one caller's value, and a mismatch on read-back is -ERANGE. They
+ * are not serialized with agentcg_kill_all() either, which may lift cpu.max
+ * while it kills, and then restores the value that it found.
+ *
+ * Errors, besides the common ones:
+ *   -E2BIG       limits has a bit or a field set that this library does not
+ *                know.
+ *   -EBUSY       memory_max_bytes is less than the memory in use.
+ *   -EINVAL      Also: cpu_weight for an idle group.
+ *   -EOPNOTSUPP  The controller of a limit is not available.
+ *   -ERANGE      A limit is out of range; a burst exceeds the quota; another
+ *                caller's value was read back.
+ * If the message says "half set", some old values could not be restored. The
+ * next call that uses the limits tries again. */
 AGENTCG_MUST_CHECK
 int agentcg_set_limits(agentcg *cg,
 		       const agentcg_limits *limits,
@@ -549,29 +706,37 @@ int agentcg_set_limits(agentcg *cg,
 		       uint64_t flags,
 		       agentcg_error *reterr);
 
-/* The limits as the kernel has them; mask says which exist. AGENTCG_UNLIMITED
- * is no limit. cpu_max_millicpu is rounded up, which gives back each number
- * that was set. An idle group has no cpu_weight. What is in force may be less:
- * the limits of cgroups above count too.
+/* Read the limits that are set in the group. size is sizeof(*ret_limits). The
+ * mask has the bits of the limits that exist. AGENTCG_UNLIMITED means no limit.
+ * cpu_max_millicpu is rounded up, so that each number that was set is returned
+ * unchanged. An idle group has no cpu_weight. The limits in force may be lower,
+ * because the limits of the cgroups above apply, too.
  *
- * -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV (the group was removed), -ENOMEM. */
+ * Returns 0. The errors are the common ones. */
 AGENTCG_MUST_CHECK
 int agentcg_get_limits(agentcg *cg,
 		       agentcg_limits *ret_limits,
 		       size_t size,
 		       agentcg_error *reterr);
 
-/* Any interface file, for what has no function here: io.stat, cpuset.cpus.effective,
- * memory.numa_stat ... name is one component: a letter, then letters, digits, '.',
- * '_' and '-'. The whole of it, however long, as the kernel gives it: lines that
- * each end with a newline. As snprintf(3): cut to fit, always terminated. Returns
- * the full length, which may be another one the next time.
+/* ---- 6. interface files -------------------------------------------------- */
+
+/* Read an interface file that has no function of its own, such as io.stat,
+ * cpuset.cpus.effective or memory.numa_stat. name is one path component: a
+ * letter, then letters, digits, '.', '_' and '-'. The whole file is read,
+ * whatever its length, and copied to buf as the kernel returns it: lines that
+ * each end with a newline. As snprintf(3), the text is cut to fit and always
+ * terminated.
  *
- * -EACCES (it can only be written, or not by us), -EINVAL (no such name can be; a
- * cgroup that the agent has made; as root, one that can only be written), -EIO (what
- * has no code here: the message has it), -EMFILE, -ENFILE, -ENODEV (the group was
- * removed), -ENOENT (no such file: AGENTCG_WHY_NO_CONTROLLER where its controller is
- * not in force), -ENOMEM, -EOPNOTSUPP (say, cgroup.procs of a threaded cgroup). */
+ * Returns the full length, which may differ at the next call. Errors, besides
+ * the common ones:
+ *   -EACCES      Also: the file can only be written.
+ *   -EINVAL      Also: no interface file can have this name; it is a cgroup
+ *                that the agent has made; as root, the file can only be
+ *                written.
+ *   -ENOENT      There is no such file: AGENTCG_WHY_NO_CONTROLLER if its
+ *                controller is not in force.
+ *   -EOPNOTSUPP  For example, cgroup.procs of a threaded cgroup. */
 AGENTCG_MUST_CHECK
 int agentcg_read_file(agentcg *cg,
 		      const char *name,
@@ -579,117 +744,135 @@ int agentcg_read_file(agentcg *cg,
 		      size_t size,
 		      agentcg_error *reterr);
 
-/* Write a value to an interface file, in one write(2). A newline at its end may be.
- * What the kernel makes of it is for it to say; reading the file back tells.
- * memory.max and its like do not wait until memory has been reclaimed (Linux 6.16).
+/* Write a value to an interface file with one write(2). name is as for
+ * agentcg_read_file(). value is 1 to 4095 bytes; a trailing newline is allowed.
+ * Read the file back to see the effect. From Linux 6.16 on, a write to
+ * memory.max or memory.high does not wait until the memory has been reclaimed.
  *
- * -E2BIG (more than 4095 bytes), -EINVAL (no such name can be; a cgroup that the
- * agent has made; an empty value, to which the kernel says yes and does nothing).
- * The kernel's own refusals: -EACCES (it can only be read, or is not ours to write),
- * -EAGAIN (memory.reclaim: not all), -EBUSY, -EEXIST, -EINVAL (it makes no sense of
- * the value), -EIO (what has no code here: the message has it), -EMFILE, -ENFILE,
- * -ENODEV (AGENTCG_WHY_GONE: the group was removed; else io.max: no such device),
- * -ENOENT (no such file, and AGENTCG_WHY_NO_CONTROLLER where its controller is not
- * in force; cgroup.subtree_control: no such controller), -ENOMEM, -ENOSPC (cpuset),
- * -EOPNOTSUPP, -ERANGE, -ESRCH (cgroup.procs: no such process). */
+ * Returns 0. Errors, besides the common ones:
+ *   -E2BIG       value has more than 4095 bytes.
+ *   -EACCES      Also: the file can only be read.
+ *   -EAGAIN      memory.reclaim: not all of it was reclaimed.
+ *   -EINVAL      Also: no interface file can have this name; it is a cgroup
+ *                that the agent has made; the value is empty, which the kernel
+ *                accepts and ignores; the kernel does not understand the value.
+ *   -ENODEV      AGENTCG_WHY_GONE: the group was removed. Without that reason:
+ *                io.max names a device that does not exist.
+ *   -ENOENT      There is no such file: AGENTCG_WHY_NO_CONTROLLER if its
+ *                controller is not in force. cgroup.subtree_control: there is
+ *                no such controller.
+ *   -ENOSPC      cpuset: from the kernel.
+ *   -ESRCH       cgroup.procs: there is no such process.
+ *   -EBUSY, -EEXIST, -EOPNOTSUPP, -ERANGE
+ *                The kernel refuses the value. */
 AGENTCG_MUST_CHECK
 int agentcg_write_file(agentcg *cg,
 		       const char *name,
 		       const char *value,
 		       agentcg_error *reterr);
 
-/* ---- 7. measuring -------------------------------------------------------- */
+/* ---- 7. measurements ----------------------------------------------------- */
 
-/* cpu.stat: there even with no controller. */
+/* cpu.stat: cpu_usage_ns, cpu_user_ns, cpu_system_ns. No controller is needed. */
 #define AGENTCG_STAT_CPU             (1ull << 0)
-/* memory.current. */
+/* memory.current: memory_current_bytes. */
 #define AGENTCG_STAT_MEMORY          (1ull << 1)
-/* cpu.stat, with the controller. */
+/* cpu.stat with the cpu controller: cpu_nr_periods, cpu_nr_throttled, cpu_throttled_ns. */
 #define AGENTCG_STAT_CPU_THROTTLE    (1ull << 2)
-/* memory.peak: Linux 5.19. */
+/* memory.peak: memory_peak_bytes (Linux 5.19). */
 #define AGENTCG_STAT_MEMORY_PEAK     (1ull << 3)
-/* memory.swap.current, and .peak: Linux 6.5. */
+/* memory.swap.current: swap_current_bytes. memory.swap.peak: swap_peak_bytes (Linux 6.5). */
 #define AGENTCG_STAT_SWAP            (1ull << 4)
-/* memory.events: of the group and all below it. */
+/* memory.events: memory_events_..., of the group and all cgroups below it. */
 #define AGENTCG_STAT_MEMORY_EVENTS   (1ull << 5)
-/* memory.stat: may be 2 s old. */
+/* memory.stat: memory_anon_bytes to memory_shmem_bytes. It may be 2 seconds old. */
 #define AGENTCG_STAT_MEMORY_DETAIL   (1ull << 6)
-/* pids.current. */
+/* pids.current: pids_current. */
 #define AGENTCG_STAT_PIDS            (1ull << 7)
-/* pids.peak: Linux 6.1. */
+/* pids.peak: pids_peak (Linux 6.1). */
 #define AGENTCG_STAT_PIDS_PEAK       (1ull << 8)
-/* pids.events. */
+/* pids.events: pids_events_max. */
 #define AGENTCG_STAT_PIDS_EVENTS     (1ull << 9)
-/* io.stat. */
+/* io.stat: io_..., summed over the devices. */
 #define AGENTCG_STAT_IO              (1ull << 10)
-/* cpu.pressure: Linux 4.20, built with PSI and booted with it on; no controller needed. */
+/* cpu.pressure: cpu_pressure_some_us. It needs Linux 4.20 with PSI built in and
+ * enabled at boot, and no controller. */
 #define AGENTCG_STAT_CPU_PRESSURE    (1ull << 11)
-/* memory.pressure: as cpu.pressure. */
+/* memory.pressure: memory_pressure_..._us. It needs what cpu.pressure needs. */
 #define AGENTCG_STAT_MEMORY_PRESSURE (1ull << 12)
-/* io.pressure: as cpu.pressure. */
+/* io.pressure: io_pressure_..._us. It needs what cpu.pressure needs. */
 #define AGENTCG_STAT_IO_PRESSURE     (1ull << 13)
-/* cgroup.events, cgroup.stat. */
+/* cgroup.events and cgroup.stat: populated, frozen, nr_descendants, nr_dying_descendants. */
 #define AGENTCG_STAT_STATE           (1ull << 14)
-/* The cheap pair, for polling: one read of each of two files. */
+/* The measurements for polling: they cost one read each of two files. */
 #define AGENTCG_STAT_BASIC           ((AGENTCG_STAT_CPU | AGENTCG_STAT_MEMORY) | AGENTCG_STAT_CPU_THROTTLE)
+/* All measurements. */
 #define AGENTCG_STAT_ALL             UINT64_MAX
+/* The smallest size of agentcg_stats that is accepted. */
 #define AGENTCG_STATS_SIZE_V0        296
 
-/* Measurements. `mask` says which were really read; the rest is 0.
- *
- * New fields are only ever added at the end, each with a bit of its own. */
+/* Measurements. A field is 0 if its bit in mask is clear. New fields are only
+ * added at the end, each with a bit of its own. */
 struct agentcg_stats {
-	uint64_t mask;                          /* AGENTCG_STAT_... that were really read */
-	uint64_t time_ns;                       /* CLOCK_MONOTONIC of the reading, for rates */
-	uint64_t cpu_usage_ns;                  /* CPU time, user and system */
-	uint64_t cpu_user_ns;
-	uint64_t cpu_system_ns;
-	uint64_t cpu_nr_periods;                /* periods of cpu_max */
-	uint64_t cpu_nr_throttled;              /* those in which it held the group back */
-	uint64_t cpu_throttled_ns;
-	uint64_t memory_current_bytes;
-	uint64_t memory_peak_bytes;
-	uint64_t swap_current_bytes;
-	uint64_t swap_peak_bytes;               /* 0 before Linux 6.5 */
-	uint64_t memory_anon_bytes;
-	uint64_t memory_file_bytes;
-	/* before Linux 5.18 the sum of the parts that were told */
+	uint64_t mask;                          /* AGENTCG_STAT_... that were read. */
+	uint64_t time_ns;                       /* CLOCK_MONOTONIC at the reading, to compute rates. */
+	uint64_t cpu_usage_ns;                  /* CPU time, user and system. */
+	uint64_t cpu_user_ns;                   /* CPU time in user mode. */
+	uint64_t cpu_system_ns;                 /* CPU time in the kernel. */
+	uint64_t cpu_nr_periods;                /* Periods of the CPU quota that have elapsed. */
+	uint64_t cpu_nr_throttled;              /* Periods in which the quota throttled the group. */
+	uint64_t cpu_throttled_ns;              /* The time for which the quota throttled the group. */
+	uint64_t memory_current_bytes;          /* Memory in use. */
+	uint64_t memory_peak_bytes;             /* The most memory that was in use. */
+	uint64_t swap_current_bytes;            /* Swap in use. */
+	uint64_t swap_peak_bytes;               /* The most swap that was in use. It is 0 before Linux 6.5. */
+	uint64_t memory_anon_bytes;             /* Anonymous memory. */
+	uint64_t memory_file_bytes;             /* Page cache, tmpfs and shared memory included. */
+	/* Memory of the kernel. Before Linux 5.18: the sum of the parts that it reports. */
 	uint64_t memory_kernel_bytes;
-	uint64_t memory_shmem_bytes;
+	uint64_t memory_shmem_bytes;            /* tmpfs and shared memory. */
+	/* Times that the group was throttled because of memory_high_bytes. */
 	uint64_t memory_events_high;
+	/* Times that the memory in use was about to exceed memory_max_bytes. */
 	uint64_t memory_events_max;
-	/* times that the limit could not be kept; no count of kills */
+	/* Times that the limit could not be kept. This does not count kills. */
 	uint64_t memory_events_oom;
-	uint64_t memory_events_oom_kill;        /* processes killed: the one to watch */
-	uint64_t memory_events_oom_group_kill;  /* 0 before Linux 5.17 */
-	uint64_t pids_current;                  /* threads, zombies not yet waited for included */
-	uint64_t pids_peak;
-	/* forks refused: since Linux 6.11 by limits in it or below it, before in itself by any limit */
+	uint64_t memory_events_oom_kill;        /* Processes that the OOM killer killed. Watch this one. */
+	/* Times that an OOM killed a whole group. It is 0 before Linux 5.17. */
+	uint64_t memory_events_oom_group_kill;
+	uint64_t pids_current;                  /* Threads. Zombies that were not waited for count. */
+	uint64_t pids_peak;                     /* The most threads that there were. */
+	/* Forks that were refused: from Linux 6.11 on by the limits of the group and
+	 * below it, before in the group itself by any limit. */
 	uint64_t pids_events_max;
-	uint64_t io_read_bytes;                 /* io: summed over devices */
-	uint64_t io_write_bytes;
-	uint64_t io_reads;
-	uint64_t io_writes;
-	uint64_t cpu_pressure_some_us;          /* pressure: total stall time */
-	uint64_t memory_pressure_some_us;
-	uint64_t memory_pressure_full_us;
-	uint64_t io_pressure_some_us;
-	uint64_t io_pressure_full_us;
-	uint64_t populated;                     /* 1 while a process lives in the group or below */
-	uint64_t frozen;
-	uint64_t nr_descendants;                /* cgroups below */
-	/* removed, but the kernel still holds memory for them */
-	uint64_t nr_dying_descendants;
+	uint64_t io_read_bytes;                 /* Bytes read, summed over the devices. */
+	uint64_t io_write_bytes;                /* Bytes written, summed over the devices. */
+	uint64_t io_reads;                      /* Read operations, summed over the devices. */
+	uint64_t io_writes;                     /* Write operations, summed over the devices. */
+	uint64_t cpu_pressure_some_us;          /* Total time in which some process waited for a CPU. */
+	uint64_t memory_pressure_some_us;       /* Total time in which some process waited for memory. */
+	uint64_t memory_pressure_full_us;       /* Total time in which all busy processes waited for memory. */
+	uint64_t io_pressure_some_us;           /* Total time in which some process waited for I/O. */
+	uint64_t io_pressure_full_us;           /* Total time in which all busy processes waited for I/O. */
+	uint64_t populated;                     /* 1 while a process lives in the group or below it. */
+	uint64_t frozen;                        /* 1 while the group is frozen. */
+	uint64_t nr_descendants;                /* Cgroups below the group. */
+	uint64_t nr_dying_descendants;          /* Removed cgroups for which the kernel holds memory. */
 };
 
-/* Read what which asks for (AGENTCG_STAT_BASIC for a monitoring loop). What
- * this kernel, this placement or this version of the library does not offer
- * is left 0, its bit clear: not an error. A controller that is enabled later is
- * found by the next reading. One file is one consistent snapshot; several are
- * not. Each costs one system call, there or not, once its descriptor is kept,
- * which it is while there are many left: at most 16 a group.
+/* Measure the group and all cgroups below it. which are AGENTCG_STAT_... bits
+ * (AGENTCG_STAT_BASIC for a monitoring loop). size is sizeof(*ret_stats).
  *
- * -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV (the group was removed), -ENOMEM. */
+ * What the kernel, the place or this version of the library does not offer is
+ * not an error: its fields are 0 and its bit in ret_stats->mask is clear. A
+ * controller that is enabled later is found by the next call. The fields of one
+ * file are one consistent snapshot; those of several files are not.
+ *
+ * Each file, present or not, costs one system call once its descriptor is in
+ * the descriptor cache. The cache holds up to 16 descriptors for each group,
+ * while descriptors are plentiful.
+ *
+ * Returns 0. The errors are the common ones. */
 AGENTCG_MUST_CHECK
 int agentcg_read_stats(agentcg *cg,
 		       uint64_t which,
@@ -699,125 +882,148 @@ int agentcg_read_stats(agentcg *cg,
 
 /* ---- 8. events ----------------------------------------------------------- */
 
-#define AGENTCG_EVENT_EMPTY       (1ull << 0)  /* the last process is gone */
-#define AGENTCG_EVENT_POPULATED   (1ull << 1)
-#define AGENTCG_EVENT_FROZEN      (1ull << 2)
-#define AGENTCG_EVENT_THAWED      (1ull << 3)
-#define AGENTCG_EVENT_OOM_KILL    (1ull << 4)  /* a process was killed for want of memory */
-/* memory_high was reached, memory_max was, a fork was refused: in the group or below */
-#define AGENTCG_EVENT_MEMORY_HIGH (1ull << 5)
-#define AGENTCG_EVENT_MEMORY_MAX  (1ull << 6)
-#define AGENTCG_EVENT_PIDS_MAX    (1ull << 7)
-#define AGENTCG_EVENT_GONE        (1ull << 8)  /* the group was removed */
+#define AGENTCG_EVENT_EMPTY       (1ull << 0)  /* The last process in the group is gone. */
+#define AGENTCG_EVENT_POPULATED   (1ull << 1)  /* A process came into the empty group. */
+#define AGENTCG_EVENT_FROZEN      (1ull << 2)  /* All processes are frozen. */
+#define AGENTCG_EVENT_THAWED      (1ull << 3)  /* The processes run again. */
+#define AGENTCG_EVENT_OOM_KILL    (1ull << 4)  /* The OOM killer killed a process in the group or below it. */
+#define AGENTCG_EVENT_MEMORY_HIGH (1ull << 5)  /* memory_high_bytes was reached in the group or below it. */
+#define AGENTCG_EVENT_MEMORY_MAX  (1ull << 6)  /* memory_max_bytes was reached in the group or below it. */
+#define AGENTCG_EVENT_PIDS_MAX    (1ull << 7)  /* A fork was refused in the group or below it. */
+#define AGENTCG_EVENT_GONE        (1ull << 8)  /* The group was removed. */
 
-/* One descriptor for poll(2), epoll or an event loop, readable (POLLIN) when any
- * event of which may have happened: ask agentcg_next_events(), with timeout 0,
- * which also makes it unreadable again. What is so already when this is called is
- * no event. The process uses one inotify instance at most: it reports the removal
- * of up to 64 watched groups at once (Linux 7.1). Belongs to the handle: do not
- * read or close it, and take it out of your epoll set before the handle ends.
- * Asked again, the new set replaces the old, the descriptor stays; 0 gives the
- * descriptors behind it back.
- * A forked child asks for one of its own. Returns the descriptor.
+/* Return a descriptor for poll(2), epoll or an event loop. It becomes readable
+ * (POLLIN) when an event of which may have happened; which are
+ * AGENTCG_EVENT_... bits. Then call agentcg_next_events() with timeout 0, which
+ * also makes the descriptor unreadable again. Conditions that already hold
+ * produce no event.
  *
- * -EACCES, -EBADF (the caller has closed the descriptor), -EINVAL, -EMFILE, -ENFILE,
- * -ENODEV, -ENOMEM, -ENOSPC (the user's limit,
- * /proc/sys/fs/epoll/max_user_watches), -EOPNOTSUPP (OOM_KILL and MEMORY_... need
- * the memory controller, PIDS_MAX the pids controller). */
+ * The descriptor belongs to the handle: do not read or close it, and remove it
+ * from your epoll set before the handle is freed. A second call replaces the
+ * set of events and returns the same descriptor. With which 0 the descriptors
+ * behind it are released. A forked child has to call this function itself.
+ *
+ * The process uses one inotify instance at most. It reports the removal of up
+ * to 64 watched groups at once (Linux 7.1).
+ *
+ * Errors, besides the common ones:
+ *   -EBADF       The caller has closed the descriptor.
+ *   -ENOSPC      /proc/sys/fs/epoll/max_user_watches, the user's limit, is
+ *                reached.
+ *   -EOPNOTSUPP  AGENTCG_EVENT_OOM_KILL and AGENTCG_EVENT_MEMORY_... need the
+ *                memory controller, AGENTCG_EVENT_PIDS_MAX needs the pids
+ *                controller. */
 AGENTCG_MUST_CHECK int agentcg_event_fd(agentcg *cg, uint64_t which, agentcg_error *reterr);
 
-/* The events since the last call, waiting up to timeout_ms for one; each at most
- * once a call, none lost. Returns 1, or 0 when none came, and then *ret_events is 0:
- * the descriptor may be readable for nothing.
+/* Fetch the events since the last call. If there are none, wait up to
+ * timeout_ms for one. Each kind of event is reported at most once by a call,
+ * and none is lost. Returns 1, or 0 if there was no event; then *ret_events is
+ * 0. The descriptor may be readable although there is no event.
  *
- * Where the kernel notifies and nothing has changed, what may have come and gone is
- * told: POPULATED and EMPTY of an empty group, which may so have EMPTY told again,
- * FROZEN and THAWED of a populated one. EMPTY is only told of a group that is empty
- * at that moment. GONE comes once, with EMPTY if that was not told before, and after
- * it -ENODEV; the descriptor is quiet then. Of the last moments of a group that
- * agentcg_destroy(), agentcg_reap() or the guard removes all is told, at once (Linux
- * 5.7). Removed by others, GONE comes at once from Linux 7.1 on; before within four
- * seconds, or within half of the time since the group became empty.
+ * If the kernel reports a change but the file reads as before, the state may
+ * have changed and changed back. Both events are reported: POPULATED and EMPTY
+ * for an empty group (EMPTY may repeat), FROZEN and THAWED for a populated one.
+ * EMPTY is reported only if the group is empty at that moment.
  *
- * Empty is a group in which nothing lives. From Linux 6.19 on a process that has
- * ended may have to wait for another to be reaped, and cgroup.events calls its group
- * populated until then. EMPTY is told at once after agentcg_kill_all() all the same
- * (Linux 7.1), else within four seconds.
+ * GONE is reported once, together with EMPTY if that was not reported before.
+ * The calls after it return -ENODEV, and the descriptor does not become
+ * readable again. If agentcg_destroy(), agentcg_reap() or the guard removes the
+ * group, its last events are all reported, at once (Linux 5.7). If others
+ * remove it, GONE is reported at once from Linux 7.1 on. Before, it is reported
+ * within four seconds, or within half of the time since the group became empty.
  *
- * What cannot be read now (-EMFILE, -ENFILE, -ENOMEM) is told by a later call: the
- * descriptor is readable again in a moment.
+ * A group is empty if no process lives in it. From Linux 6.19 on, an ended
+ * process may have to wait until another is reaped, and until then
+ * cgroup.events says that the group is populated. EMPTY is reported at once
+ * after agentcg_kill_all() even then (Linux 7.1), else within four seconds.
  *
- * -EACCES, -EBADF (the caller has closed the descriptor), -EINVAL (agentcg_event_fd()
- * was not called in this process, too), -EMFILE, -ENFILE, -ENODEV, -ENOMEM. */
+ * A state that cannot be read (-EMFILE, -ENFILE, -ENOMEM) is reported by a
+ * later call: the descriptor becomes readable again within a moment.
+ *
+ * Errors, besides the common ones:
+ *   -EBADF   The caller has closed the descriptor.
+ *   -EINVAL  Also: agentcg_event_fd() was not called in this process. */
 AGENTCG_MUST_CHECK
 int agentcg_next_events(agentcg *cg,
 			int timeout_ms,
 			uint64_t *ret_events,
 			agentcg_error *reterr);
 
-/* ---- 9. stopping --------------------------------------------------------- */
+/* ---- 9. freeze, signal and kill ------------------------------------------ */
 
-/* Park every process in the group and below it, and return when all are parked
- * (an empty group is at once). At the deadline the freeze is undone: -ETIMEDOUT,
- * and all run on, unless somebody had asked for the freeze before. A frozen
- * group can be killed; a process moved into it is parked too.
+/* Freeze every process in the group and below it, and return when all are
+ * frozen. An empty group is frozen at once. If they are not all frozen within
+ * timeout_ms, the freeze is undone and the processes run again, unless somebody
+ * had requested the freeze before; the call returns -ETIMEDOUT. A frozen group
+ * can be killed. A process that is moved into a frozen group is frozen, too.
  *
- * -EACCES, -EDEADLK (the caller is inside: nothing was frozen), -EINVAL, -EMFILE,
- * -ENFILE, -ENODEV, -ENOMEM, -EOPNOTSUPP (no cgroup.freeze: before Linux 5.2),
- * -ETIMEDOUT (say, a process in uninterruptible sleep). */
+ * Returns 0. Errors, besides the common ones:
+ *   -EDEADLK     The caller is in the group. Nothing was frozen.
+ *   -EOPNOTSUPP  There is no cgroup.freeze (before Linux 5.2).
+ *   -ETIMEDOUT   For example, a process is in uninterruptible sleep. */
 AGENTCG_MUST_CHECK int agentcg_freeze(agentcg *cg, int timeout_ms, agentcg_error *reterr);
 
-/* Undo agentcg_freeze(), and return when the group goes on. A cgroup inside that
- * the agent has frozen itself stays frozen. -ETIMEDOUT: it will thaw later, or,
- * as the message then says, not before a frozen cgroup above it does.
+/* Undo agentcg_freeze(), and return when the group runs again. A cgroup inside
+ * it that the agent has frozen itself stays frozen.
  *
- * -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ENOMEM, -EOPNOTSUPP (no
- * cgroup.freeze: before Linux 5.2), -ETIMEDOUT. */
+ * Returns 0. Errors, besides the common ones:
+ *   -EOPNOTSUPP  There is no cgroup.freeze (before Linux 5.2).
+ *   -ETIMEDOUT   The group will thaw later. If a cgroup above it is frozen, the
+ *                group stays frozen as long as that one; the message says so. */
 AGENTCG_MUST_CHECK int agentcg_thaw(agentcg *cg, int timeout_ms, agentcg_error *reterr);
 
-/* Signal every process in the group and below it, once each: never each thread,
- * never the caller, should it be inside. Children born meanwhile are signalled
- * too, but this is no way to be rid of those that fork for ever: see
- * agentcg_kill_all(). Frozen processes take it when they thaw. signal 0 sends
- * nothing, as with kill(2). Returns how many took it. Zombies do not count.
+/* Send a signal to every process in the group and below it, to each once, not
+ * to each of its threads. The caller is never signalled, even if it is in the
+ * group. Frozen processes receive the signal when they thaw. Signal 0 sends
+ * nothing, as with kill(2). Children that are born during the call are
+ * signalled, too, but processes that fork all the time are not ended by this:
+ * use agentcg_kill_all().
  *
- * -EACCES (all were signalled but some: they are of another uid, or outside the
- * caller's pid namespace), -EINVAL (no such signal), -EMFILE, -ENFILE, -ENODEV,
- * -ENOMEM. */
+ * Returns the number of processes that received the signal. Zombies do not
+ * count. Errors, besides the common ones:
+ *   -EACCES  Also: some processes were not signalled, because they have another
+ *            uid or are outside the caller's pid namespace. All others were.
+ *   -EINVAL  Also: signal is not a signal. */
 AGENTCG_MUST_CHECK int agentcg_signal_all(agentcg *cg, int signal, agentcg_error *reterr);
 
-/* Wait until no process lives in it. Zombies count as gone.
+/* Wait until no process lives in the group. Zombies count as dead.
  *
- * -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ENOMEM, -ETIMEDOUT. */
+ * Returns 0. Errors, besides the common ones:
+ *   -ETIMEDOUT  A process is alive after timeout_ms. */
 AGENTCG_MUST_CHECK int agentcg_wait_empty(agentcg *cg, int timeout_ms, agentcg_error *reterr);
 
-/* SIGKILL for every process in the group and below it, whatever it does to get
- * away: forking, freezing, a main thread that has exited, cgroups of its own,
- * closed files, pid namespaces; with cgroup.kill or without. cgroup.kill is
- * written first, which nothing inside the group delays, and which an owner does
- * with no descriptor left. Waits until none lives; timeout_ms 0 sends and does
- * not wait: -ETIMEDOUT if any still lives.
+/* Kill every process in the group and below it with SIGKILL, and wait until all
+ * are dead. Forking, freezing, a main thread that has exited, cgroups and pid
+ * namespaces of its own, and closed files do not save a process, with
+ * cgroup.kill or without. cgroup.kill is written first: nothing inside the
+ * group delays that, and an owner does it even if no descriptor is left. With
+ * timeout_ms 0 the kill is sent and not waited for: -ETIMEDOUT if a process is
+ * still alive.
  *
- * The group can be used again after. A freeze is undone. Controllers that the
- * agent has enabled for cgroups of its own are disabled, unless a living process
- * owns agents inside. A limit that was lifted meanwhile and could not be put
- * back is an error that says so, and the next call tries again.
+ * The group can be used again afterwards. A freeze is undone. Controllers that
+ * the agent has enabled for cgroups of its own are disabled, unless a living
+ * process owns agents inside. A limit that was lifted for the kill and could
+ * not be restored is an error that says so; the next call tries again.
  *
- * From Linux 6.19 on cgroup.events can say populated for processes that are dead
- * and wait for others to be reaped. They count as gone.
+ * From Linux 6.19 on, cgroup.events can say populated because of dead processes
+ * that wait for others to be reaped. They count as dead.
  *
- * -EACCES, -EDEADLK (the caller is inside), -EINVAL, -EMFILE, -ENFILE, -ENODEV,
- * -ENOMEM, -ETIMEDOUT (say, a process in uninterruptible sleep). */
+ * Returns 0. Errors, besides the common ones:
+ *   -EDEADLK    The caller is in the group.
+ *   -ETIMEDOUT  For example, a process is in uninterruptible sleep. */
 AGENTCG_MUST_CHECK int agentcg_kill_all(agentcg *cg, int timeout_ms, agentcg_error *reterr);
 
-/* Ask all to end: SIGTERM for every process, SIGCONT for those that are stopped,
- * and a thaw of the group and of every cgroup in it. Up to grace_ms for them to
- * go; then as agentcg_kill_all() with timeout_ms, which counts from there. With
- * grace_ms 0 the kill follows at once. Whom no signal of ours reaches is killed
- * after the grace. Returns 1 if it came to the kill, 0 if not.
+/* Ask all processes to end, and kill those that do not. Every process gets
+ * SIGTERM, stopped ones get SIGCONT, and the group and every cgroup in it are
+ * thawed. If a process lives after grace_ms, the call goes on as
+ * agentcg_kill_all() with timeout_ms, which counts from then. With grace_ms 0
+ * the kill follows at once. Processes that the caller cannot signal are killed
+ * after the grace period.
  *
- * -EACCES, -EDEADLK (the caller is inside: nobody was signalled), -EINVAL, -EMFILE,
- * -ENFILE, -ENODEV, -ENOMEM, -ETIMEDOUT (after the kill). */
+ * Returns 1 if the kill was necessary, 0 if not. Errors, besides the common
+ * ones:
+ *   -EDEADLK    The caller is in the group. No process was signalled.
+ *   -ETIMEDOUT  A process is alive timeout_ms after the kill. */
 AGENTCG_MUST_CHECK
 int agentcg_terminate(agentcg *cg,
 		      int grace_ms,

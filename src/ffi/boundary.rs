@@ -1,90 +1,93 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where Rust's results become C's.
+//! The panic boundary of every exported function: it converts results to return values, errors to `agentcg_error`, and
+//! panics to `-ENOTRECOVERABLE`.
 
 use super::error::agentcg_error;
 use crate::error::{Error, Result};
-use crate::sys::cancel::Deferred;
+use crate::sys::cancel::CancellationDisabled;
 use nix::errno::Errno;
 use std::borrow::Cow;
 use std::ffi::{c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What every function that can fail may return besides: the conventions in the header say so once.
+/// The errors that every function may return, whether or not it lists them. The other common errors of the header's
+/// conventions are in the lists of the functions, since some functions never return them.
 const COMMON: [Errno; 4] = [Errno::EIO, Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM];
 
-/// An error of the kernel's that the function does not list is `EIO` to its caller. The message names it.
+/// The code for the caller: `EIO` for an errno that the function does not list. The message names the original.
 fn listed(errno: Errno, codes: &[Errno]) -> Errno {
     if codes.contains(&errno) || COMMON.contains(&errno) { errno } else { Errno::EIO }
 }
 
-/// Run the body of an exported function. `codes` are the errors that its comment lists.
+/// Run the body of an exported function. `codes` are the errors that it may return: those that its comment lists, and the
+/// common ones.
 ///
 /// # Safety
 /// `reterr` is NULL or points to an `agentcg_error` that may be written.
-pub unsafe fn guard(
+pub unsafe fn call(
     reterr: *mut agentcg_error,
     codes: &[Errno],
     body: impl FnOnce() -> Result<c_int>,
 ) -> c_int {
     #[cfg(feature = "c-library")]
-    let Some(_held) = crate::sys::reserve::hold() else {
-        // SAFETY: the caller's promise.
-        return unsafe { guard_without_memory(reterr, codes, || Err(no_memory())) };
+    let Some(_reserve) = crate::sys::reserve::hold() else {
+        // SAFETY: as the caller promises.
+        return unsafe { call_without_memory(reterr, codes, || Err(no_memory())) };
     };
-    // SAFETY: the caller's promise.
-    unsafe { guard_without_memory(reterr, codes, body) }
+    // SAFETY: as the caller promises.
+    unsafe { call_without_memory(reterr, codes, body) }
 }
 
-/// The same for a function that kills: where there is no memory to begin the call, `kill` is sent before it fails.
+/// [`call`] for a function that kills. If there is no memory to begin the call, `kill` runs before the call fails.
 ///
 /// # Safety
-/// As of [`guard`].
-pub unsafe fn guard_killing(
+/// As for [`call`].
+pub unsafe fn call_killing(
     reterr: *mut agentcg_error,
     codes: &[Errno],
     kill: impl FnOnce(),
     body: impl FnOnce() -> Result<c_int>,
 ) -> c_int {
     #[cfg(feature = "c-library")]
-    let Some(_held) = crate::sys::reserve::hold() else {
+    let Some(_reserve) = crate::sys::reserve::hold() else {
         let refuse = || {
             kill();
             Err(no_memory())
         };
-        // SAFETY: the caller's promise.
-        return unsafe { guard_without_memory(reterr, codes, refuse) };
+        // SAFETY: as the caller promises.
+        return unsafe { call_without_memory(reterr, codes, refuse) };
     };
     #[cfg(not(feature = "c-library"))]
     let _ = kill;
-    // SAFETY: the caller's promise.
-    unsafe { guard_without_memory(reterr, codes, body) }
+    // SAFETY: as the caller promises.
+    unsafe { call_without_memory(reterr, codes, body) }
 }
 
-/// The same where nothing can be done but to go on, with memory for it or not.
+/// [`call`] for a function that cannot report want of memory. The body runs even if there is no memory to begin the call.
 ///
 /// # Safety
-/// As of [`guard`].
-pub unsafe fn guard_always(
+/// As for [`call`].
+pub unsafe fn call_always(
     reterr: *mut agentcg_error,
     codes: &[Errno],
     body: impl FnOnce() -> Result<c_int>,
 ) -> c_int {
     #[cfg(feature = "c-library")]
-    let _held = crate::sys::reserve::hold();
-    // SAFETY: the caller's promise.
-    unsafe { guard_without_memory(reterr, codes, body) }
+    let _reserve = crate::sys::reserve::hold();
+    // SAFETY: as the caller promises.
+    unsafe { call_without_memory(reterr, codes, body) }
 }
 
-/// The same for a body that allocates nothing.
+/// [`call`] for a body that allocates nothing. No reserve of memory is claimed.
 ///
 /// # Safety
-/// As of [`guard`].
-pub unsafe fn guard_without_memory(
+/// As for [`call`].
+pub unsafe fn call_without_memory(
     reterr: *mut agentcg_error,
     codes: &[Errno],
     body: impl FnOnce() -> Result<c_int>,
 ) -> c_int {
-    let _deferred = Deferred::begin();
+    let _disabled = CancellationDisabled::begin();
     silence_panics();
     let error = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(value)) => return value,
@@ -96,15 +99,15 @@ pub unsafe fn guard_without_memory(
     };
     let code = -(error.errno() as c_int);
     if !reterr.is_null() {
-        // SAFETY: the caller's promise.
+        // SAFETY: as the caller promises.
         unsafe { reterr.write(agentcg_error::from(&error)) };
     }
     code
 }
 
-/// The same where nothing may be allocated: for functions without a reterr.
-pub fn guard_quietly(codes: &[Errno], body: impl FnOnce() -> nix::Result<()>) -> c_int {
-    let _deferred = Deferred::begin();
+/// [`call`] for an async-signal-safe function, which has no `reterr`. It allocates nothing.
+pub fn call_without_error(codes: &[Errno], body: impl FnOnce() -> nix::Result<()>) -> c_int {
+    let _disabled = CancellationDisabled::begin();
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => 0,
         Ok(Err(e)) => -(listed(e, codes) as c_int),
@@ -112,8 +115,8 @@ pub fn guard_quietly(codes: &[Errno], body: impl FnOnce() -> nix::Result<()>) ->
     }
 }
 
-/// What std prints about a panic would go to the host's standard error. The C library has a std of its own, and so a
-/// hook of its own; a Rust program that links the crate keeps the one that it has.
+/// Replace std's panic hook, which would print to the standard error of the calling program. The C library contains a copy
+/// of std, so this does not change the hook of a Rust program. A Rust program that links the crate keeps its hook.
 #[inline]
 fn silence_panics() {
     #[cfg(feature = "c-library")]
@@ -121,7 +124,7 @@ fn silence_panics() {
         use std::sync::atomic::{AtomicBool, Ordering};
         static SILENT: AtomicBool = AtomicBool::new(false);
         if !SILENT.load(Ordering::Relaxed) {
-            // A closure without captures is not allocated.
+            // A box of a closure without captures does not allocate.
             std::panic::set_hook(Box::new(|_| ()));
             SILENT.store(true, Ordering::Relaxed);
         }
@@ -137,7 +140,7 @@ fn bug(message: impl Into<Cow<'static, str>>) -> Error {
     Error::new(Errno::ENOTRECOVERABLE, message)
 }
 
-/// An argument that is not as it must be.
+/// The error for an invalid argument.
 pub fn invalid<T>(message: impl Into<Cow<'static, str>>) -> Result<T> {
     Err(Error::new(Errno::EINVAL, message))
 }
@@ -156,7 +159,7 @@ impl From<&Error> for agentcg_error {
     }
 }
 
-/// Copy what fits, whole characters only. The array keeps a NUL at its end.
+/// Copy `text` to a C array, cut at a character boundary if it is too long. The last byte of the array stays NUL.
 pub fn fill(array: &mut [c_char], text: &str) {
     let room = array.len().saturating_sub(1);
     let end = (0..=room.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
@@ -177,8 +180,8 @@ mod tests {
 
     fn run(codes: &[Errno], body: impl FnOnce() -> Result<c_int>) -> (c_int, agentcg_error) {
         let mut err = agentcg_error { code: 7, reason: 7, file: [1; 64], message: [1; 184] };
-        // SAFETY: it points to one.
-        let code = unsafe { guard(&raw mut err, codes, body) };
+        // SAFETY: the pointer is that of a local variable.
+        let code = unsafe { call(&raw mut err, codes, body) };
         (code, err)
     }
 
@@ -202,14 +205,14 @@ mod tests {
         let (code, err) = run(&[Errno::EBUSY], || Err(e));
         assert_eq!((code, err.code, err.reason), (-libc::EIO, -libc::EIO, 8));
         assert_eq!((text(&err.file), text(&err.message)), ("cgroup.procs".into(), "no room: ENOSPC".into()));
-        assert_eq!(guard_quietly(&[], || Err(Errno::ENOSPC)), -libc::EIO);
+        assert_eq!(call_without_error(&[], || Err(Errno::ENOSPC)), -libc::EIO);
     }
 
     #[test]
     fn every_function_may_tell_of_want_of_descriptors_and_memory() {
         for e in [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM] {
             assert_eq!(run(&[], || Err(Error::new(e, "none left"))).0, -(e as c_int));
-            assert_eq!(guard_quietly(&[], || Err(e)), -(e as c_int));
+            assert_eq!(call_without_error(&[], || Err(e)), -(e as c_int));
         }
     }
 
@@ -218,7 +221,7 @@ mod tests {
         let (code, err) = run(&[], || panic!("on purpose"));
         assert_eq!((code, err.code), (-libc::ENOTRECOVERABLE, -libc::ENOTRECOVERABLE));
         assert!(text(&err.message).contains("bug"));
-        assert_eq!(guard_quietly(&[], || panic!("on purpose")), -libc::ENOTRECOVERABLE);
+        assert_eq!(call_without_error(&[], || panic!("on purpose")), -libc::ENOTRECOVERABLE);
     }
 
     #[test]

@@ -1,27 +1,36 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The header's section "life": how an agent, or a handle alone, ends.
+//! The header's section "make, find and end agents": the functions that end a handle.
 
-use super::boundary::{guard, guard_always};
+use super::boundary;
 use super::error::agentcg_error;
 use super::handle::{self, agent, agentcg};
-use super::memory::{check_flags, check_struct, deadline, give_struct, waited};
+use super::memory::{check_flags, check_struct, copy_out_struct, deadline, waited};
 use super::stats::agentcg_stats;
 use nix::errno::Errno;
 use std::ffi::c_int;
 
-/// agentcg_destroy(): do not kill: -EBUSY if anything lives in it.
+/// agentcg_destroy(): do not kill. If a process lives in the group, fail with
+/// -EBUSY.
 pub const AGENTCG_DESTROY_IF_EMPTY: u64 = 1u64 << 0;
 
-/// Kill all, wait, take the last measurements (ret_final may be NULL with size
-/// 0), remove the group and every cgroup the agent made inside it, free the
-/// handle. On failure the handle stays valid and nothing is lost: try again.
-/// 0 means that the directory is gone. On kernels from 6.19.11 to 7.1-rc2
-/// removing a group can hang while its dead wait to be reaped: there that is
-/// -ETIMEDOUT, and the message names the pids to reap.
-/// NULL is fine, and so is a group that somebody else has removed.
+/// End an agent: kill all processes, wait until they are dead, take the last
+/// measurements, remove the group and every cgroup that the agent made inside
+/// it, and free the handle. flags is 0 or AGENTCG_DESTROY_IF_EMPTY. ret_final
+/// receives the last measurements, size is sizeof(*ret_final); they may be NULL
+/// and 0.
 ///
-/// -EACCES, -EBUSY (AGENTCG_DESTROY_IF_EMPTY, and it is not), -EDEADLK (the
-/// caller is inside), -EINVAL, -EMFILE, -ENFILE, -ENOMEM, -ETIMEDOUT.
+/// 0 means that the directory is gone. On failure the handle stays valid and
+/// nothing is lost: call again. A NULL cg is allowed. If somebody else has
+/// removed the group, the call succeeds; -ENODEV is never returned.
+///
+/// From Linux 6.19.11 to 7.1-rc2, removing a group can hang while its dead
+/// processes wait to be reaped. There the call returns -ETIMEDOUT, and the
+/// message names the pids to reap.
+///
+/// Returns 0. Errors, besides the common ones:
+///   -EBUSY      AGENTCG_DESTROY_IF_EMPTY is set and the group is not empty.
+///   -EDEADLK    The caller is in the group.
+///   -ETIMEDOUT  The end was not reached within timeout_ms.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_destroy(
@@ -34,9 +43,9 @@ pub unsafe extern "C" fn agentcg_destroy(
 ) -> c_int {
     use Errno::*;
     let codes = [EACCES, EBUSY, EDEADLK, EINVAL, EMFILE, ENFILE, ENOMEM, ETIMEDOUT];
-    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        guard(reterr, &codes, || {
+        boundary::call(reterr, &codes, || {
             if cg.is_null() {
                 return Ok(0);
             }
@@ -50,7 +59,7 @@ pub unsafe extern "C" fn agentcg_destroy(
             let last = agent.destroy(flags & AGENTCG_DESTROY_IF_EMPTY != 0, deadline, measure);
             let last = waited(timeout_ms, last)?;
             if measure {
-                give_struct(&last, ret_final, size);
+                copy_out_struct(&last, ret_final, size);
             }
             handle::free(cg);
             Ok(0)
@@ -58,14 +67,14 @@ pub unsafe extern "C" fn agentcg_destroy(
     }
 }
 
-/// Free the handle, leave the cgroup and its processes be: without an owner from
-/// now on, so agentcg_open() can take it over, and agentcg_reap() ends it. NULL
-/// is fine.
+/// Free the handle, and leave the group and its processes as they are. If the
+/// handle was the owner's, the agent is an orphan from then on: agentcg_open()
+/// can adopt it, and agentcg_reap() ends it. A NULL cg is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn agentcg_free(cg: *mut agentcg) {
-    // SAFETY: the C caller's promises.
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        guard_always(std::ptr::null_mut(), &[], || {
+        boundary::call_always(std::ptr::null_mut(), &[], || {
             handle::free(cg);
             Ok(0)
         })

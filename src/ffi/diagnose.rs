@@ -1,33 +1,33 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The diagnosis, in the header's section "would it work here?".
+//! The header's section "is it available?": the diagnosis.
 
-use super::boundary::{guard, invalid};
+use super::boundary::{self, invalid};
 use super::error::agentcg_error;
 use super::limits::{self, agentcg_limits};
-use super::memory::{Plain, check_struct, give_string, give_struct};
+use super::memory::{Plain, check_struct, copy_out_string, copy_out_struct};
 use super::new;
 use crate::diagnose::{Diagnosis, diagnose, diagnose_for, feature};
 use crate::error::Result;
 use nix::errno::Errno;
 use std::ffi::{c_char, c_int};
 
-/// cgroup.kill (5.14)
+/// cgroup.kill is available (Linux 5.14).
 pub const AGENTCG_FEATURE_KILL: u64 = 1u64 << 0;
-/// cgroup.freeze (5.2)
+/// cgroup.freeze is available (Linux 5.2).
 pub const AGENTCG_FEATURE_FREEZE: u64 = 1u64 << 1;
-/// clone3(CLONE_INTO_CGROUP) works here (tried)
+/// clone3(CLONE_INTO_CGROUP) works. It was tried.
 pub const AGENTCG_FEATURE_CLONE_INTO: u64 = 1u64 << 2;
-/// memory.peak (5.19)
+/// memory.peak is available (Linux 5.19).
 pub const AGENTCG_FEATURE_MEMORY_PEAK: u64 = 1u64 << 3;
-/// pids.peak (6.1)
+/// pids.peak is available (Linux 6.1).
 pub const AGENTCG_FEATURE_PIDS_PEAK: u64 = 1u64 << 4;
-/// cpu.pressure and its like
+/// cpu.pressure and its like are available.
 pub const AGENTCG_FEATURE_PRESSURE: u64 = 1u64 << 5;
-/// user.* attributes on cgroups (5.7)
+/// cgroups take user.* attributes (Linux 5.7).
 pub const AGENTCG_FEATURE_XATTR: u64 = 1u64 << 6;
-/// the hierarchy is mounted nsdelegate
+/// The hierarchy is mounted nsdelegate.
 pub const AGENTCG_FEATURE_NSDELEGATE: u64 = 1u64 << 7;
-/// a systemd manager that would serve us was reached
+/// A systemd manager that serves the caller was reached.
 pub const AGENTCG_FEATURE_SYSTEMD: u64 = 1u64 << 8;
 
 const _: () = {
@@ -42,18 +42,19 @@ const _: () = {
     assert!(feature::SYSTEMD == AGENTCG_FEATURE_SYSTEMD);
 };
 
+/// What agentcg_new() would do in this process, as agentcg_diagnose() finds it.
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 pub struct agentcg_diagnosis {
-    /// 0 with a place: agentcg_new() works; else AGENTCG_WHY_...
+    /// 0 if agentcg_new() works in place, else AGENTCG_WHY_...
     pub obstacle: u32,
-    /// AGENTCG_PLACE_... it would use, 0 if none
+    /// The AGENTCG_PLACE_... that would be used, 0 if there is none.
     pub place: u32,
-    /// limits that would work: AGENTCG_CONTROLLER_...
+    /// AGENTCG_CONTROLLER_... whose limits would work.
     pub controllers: u64,
-    /// of cpu, memory and pids, those that would not
+    /// Those of cpu, memory and pids whose limits would not work.
     pub missing_controllers: u64,
-    /// AGENTCG_FEATURE_...
+    /// AGENTCG_FEATURE_... that were found.
     pub features: u64,
 }
 
@@ -64,13 +65,18 @@ unsafe impl Plain for agentcg_diagnosis {
 
 const _: () = assert!(size_of::<agentcg_diagnosis>() == agentcg_diagnosis::SIZE_V0);
 
-/// Find out what agentcg_new() would do here and why, leaving nothing behind.
-/// text, which may be NULL with text_size 0, gets a report for people: each
-/// place tried, what stopped it, and the commands that mend it (the systemd
-/// drop-in, wsl.conf, the container flag). Neither an obstacle nor a place: what
-/// stopped it has to do with no place, such as want of descriptors; see text.
-/// Where a place is there an agent is made in it for a moment.
-/// Returns the text's full length; -EINVAL, -ENOMEM.
+/// Find out what agentcg_new(NULL, ...) without limits would do, and why. size
+/// is sizeof(*ret_diagnosis). text receives a report for people: each place that
+/// was tried, what prevents its use, and the commands that remedy it (the
+/// systemd drop-in, wsl.conf, the container flag). text may be NULL if text_size
+/// is 0.
+///
+/// If there is a place, an agent is made in it for a moment. Nothing is left
+/// behind. If obstacle and place are both 0, the cause is not cgroups (for
+/// example, no descriptor is left); see text.
+///
+/// Returns the full length of the text. An obstacle is not an error: -EACCES and
+/// -ENODEV are never returned.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_diagnose(
@@ -79,25 +85,28 @@ pub unsafe extern "C" fn agentcg_diagnose(
     text: *mut c_char,
     text_size: usize,
 ) -> c_int {
-    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        guard(std::ptr::null_mut(), &[Errno::EINVAL, Errno::ENOMEM], || {
+        boundary::call(std::ptr::null_mut(), &[Errno::EINVAL, Errno::ENOMEM], || {
             check_struct(ret_diagnosis, size)?;
             if text.is_null() && text_size != 0 {
                 return invalid("text is NULL, but its size is not 0");
             }
-            give(&diagnose(), ret_diagnosis, size, text, text_size)
+            copy_out(&diagnose(), ret_diagnosis, size, text, text_size)
         })
     }
 }
 
-/// The same for agentcg_new(NULL, NULL, limits, limits_size, flags, ...): the first
-/// place is told in which an agent with these limits can be made. Where a place is
-/// there they are set in it for a moment. limits may be NULL with limits_size 0;
-/// without them, and with flags 0, it is agentcg_diagnose().
+/// Find out what agentcg_new(NULL, NULL, limits, limits_size, flags, ...) would
+/// do. This is agentcg_diagnose() with limits and flags: it reports the first
+/// place in which an agent with these limits can be made. If there is a place,
+/// the limits are set in it for a moment. limits may be NULL if limits_size is
+/// 0.
 ///
-/// Returns the text's full length; -E2BIG, -EINVAL, -ENOMEM, -ERANGE (a limit out of
-/// range).
+/// Returns the full length of the text. -EACCES and -ENODEV are never returned.
+/// Errors, besides the common ones:
+///   -E2BIG   limits has a bit or a field set that this library does not know.
+///   -ERANGE  A limit is out of range.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_diagnose_new(
@@ -111,32 +120,34 @@ pub unsafe extern "C" fn agentcg_diagnose_new(
     reterr: *mut agentcg_error,
 ) -> c_int {
     use Errno::*;
-    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        guard(reterr, &[E2BIG, EINVAL, ENOMEM, ERANGE], || {
+        boundary::call(reterr, &[E2BIG, EINVAL, ENOMEM, ERANGE], || {
             check_struct(ret_diagnosis, size)?;
             if text.is_null() && text_size != 0 {
                 return invalid("text is NULL, but its size is not 0");
             }
-            let (wish, limits) = (new::wish(flags)?, limits::take_new(limits, limits_size)?);
+            let (wish, limits) = (new::wish(flags)?, limits::copy_in_new(limits, limits_size)?);
             limits.check()?;
-            give(&diagnose_for(wish, &limits), ret_diagnosis, size, text, text_size)
+            copy_out(&diagnose_for(wish, &limits), ret_diagnosis, size, text, text_size)
         })
     }
 }
 
+/// Copy a diagnosis to the caller.
+///
 /// # Safety
-/// As [`give_struct`] and [`give_string`].
-unsafe fn give(
+/// As for [`copy_out_struct`] and [`copy_out_string`].
+unsafe fn copy_out(
     found: &Diagnosis,
     ret_diagnosis: *mut agentcg_diagnosis,
     size: usize,
     text: *mut c_char,
     text_size: usize,
 ) -> Result<c_int> {
-    // SAFETY: the caller's promise.
+    // SAFETY: as the caller promises.
     unsafe {
-        let length = give_string(found.report.as_bytes(), text, text_size)?;
+        let length = copy_out_string(found.report.as_bytes(), text, text_size)?;
         let c = agentcg_diagnosis {
             obstacle: found.obstacle.map_or(0, |reason| reason as u32),
             place: found.place.map_or(0, |kind| kind as u32),
@@ -144,7 +155,7 @@ unsafe fn give(
             missing_controllers: found.missing_controllers.bits(),
             features: found.features,
         };
-        give_struct(&c, ret_diagnosis, size);
+        copy_out_struct(&c, ret_diagnosis, size);
         Ok(length)
     }
 }

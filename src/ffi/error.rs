@@ -4,45 +4,46 @@
 use crate::error::Reason;
 use std::ffi::c_char;
 
-/// No cgroup2 mount holds our own cgroup.
+/// No cgroup2 mount contains the caller's own cgroup.
 pub const AGENTCG_WHY_NO_CGROUP2: u32 = 1u32;
-/// Our cgroup is outside our cgroup namespace.
+/// The caller's own cgroup is outside its cgroup namespace.
 pub const AGENTCG_WHY_OUTSIDE_NAMESPACE: u32 = 2u32;
-/// cgroupfs is mounted read-only (containers).
+/// cgroupfs is mounted read-only (common in containers).
 pub const AGENTCG_WHY_READ_ONLY: u32 = 3u32;
-/// No directory that we may create in, or no right to migrate.
+/// The caller may create no cgroups, or may not migrate processes.
 pub const AGENTCG_WHY_NOT_DELEGATED: u32 = 4u32;
-/// A limit needs a controller that is not to be had.
+/// A limit needs a controller that is not available.
 pub const AGENTCG_WHY_NO_CONTROLLER: u32 = 5u32;
 /// The parent holds processes.
 pub const AGENTCG_WHY_POPULATED: u32 = 6u32;
-/// A threaded or invalid domain.
+/// The cgroup is threaded, or it is in an invalid domain.
 pub const AGENTCG_WHY_THREADED: u32 = 7u32;
-/// The cgroup was removed under us.
+/// Somebody else removed the cgroup while it was in use.
 pub const AGENTCG_WHY_GONE: u32 = 8u32;
-/// cgroup.max.depth / max.descendants of an ancestor.
+/// cgroup.max.depth or max.descendants of an ancestor is reached.
 pub const AGENTCG_WHY_NESTING_LIMIT: u32 = 9u32;
-/// systemd was needed and could not be reached.
+/// systemd is needed and cannot be reached.
 pub const AGENTCG_WHY_NO_SYSTEMD: u32 = 10u32;
-/// systemd said no; message carries its words.
+/// systemd refused the request. message contains its reply.
 pub const AGENTCG_WHY_SYSTEMD_REFUSED: u32 = 11u32;
-/// The caller itself is in the cgroup that it wants killed.
+/// The caller is in the group that it wants to kill or to freeze.
 pub const AGENTCG_WHY_CALLER_INSIDE: u32 = 12u32;
-/// User namespaces are forbidden, or the hierarchy is not mounted nsdelegate.
+/// User namespaces are forbidden, or the mount lacks nsdelegate.
 pub const AGENTCG_WHY_NOT_CONTAINED: u32 = 13u32;
-/// The guard's program is missing, or is not the one of this library.
+/// agentcg-guard is missing, or not the one of this library.
 pub const AGENTCG_WHY_NO_GUARD: u32 = 14u32;
 
-/// What went wrong, in words for people and logs. 256 bytes, for ever.
+/// What went wrong: codes for programs, and text for people and logs. The size
+/// is 256 bytes and does not change.
 #[repr(C)]
 pub struct agentcg_error {
-    /// the negative errno value that was returned
+    /// The negative errno value that the function returned.
     pub code: i32,
-    /// AGENTCG_WHY_..., or 0: why, where errno is too coarse
+    /// AGENTCG_WHY_... if errno is too coarse to say why, else 0.
     pub reason: u32,
-    /// the interface file at fault ("memory.max"), or ""
+    /// The interface file that failed, such as "memory.max", or "".
     pub file: [c_char; 64],
-    /// one line: what failed, on which path, and what to do
+    /// One line of text: what failed, on which path, and what to do.
     pub message: [c_char; 184],
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The header's section "events".
 
-use super::boundary::{guard, invalid};
+use super::boundary::{self, invalid};
 use super::error::agentcg_error;
 use super::handle::{agent, agentcg};
 use super::memory::{check_flags, deadline};
@@ -9,18 +9,23 @@ use crate::events;
 use nix::errno::Errno;
 use std::ffi::c_int;
 
-/// the last process is gone
+/// The last process in the group is gone.
 pub const AGENTCG_EVENT_EMPTY: u64 = 1u64 << 0;
+/// A process came into the empty group.
 pub const AGENTCG_EVENT_POPULATED: u64 = 1u64 << 1;
+/// All processes are frozen.
 pub const AGENTCG_EVENT_FROZEN: u64 = 1u64 << 2;
+/// The processes run again.
 pub const AGENTCG_EVENT_THAWED: u64 = 1u64 << 3;
-/// a process was killed for want of memory
+/// The OOM killer killed a process in the group or below it.
 pub const AGENTCG_EVENT_OOM_KILL: u64 = 1u64 << 4;
-/// memory_high was reached, memory_max was, a fork was refused: in the group or below
+/// memory_high_bytes was reached in the group or below it.
 pub const AGENTCG_EVENT_MEMORY_HIGH: u64 = 1u64 << 5;
+/// memory_max_bytes was reached in the group or below it.
 pub const AGENTCG_EVENT_MEMORY_MAX: u64 = 1u64 << 6;
+/// A fork was refused in the group or below it.
 pub const AGENTCG_EVENT_PIDS_MAX: u64 = 1u64 << 7;
-/// the group was removed
+/// The group was removed.
 pub const AGENTCG_EVENT_GONE: u64 = 1u64 << 8;
 
 const KNOWN: u64 = (AGENTCG_EVENT_GONE << 1) - 1;
@@ -37,28 +42,35 @@ const _: () = {
     assert!(events::GONE == AGENTCG_EVENT_GONE);
 };
 
-/// One descriptor for poll(2), epoll or an event loop, readable (POLLIN) when any
-/// event of which may have happened: ask agentcg_next_events(), with timeout 0,
-/// which also makes it unreadable again. What is so already when this is called is
-/// no event. The process uses one inotify instance at most: it reports the removal
-/// of up to 64 watched groups at once (Linux 7.1). Belongs to the handle: do not
-/// read or close it, and take it out of your epoll set before the handle ends.
-/// Asked again, the new set replaces the old, the descriptor stays; 0 gives the
-/// descriptors behind it back.
-/// A forked child asks for one of its own. Returns the descriptor.
+/// Return a descriptor for poll(2), epoll or an event loop. It becomes readable
+/// (POLLIN) when an event of which may have happened; which are
+/// AGENTCG_EVENT_... bits. Then call agentcg_next_events() with timeout 0, which
+/// also makes the descriptor unreadable again. Conditions that already hold
+/// produce no event.
 ///
-/// -EACCES, -EBADF (the caller has closed the descriptor), -EINVAL, -EMFILE, -ENFILE,
-/// -ENODEV, -ENOMEM, -ENOSPC (the user's limit,
-/// /proc/sys/fs/epoll/max_user_watches), -EOPNOTSUPP (OOM_KILL and MEMORY_... need
-/// the memory controller, PIDS_MAX the pids controller).
+/// The descriptor belongs to the handle: do not read or close it, and remove it
+/// from your epoll set before the handle is freed. A second call replaces the
+/// set of events and returns the same descriptor. With which 0 the descriptors
+/// behind it are released. A forked child has to call this function itself.
+///
+/// The process uses one inotify instance at most. It reports the removal of up
+/// to 64 watched groups at once (Linux 7.1).
+///
+/// Errors, besides the common ones:
+///   -EBADF       The caller has closed the descriptor.
+///   -ENOSPC      /proc/sys/fs/epoll/max_user_watches, the user's limit, is
+///                reached.
+///   -EOPNOTSUPP  AGENTCG_EVENT_OOM_KILL and AGENTCG_EVENT_MEMORY_... need the
+///                memory controller, AGENTCG_EVENT_PIDS_MAX needs the pids
+///                controller.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_event_fd(cg: *mut agentcg, which: u64, reterr: *mut agentcg_error) -> c_int {
     use Errno::*;
     let codes = [EACCES, EBADF, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ENOSPC, EOPNOTSUPP];
-    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        guard(reterr, &codes, || {
+        boundary::call(reterr, &codes, || {
             let agent = agent(cg)?;
             check_flags(which, KNOWN)?;
             agent.event_fd(which)
@@ -66,29 +78,34 @@ pub unsafe extern "C" fn agentcg_event_fd(cg: *mut agentcg, which: u64, reterr: 
     }
 }
 
-/// The events since the last call, waiting up to timeout_ms for one; each at most
-/// once a call, none lost. Returns 1, or 0 when none came, and then *ret_events is 0:
-/// the descriptor may be readable for nothing.
+/// Fetch the events since the last call. If there are none, wait up to
+/// timeout_ms for one. Each kind of event is reported at most once by a call,
+/// and none is lost. Returns 1, or 0 if there was no event; then *ret_events is
+/// 0. The descriptor may be readable although there is no event.
 ///
-/// Where the kernel notifies and nothing has changed, what may have come and gone is
-/// told: POPULATED and EMPTY of an empty group, which may so have EMPTY told again,
-/// FROZEN and THAWED of a populated one. EMPTY is only told of a group that is empty
-/// at that moment. GONE comes once, with EMPTY if that was not told before, and after
-/// it -ENODEV; the descriptor is quiet then. Of the last moments of a group that
-/// agentcg_destroy(), agentcg_reap() or the guard removes all is told, at once (Linux
-/// 5.7). Removed by others, GONE comes at once from Linux 7.1 on; before within four
-/// seconds, or within half of the time since the group became empty.
+/// If the kernel reports a change but the file reads as before, the state may
+/// have changed and changed back. Both events are reported: POPULATED and EMPTY
+/// for an empty group (EMPTY may repeat), FROZEN and THAWED for a populated one.
+/// EMPTY is reported only if the group is empty at that moment.
 ///
-/// Empty is a group in which nothing lives. From Linux 6.19 on a process that has
-/// ended may have to wait for another to be reaped, and cgroup.events calls its group
-/// populated until then. EMPTY is told at once after agentcg_kill_all() all the same
-/// (Linux 7.1), else within four seconds.
+/// GONE is reported once, together with EMPTY if that was not reported before.
+/// The calls after it return -ENODEV, and the descriptor does not become
+/// readable again. If agentcg_destroy(), agentcg_reap() or the guard removes the
+/// group, its last events are all reported, at once (Linux 5.7). If others
+/// remove it, GONE is reported at once from Linux 7.1 on. Before, it is reported
+/// within four seconds, or within half of the time since the group became empty.
 ///
-/// What cannot be read now (-EMFILE, -ENFILE, -ENOMEM) is told by a later call: the
-/// descriptor is readable again in a moment.
+/// A group is empty if no process lives in it. From Linux 6.19 on, an ended
+/// process may have to wait until another is reaped, and until then
+/// cgroup.events says that the group is populated. EMPTY is reported at once
+/// after agentcg_kill_all() even then (Linux 7.1), else within four seconds.
 ///
-/// -EACCES, -EBADF (the caller has closed the descriptor), -EINVAL (agentcg_event_fd()
-/// was not called in this process, too), -EMFILE, -ENFILE, -ENODEV, -ENOMEM.
+/// A state that cannot be read (-EMFILE, -ENFILE, -ENOMEM) is reported by a
+/// later call: the descriptor becomes readable again within a moment.
+///
+/// Errors, besides the common ones:
+///   -EBADF   The caller has closed the descriptor.
+///   -EINVAL  Also: agentcg_event_fd() was not called in this process.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_next_events(
@@ -98,9 +115,9 @@ pub unsafe extern "C" fn agentcg_next_events(
     reterr: *mut agentcg_error,
 ) -> c_int {
     use Errno::*;
-    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        guard(reterr, &[EACCES, EBADF, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM], || {
+        boundary::call(reterr, &[EACCES, EBADF, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM], || {
             let (agent, deadline) = (agent(cg)?, deadline(timeout_ms)?);
             if ret_events.is_null() {
                 return invalid("ret_events is NULL");

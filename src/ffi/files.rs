@@ -1,25 +1,30 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The header's section "limits and files of a living group": the files.
+//! The header's section "interface files".
 
-use super::boundary::{guard, invalid};
+use super::boundary::{self, invalid};
 use super::error::agentcg_error;
 use super::handle::{agent, agentcg};
-use super::memory::{give_string, string};
+use super::memory::{copy_out_string, string};
 use crate::error::Result;
 use nix::errno::Errno;
 use std::ffi::{CStr, c_char, c_int};
 
-/// Any interface file, for what has no function here: io.stat, cpuset.cpus.effective,
-/// memory.numa_stat ... name is one component: a letter, then letters, digits, '.',
-/// '_' and '-'. The whole of it, however long, as the kernel gives it: lines that
-/// each end with a newline. As snprintf(3): cut to fit, always terminated. Returns
-/// the full length, which may be another one the next time.
+/// Read an interface file that has no function of its own, such as io.stat,
+/// cpuset.cpus.effective or memory.numa_stat. name is one path component: a
+/// letter, then letters, digits, '.', '_' and '-'. The whole file is read,
+/// whatever its length, and copied to buf as the kernel returns it: lines that
+/// each end with a newline. As snprintf(3), the text is cut to fit and always
+/// terminated.
 ///
-/// -EACCES (it can only be written, or not by us), -EINVAL (no such name can be; a
-/// cgroup that the agent has made; as root, one that can only be written), -EIO (what
-/// has no code here: the message has it), -EMFILE, -ENFILE, -ENODEV (the group was
-/// removed), -ENOENT (no such file: AGENTCG_WHY_NO_CONTROLLER where its controller is
-/// not in force), -ENOMEM, -EOPNOTSUPP (say, cgroup.procs of a threaded cgroup).
+/// Returns the full length, which may differ at the next call. Errors, besides
+/// the common ones:
+///   -EACCES      Also: the file can only be written.
+///   -EINVAL      Also: no interface file can have this name; it is a cgroup
+///                that the agent has made; as root, the file can only be
+///                written.
+///   -ENOENT      There is no such file: AGENTCG_WHY_NO_CONTROLLER if its
+///                controller is not in force.
+///   -EOPNOTSUPP  For example, cgroup.procs of a threaded cgroup.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_read_file(
@@ -31,28 +36,36 @@ pub unsafe extern "C" fn agentcg_read_file(
 ) -> c_int {
     use Errno::*;
     let codes = [EACCES, EINVAL, EIO, EMFILE, ENFILE, ENODEV, ENOENT, ENOMEM, EOPNOTSUPP];
-    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        guard(reterr, &codes, || {
+        boundary::call(reterr, &codes, || {
             let agent = agent(cg)?;
-            give_string(&agent.read_file(given(name, "name")?)?, buf, size)
+            copy_out_string(&agent.read_file(required(name, "name")?)?, buf, size)
         })
     }
 }
 
-/// Write a value to an interface file, in one write(2). A newline at its end may be.
-/// What the kernel makes of it is for it to say; reading the file back tells.
-/// memory.max and its like do not wait until memory has been reclaimed (Linux 6.16).
+/// Write a value to an interface file with one write(2). name is as for
+/// agentcg_read_file(). value is 1 to 4095 bytes; a trailing newline is allowed.
+/// Read the file back to see the effect. From Linux 6.16 on, a write to
+/// memory.max or memory.high does not wait until the memory has been reclaimed.
 ///
-/// -E2BIG (more than 4095 bytes), -EINVAL (no such name can be; a cgroup that the
-/// agent has made; an empty value, to which the kernel says yes and does nothing).
-/// The kernel's own refusals: -EACCES (it can only be read, or is not ours to write),
-/// -EAGAIN (memory.reclaim: not all), -EBUSY, -EEXIST, -EINVAL (it makes no sense of
-/// the value), -EIO (what has no code here: the message has it), -EMFILE, -ENFILE,
-/// -ENODEV (AGENTCG_WHY_GONE: the group was removed; else io.max: no such device),
-/// -ENOENT (no such file, and AGENTCG_WHY_NO_CONTROLLER where its controller is not
-/// in force; cgroup.subtree_control: no such controller), -ENOMEM, -ENOSPC (cpuset),
-/// -EOPNOTSUPP, -ERANGE, -ESRCH (cgroup.procs: no such process).
+/// Returns 0. Errors, besides the common ones:
+///   -E2BIG       value has more than 4095 bytes.
+///   -EACCES      Also: the file can only be read.
+///   -EAGAIN      memory.reclaim: not all of it was reclaimed.
+///   -EINVAL      Also: no interface file can have this name; it is a cgroup
+///                that the agent has made; the value is empty, which the kernel
+///                accepts and ignores; the kernel does not understand the value.
+///   -ENODEV      AGENTCG_WHY_GONE: the group was removed. Without that reason:
+///                io.max names a device that does not exist.
+///   -ENOENT      There is no such file: AGENTCG_WHY_NO_CONTROLLER if its
+///                controller is not in force. cgroup.subtree_control: there is
+///                no such controller.
+///   -ENOSPC      cpuset: from the kernel.
+///   -ESRCH       cgroup.procs: there is no such process.
+///   -EBUSY, -EEXIST, -EOPNOTSUPP, -ERANGE
+///                The kernel refuses the value.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_write_file(
@@ -66,20 +79,20 @@ pub unsafe extern "C" fn agentcg_write_file(
         E2BIG, EACCES, EAGAIN, EBUSY, EEXIST, EINVAL, EIO, EMFILE, ENFILE, ENODEV, ENOENT, ENOMEM, ENOSPC,
         EOPNOTSUPP, ERANGE, ESRCH,
     ];
-    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        guard(reterr, &codes, || {
+        boundary::call(reterr, &codes, || {
             let agent = agent(cg)?;
-            agent.write_file(given(name, "name")?, given(value, "value")?.to_bytes()).map(|()| 0)
+            agent.write_file(required(name, "name")?, required(value, "value")?.to_bytes()).map(|()| 0)
         })
     }
 }
 
-/// A string that has to be there.
+/// A string that must not be NULL. `what` names the argument in the message.
 ///
 /// # Safety
-/// As [`string`].
-unsafe fn given<'a>(text: *const c_char, what: &str) -> Result<&'a CStr> {
-    // SAFETY: the caller's promise.
+/// As for [`string`].
+unsafe fn required<'a>(text: *const c_char, what: &str) -> Result<&'a CStr> {
+    // SAFETY: as the caller promises.
     unsafe { string(text) }.map_or_else(|| invalid(format!("{what} is NULL")), Ok)
 }

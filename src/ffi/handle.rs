@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The header's section "handles".
+//! The handle behind `agentcg *`, and the header's section "version".
 
 use super::boundary::invalid;
 use crate::agent::Agent;
@@ -10,13 +10,12 @@ use std::ffi::c_char;
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// One agent's cgroup, held open by descriptor: a directory that is removed and
-/// made again under the same name is never mistaken for it.
+/// The opaque type of the header. A pointer to it points to a [`Handle`].
 pub struct agentcg {
     _private: [u8; 0],
 }
 
-/// AGENTCG_VERSION_NUMBER of the library that is loaded, which may be newer
+/// Return AGENTCG_VERSION_NUMBER of the loaded library. The library may be newer
 /// than the header that the program was built with.
 #[unsafe(no_mangle)]
 pub extern "C" fn agentcg_version_number() -> u32 {
@@ -35,13 +34,14 @@ pub extern "C" fn agentcg_version_number() -> u32 {
     }
 }
 
-/// The same as text, such as "0.1.0".
+/// Return the version of the loaded library as text, such as "0.1.0". The string
+/// is static.
 #[unsafe(no_mangle)]
 pub extern "C" fn agentcg_version_string() -> *const c_char {
     concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast()
 }
 
-/// What a handle points to. The word in front catches use after free where it can.
+/// What a handle points to. The first word detects use after free, as long as the memory is not used again.
 struct Handle {
     magic: AtomicU64,
     agent: Agent,
@@ -55,17 +55,17 @@ const _: () = {
     usable_from_several_threads::<Handle>();
 };
 
-/// The memory of a handle, allocated before the agent is made, which would have to be undone without it.
-pub struct Room(Box<MaybeUninit<Handle>>);
+/// The memory of a handle. It is allocated before the agent is made, because a failure afterwards would have to undo that.
+pub struct HandleMemory(Box<MaybeUninit<Handle>>);
 
-impl Room {
-    /// For one handle.
+impl HandleMemory {
+    /// Allocate memory for one handle.
     pub fn new() -> Result<Self> {
         fallible::boxed(MaybeUninit::uninit()).map(Self).map_err(out_of_memory)
     }
 
-    /// Give an agent away as a handle.
-    pub fn hold(mut self, agent: Agent) -> *mut agentcg {
+    /// Make a handle of an agent. The caller owns it.
+    pub fn into_handle(mut self, agent: Agent) -> *mut agentcg {
         self.0.write(Handle { magic: AtomicU64::new(ALIVE), agent });
         Box::into_raw(self.0).cast()
     }
@@ -74,22 +74,22 @@ impl Room {
 /// The agent of a handle.
 ///
 /// # Safety
-/// `cg` is NULL or came from [`Room::hold`] and lives for `'a`. One that was freed is caught by luck.
+/// `cg` is NULL or came from [`HandleMemory::into_handle`], and lives for `'a`. Use after free is detected by luck only.
 pub unsafe fn agent<'a>(cg: *mut agentcg) -> Result<&'a Agent> {
-    // SAFETY: the caller's promise.
-    unsafe { agent_quietly(cg) }.or_else(|_| invalid("the handle is NULL, or was freed before"))
+    // SAFETY: as the caller promises.
+    unsafe { agent_or_errno(cg) }.or_else(|_| invalid("the handle is NULL, or was freed before"))
 }
 
-/// The same without words, which would be allocated.
+/// [`agent`] for functions that must not allocate: the error has no message.
 ///
 /// # Safety
-/// As [`agent`].
-pub unsafe fn agent_quietly<'a>(cg: *mut agentcg) -> nix::Result<&'a Agent> {
+/// As for [`agent`].
+pub unsafe fn agent_or_errno<'a>(cg: *mut agentcg) -> nix::Result<&'a Agent> {
     let handle: *mut Handle = cg.cast();
     if handle.is_null() || !handle.is_aligned() {
         return Err(Errno::EINVAL);
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: as the caller promises.
     let handle = unsafe { &*handle };
     match handle.magic.load(Ordering::Acquire) {
         ALIVE => Ok(&handle.agent),
@@ -97,19 +97,19 @@ pub unsafe fn agent_quietly<'a>(cg: *mut agentcg) -> nix::Result<&'a Agent> {
     }
 }
 
-/// End a handle; what was freed before, or NULL, is left alone.
+/// Free a handle. NULL, and a handle that was freed before, are ignored.
 ///
 /// # Safety
-/// As [`agent`], and nobody else uses it.
+/// As for [`agent`], and no other thread uses the handle.
 pub unsafe fn free(cg: *mut agentcg) {
     let handle: *mut Handle = cg.cast();
     if handle.is_null() || !handle.is_aligned() {
         return;
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: as the caller promises.
     let was = unsafe { &(*handle).magic }.compare_exchange(ALIVE, FREED, Ordering::AcqRel, Ordering::Acquire);
     if was.is_ok() {
-        // SAFETY: it came from `Box::into_raw`, and the magic word let only us by.
+        // SAFETY: the pointer came from `Box::into_raw`, and the exchange of the magic word succeeds only once.
         drop(unsafe { Box::from_raw(handle) });
     }
 }

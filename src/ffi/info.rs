@@ -1,27 +1,29 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The header's section "facts about a handle".
 
-use super::boundary::{guard, guard_without_memory};
+use super::boundary;
 use super::error::agentcg_error;
-use super::handle::{agent, agent_quietly, agentcg};
-use super::memory::{Plain, check_struct, give_string, give_struct};
+use super::handle::{agent, agent_or_errno, agentcg};
+use super::memory::{Plain, check_struct, copy_out_string, copy_out_struct};
 use nix::errno::Errno;
 use std::ffi::{c_char, c_int};
 use std::os::fd::{AsFd, AsRawFd};
 
+/// Facts about a handle and its group.
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 pub struct agentcg_info {
-    /// the kernel's cgroup id
+    /// The kernel's id of the cgroup.
     pub id: u64,
-    /// AGENTCG_CONTROLLER_... in force in it
+    /// AGENTCG_CONTROLLER_... that are in force in the group.
     pub controllers: u64,
-    /// AGENTCG_PLACE_...
+    /// AGENTCG_PLACE_...: the kind of its place.
     pub place: u32,
-    /// 1: this handle is its owner
+    /// 1 if this handle is the owner's.
     pub owned: u32,
-    /// 1: it is killed and removed when this process ends; 0 too while the guard is stopped
+    /// 1 if the guard ends it with this process. 0 also while the guard is stopped.
     pub guarded: u32,
+    /// Always 0.
     pub reserved: u32,
 }
 
@@ -32,41 +34,45 @@ unsafe impl Plain for agentcg_info {
 
 const _: () = assert!(size_of::<agentcg_info>() == agentcg_info::SIZE_V0);
 
-/// Its uuid, 36 characters. Returns their number; -EINVAL.
+/// Copy the agent's uuid, 36 characters, to buf. Returns their number. The only
+/// error is -EINVAL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn agentcg_uuid(cg: *mut agentcg, buf: *mut c_char, size: usize) -> c_int {
-    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        guard_without_memory(std::ptr::null_mut(), &[Errno::EINVAL], || {
-            give_string(agent(cg)?.uuid().as_bytes(), buf, size)
+        boundary::call_without_memory(std::ptr::null_mut(), &[Errno::EINVAL], || {
+            copy_out_string(agent(cg)?.uuid().as_bytes(), buf, size)
         })
     }
 }
 
-/// Its path, absolute, as mounted here. Returns the length; -EINVAL.
+/// Copy the absolute path of the group's directory, as mounted in the caller's
+/// mount namespace, to buf. Returns its length. The only error is -EINVAL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn agentcg_path(cg: *mut agentcg, buf: *mut c_char, size: usize) -> c_int {
-    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        guard_without_memory(std::ptr::null_mut(), &[Errno::EINVAL], || {
-            give_string(agent(cg)?.path(), buf, size)
+        boundary::call_without_memory(std::ptr::null_mut(), &[Errno::EINVAL], || {
+            copy_out_string(agent(cg)?.path(), buf, size)
         })
     }
 }
 
-/// The directory, for CLONE_INTO_CGROUP, Go's SysProcAttr.CgroupFD and
-/// posix_spawnattr_setcgroup_np(3). Belongs to the handle: do not close it.
-/// Async-signal-safe. -EINVAL.
+/// Return the descriptor of the group's directory, for CLONE_INTO_CGROUP, Go's
+/// SysProcAttr.CgroupFD and posix_spawnattr_setcgroup_np(3). It belongs to the
+/// handle: do not close it. The only error is -EINVAL. Async-signal-safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn agentcg_fd(cg: *mut agentcg) -> c_int {
-    // SAFETY: the C caller's promise.
-    match unsafe { agent_quietly(cg) } {
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
+    match unsafe { agent_or_errno(cg) } {
         Ok(agent) => agent.as_fd().as_raw_fd(),
         Err(e) => -(e as c_int),
     }
 }
 
-/// Facts. -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV (the group was removed), -ENOMEM.
+/// Read facts about the handle and its group. size is sizeof(*ret_info).
+///
+/// Returns 0. The errors are the common ones.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_get_info(
@@ -76,9 +82,9 @@ pub unsafe extern "C" fn agentcg_get_info(
     reterr: *mut agentcg_error,
 ) -> c_int {
     use Errno::*;
-    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        guard(reterr, &[EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM], || {
+        boundary::call(reterr, &[EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM], || {
             let agent = agent(cg)?;
             check_struct(ret_info, size)?;
             let info = agent.info()?;
@@ -90,7 +96,7 @@ pub unsafe extern "C" fn agentcg_get_info(
                 guarded: u32::from(info.guarded),
                 ..agentcg_info::default()
             };
-            give_struct(&c, ret_info, size);
+            copy_out_struct(&c, ret_info, size);
             Ok(0)
         })
     }

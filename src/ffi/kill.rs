@@ -1,22 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The header's section "stopping".
+//! The header's section "freeze, signal and kill".
 
-use super::boundary::{guard, guard_killing};
+use super::boundary;
 use super::error::agentcg_error;
-use super::handle::{agent, agent_quietly, agentcg};
+use super::handle::{agent, agent_or_errno, agentcg};
 use super::memory::{deadline, number, timeout, waited};
 use crate::agent::Agent;
 use nix::errno::Errno;
 use std::ffi::c_int;
 
-/// Park every process in the group and below it, and return when all are parked
-/// (an empty group is at once). At the deadline the freeze is undone: -ETIMEDOUT,
-/// and all run on, unless somebody had asked for the freeze before. A frozen
-/// group can be killed; a process moved into it is parked too.
+/// Freeze every process in the group and below it, and return when all are
+/// frozen. An empty group is frozen at once. If they are not all frozen within
+/// timeout_ms, the freeze is undone and the processes run again, unless somebody
+/// had requested the freeze before; the call returns -ETIMEDOUT. A frozen group
+/// can be killed. A process that is moved into a frozen group is frozen, too.
 ///
-/// -EACCES, -EDEADLK (the caller is inside: nothing was frozen), -EINVAL, -EMFILE,
-/// -ENFILE, -ENODEV, -ENOMEM, -EOPNOTSUPP (no cgroup.freeze: before Linux 5.2),
-/// -ETIMEDOUT (say, a process in uninterruptible sleep).
+/// Returns 0. Errors, besides the common ones:
+///   -EDEADLK     The caller is in the group. Nothing was frozen.
+///   -EOPNOTSUPP  There is no cgroup.freeze (before Linux 5.2).
+///   -ETIMEDOUT   For example, a process is in uninterruptible sleep.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_freeze(
@@ -26,18 +28,21 @@ pub unsafe extern "C" fn agentcg_freeze(
 ) -> c_int {
     use Errno::*;
     let codes = [EACCES, EDEADLK, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, EOPNOTSUPP, ETIMEDOUT];
-    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        guard(reterr, &codes, || waited(timeout_ms, agent(cg)?.freeze(deadline(timeout_ms)?)).map(|()| 0))
+        boundary::call(reterr, &codes, || {
+            waited(timeout_ms, agent(cg)?.freeze(deadline(timeout_ms)?)).map(|()| 0)
+        })
     }
 }
 
-/// Undo agentcg_freeze(), and return when the group goes on. A cgroup inside that
-/// the agent has frozen itself stays frozen. -ETIMEDOUT: it will thaw later, or,
-/// as the message then says, not before a frozen cgroup above it does.
+/// Undo agentcg_freeze(), and return when the group runs again. A cgroup inside
+/// it that the agent has frozen itself stays frozen.
 ///
-/// -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ENOMEM, -EOPNOTSUPP (no
-/// cgroup.freeze: before Linux 5.2), -ETIMEDOUT.
+/// Returns 0. Errors, besides the common ones:
+///   -EOPNOTSUPP  There is no cgroup.freeze (before Linux 5.2).
+///   -ETIMEDOUT   The group will thaw later. If a cgroup above it is frozen, the
+///                group stays frozen as long as that one; the message says so.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_thaw(
@@ -47,21 +52,26 @@ pub unsafe extern "C" fn agentcg_thaw(
 ) -> c_int {
     use Errno::*;
     let codes = [EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, EOPNOTSUPP, ETIMEDOUT];
-    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        guard(reterr, &codes, || waited(timeout_ms, agent(cg)?.thaw(deadline(timeout_ms)?)).map(|()| 0))
+        boundary::call(reterr, &codes, || {
+            waited(timeout_ms, agent(cg)?.thaw(deadline(timeout_ms)?)).map(|()| 0)
+        })
     }
 }
 
-/// Signal every process in the group and below it, once each: never each thread,
-/// never the caller, should it be inside. Children born meanwhile are signalled
-/// too, but this is no way to be rid of those that fork for ever: see
-/// agentcg_kill_all(). Frozen processes take it when they thaw. signal 0 sends
-/// nothing, as with kill(2). Returns how many took it. Zombies do not count.
+/// Send a signal to every process in the group and below it, to each once, not
+/// to each of its threads. The caller is never signalled, even if it is in the
+/// group. Frozen processes receive the signal when they thaw. Signal 0 sends
+/// nothing, as with kill(2). Children that are born during the call are
+/// signalled, too, but processes that fork all the time are not ended by this:
+/// use agentcg_kill_all().
 ///
-/// -EACCES (all were signalled but some: they are of another uid, or outside the
-/// caller's pid namespace), -EINVAL (no such signal), -EMFILE, -ENFILE, -ENODEV,
-/// -ENOMEM.
+/// Returns the number of processes that received the signal. Zombies do not
+/// count. Errors, besides the common ones:
+///   -EACCES  Also: some processes were not signalled, because they have another
+///            uid or are outside the caller's pid namespace. All others were.
+///   -EINVAL  Also: signal is not a signal.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_signal_all(
@@ -71,13 +81,14 @@ pub unsafe extern "C" fn agentcg_signal_all(
 ) -> c_int {
     use Errno::*;
     let codes = [EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM];
-    // SAFETY: the C caller's promises, as the comment above and the conventions say.
-    unsafe { guard(reterr, &codes, || agent(cg)?.signal_all(signal).and_then(number)) }
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
+    unsafe { boundary::call(reterr, &codes, || agent(cg)?.signal_all(signal).and_then(number)) }
 }
 
-/// Wait until no process lives in it. Zombies count as gone.
+/// Wait until no process lives in the group. Zombies count as dead.
 ///
-/// -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ENOMEM, -ETIMEDOUT.
+/// Returns 0. Errors, besides the common ones:
+///   -ETIMEDOUT  A process is alive after timeout_ms.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_wait_empty(
@@ -86,31 +97,33 @@ pub unsafe extern "C" fn agentcg_wait_empty(
     reterr: *mut agentcg_error,
 ) -> c_int {
     use Errno::*;
-    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        guard(reterr, &[EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ETIMEDOUT], || {
+        boundary::call(reterr, &[EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ETIMEDOUT], || {
             waited(timeout_ms, agent(cg)?.wait_empty(deadline(timeout_ms)?)).map(|()| 0)
         })
     }
 }
 
-/// SIGKILL for every process in the group and below it, whatever it does to get
-/// away: forking, freezing, a main thread that has exited, cgroups of its own,
-/// closed files, pid namespaces; with cgroup.kill or without. cgroup.kill is
-/// written first, which nothing inside the group delays, and which an owner does
-/// with no descriptor left. Waits until none lives; timeout_ms 0 sends and does
-/// not wait: -ETIMEDOUT if any still lives.
+/// Kill every process in the group and below it with SIGKILL, and wait until all
+/// are dead. Forking, freezing, a main thread that has exited, cgroups and pid
+/// namespaces of its own, and closed files do not save a process, with
+/// cgroup.kill or without. cgroup.kill is written first: nothing inside the
+/// group delays that, and an owner does it even if no descriptor is left. With
+/// timeout_ms 0 the kill is sent and not waited for: -ETIMEDOUT if a process is
+/// still alive.
 ///
-/// The group can be used again after. A freeze is undone. Controllers that the
-/// agent has enabled for cgroups of its own are disabled, unless a living process
-/// owns agents inside. A limit that was lifted meanwhile and could not be put
-/// back is an error that says so, and the next call tries again.
+/// The group can be used again afterwards. A freeze is undone. Controllers that
+/// the agent has enabled for cgroups of its own are disabled, unless a living
+/// process owns agents inside. A limit that was lifted for the kill and could
+/// not be restored is an error that says so; the next call tries again.
 ///
-/// From Linux 6.19 on cgroup.events can say populated for processes that are dead
-/// and wait for others to be reaped. They count as gone.
+/// From Linux 6.19 on, cgroup.events can say populated because of dead processes
+/// that wait for others to be reaped. They count as dead.
 ///
-/// -EACCES, -EDEADLK (the caller is inside), -EINVAL, -EMFILE, -ENFILE, -ENODEV,
-/// -ENOMEM, -ETIMEDOUT (say, a process in uninterruptible sleep).
+/// Returns 0. Errors, besides the common ones:
+///   -EDEADLK    The caller is in the group.
+///   -ETIMEDOUT  For example, a process is in uninterruptible sleep.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_kill_all(
@@ -120,23 +133,26 @@ pub unsafe extern "C" fn agentcg_kill_all(
 ) -> c_int {
     use Errno::*;
     let codes = [EACCES, EDEADLK, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ETIMEDOUT];
-    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        let kill = || agent_quietly(cg).map_or((), Agent::send_kill);
-        guard_killing(reterr, &codes, kill, || {
+        let kill = || agent_or_errno(cg).map_or((), Agent::send_kill);
+        boundary::call_killing(reterr, &codes, kill, || {
             waited(timeout_ms, agent(cg)?.kill_all(deadline(timeout_ms)?)).map(|()| 0)
         })
     }
 }
 
-/// Ask all to end: SIGTERM for every process, SIGCONT for those that are stopped,
-/// and a thaw of the group and of every cgroup in it. Up to grace_ms for them to
-/// go; then as agentcg_kill_all() with timeout_ms, which counts from there. With
-/// grace_ms 0 the kill follows at once. Whom no signal of ours reaches is killed
-/// after the grace. Returns 1 if it came to the kill, 0 if not.
+/// Ask all processes to end, and kill those that do not. Every process gets
+/// SIGTERM, stopped ones get SIGCONT, and the group and every cgroup in it are
+/// thawed. If a process lives after grace_ms, the call goes on as
+/// agentcg_kill_all() with timeout_ms, which counts from then. With grace_ms 0
+/// the kill follows at once. Processes that the caller cannot signal are killed
+/// after the grace period.
 ///
-/// -EACCES, -EDEADLK (the caller is inside: nobody was signalled), -EINVAL, -EMFILE,
-/// -ENFILE, -ENODEV, -ENOMEM, -ETIMEDOUT (after the kill).
+/// Returns 1 if the kill was necessary, 0 if not. Errors, besides the common
+/// ones:
+///   -EDEADLK    The caller is in the group. No process was signalled.
+///   -ETIMEDOUT  A process is alive timeout_ms after the kill.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_terminate(
@@ -147,9 +163,9 @@ pub unsafe extern "C" fn agentcg_terminate(
 ) -> c_int {
     use Errno::*;
     let codes = [EACCES, EDEADLK, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ETIMEDOUT];
-    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        guard(reterr, &codes, || {
+        boundary::call(reterr, &codes, || {
             let kill_within = timeout(timeout_ms)?;
             let killed = agent(cg)?.terminate(deadline(grace_ms)?, kill_within);
             waited(timeout_ms, killed).map(c_int::from)

@@ -1,67 +1,94 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The header's section "limits".
 
-use super::boundary::invalid;
-use super::memory::{Plain, take_struct};
+use super::boundary::{self, invalid};
+use super::error::agentcg_error;
+use super::handle::{agent, agentcg};
+use super::memory::{Plain, check_flags, check_struct, copy_in_struct, copy_out_struct};
 use crate::error::{Error, Result};
 use crate::limits::{CpuMax, Limits};
 use nix::errno::Errno;
+use std::ffi::c_int;
 
+/// memory_max_bytes is valid.
 pub const AGENTCG_LIMIT_MEMORY_MAX: u64 = 1u64 << 0;
+/// memory_high_bytes is valid.
 pub const AGENTCG_LIMIT_MEMORY_HIGH: u64 = 1u64 << 1;
+/// memory_low_bytes is valid.
 pub const AGENTCG_LIMIT_MEMORY_LOW: u64 = 1u64 << 2;
+/// memory_min_bytes is valid.
 pub const AGENTCG_LIMIT_MEMORY_MIN: u64 = 1u64 << 3;
+/// swap_max_bytes is valid.
 pub const AGENTCG_LIMIT_SWAP_MAX: u64 = 1u64 << 4;
+/// oom_group is valid.
 pub const AGENTCG_LIMIT_OOM_GROUP: u64 = 1u64 << 5;
+/// cpu_max_millicpu and cpu_period_us are valid.
 pub const AGENTCG_LIMIT_CPU_MAX: u64 = 1u64 << 6;
+/// cpu_burst_us is valid.
 pub const AGENTCG_LIMIT_CPU_BURST: u64 = 1u64 << 7;
+/// cpu_weight is valid.
 pub const AGENTCG_LIMIT_CPU_WEIGHT: u64 = 1u64 << 8;
+/// cpu_idle is valid.
 pub const AGENTCG_LIMIT_CPU_IDLE: u64 = 1u64 << 9;
+/// pids_max is valid.
 pub const AGENTCG_LIMIT_PIDS_MAX: u64 = 1u64 << 10;
+/// io_weight is valid.
 pub const AGENTCG_LIMIT_IO_WEIGHT: u64 = 1u64 << 11;
+/// max_depth is valid.
 pub const AGENTCG_LIMIT_MAX_DEPTH: u64 = 1u64 << 12;
+/// max_descendants is valid.
 pub const AGENTCG_LIMIT_MAX_DESCENDANTS: u64 = 1u64 << 13;
 
+/// agentcg_set_limits(): enforce memory_max_bytes and memory_high_bytes at once,
+/// by reclaiming memory and, for memory_max_bytes, by killing.
+pub const AGENTCG_SET_FORCE: u64 = 1u64 << 0;
+
+/// The smallest size of agentcg_limits that is accepted.
 pub const AGENTCG_LIMITS_SIZE_V0: usize = 128;
 
-/// Zero it, fill in fields, set their bits in mask. A field whose bit is clear
-/// is left as it is; agentcg_new() refuses one that is not 0, since a forgotten
-/// bit would mean no limit. AGENTCG_UNLIMITED lifts a limit. memory_low and memory_min
-/// protect from a limit on the directory that the agents share; from pressure
-/// further up only as far as that directory and those above it have them, too.
+/// Limits to set, or limits that were read. To set some, clear the struct, fill
+/// in the fields, and set their bits in mask. A field whose bit is clear is left
+/// as it is. agentcg_new() refuses a field that is not 0 and whose bit is clear,
+/// because a forgotten bit would mean no limit. AGENTCG_UNLIMITED lifts a limit.
+///
+/// memory_low_bytes and memory_min_bytes protect against a limit on the
+/// directory that the agents share. They protect against pressure from further
+/// up only as far as that directory and those above it are protected, too.
 #[derive(Clone, Copy, Default)]
 #[repr(C)]
 pub struct agentcg_limits {
-    /// AGENTCG_LIMIT_...
+    /// AGENTCG_LIMIT_... of the fields that are valid.
     pub mask: u64,
-    /// hard limit: over it the OOM killer acts. At least one page
+    /// The hard limit of memory: above it the OOM killer acts. One page or more.
     pub memory_max_bytes: u64,
-    /// over it the group is throttled and reclaimed
+    /// Above this the group is throttled and its memory is reclaimed.
     pub memory_high_bytes: u64,
-    /// best-effort protection
+    /// Best-effort protection: memory up to this is reclaimed last.
     pub memory_low_bytes: u64,
-    /// hard protection
+    /// Hard protection: memory up to this is not reclaimed.
     pub memory_min_bytes: u64,
-    /// 0: no swap, so that memory_max bounds it all
+    /// The limit of swap. With 0 there is none, and memory_max_bytes bounds all.
     pub swap_max_bytes: u64,
-    /// 1: an OOM kills the whole group, never half of it
+    /// With 1 an OOM kills the whole group and never a part of it.
     pub oom_group: u64,
-    /// 500 = half of one CPU, 2000 = two; 1 or more
+    /// The CPU quota, 1 or more: 500 is half of a CPU, 2000 is two CPUs.
     pub cpu_max_millicpu: u64,
-    /// 0: 100000, made longer where the quota would fall under the kernel's 1000 us
+    /// The period of the quota. 0 means 100000, or longer if the quota of a period
+    /// would be less than 1000 us, the kernel's minimum.
     pub cpu_period_us: u64,
+    /// Unused quota that can be saved up, at most the quota.
     pub cpu_burst_us: u64,
-    /// 1 to 10000, the kernel's default is 100
+    /// The share of CPU time, 1 to 10000. The kernel's default is 100.
     pub cpu_weight: u64,
-    /// 1: only idle CPU time
+    /// With 1 the group gets only idle CPU time.
     pub cpu_idle: u64,
-    /// threads, and zombies not yet waited for, count
+    /// The limit of threads. Zombies that were not waited for count.
     pub pids_max: u64,
-    /// 1 to 10000
+    /// The share of I/O, 1 to 10000.
     pub io_weight: u64,
-    /// levels of cgroups the agent may make inside
+    /// Levels of cgroups that the agent may make inside its group.
     pub max_depth: u64,
-    /// cgroups the agent may make inside
+    /// Cgroups that the agent may make inside its group.
     pub max_descendants: u64,
 }
 
@@ -74,25 +101,25 @@ unsafe impl Plain for agentcg_limits {
     const SIZE_V0: usize = AGENTCG_LIMITS_SIZE_V0;
 }
 
-/// The caller's limits, NULL being none.
+/// Copy in the caller's limits. NULL stands for none.
 ///
 /// # Safety
-/// As [`take_struct`].
-pub unsafe fn take(limits: *const agentcg_limits, size: usize) -> Result<Limits> {
-    // SAFETY: the caller's promise.
-    match unsafe { take_struct(limits, size) }? {
+/// As for [`copy_in_struct`].
+unsafe fn copy_in(limits: *const agentcg_limits, size: usize) -> Result<Limits> {
+    // SAFETY: as the caller promises.
+    match unsafe { copy_in_struct(limits, size) }? {
         Some(limits) => limits.try_into(),
         None => Ok(Limits::default()),
     }
 }
 
-/// The limits of a new group: as [`take`], and no field is set without its bit.
+/// [`copy_in`] for a new group: a field that is set without its bit is an error.
 ///
 /// # Safety
-/// As [`take_struct`].
-pub unsafe fn take_new(limits: *const agentcg_limits, size: usize) -> Result<Limits> {
-    // SAFETY: the caller's promise.
-    match unsafe { take_struct(limits, size) }? {
+/// As for [`copy_in_struct`].
+pub unsafe fn copy_in_new(limits: *const agentcg_limits, size: usize) -> Result<Limits> {
+    // SAFETY: as the caller promises.
+    match unsafe { copy_in_struct(limits, size) }? {
         Some(limits) => {
             no_bit_is_forgotten(&limits)?;
             limits.try_into()
@@ -193,5 +220,87 @@ impl From<Limits> for agentcg_limits {
             max_descendants: told(AGENTCG_LIMIT_MAX_DESCENDANTS, limits.max_descendants),
         };
         Self { mask, ..c }
+    }
+}
+
+/// Change limits: all of them, or none on failure. size is sizeof(*limits),
+/// flags is 0 or AGENTCG_SET_FORCE.
+///
+/// A lower memory_high_bytes slows the group down, and a lower pids_max refuses
+/// new threads; neither kills a process. A memory_max_bytes that is less than
+/// the memory in use is refused (-EBUSY), because the kernel would kill to
+/// enforce it; AGENTCG_SET_FORCE allows that.
+///
+/// Each value is read back. The kernel rounds memory down to whole pages. Before
+/// Linux 6.16, lowering memory_high_bytes takes as long as the reclaim of the
+/// memory above it. cpu_burst_us must not exceed the quota, and cpu_weight
+/// cannot be set for an idle group; if the same call does not set quota or
+/// cpu_idle, the value in force counts. Clearing cpu_idle resets cpu_weight to
+/// 100.
+///
+/// Concurrent calls, in one process or several, are not serialized: each file
+/// ends with one caller's value, and a mismatch on read-back is -ERANGE. They
+/// are not serialized with agentcg_kill_all() either, which may lift cpu.max
+/// while it kills, and then restores the value that it found.
+///
+/// Errors, besides the common ones:
+///   -E2BIG       limits has a bit or a field set that this library does not
+///                know.
+///   -EBUSY       memory_max_bytes is less than the memory in use.
+///   -EINVAL      Also: cpu_weight for an idle group.
+///   -EOPNOTSUPP  The controller of a limit is not available.
+///   -ERANGE      A limit is out of range; a burst exceeds the quota; another
+///                caller's value was read back.
+/// If the message says "half set", some old values could not be restored. The
+/// next call that uses the limits tries again.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn agentcg_set_limits(
+    cg: *mut agentcg,
+    limits: *const agentcg_limits,
+    size: usize,
+    flags: u64,
+    reterr: *mut agentcg_error,
+) -> c_int {
+    use Errno::*;
+    let codes = [E2BIG, EACCES, EBUSY, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, EOPNOTSUPP, ERANGE];
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
+    unsafe {
+        boundary::call(reterr, &codes, || {
+            let agent = agent(cg)?;
+            if limits.is_null() {
+                return invalid("limits is NULL");
+            }
+            check_flags(flags, AGENTCG_SET_FORCE)?;
+            agent.set_limits(&copy_in(limits, size)?, flags & AGENTCG_SET_FORCE != 0)?;
+            Ok(0)
+        })
+    }
+}
+
+/// Read the limits that are set in the group. size is sizeof(*ret_limits). The
+/// mask has the bits of the limits that exist. AGENTCG_UNLIMITED means no limit.
+/// cpu_max_millicpu is rounded up, so that each number that was set is returned
+/// unchanged. An idle group has no cpu_weight. The limits in force may be lower,
+/// because the limits of the cgroups above apply, too.
+///
+/// Returns 0. The errors are the common ones.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn agentcg_get_limits(
+    cg: *mut agentcg,
+    ret_limits: *mut agentcg_limits,
+    size: usize,
+    reterr: *mut agentcg_error,
+) -> c_int {
+    use Errno::*;
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
+    unsafe {
+        boundary::call(reterr, &[EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM], || {
+            let agent = agent(cg)?;
+            check_struct(ret_limits, size)?;
+            copy_out_struct(&agentcg_limits::from(agent.limits()?), ret_limits, size);
+            Ok(0)
+        })
     }
 }

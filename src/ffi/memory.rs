@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! All work with the caller's memory: strings, and structs that grow.
+//! Access to the caller's memory: strings, arrays, and structs that grow.
 
 use super::boundary::invalid;
 use crate::error::{Error, Result};
@@ -9,86 +9,86 @@ use std::ffi::{CStr, c_char, c_int};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
-/// A string, or nothing for NULL.
+/// A string of the caller, `None` for NULL.
 ///
 /// # Safety
-/// `text` is NULL or a string that ends with NUL and stays as it is for `'a`.
+/// `text` is NULL or a NUL-terminated string that does not change during `'a`.
 pub unsafe fn string<'a>(text: *const c_char) -> Option<&'a CStr> {
-    // SAFETY: the caller's promise.
+    // SAFETY: as the caller promises.
     (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
 }
 
-/// The same, where it has to be text: `what` it is, for people.
+/// A string that has to be UTF-8. `what` names it in the message.
 ///
 /// # Safety
-/// As [`string`].
+/// As for [`string`].
 pub unsafe fn text<'a>(text: *const c_char, what: &str) -> Result<Option<&'a str>> {
-    // SAFETY: the caller's promise.
+    // SAFETY: as the caller promises.
     match unsafe { string(text) }.map(CStr::to_str) {
-        Some(Err(_)) => invalid(format!("{what} is not text")),
+        Some(Err(_)) => invalid(format!("{what} is not UTF-8 text")),
         other => Ok(other.and_then(std::result::Result::ok)),
     }
 }
 
-/// A descriptor of the caller's. `what` it is, for people. Asked for before anything is opened, which could be given the
-/// number of one that is closed.
+/// A descriptor of the caller. `what` names it in the message. Call this before anything is opened: a new descriptor could
+/// get the number of one that the caller has closed.
 ///
 /// # Safety
-/// It stays open for `'a`, if it is open.
+/// The descriptor, if it is open, stays open during `'a`.
 pub unsafe fn borrow<'a>(fd: c_int, what: &str) -> Result<BorrowedFd<'a>> {
-    // SAFETY: the call takes integers.
+    // SAFETY: the arguments are integers.
     if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
-        return Err(Error::new(Errno::EBADF, format!("{what} {fd} is no open descriptor")));
+        return Err(Error::new(Errno::EBADF, format!("{what} {fd} is not an open descriptor")));
     }
-    // SAFETY: the caller's promise; it is not -1.
+    // SAFETY: as the caller promises; it is not -1, because fcntl succeeded.
     Ok(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
-/// As snprintf(3): cut to fit, always terminated, the full length returned.
+/// Copy a string to the caller as snprintf(3) does: cut to fit, always terminated. Returns the full length.
 ///
 /// # Safety
-/// `buf` is NULL or has `size` bytes that may be written.
-pub unsafe fn give_string(text: &[u8], buf: *mut c_char, size: usize) -> Result<c_int> {
+/// `buf` is NULL or points to `size` writable bytes.
+pub unsafe fn copy_out_string(text: &[u8], buf: *mut c_char, size: usize) -> Result<c_int> {
     if let Some(room) = size.checked_sub(1) {
         if buf.is_null() {
             return invalid("buf is NULL, but size is not 0");
         }
         let fits = text.len().min(room);
-        // SAFETY: `fits` + 1 is at most `size`, which the caller promised; the two do not overlap,
-        // since `text` is ours.
+        // SAFETY: `fits` + 1 is at most `size`, as the caller promises. The two do not overlap, because `text` belongs to
+        // the library.
         unsafe {
             std::ptr::copy_nonoverlapping(text.as_ptr(), buf.cast::<u8>(), fits);
             buf.add(fits).write(0);
         }
     }
-    c_int::try_from(text.len()).or_else(|_| invalid("the text is longer than an int can tell"))
+    c_int::try_from(text.len()).or_else(|_| invalid("the length of the text is greater than an int can hold"))
 }
 
-/// A struct that C and Rust share. Only such as may be copied byte by byte, any bytes being valid.
+/// A struct that C and Rust share. It can be copied byte by byte, and all values of its bytes are valid.
 ///
 /// # Safety
-/// `repr(C)`, integers only, no padding.
+/// The struct is `repr(C)`, has only integer fields, and has no padding.
 pub unsafe trait Plain: Copy + Default {
-    /// Its size in the first release that had it. Callers may know more fields, never fewer.
+    /// The size in the first release that had the struct. A caller may know more fields, but never fewer.
     const SIZE_V0: usize;
 }
 
-/// Take a struct from a caller whose header may be older or newer than we: what it does not know is 0,
-/// and what we do not know must be 0.
+/// Copy in a struct of a caller whose header may be older or newer than the library. Fields that the caller does not know
+/// are 0. Fields that the library does not know must be 0. NULL with size 0 is `None`.
 ///
 /// # Safety
-/// `ptr` is NULL or has `size` bytes that may be read.
-pub unsafe fn take_struct<T: Plain>(ptr: *const T, size: usize) -> Result<Option<T>> {
+/// `ptr` is NULL or points to `size` readable bytes.
+pub unsafe fn copy_in_struct<T: Plain>(ptr: *const T, size: usize) -> Result<Option<T>> {
     if ptr.is_null() {
         return if size == 0 { Ok(None) } else { invalid("a struct is NULL, but its size is not 0") };
     }
     check_size::<T>(size)?;
-    let ours = size_of::<T>();
+    let known = size_of::<T>();
     let mut value = T::default();
-    // SAFETY: at most `size` bytes are read, and at most a `T` is written, of which any bytes are valid.
+    // SAFETY: at most `size` bytes are read, and at most a `T` is written, for which all bytes are valid.
     let tail = unsafe {
-        std::ptr::copy_nonoverlapping(ptr.cast::<u8>(), (&raw mut value).cast::<u8>(), size.min(ours));
-        std::slice::from_raw_parts(ptr.cast::<u8>().add(size.min(ours)), size.saturating_sub(ours))
+        std::ptr::copy_nonoverlapping(ptr.cast::<u8>(), (&raw mut value).cast::<u8>(), size.min(known));
+        std::slice::from_raw_parts(ptr.cast::<u8>().add(size.min(known)), size.saturating_sub(known))
     };
     if tail.iter().any(|&byte| byte != 0) {
         return Err(Error::new(
@@ -99,7 +99,7 @@ pub unsafe fn take_struct<T: Plain>(ptr: *const T, size: usize) -> Result<Option
     Ok(Some(value))
 }
 
-/// Whether [`give_struct`] will succeed, to be asked before anything is done.
+/// Check that [`copy_out_struct`] will succeed, before the call has any effect.
 pub fn check_struct<T: Plain>(ptr: *mut T, size: usize) -> Result<()> {
     if ptr.is_null() {
         return invalid("the struct to fill is NULL");
@@ -107,7 +107,7 @@ pub fn check_struct<T: Plain>(ptr: *mut T, size: usize) -> Result<()> {
     check_size::<T>(size)
 }
 
-/// Refuse a size that no release of the struct had. Fields are only ever added, whole ones, at the end.
+/// Refuse a size that the struct had in no release. Only whole fields are added, and only at the end.
 pub fn check_size<T: Plain>(size: usize) -> Result<()> {
     let least = T::SIZE_V0;
     if size == size_of::<*const T>() && size < least {
@@ -123,20 +123,21 @@ pub fn check_size<T: Plain>(size: usize) -> Result<()> {
     Ok(())
 }
 
-/// Give a struct to a caller whose header may be older or newer than we.
+/// Copy out a struct to a caller whose header may be older or newer than the library. Fields that the library does not know
+/// become 0.
 ///
 /// # Safety
-/// [`check_struct`] was content, and `ptr` has `size` bytes that may be written.
-pub unsafe fn give_struct<T: Plain>(value: &T, ptr: *mut T, size: usize) {
+/// [`check_struct`] succeeded, and `ptr` points to `size` writable bytes.
+pub unsafe fn copy_out_struct<T: Plain>(value: &T, ptr: *mut T, size: usize) {
     let fits = size.min(size_of::<T>());
-    // SAFETY: `size` bytes may be written, of which the first `fits` come from a `T` without padding.
+    // SAFETY: `size` bytes are writable. The first `fits` of them come from a `T`, which has no padding.
     unsafe {
         std::ptr::copy_nonoverlapping(std::ptr::from_ref(value).cast::<u8>(), ptr.cast::<u8>(), fits);
         ptr.cast::<u8>().add(fits).write_bytes(0, size - fits);
     }
 }
 
-/// Whether [`give_array`] can succeed, to be asked before anything is done.
+/// Check that [`copy_out_array`] can succeed, before the call has any effect.
 pub fn check_array<T>(ptr: *mut T, count: usize) -> Result<()> {
     if ptr.is_null() && count > 0 {
         invalid("the array to fill is NULL, but its count is not 0")
@@ -145,39 +146,41 @@ pub fn check_array<T>(ptr: *mut T, count: usize) -> Result<()> {
     }
 }
 
-/// Give what fits into an array of `count`; the full number is returned.
+/// Copy out to an array of `count` elements what fits. Returns the full number.
 ///
 /// # Safety
-/// [`check_array`] was content, and `ptr` has `count` elements that may be written.
-pub unsafe fn give_array<T: Copy>(values: &[T], ptr: *mut T, count: usize) -> Result<c_int> {
+/// [`check_array`] succeeded, and `ptr` points to `count` writable elements.
+pub unsafe fn copy_out_array<T: Copy>(values: &[T], ptr: *mut T, count: usize) -> Result<c_int> {
     let fits = values.len().min(count);
     if fits > 0 {
-        // SAFETY: `fits` is at most `count`, which the caller promised; `values` is ours.
+        // SAFETY: `fits` is at most `count`, as the caller promises. `values` belongs to the library.
         unsafe { std::ptr::copy_nonoverlapping(values.as_ptr(), ptr, fits) };
     }
     number(values.len())
 }
 
-/// How many, as C gets it.
+/// Convert a number to the return type of the exported functions.
 pub fn number(count: usize) -> Result<c_int> {
-    c_int::try_from(count).or_else(|_| invalid("there are more than an int can tell"))
+    c_int::try_from(count).or_else(|_| invalid("the number is greater than an int can hold"))
 }
 
-/// Milliseconds, or AGENTCG_FOREVER.
+/// The deadline of a wait that begins now. `timeout_ms` is in milliseconds or AGENTCG_FOREVER.
 pub fn deadline(timeout_ms: c_int) -> Result<Deadline> {
     timeout(timeout_ms).map(Deadline::within)
 }
 
-/// The same for a wait that begins later; `None` is for ever.
+/// The duration of a wait that begins later. `None` means that it has no end.
 pub fn timeout(timeout_ms: c_int) -> Result<Option<Duration>> {
     match u64::try_from(timeout_ms) {
         Ok(ms) => Ok(Some(Duration::from_millis(ms))),
         Err(_) if timeout_ms == -1 => Ok(None),
-        Err(_) => invalid(format!("a timeout of {timeout_ms} ms: 0 or more, or AGENTCG_FOREVER")),
+        Err(_) => {
+            invalid(format!("a timeout of {timeout_ms} ms is invalid: pass 0 or more, or AGENTCG_FOREVER"))
+        }
     }
 }
 
-/// The outcome of a wait of `timeout_ms`. Where that is 0 the message says that nothing was waited for.
+/// Complete the error of a wait of `timeout_ms`: if that is 0, the message says that the call did not wait.
 pub fn waited<T>(timeout_ms: c_int, outcome: Result<T>) -> Result<T> {
     outcome.map_err(|e| match (timeout_ms, e.errno()) {
         (0, Errno::ETIMEDOUT) => {
@@ -187,7 +190,7 @@ pub fn waited<T>(timeout_ms: c_int, outcome: Result<T>) -> Result<T> {
     })
 }
 
-/// Only these flags.
+/// Refuse flags that are not in `known`.
 pub fn check_flags(flags: u64, known: u64) -> Result<()> {
     match flags & !known {
         0 => Ok(()),

@@ -1,20 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The edge to C: pointers, sizes and panics, no logic. cbindgen makes `include/agentcg.h` from the
-//! files of this module, one section of the header a file: what stands here is what C users read, so
-//! the comments speak C.
+//! The C interface: pointers, sizes and panics, without logic. cbindgen makes `include/agentcg.h` from the files of this
+//! module. C programmers read the comments of the exported items, so these are written in terms of C.
 //!
-//! The rules of this layer:
+//! The rules of this module:
 //!
-//! * Every exported function that does anything is one call of [`boundary::guard`]: a panic becomes
-//!   `-ENOTRECOVERABLE`, an errno that neither the function nor the conventions list becomes `-EIO`.
-//! * Every pointer is checked for NULL before it is followed; no reference is made of a C pointer but
-//!   in [`memory`] and [`handle`].
-//! * No `&mut` of a handle, ever: several threads may hold it.
+//! * The body of an exported function runs inside [`boundary::call`] or one of its variants. They convert a panic to
+//!   `-ENOTRECOVERABLE`, and an errno that the function may not return to `-EIO`.
+//! * Every pointer is checked for NULL before it is dereferenced. Only [`memory`] and [`handle`] make a reference of a C
+//!   pointer.
+//! * There is never a `&mut` to a handle, because several threads may use it.
 //! * Outputs are written on success only, the error on failure only.
 
 #![allow(unsafe_code)]
-#![allow(non_camel_case_types, reason = "the names are C's")]
-#![allow(missing_docs, clippy::missing_safety_doc, reason = "the comments are the header's")]
+#![allow(non_camel_case_types, reason = "these are the names in C")]
+#![allow(missing_docs, clippy::missing_safety_doc, reason = "the comments are for the header")]
 
 mod boundary;
 pub mod destroy;
@@ -31,6 +30,5 @@ pub mod new;
 pub mod orphans;
 pub mod place;
 pub mod processes;
-pub mod set;
 pub mod spawn;
 pub mod stats;

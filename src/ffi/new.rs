@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The header's section "life": how an agent begins.
+//! The header's section "make, find and end agents": `agentcg_new`.
 
-use super::boundary::{guard, invalid};
+use super::boundary::{self, invalid};
 use super::error::agentcg_error;
-use super::handle::{Room, agentcg};
+use super::handle::{HandleMemory, agentcg};
 use super::limits::{self, agentcg_limits};
 use super::memory::{check_flags, string, text};
 use crate::agent::Agent;
@@ -13,50 +13,75 @@ use nix::errno::Errno;
 use std::ffi::{c_char, c_int};
 
 /// agentcg_new(): kill the group and remove it when the calling process ends
-/// without having destroyed or freed it, however it ends, SIGKILL included. The
-/// guard does that: a small process, one for the whole program, that executes
-/// LIBDIR/agentcg/agentcg-guard. It stays until the caller ends, or until it has
-/// had nothing to guard for ten seconds. Somebody with the right to do so may
-/// kill or stop it: agentcg_get_info() says that, and the next agentcg_new() of
-/// this kind starts another. It is not a child of the caller, unless that is a
-/// subreaper (prctl(2)) or the init of its pid namespace: there a wait(2) for
-/// any child finds it, and after its end the next call of the library waits for
-/// it. A program that replaces itself by execve(2) has ended, too.
+/// without having destroyed or freed the handle, however it ends (SIGKILL
+/// included). execve(2) in the calling process counts as its end.
+///
+/// The guard does this. It is a small process, one for the whole program, that
+/// executes LIBDIR/agentcg/agentcg-guard. It runs until the caller ends, or
+/// until it has had nothing to guard for ten seconds. A process with permission
+/// to signal the guard can kill or stop it: agentcg_get_info() reports that, and
+/// the next agentcg_new() with this flag starts another guard.
+///
+/// The guard is not a child of the caller, unless the caller is a subreaper
+/// (prctl(2)) or the init of its pid namespace. Then a wait(2) for any child
+/// finds the guard, and after the guard's end the next call of the library waits
+/// for it.
 pub const AGENTCG_NEW_GUARD: u64 = 1u64 << 0;
-/// agentcg_new(): take no other place than a systemd scope.
+/// agentcg_new(): use no place but a systemd scope.
 pub const AGENTCG_NEW_SYSTEMD: u64 = 1u64 << 1;
-/// Never ask systemd.
+/// agentcg_new(): never ask systemd.
 pub const AGENTCG_NEW_NO_SYSTEMD: u64 = 1u64 << 2;
-/// Never move the calling process to make room in a delegated cgroup.
+/// agentcg_new(): never move the caller to make room.
 pub const AGENTCG_NEW_KEEP_CALLER: u64 = 1u64 << 3;
 
-/// Make <parent>/synwire/agents/<uuid>, enable the cpu, memory, pids and io
-/// controllers that are to be had on the way down, set the limits, open it.
+/// Make an agent: make the group <parent>/synwire/agents/<uuid>, enable the cpu,
+/// memory, pids and io controllers that are available on the way down, set the
+/// limits, and open a handle.
 ///
-/// parent is a cgroup directory, or NULL: the first of these that works is
-/// taken - a cgroup delegated to us, the parent of the caller's own cgroup, the
-/// root, a transient systemd scope. uuid is its text, or NULL for a fresh
-/// random one. limits may be NULL with limits_size 0. In a delegated cgroup, and
-/// in a container's root, the caller is moved to a child of it, "supervisor", if
-/// nobody else is in there. A systemd scope lives by a small process, of which
-/// there is one a program, and ends after the program and its last agent; there
-/// agentcg_move_pid() may need systemd, and agentcg_move_self() give -EACCES.
-/// Where no place with controllers is found an agent without limits is still
-/// made beside the processes of a cgroup that is ours: it can be killed and
-/// waited for, and tells its CPU time.
+/// parent is the place, a cgroup directory. If it is NULL, the first of these
+/// that works is used:
+///   1. a cgroup that was delegated to the caller,
+///   2. the root, or the root of the caller's cgroup namespace,
+///   3. the parent of the caller's own cgroup,
+///   4. a transient systemd scope,
+///   5. the caller's own cgroup, if it belongs to the caller and only processes
+///      in it prevent the use of controllers. Such an agent has no limits, but
+///      it can be killed and waited for, and it reports its CPU time.
 ///
-/// All or nothing: on failure no directory of this agent is left. Any two
-/// callers, in one process or several, can do this at once.
+/// In a delegated cgroup and in a container's root, the caller is moved to a
+/// child cgroup, "supervisor", if no other process is in that cgroup.
 ///
-/// -E2BIG, -EACCES (nowhere allowed; the guard's program may not be executed),
-/// -EAGAIN (nesting limit; no guard could be started), -EBUSY (the parent holds
-/// processes; it is frozen, so that no guard can be started in it), -EEXIST
-/// (that uuid is in use, or left over: see agentcg_open() and agentcg_reap()),
-/// -EINVAL, -EMFILE, -ENFILE, -ENODEV (no cgroup2), -ENOENT (the parent does not
-/// exist; the guard's program is missing), -ENOEXEC (that is not the one of this
-/// library), -ENOMEM, -ENOSPC, -ENOTCONN (AGENTCG_NEW_SYSTEMD, and none is
-/// reached), -EOPNOTSUPP (a limit's controller is not to be had; a threaded
-/// parent), -ERANGE (a limit out of range), -EROFS.
+/// uuid is a uuid as text; NULL stands for a new random one. limits_size is
+/// sizeof(*limits); limits may be NULL if limits_size is 0. flags are
+/// AGENTCG_NEW_...
+///
+/// One helper process for each program, the guard, keeps a systemd scope alive.
+/// The scope ends after the program and its last agent. In a scope,
+/// agentcg_move_pid() may need systemd, and agentcg_move_self() may return
+/// -EACCES.
+///
+/// On failure no directory of this agent is left. Any number of callers, in one
+/// process or several, may call this at the same time. The handle is the
+/// caller's; agentcg_destroy() or agentcg_free() ends it.
+///
+/// Returns 0. Errors, besides the common ones:
+///   -E2BIG       limits has a bit or a field set that this library does not
+///                know.
+///   -EACCES      Also: no place allows it; agentcg-guard may not be executed.
+///   -EAGAIN      A nesting limit is reached; no guard could be started.
+///   -EBUSY       The parent holds processes; it is frozen, so that no guard can
+///                be started in it.
+///   -EEXIST      The uuid is in use, or left over: see agentcg_open() and
+///                agentcg_reap().
+///   -ENODEV      Here: there is no usable cgroup2 hierarchy.
+///   -ENOENT      The parent does not exist; agentcg-guard is missing.
+///   -ENOEXEC     agentcg-guard is not the one of this library.
+///   -ENOSPC      The kernel has no room for another cgroup.
+///   -ENOTCONN    AGENTCG_NEW_SYSTEMD is set and systemd cannot be reached.
+///   -EOPNOTSUPP  The controller of a limit is not available; the parent is
+///                threaded.
+///   -ERANGE      A limit is out of range.
+///   -EROFS       The hierarchy is mounted read-only.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_new(
@@ -73,23 +98,23 @@ pub unsafe extern "C" fn agentcg_new(
         E2BIG, EACCES, EAGAIN, EBUSY, EEXIST, EINVAL, EMFILE, ENFILE, ENODEV, ENOENT, ENOEXEC, ENOMEM,
         ENOSPC, ENOTCONN, EOPNOTSUPP, ERANGE, EROFS,
     ];
-    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        guard(reterr, &codes, || {
+        boundary::call(reterr, &codes, || {
             if ret_cg.is_null() {
                 return invalid("ret_cg is NULL");
             }
             let uuid = text(uuid, "the uuid")?;
-            let limits = limits::take_new(limits, limits_size)?;
+            let limits = limits::copy_in_new(limits, limits_size)?;
             let wish = Wish { parent: string(parent), ..wish(flags)? };
-            let room = Room::new()?;
-            ret_cg.write(room.hold(Agent::new_where(wish, uuid, &limits)?));
+            let memory = HandleMemory::new()?;
+            ret_cg.write(memory.into_handle(Agent::new_where(wish, uuid, &limits)?));
             Ok(0)
         })
     }
 }
 
-/// What AGENTCG_NEW_... flags say about the place.
+/// Convert AGENTCG_NEW_... flags.
 pub fn wish(flags: u64) -> Result<Wish<'static>> {
     check_flags(
         flags,

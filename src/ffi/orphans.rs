@@ -1,38 +1,42 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The header's section "life": agents that are there already.
+//! The header's section "make, find and end agents": existing agents.
 
-use super::boundary::{fill, guard, invalid};
+use super::boundary::{self, fill, invalid};
 use super::error::agentcg_error;
-use super::handle::{Room, agentcg};
+use super::handle::{HandleMemory, agentcg};
 use super::memory::{
-    Plain, check_array, check_flags, check_size, deadline, give_struct, number, string, text, waited,
+    Plain, check_array, check_flags, check_size, copy_out_struct, deadline, number, string, text, waited,
 };
 use crate::agent::{self, Agent, Entry};
 use nix::errno::Errno;
 use std::ffi::{c_char, c_int};
 
-/// In the header it stands above, with what is common to all sections.
+/// cbindgen.toml defines this for the header, because all sections use it.
 const AGENTCG_UUID_SIZE: usize = 37;
 
-/// agentcg_open(): take over a group whose owner has ended; without it, open as
-/// a guest, who may measure, move and kill but whose end nobody waits for.
+/// agentcg_open(): become the owner of an orphan. Without this flag the handle
+/// is a non-owner's: it can measure, move and kill, but does not keep the group
+/// from being reaped.
 pub const AGENTCG_OPEN_OWN: u64 = 1u64 << 0;
 
-/// One agent, as agentcg_list() finds it.
+/// An agent, as agentcg_list() finds it.
 #[derive(Clone, Copy)]
 #[repr(C)]
 pub struct agentcg_entry {
+    /// The uuid as text.
     pub uuid: [c_char; AGENTCG_UUID_SIZE],
-    /// 1: no living owner
+    /// 1 if the agent has no living owner.
     pub orphan: u8,
-    /// 1: holds living processes
+    /// 1 if the group holds living processes.
     pub populated: u8,
+    /// Always 0.
     pub reserved: u8,
-    /// as its owner saw itself; 0 if not known. Like created_unix_ns for people
-    /// alone: an agent can change both
+    /// The pid of the owner in its own pid namespace, 0 if unknown. Do not rely on
+    /// it or on created_unix_ns: an agent can change both. They are for people.
     pub owner_pid: u32,
+    /// Always 0.
     pub reserved2: u32,
-    /// 0 if not known
+    /// When the agent was made, 0 if unknown.
     pub created_unix_ns: u64,
 }
 
@@ -71,13 +75,17 @@ impl From<&Entry> for agentcg_entry {
     }
 }
 
-/// Open an agent's cgroup that is already there, say after a restart. parent is
-/// a cgroup directory, or NULL: all the places are looked at in which
-/// agentcg_new(NULL, ...) could have put it.
+/// Open the group of an existing agent, for example after a restart. parent is
+/// the place, a cgroup directory. If it is NULL, all places are searched in
+/// which agentcg_new(NULL, ...) can have made the agent. uuid is the agent's
+/// uuid. flags is 0 or AGENTCG_OPEN_OWN. The handle is the caller's;
+/// agentcg_destroy() or agentcg_free() ends it.
 ///
-/// -EACCES, -EBUSY (AGENTCG_OPEN_OWN, and its owner lives), -EINVAL, -EMFILE,
-/// -ENFILE, -ENODEV (no cgroup2), -ENOENT (no such agent, or parent), -ENOMEM, -EOPNOTSUPP (we ourselves are
-/// in a threaded cgroup).
+/// Returns 0. Errors, besides the common ones:
+///   -EBUSY       AGENTCG_OPEN_OWN is set and the agent's owner is alive.
+///   -ENODEV      Here: there is no usable cgroup2 hierarchy.
+///   -ENOENT      There is no such agent, or no such parent.
+///   -EOPNOTSUPP  The caller is in a threaded cgroup.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_open(
@@ -89,30 +97,35 @@ pub unsafe extern "C" fn agentcg_open(
 ) -> c_int {
     use Errno::*;
     let codes = [EACCES, EBUSY, EINVAL, EMFILE, ENFILE, ENODEV, ENOENT, ENOMEM, EOPNOTSUPP];
-    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        guard(reterr, &codes, || {
+        boundary::call(reterr, &codes, || {
             if ret_cg.is_null() {
                 return invalid("ret_cg is NULL");
             }
             check_flags(flags, AGENTCG_OPEN_OWN)?;
             let Some(uuid) = text(uuid, "the uuid")? else {
-                return invalid("the uuid is NULL: which agent?");
+                return invalid("the uuid is NULL: it names the agent to open");
             };
-            let room = Room::new()?;
+            let memory = HandleMemory::new()?;
             let opened = Agent::open(string(parent), uuid, flags & AGENTCG_OPEN_OWN != 0)?;
-            ret_cg.write(room.hold(opened));
+            ret_cg.write(memory.into_handle(opened));
             Ok(0)
         })
     }
 }
 
-/// List the agents under parent (or NULL, as above), in no order. Fills at most
-/// count entries of entry_size bytes; returns how many there are. Of another
-/// uid's agents the uuid alone is known.
+/// List the agents under parent, or, if it is NULL, in all places in which
+/// agentcg_new(NULL, ...) can have made them. At most count entries of
+/// entry_size bytes are filled, in no particular order. entry_size is
+/// sizeof(*entries); entries may be NULL if count is 0. Of another uid's agents
+/// only the uuid is known.
 ///
-/// -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ENOENT (the parent does not
-/// exist), -ENOMEM, -EOPNOTSUPP.
+/// Returns the number of agents, which may be more than count. Errors, besides
+/// the common ones:
+///   -ENODEV      Here: there is no usable cgroup2 hierarchy.
+///   -ENOENT      The parent does not exist.
+///   -EOPNOTSUPP  The caller is in a threaded cgroup.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_list(
@@ -123,9 +136,9 @@ pub unsafe extern "C" fn agentcg_list(
     reterr: *mut agentcg_error,
 ) -> c_int {
     use Errno::*;
-    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        guard(reterr, &[EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ENOENT, ENOMEM, EOPNOTSUPP], || {
+        boundary::call(reterr, &[EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ENOENT, ENOMEM, EOPNOTSUPP], || {
             check_array(entries, count)?;
             if count > 0 {
                 check_size::<agentcg_entry>(entry_size)?;
@@ -133,20 +146,25 @@ pub unsafe extern "C" fn agentcg_list(
             let found = agent::list(string(parent))?;
             for (at, entry) in found.iter().take(count).enumerate() {
                 let place = entries.cast::<u8>().add(at * entry_size).cast();
-                give_struct(&agentcg_entry::from(entry), place, entry_size);
+                copy_out_struct(&agentcg_entry::from(entry), place, entry_size);
             }
             number(found.len())
         })
     }
 }
 
-/// Kill and remove every agent under parent (or NULL, as above) whose owner has
-/// ended: what a crash left, half-made ones too. Never touches one whose owner
-/// lives. Returns how many were removed; on failure all that could be are.
+/// Kill and remove the orphans under parent, or, if it is NULL, in all places in
+/// which agentcg_new(NULL, ...) can have made them. Orphans are what a crashed
+/// program has left; agents that were only half made are included. An agent
+/// whose owner is alive is never touched.
 ///
-/// -EACCES, -EDEADLK (we ourselves are in one), -EINVAL, -EMFILE, -ENFILE,
-/// -ENODEV, -ENOENT (the parent does not exist), -ENOMEM, -EOPNOTSUPP, -ETIMEDOUT
-/// (some would not die in time).
+/// Returns the number of agents that were removed. On failure, all that could be
+/// removed have been. Errors, besides the common ones:
+///   -EDEADLK     The caller is in one of them.
+///   -ENODEV      Here: there is no usable cgroup2 hierarchy.
+///   -ENOENT      The parent does not exist.
+///   -EOPNOTSUPP  The caller is in a threaded cgroup.
+///   -ETIMEDOUT   Some did not die within timeout_ms.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_reap(
@@ -156,9 +174,9 @@ pub unsafe extern "C" fn agentcg_reap(
 ) -> c_int {
     use Errno::*;
     let codes = [EACCES, EDEADLK, EINVAL, EMFILE, ENFILE, ENODEV, ENOENT, ENOMEM, EOPNOTSUPP, ETIMEDOUT];
-    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        guard(reterr, &codes, || {
+        boundary::call(reterr, &codes, || {
             number(waited(timeout_ms, agent::reap(string(parent), deadline(timeout_ms)?))?)
         })
     }

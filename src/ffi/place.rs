@@ -1,30 +1,36 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The header's section "would it work here?".
+//! The header's section "is it available?": places.
 
-use super::boundary::{guard, guard_always};
+use super::boundary;
 use super::error::agentcg_error;
-use super::memory::give_string;
+use super::memory::copy_out_string;
 use crate::cgroupfs::controllers::Controllers;
 use crate::place::{self, Kind};
 use nix::errno::Errno;
 use std::ffi::{c_char, c_int};
 
+/// The cpu controller: all limits cpu_...
 pub const AGENTCG_CONTROLLER_CPU: u64 = 1u64 << 0;
+/// The memory controller: memory_..., swap_max, oom_group.
 pub const AGENTCG_CONTROLLER_MEMORY: u64 = 1u64 << 1;
+/// The pids controller: pids_max.
 pub const AGENTCG_CONTROLLER_PIDS: u64 = 1u64 << 2;
+/// The io controller: io_weight.
 pub const AGENTCG_CONTROLLER_IO: u64 = 1u64 << 3;
+/// The cpuset controller. No limit needs it.
 pub const AGENTCG_CONTROLLER_CPUSET: u64 = 1u64 << 4;
+/// The hugetlb controller. No limit needs it.
 pub const AGENTCG_CONTROLLER_HUGETLB: u64 = 1u64 << 5;
 
-/// The caller named the parent.
+/// The caller named the place.
 pub const AGENTCG_PLACE_GIVEN: u32 = 1u32;
-/// A unit or container delegated to us (user.delegate).
+/// It was delegated: a unit or container (user.delegate).
 pub const AGENTCG_PLACE_DELEGATED: u32 = 2u32;
-/// The parent of our own cgroup.
+/// It is the parent of the caller's own cgroup.
 pub const AGENTCG_PLACE_SIBLING: u32 = 3u32;
-/// The real root or a namespace root.
+/// It is the real root or the root of a cgroup namespace.
 pub const AGENTCG_PLACE_ROOT: u32 = 4u32;
-/// A transient scope that systemd made for us.
+/// It is a transient scope that systemd made for the caller.
 pub const AGENTCG_PLACE_SYSTEMD: u32 = 5u32;
 
 const _: () = {
@@ -41,19 +47,21 @@ const _: () = {
     assert!(Kind::Systemd as u32 == AGENTCG_PLACE_SYSTEMD);
 };
 
-/// 1 if the caller's own cgroup is found in a mounted cgroup2 hierarchy, be it
-/// at /sys/fs/cgroup, at /sys/fs/cgroup/unified or elsewhere; else 0.
+/// Return 1 if the caller's own cgroup is in a mounted cgroup2 hierarchy, else
+/// 0. The hierarchy may be mounted at /sys/fs/cgroup, at /sys/fs/cgroup/unified
+/// or elsewhere.
 #[unsafe(no_mangle)]
 pub extern "C" fn agentcg_is_available() -> c_int {
-    // SAFETY: there is no reterr.
-    unsafe { guard_always(std::ptr::null_mut(), &[], || Ok(place::is_available().into())) }.max(0)
+    // SAFETY: reterr is NULL.
+    unsafe { boundary::call_always(std::ptr::null_mut(), &[], || Ok(place::is_available().into())) }.max(0)
 }
 
-/// Where agentcg_new(NULL, ...) would put its tree: the directory that holds,
-/// or would hold, "synwire/agents". Changes nothing.
+/// Copy the path of the place that agentcg_new(NULL, ...) would use to buf: the
+/// directory that holds, or would hold, "synwire/agents". Nothing is changed.
 ///
-/// -EINVAL, and -EACCES, -EBUSY, -EMFILE, -ENFILE, -ENODEV, -ENOMEM, -EOPNOTSUPP,
-/// -EROFS as agentcg_new() would.
+/// Returns the length of the path. Errors, besides the common ones:
+///   -EBUSY, -EOPNOTSUPP, -EROFS
+///         As agentcg_new() would return.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_discover_parent(
@@ -63,6 +71,6 @@ pub unsafe extern "C" fn agentcg_discover_parent(
 ) -> c_int {
     use Errno::*;
     let codes = [EACCES, EBUSY, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, EOPNOTSUPP, EROFS];
-    // SAFETY: the C caller's promises, as the comment above and the conventions say.
-    unsafe { guard(reterr, &codes, || give_string(&place::discover()?, buf, size)) }
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
+    unsafe { boundary::call(reterr, &codes, || copy_out_string(&place::discover()?, buf, size)) }
 }

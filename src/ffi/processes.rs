@@ -1,33 +1,42 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The header's section "processes".
 
-use super::boundary::{guard, guard_quietly};
+use super::boundary;
 use super::error::agentcg_error;
-use super::handle::{agent, agent_quietly, agentcg};
-use super::memory::{borrow, check_array, give_array};
+use super::handle::{agent, agent_or_errno, agentcg};
+use super::memory::{borrow, check_array, copy_out_array};
 use libc::pid_t;
 use nix::errno::Errno;
 use std::ffi::c_int;
 
-/// Move a process, all its threads, into the group, and make sure that it is
-/// there. Children it has already stay where they are. pid must be 1 or more:
-/// 0 would mean the caller. It keeps its oom_score_adj: over one with -1000 the
-/// OOM killer passes, so that at its memory_max it uses CPU time and is not killed.
+/// Move a process with all its threads into the group, and check that it has
+/// arrived. Children that it already has are not moved. pid is 1 or more; 0,
+/// which is the caller to the kernel, is refused. The process keeps its
+/// oom_score_adj: if that is -1000, the OOM killer passes it over, and at
+/// memory_max_bytes it uses CPU time instead of being killed.
 ///
-/// -EACCES, -EBUSY, -EINVAL (a kernel thread too; a realtime policy, where the
-/// kernel has RT group scheduling), -EMFILE, -ENFILE, -ENODEV
-/// (group gone), -ENOMEM, -EOPNOTSUPP, -ESRCH (gone, or a zombie).
+/// Returns 0. Errors, besides the common ones:
+///   -EBUSY       The group does not take processes, because the agent has
+///                enabled controllers for cgroups of its own.
+///   -EINVAL      Also: a kernel thread; a realtime policy, if the kernel has RT
+///                group scheduling.
+///   -EOPNOTSUPP  The group is in a threaded domain.
+///   -ESRCH       The process does not exist, or is a zombie.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_move_pid(cg: *mut agentcg, pid: pid_t, reterr: *mut agentcg_error) -> c_int {
     use Errno::*;
     let codes = [EACCES, EBUSY, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, EOPNOTSUPP, ESRCH];
-    // SAFETY: the C caller's promises, as the comment above and the conventions say.
-    unsafe { guard(reterr, &codes, || agent(cg)?.move_pid(pid).map(|()| 0)) }
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
+    unsafe { boundary::call(reterr, &codes, || agent(cg)?.move_pid(pid).map(|()| 0)) }
 }
 
-/// The same by pidfd, which needs /proc: no other process that was given the pid
-/// meanwhile is taken for it without -ESRCH saying so. -EBADF: no pidfd.
+/// Move a process like agentcg_move_pid(), by its pidfd. This needs /proc.
+///
+/// Returns 0. Errors, as agentcg_move_pid(), and:
+///   -EBADF  pidfd is not a pidfd.
+///   -ESRCH  Also: the process exited meanwhile. The message says if a process
+///           that reuses its pid was moved.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_move_pidfd(
@@ -37,48 +46,54 @@ pub unsafe extern "C" fn agentcg_move_pidfd(
 ) -> c_int {
     use Errno::*;
     let codes = [EACCES, EBADF, EBUSY, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, EOPNOTSUPP, ESRCH];
-    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        guard(reterr, &codes, || {
+        boundary::call(reterr, &codes, || {
             let agent = agent(cg)?;
             agent.move_pidfd(borrow(pidfd, "pidfd")?).map(|()| 0)
         })
     }
 }
 
-/// Move the calling process, for use between fork(2) and execve(2).
-/// Async-signal-safe. It keeps its oom_score_adj: see agentcg_move_pid(), whose
-/// codes these are.
+/// Move the calling process into the group. This is for use between fork(2) and
+/// execve(2). The process keeps its oom_score_adj: see agentcg_move_pid().
+/// Async-signal-safe.
+///
+/// Returns 0. Errors, as agentcg_move_pid(). -ESRCH is never returned.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_move_self(cg: *mut agentcg) -> c_int {
     use Errno::*;
     let codes = [EACCES, EBUSY, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, EOPNOTSUPP];
-    // SAFETY: the C caller's promise.
-    guard_quietly(&codes, || unsafe { agent_quietly(cg) }?.move_self())
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
+    boundary::call_without_error(&codes, || unsafe { agent_or_errno(cg) }?.move_self())
 }
 
-/// 1 if pid is in the group or below it, with any of its threads, 0 if it is not:
-/// an escape shows here. Goes by the cgroup's name in /proc/PID/cgroup.
+/// Return 1 if pid, with any of its threads, is in the group or below it, 0 if
+/// it is not. This shows an escape. The cgroup's name in /proc/PID/cgroup
+/// decides.
 ///
-/// -EACCES (/proc does not let us read it), -EINVAL (pid is below 1), -EMFILE,
-/// -ENFILE, -ENODEV (group gone), -ENOMEM, -ESRCH (gone, a zombie, or hidden from
-/// us).
+/// Errors, besides the common ones:
+///   -EACCES  Also: /proc does not allow reading it.
+///   -EINVAL  Also: pid is less than 1.
+///   -ESRCH   The process does not exist, is a zombie, or is hidden from the
+///            caller.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_contains(cg: *mut agentcg, pid: pid_t, reterr: *mut agentcg_error) -> c_int {
     use Errno::*;
     let codes = [EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ESRCH];
-    // SAFETY: the C caller's promises, as the comment above and the conventions say.
-    unsafe { guard(reterr, &codes, || agent(cg)?.contains(pid).map(c_int::from)) }
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
+    unsafe { boundary::call(reterr, &codes, || agent(cg)?.contains(pid).map(c_int::from)) }
 }
 
-/// The processes that live in the group and below it, each once, in ascending
-/// order. Fills at most count; returns how many there are, which may be more. pids
-/// may be NULL with count 0. Those outside the caller's pid namespace have no pid
-/// here and are left out, and so are zombies.
+/// List the processes that live in the group and below it, each once, in
+/// ascending order. At most count pids are written; pids may be NULL if count is
+/// 0. Zombies are left out. Processes outside the caller's pid namespace have no
+/// pid in it and are left out, too.
 ///
-/// -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV, -ENOMEM.
+/// Returns the number of processes, which may be more than count. The errors are
+/// the common ones.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_pids(
@@ -89,12 +104,12 @@ pub unsafe extern "C" fn agentcg_pids(
 ) -> c_int {
     use Errno::*;
     let codes = [EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM];
-    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        guard(reterr, &codes, || {
+        boundary::call(reterr, &codes, || {
             let agent = agent(cg)?;
             check_array(pids, count)?;
-            give_array(&agent.pids()?, pids, count)
+            copy_out_array(&agent.pids()?, pids, count)
         })
     }
 }

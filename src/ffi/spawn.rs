@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The header's section "processes": those that begin inside.
+//! The header's section "processes": `agentcg_spawn`.
 
-use super::boundary::{guard, invalid};
+use super::boundary::{self, invalid};
 use super::error::agentcg_error;
 use super::handle::{agent, agentcg};
-use super::memory::{Plain, borrow, check_flags, string, take_struct};
+use super::memory::{Plain, borrow, check_flags, copy_in_struct, string};
 use crate::agent::Spawn;
 use crate::error::out_of_memory;
 use crate::error::{Error, Result};
@@ -17,33 +17,37 @@ use std::ffi::{c_char, c_int};
 use std::os::fd::IntoRawFd;
 use std::ptr::null;
 
-/// agentcg_spawn(): look file up in the caller's PATH, as execvp(3) does.
+/// Search file in the caller's PATH, as execvp(3) does.
 pub const AGENTCG_SPAWN_SEARCH_PATH: u64 = 1u64 << 0;
-/// setsid(2): no terminal, and a process group of its own.
+/// Call setsid(2): the program has no terminal and a process group of its own.
 pub const AGENTCG_SPAWN_NEW_SESSION: u64 = 1u64 << 1;
-/// Namespaces of its own, rooted at the group: it cannot leave it, raise its
-/// limits or see the rest of the hierarchy any more. Implies NEW_SESSION and a
-/// new session keyring; where Landlock scopes signals (Linux 6.12) it signals
-/// only processes of its own. It makes 1,000 cgroups at most, 64 deep, unless the
-/// caller has set max_descendants or max_depth, AGENTCG_UNLIMITED included: the
-/// memory of cgroups is charged to nobody. docs/containment.md tells what all
-/// that stops and what not.
+/// Start the program in namespaces of its own, rooted at the group: it cannot
+/// leave the group, raise its limits, or see the rest of the hierarchy. This
+/// implies AGENTCG_SPAWN_NEW_SESSION and a new session keyring. If Landlock can
+/// scope signals (Linux 6.12), the program can signal only processes of its own.
+///
+/// The program can make 1,000 cgroups at most, 64 levels deep, unless the caller
+/// has set max_descendants or max_depth (AGENTCG_UNLIMITED included), because
+/// the memory of cgroups is charged to nobody. The working directory must not be
+/// in the hierarchy (-EINVAL). docs/containment.md lists what is contained and
+/// what is not.
 pub const AGENTCG_SPAWN_CONTAIN: u64 = 1u64 << 2;
 
-/// How a program starts. 0 in each field is not the default: see
-/// AGENTCG_SPAWN_OPTIONS_INIT.
+/// How a program starts. Begin with AGENTCG_SPAWN_OPTIONS_INIT: a cleared struct
+/// is not the default, because 0 is a descriptor. The descriptors stay the
+/// caller's.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct agentcg_spawn_options {
     /// AGENTCG_SPAWN_...
     pub flags: u64,
-    /// AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor
+    /// AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor.
     pub stdin_fd: i32,
-    /// the same
+    /// AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor.
     pub stdout_fd: i32,
-    /// the same
+    /// AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor.
     pub stderr_fd: i32,
-    /// AGENTCG_INHERIT or a directory
+    /// The working directory: AGENTCG_INHERIT or a descriptor.
     pub cwd_fd: i32,
 }
 
@@ -67,64 +71,79 @@ impl agentcg_spawn_options {
     fn stdio(&self) -> Result<[c_int; 3]> {
         let all = [self.stdin_fd, self.stdout_fd, self.stderr_fd];
         if let Some(odd) = all.iter().find(|&&fd| fd < DEVNULL) {
-            return invalid(format!("{odd} is no descriptor, nor AGENTCG_INHERIT or AGENTCG_DEVNULL"));
+            return invalid(format!("{odd} is neither a descriptor nor AGENTCG_INHERIT nor AGENTCG_DEVNULL"));
         }
         for (fd, what) in all.into_iter().zip(["stdin_fd", "stdout_fd", "stderr_fd"]) {
             if fd >= 0 {
-                // SAFETY: the borrow ends at once.
+                // SAFETY: the borrow ends in this statement.
                 unsafe { borrow(fd, what) }?;
             }
         }
         Ok(all)
     }
 
-    /// Descriptor 0 as all of it makes no sense: such a struct was cleared, not initialised.
+    /// Say so in the message if all descriptors are 0: the caller has cleared the struct instead of initialising it.
     fn explain(&self, e: Error) -> Error {
         let is_all_0 = [self.stdin_fd, self.stdout_fd, self.stderr_fd, self.cwd_fd] == [0; 4];
         if is_all_0 && matches!(e.errno(), Errno::EBADF | Errno::ENOTDIR) {
-            let message = "descriptor 0 is no directory to start in: begin with AGENTCG_SPAWN_OPTIONS_INIT, since 0 is a descriptor";
+            let message = "descriptor 0 is not a directory to start in: begin with AGENTCG_SPAWN_OPTIONS_INIT, since 0 is a descriptor";
             return Error::new(e.errno(), message);
         }
         e
     }
 }
 
-/// Start a program inside the group: it is there before its first instruction,
-/// and so is everything that it ever starts. argv and envp end with NULL; envp
-/// NULL is the caller's environment, empty if environ is NULL. options may be NULL with options_size 0:
-/// the caller's descriptors and directory, no flags.
+/// Start a program inside the group. It is in the group before its first
+/// instruction, and so is everything that it starts. argv and envp end with
+/// NULL. If envp is NULL, the program gets the caller's environment, or an empty
+/// one if environ is NULL. options_size is sizeof(*options). options may be NULL
+/// if options_size is 0: then the program gets the caller's standard descriptors
+/// and working directory, and no flags are set.
 ///
-/// The child is the caller's to wait for, by waitpid(2) or by the pidfd, which
-/// is close-on-exec (-1 before Linux 5.2); ret_pid and ret_pidfd may be NULL. It
-/// has its three standard descriptors and no other, no signal blocked, ignored or handled. A relative
-/// file, and a relative directory in PATH, start at cwd_fd. No shell is asked
-/// where the kernel cannot run a file (-ENOEXEC).
+/// The child belongs to the caller, which waits for it with waitpid(2) or by the
+/// pidfd. The pidfd is close-on-exec, and the caller closes it; it is -1 before
+/// Linux 5.2. ret_pid and ret_pidfd may be NULL. The child has its three
+/// standard descriptors and no other. No signal is blocked, ignored or handled
+/// in it. A relative file, and a relative directory in PATH, start at cwd_fd. If
+/// the kernel cannot run a file (-ENOEXEC), no shell is tried.
 ///
-/// A failure of execve(2) is reported here, as the code that it gave; nothing is
-/// left of the child then, whoever waits for the caller's children. The calling
-/// thread stands still until the program begins; it copies nothing of the
-/// caller's memory, save with memory.oom.group, where the kernel would kill the
+/// A failure of execve(2) is returned with its code. Then nothing is left of the
+/// child, even if other code waits for the caller's children. The calling thread
+/// stands still until the program begins. The caller's memory is not copied,
+/// except in two cases: with memory.oom.group, because the kernel would kill the
 /// caller with the group, and with AGENTCG_SPAWN_CONTAIN under a seccomp filter
-/// before Linux 5.16. agentcg_fd() and posix_spawn(3) do not look at that.
+/// before Linux 5.16. agentcg_fd() with posix_spawn(3) does not take care of
+/// this.
 ///
 /// If the group is frozen before the program begins, the child is killed and
-/// -EBUSY returned: always by a freeze through this handle, and for other
-/// freezes once one was seen. Until then the thread waits for the thaw or a kill.
+/// -EBUSY is returned. This holds for every freeze through this handle; for
+/// other freezes it holds after one was seen. Until then, the calling thread
+/// waits until the group is thawed or killed.
 ///
-/// A caller with an oom_score_adj of -1000, over which the OOM killer passes,
-/// does not hand that down: the program has 0, so that its memory_max is
-/// enforced. agentcg_move_self() and agentcg_move_pid() cannot do that.
+/// If the caller has an oom_score_adj of -1000, the program gets 0 instead, so
+/// that its memory_max_bytes is enforced: the OOM killer passes over processes
+/// with -1000. agentcg_move_self() and agentcg_move_pid() cannot do this.
 ///
-/// As agentcg_move_pid(), and -E2BIG, -EACCES, -EAGAIN (pids_max, or the user's
-/// own limit of processes), -EBADF, -EBUSY (frozen, or being killed), -ECANCELED
-/// (killed before it began), -EDQUOT (AGENTCG_WHY_NOT_CONTAINED:
-/// kernel.keys.maxkeys), -EINVAL, -EIO, -EISDIR, -ELIBBAD, -ELOOP,
-/// -ENAMETOOLONG, -ENOENT, -ENOEXEC, -ENOMEM (file memory.max: the group's limit
-/// leaves too little to begin in), -ENOTDIR, -EPERM (AGENTCG_WHY_NOT_CONTAINED:
-/// no user namespaces here, or a seccomp filter kills; without that reason a
-/// filter kills at another step), -EOPNOTSUPP (AGENTCG_WHY_NOT_CONTAINED: not
-/// mounted nsdelegate), -ETXTBSY.
-/// With AGENTCG_SPAWN_CONTAIN its directory must not lie in the hierarchy: -EINVAL.
+/// Returns 0. Errors, as agentcg_move_pid(), and:
+///   -E2BIG         From execve(2); options has a field set that this library
+///                  does not know.
+///   -EACCES        Also: from execve(2).
+///   -EAGAIN        pids_max or the user's own limit of processes is reached.
+///   -EBADF         A descriptor in options is not open.
+///   -EBUSY         The group is frozen or is being killed.
+///   -ECANCELED     The child was killed before the program began.
+///   -EDQUOT        AGENTCG_WHY_NOT_CONTAINED: kernel.keys.maxkeys is reached.
+///   -EINVAL        Also: from execve(2); argv is empty.
+///   -ENOMEM        Also, with the file memory.max: the group's limit leaves too
+///                  little memory to begin in.
+///   -ENOTDIR       From execve(2); cwd_fd is not a directory.
+///   -EPERM         AGENTCG_WHY_NOT_CONTAINED: user namespaces are forbidden, or
+///                  a seccomp filter kills. Without that reason: from execve(2),
+///                  or a seccomp filter kills at another step.
+///   -EOPNOTSUPP    AGENTCG_WHY_NOT_CONTAINED: the hierarchy is not mounted
+///                  nsdelegate.
+///   -EISDIR, -ELIBBAD, -ELOOP, -ENAMETOOLONG, -ENOENT, -ENOEXEC, -ETXTBSY
+///                  From execve(2).
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_spawn(
@@ -165,15 +184,15 @@ pub unsafe extern "C" fn agentcg_spawn(
         ESRCH,
         ETXTBSY,
     ];
-    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        guard(reterr, &codes, || {
+        boundary::call(reterr, &codes, || {
             let agent = agent(cg)?;
             let Some(file) = string(file) else { return invalid("file is NULL") };
             if argv.is_null() {
                 return invalid("argv is NULL");
             }
-            let options = take_struct(options, options_size)?.unwrap_or_default();
+            let options = copy_in_struct(options, options_size)?.unwrap_or_default();
             let known = AGENTCG_SPAWN_SEARCH_PATH | AGENTCG_SPAWN_NEW_SESSION | AGENTCG_SPAWN_CONTAIN;
             check_flags(options.flags, known)?;
             let has = |flag| options.flags & flag != 0;
@@ -182,7 +201,7 @@ pub unsafe extern "C" fn agentcg_spawn(
                 has(AGENTCG_SPAWN_SEARCH_PATH).then(|| string(libc::getenv(c"PATH".as_ptr()))),
             )
             .map_err(out_of_memory)?;
-            // clearenv(3) leaves NULL.
+            // clearenv(3) sets environ to NULL.
             let none: [*const c_char; 1] = [null()];
             let envp =
                 [envp, environ].into_iter().find(|list| !list.is_null()).unwrap_or(none.as_ptr().cast());
@@ -212,6 +231,6 @@ pub unsafe extern "C" fn agentcg_spawn(
 }
 
 unsafe extern "C" {
-    /// The caller's environment, which other threads of it may be changing, as for execv(3).
+    /// The caller's environment. Other threads may change it during the call, as with execv(3).
     static environ: *const *mut c_char;
 }

@@ -1,51 +1,54 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The header's section "measuring".
+//! The header's section "measurements".
 
-use super::boundary::guard;
+use super::boundary;
 use super::error::agentcg_error;
 use super::handle::{agent, agentcg};
-use super::memory::{Plain, check_struct, give_struct};
+use super::memory::{Plain, check_struct, copy_out_struct};
 use crate::stats;
 use nix::errno::Errno;
 use std::ffi::c_int;
 
-/// cpu.stat: there even with no controller.
+/// cpu.stat: cpu_usage_ns, cpu_user_ns, cpu_system_ns. No controller is needed.
 pub const AGENTCG_STAT_CPU: u64 = 1u64 << 0;
-/// memory.current.
+/// memory.current: memory_current_bytes.
 pub const AGENTCG_STAT_MEMORY: u64 = 1u64 << 1;
-/// cpu.stat, with the controller.
+/// cpu.stat with the cpu controller: cpu_nr_periods, cpu_nr_throttled, cpu_throttled_ns.
 pub const AGENTCG_STAT_CPU_THROTTLE: u64 = 1u64 << 2;
-/// memory.peak: Linux 5.19.
+/// memory.peak: memory_peak_bytes (Linux 5.19).
 pub const AGENTCG_STAT_MEMORY_PEAK: u64 = 1u64 << 3;
-/// memory.swap.current, and .peak: Linux 6.5.
+/// memory.swap.current: swap_current_bytes. memory.swap.peak: swap_peak_bytes (Linux 6.5).
 pub const AGENTCG_STAT_SWAP: u64 = 1u64 << 4;
-/// memory.events: of the group and all below it.
+/// memory.events: memory_events_..., of the group and all cgroups below it.
 pub const AGENTCG_STAT_MEMORY_EVENTS: u64 = 1u64 << 5;
-/// memory.stat: may be 2 s old.
+/// memory.stat: memory_anon_bytes to memory_shmem_bytes. It may be 2 seconds old.
 pub const AGENTCG_STAT_MEMORY_DETAIL: u64 = 1u64 << 6;
-/// pids.current.
+/// pids.current: pids_current.
 pub const AGENTCG_STAT_PIDS: u64 = 1u64 << 7;
-/// pids.peak: Linux 6.1.
+/// pids.peak: pids_peak (Linux 6.1).
 pub const AGENTCG_STAT_PIDS_PEAK: u64 = 1u64 << 8;
-/// pids.events.
+/// pids.events: pids_events_max.
 pub const AGENTCG_STAT_PIDS_EVENTS: u64 = 1u64 << 9;
-/// io.stat.
+/// io.stat: io_..., summed over the devices.
 pub const AGENTCG_STAT_IO: u64 = 1u64 << 10;
-/// cpu.pressure: Linux 4.20, built with PSI and booted with it on; no controller needed.
+/// cpu.pressure: cpu_pressure_some_us. It needs Linux 4.20 with PSI built in and
+/// enabled at boot, and no controller.
 pub const AGENTCG_STAT_CPU_PRESSURE: u64 = 1u64 << 11;
-/// memory.pressure: as cpu.pressure.
+/// memory.pressure: memory_pressure_..._us. It needs what cpu.pressure needs.
 pub const AGENTCG_STAT_MEMORY_PRESSURE: u64 = 1u64 << 12;
-/// io.pressure: as cpu.pressure.
+/// io.pressure: io_pressure_..._us. It needs what cpu.pressure needs.
 pub const AGENTCG_STAT_IO_PRESSURE: u64 = 1u64 << 13;
-/// cgroup.events, cgroup.stat.
+/// cgroup.events and cgroup.stat: populated, frozen, nr_descendants, nr_dying_descendants.
 pub const AGENTCG_STAT_STATE: u64 = 1u64 << 14;
-/// The cheap pair, for polling: one read of each of two files.
+/// The measurements for polling: they cost one read each of two files.
 pub const AGENTCG_STAT_BASIC: u64 = AGENTCG_STAT_CPU | AGENTCG_STAT_MEMORY | AGENTCG_STAT_CPU_THROTTLE;
+/// All measurements.
 pub const AGENTCG_STAT_ALL: u64 = u64::MAX;
 
+/// The smallest size of agentcg_stats that is accepted.
 pub const AGENTCG_STATS_SIZE_V0: usize = 296;
 
-/// What C calls it.
+/// The name of the struct in C.
 pub type agentcg_stats = stats::Stats;
 
 // SAFETY: repr(C), and 37 u64 leave no padding.
@@ -72,14 +75,19 @@ const _: () = {
     assert!(stats::STATE == AGENTCG_STAT_STATE);
 };
 
-/// Read what which asks for (AGENTCG_STAT_BASIC for a monitoring loop). What
-/// this kernel, this placement or this version of the library does not offer
-/// is left 0, its bit clear: not an error. A controller that is enabled later is
-/// found by the next reading. One file is one consistent snapshot; several are
-/// not. Each costs one system call, there or not, once its descriptor is kept,
-/// which it is while there are many left: at most 16 a group.
+/// Measure the group and all cgroups below it. which are AGENTCG_STAT_... bits
+/// (AGENTCG_STAT_BASIC for a monitoring loop). size is sizeof(*ret_stats).
 ///
-/// -EACCES, -EINVAL, -EMFILE, -ENFILE, -ENODEV (the group was removed), -ENOMEM.
+/// What the kernel, the place or this version of the library does not offer is
+/// not an error: its fields are 0 and its bit in ret_stats->mask is clear. A
+/// controller that is enabled later is found by the next call. The fields of one
+/// file are one consistent snapshot; those of several files are not.
+///
+/// Each file, present or not, costs one system call once its descriptor is in
+/// the descriptor cache. The cache holds up to 16 descriptors for each group,
+/// while descriptors are plentiful.
+///
+/// Returns 0. The errors are the common ones.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_read_stats(
@@ -90,14 +98,14 @@ pub unsafe extern "C" fn agentcg_read_stats(
     reterr: *mut agentcg_error,
 ) -> c_int {
     use Errno::*;
-    // SAFETY: the C caller's promises, as the comment above and the conventions say.
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        guard(reterr, &[EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM], || {
+        boundary::call(reterr, &[EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM], || {
             let agent = agent(cg)?;
             check_struct(ret_stats, size)?;
             let mut stats = agentcg_stats::default();
             agent.read_stats_into(which, &mut stats)?;
-            give_struct(&stats, ret_stats, size);
+            copy_out_struct(&stats, ret_stats, size);
             Ok(0)
         })
     }

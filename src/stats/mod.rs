@@ -7,15 +7,15 @@ mod files;
 
 pub use files::Files;
 
-/// `cpu.stat`, there even with no controller.
+/// The usage times of `cpu.stat`. No controller is needed.
 pub const CPU: u64 = 1 << 0;
 /// `memory.current`.
 pub const MEMORY: u64 = 1 << 1;
-/// `cpu.stat`, what the cpu controller adds.
+/// The periods of `cpu.stat`, which the cpu controller adds.
 pub const CPU_THROTTLE: u64 = 1 << 2;
 /// `memory.peak`.
 pub const MEMORY_PEAK: u64 = 1 << 3;
-/// `memory.swap.current`, and `memory.swap.peak` where it is there.
+/// `memory.swap.current`, and `memory.swap.peak` if it exists.
 pub const SWAP: u64 = 1 << 4;
 /// `memory.events`.
 pub const MEMORY_EVENTS: u64 = 1 << 5;
@@ -38,66 +38,86 @@ pub const IO_PRESSURE: u64 = 1 << 13;
 /// `cgroup.events` and `cgroup.stat`.
 pub const STATE: u64 = 1 << 14;
 
-/// Measurements. `mask` says which were really read; the rest is 0.
-///
-/// New fields are only ever added at the end, each with a bit of its own.
+/// Measurements. A field is 0 if its bit in mask is clear. New fields are only
+/// added at the end, each with a bit of its own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[repr(C)]
 #[allow(missing_docs, reason = "the kernel's words, with their units, say it")]
 pub struct Stats {
-    /// AGENTCG_STAT_... that were really read
+    /// AGENTCG_STAT_... that were read.
     pub mask: u64,
-    /// CLOCK_MONOTONIC of the reading, for rates
+    /// CLOCK_MONOTONIC at the reading, to compute rates.
     pub time_ns: u64,
-    /// CPU time, user and system
+    /// CPU time, user and system.
     pub cpu_usage_ns: u64,
+    /// CPU time in user mode.
     pub cpu_user_ns: u64,
+    /// CPU time in the kernel.
     pub cpu_system_ns: u64,
-    /// periods of cpu_max
+    /// Periods of the CPU quota that have elapsed.
     pub cpu_nr_periods: u64,
-    /// those in which it held the group back
+    /// Periods in which the quota throttled the group.
     pub cpu_nr_throttled: u64,
+    /// The time for which the quota throttled the group.
     pub cpu_throttled_ns: u64,
+    /// Memory in use.
     pub memory_current_bytes: u64,
+    /// The most memory that was in use.
     pub memory_peak_bytes: u64,
+    /// Swap in use.
     pub swap_current_bytes: u64,
-    /// 0 before Linux 6.5
+    /// The most swap that was in use. It is 0 before Linux 6.5.
     pub swap_peak_bytes: u64,
+    /// Anonymous memory.
     pub memory_anon_bytes: u64,
+    /// Page cache, tmpfs and shared memory included.
     pub memory_file_bytes: u64,
-    /// before Linux 5.18 the sum of the parts that were told
+    /// Memory of the kernel. Before Linux 5.18: the sum of the parts that it reports.
     pub memory_kernel_bytes: u64,
+    /// tmpfs and shared memory.
     pub memory_shmem_bytes: u64,
+    /// Times that the group was throttled because of memory_high_bytes.
     pub memory_events_high: u64,
+    /// Times that the memory in use was about to exceed memory_max_bytes.
     pub memory_events_max: u64,
-    /// times that the limit could not be kept; no count of kills
+    /// Times that the limit could not be kept. This does not count kills.
     pub memory_events_oom: u64,
-    /// processes killed: the one to watch
+    /// Processes that the OOM killer killed. Watch this one.
     pub memory_events_oom_kill: u64,
-    /// 0 before Linux 5.17
+    /// Times that an OOM killed a whole group. It is 0 before Linux 5.17.
     pub memory_events_oom_group_kill: u64,
-    /// threads, zombies not yet waited for included
+    /// Threads. Zombies that were not waited for count.
     pub pids_current: u64,
+    /// The most threads that there were.
     pub pids_peak: u64,
-    /// forks refused: since Linux 6.11 by limits in it or below it, before in itself by any limit
+    /// Forks that were refused: from Linux 6.11 on by the limits of the group and
+    /// below it, before in the group itself by any limit.
     pub pids_events_max: u64,
-    /// io: summed over devices
+    /// Bytes read, summed over the devices.
     pub io_read_bytes: u64,
+    /// Bytes written, summed over the devices.
     pub io_write_bytes: u64,
+    /// Read operations, summed over the devices.
     pub io_reads: u64,
+    /// Write operations, summed over the devices.
     pub io_writes: u64,
-    /// pressure: total stall time
+    /// Total time in which some process waited for a CPU.
     pub cpu_pressure_some_us: u64,
+    /// Total time in which some process waited for memory.
     pub memory_pressure_some_us: u64,
+    /// Total time in which all busy processes waited for memory.
     pub memory_pressure_full_us: u64,
+    /// Total time in which some process waited for I/O.
     pub io_pressure_some_us: u64,
+    /// Total time in which all busy processes waited for I/O.
     pub io_pressure_full_us: u64,
-    /// 1 while a process lives in the group or below
+    /// 1 while a process lives in the group or below it.
     pub populated: u64,
+    /// 1 while the group is frozen.
     pub frozen: u64,
-    /// cgroups below
+    /// Cgroups below the group.
     pub nr_descendants: u64,
-    /// removed, but the kernel still holds memory for them
+    /// Removed cgroups for which the kernel holds memory.
     pub nr_dying_descendants: u64,
 }
 

@@ -46,53 +46,69 @@ static bool comment_of(const char *function, const char **from, const char **to)
 	return false;
 }
 
+/* Returns true if -name stands between the two. */
+static bool names(const char *from, const char *to, const char *name)
+{
+	size_t length = strlen(name);
+
+	for (const char *at = from; (at = strstr(at, name)) && at < to; at += length)
+		if (at[-1] == '-' && !isalnum((unsigned char)at[length]))
+			return true;
+	return false;
+}
+
+/* Returns true if the comment says that the function does not return the code: "-EACCES and -ENODEV are never returned",
+ * "The only error is -EINVAL". */
+static bool denied(const char *from, const char *to, const char *name)
+{
+	static const char never[] = "never returned", only[] = "error is -";
+	const char *at, *sentence;
+
+	if ((at = strstr(from, never)) && at < to) {
+		for (sentence = at; sentence > from && *sentence != '.'; sentence--)
+			;
+		if (names(sentence, at, name))
+			return true;
+	}
+	return (at = strstr(from, only)) && at < to && !names(from, to, name);
+}
+
+/* Returns true if the comment of the function lists the code, or refers to the comment of another that does: "Errors, as agentcg_move_pid(), and:". */
 static bool listed(const char *function, const char *name, int depth)
 {
-	const char *from, *to;
-	size_t length = strlen(name);
+	static const char as[] = "Errors, as ";
+	const char *from, *to, *at;
+	char other[64];
 
 	if (depth > 2)
 		return false;
 	if (!comment_of(function, &from, &to))
 		die("%s is not declared in the header", function);
-	for (const char *at = from; (at = strstr(at, name)) && at < to; at += length)
-		if (at[-1] == '-' && !isalnum((unsigned char)at[length]))
-			return true;
-	/* "As agentcg_move_pid(), and", "The codes of agentcg_move_pid()", "as agentcg_new() would", "see agentcg_move_pid(),
-	 * whose codes these are". */
-	static const char *const words[] = { "As ", "codes of ", "as ", "see " };
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		for (const char *at = from; (at = strstr(at, words[i])) && at < to; at++) {
-			char other[64];
-
-			if (sscanf(at + strlen(words[i]), "%63[a-z_]", other) == 1 &&
-			    strncmp(other, "agentcg_", 8) == 0 && strcmp(other, function) != 0 &&
-			    at[strlen(words[i]) + strlen(other)] == '(' && listed(other, name, depth + 1))
-				return true;
-		}
-	/* "The same by pidfd": the function that is declared before it. */
-	if (strstr(from, "/* The same ") == from || strncmp(from, "/* The same by", 14) == 0)
-		return listed("agentcg_move_pid", name, depth + 1);
-	return false;
+	if (denied(from, to, name))
+		return false;
+	if (names(from, to, name))
+		return true;
+	at = strstr(from, as);
+	return at && at < to && sscanf(at + strlen(as), "%63[a-z_]", other) == 1 && listed(other, name, depth + 1);
 }
 
-/* What the conventions at its beginning list for all of them. */
+/* Returns true if the conventions of the header list the code for all functions. */
 static bool common(const char *name)
 {
-	const char *from = strstr(header, "every function that can fail may return"), *to, *at;
+	const char *from = strstr(header, "The common errors"), *to = from ? strstr(from, "-ENOTRECOVERABLE") : NULL;
 
-	to = from ? strstr(from, "-ENOTRECOVERABLE") : NULL;
 	if (!to)
-		die("the header's conventions list no codes for all functions");
-	at = strstr(from, name);
-	return at && at < to;
+		die("the header's conventions list no common errors");
+	return names(from, to, name);
 }
 
 bool is_listed(const char *function, int code)
 {
-	const char *name = errno_name(-code);
+	const char *name = errno_name(-code), *from, *to;
 
-	return code >= 0 || common(name) || listed(function, name, 0);
+	if (code >= 0 || listed(function, name, 0))
+		return true;
+	return comment_of(function, &from, &to) && !denied(from, to, name) && common(name);
 }
 
 const char *errno_name(int error)
