@@ -1,53 +1,53 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What went wrong, made where it is understood: the errno that decides the control flow, the
-//! reason where an errno is too coarse, the interface file at fault, and one line for people.
+//! The error of every call: the errno that the caller branches on, a reason if the errno is too coarse, the interface file
+//! on which the call failed, and a message of one line. The code that understands a failure makes the error.
 
 use nix::errno::Errno;
 use std::borrow::Cow;
 use std::fmt;
 
-/// The result of everything that can fail here.
+/// The result of a call that can fail.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Why, where the errno alone does not tell. The values are part of the C interface.
+/// Why a call failed, if the errno is too coarse. The values are part of the C interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 #[non_exhaustive]
 pub enum Reason {
-    /// No cgroup2 mount holds our own cgroup.
+    /// No cgroup2 mount contains the cgroup of the calling process.
     NoCgroup2 = 1,
-    /// Our cgroup is outside our cgroup namespace.
+    /// The cgroup of the calling process is outside its cgroup namespace.
     OutsideNamespace = 2,
     /// cgroupfs is mounted read-only.
     ReadOnly = 3,
-    /// No directory that we may create in, or no right to migrate.
+    /// The caller has no right to create cgroups, or to move processes.
     NotDelegated = 4,
-    /// A limit needs a controller that is not to be had.
+    /// A limit needs a controller that is not available.
     NoController = 5,
     /// The parent holds processes, which the kernel forbids beside limited children.
     Populated = 6,
-    /// A threaded or invalid domain.
+    /// The cgroup is a threaded or invalid domain.
     Threaded = 7,
-    /// The cgroup was removed under us.
+    /// Another process has removed the cgroup.
     Gone = 8,
-    /// `cgroup.max.depth` or `cgroup.max.descendants` of an ancestor.
+    /// `cgroup.max.depth` or `cgroup.max.descendants` of an ancestor is reached.
     NestingLimit = 9,
     /// systemd was needed and could not be reached.
     NoSystemd = 10,
-    /// systemd said no; the message carries its words.
+    /// systemd refused; the message contains its words.
     SystemdRefused = 11,
-    /// The caller itself is in the cgroup that it wants killed.
+    /// The caller is in the group that it asks to kill.
     CallerInside = 12,
-    /// User namespaces are forbidden, or the hierarchy is not mounted nsdelegate.
+    /// The program cannot be contained: user namespaces are forbidden, or the hierarchy is not mounted with nsdelegate.
     NotContained = 13,
-    /// The guard's program is missing, or is not the one of this library.
+    /// The guard's program is missing, or belongs to another version of the library.
     NoGuard = 14,
 }
 
-/// What of a message reaches a C caller: its array has one byte more.
+/// The bytes of a message that fit into the C struct, which has one byte more for the NUL.
 const MESSAGE_MAX: usize = 183;
 
-/// One failure, told so that a program can branch and a person can act.
+/// A failure: an errno for the program, a message for a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     errno: Errno,
@@ -57,12 +57,12 @@ pub struct Error {
 }
 
 impl Error {
-    /// `message` is one line: what failed, on which path, and what to do. 183 bytes reach a C caller.
+    /// Makes an error. `message` is one line: what failed, on which path, and what to do. C callers get 183 bytes of it.
     pub(crate) fn new(errno: Errno, message: impl Into<Cow<'static, str>>) -> Self {
         Self { errno, reason: None, file: Cow::Borrowed(""), message: message.into() }
     }
 
-    /// The same with another code.
+    /// Replaces the errno.
     pub(crate) fn coded(self, errno: Errno) -> Self {
         Self { errno, ..self }
     }
@@ -77,7 +77,7 @@ impl Error {
         self
     }
 
-    /// The same failure, with these words before its message, or `alone` where both do not fit into what C gets.
+    /// Puts `words` before the message. If both do not fit into the C struct, `alone` replaces the message.
     pub(crate) fn preceded_by(mut self, words: &str, alone: &str) -> Self {
         if words.len() + self.message.len() > MESSAGE_MAX {
             self.message.to_mut().clear();
@@ -87,22 +87,22 @@ impl Error {
         self
     }
 
-    /// The errno that a C caller gets, negated.
+    /// Returns the errno. C callers get it negated.
     pub fn errno(&self) -> Errno {
         self.errno
     }
 
-    /// Why, where the errno is too coarse.
+    /// Returns the reason, if the errno alone is too coarse.
     pub fn reason(&self) -> Option<Reason> {
         self.reason
     }
 
-    /// The interface file at fault, such as `memory.max`, or nothing.
+    /// Returns the interface file on which the call failed, such as `memory.max`, or an empty string.
     pub fn file(&self) -> &str {
         &self.file
     }
 
-    /// One line for people and logs.
+    /// Returns the message: one line.
     pub fn message(&self) -> &str {
         &self.message
     }
@@ -116,11 +116,11 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// A path as it fits into one line of text: control characters and stray bytes made visible, and of
-/// a long one only the end, so that the advice behind it is not what gets cut.
+/// Formats a path for a message: replaces control characters and invalid bytes, and shortens a long path to its end, so
+/// that the rest of the message fits.
 pub(crate) fn shown(path: &[u8]) -> String {
     const MOST: usize = 64;
-    // No character has more than four bytes: of a longer path no more than this is looked at.
+    // A character has at most four bytes.
     let end = path.get(path.len().saturating_sub(4 * MOST)..).unwrap_or(path);
     let mut text: String =
         String::from_utf8_lossy(end).chars().map(|c| if c.is_control() { '?' } else { c }).collect();
@@ -131,12 +131,12 @@ pub(crate) fn shown(path: &[u8]) -> String {
     text
 }
 
-/// Memory that grows with what the agent or the caller has could not be allocated.
+/// Makes the error for an allocation that failed.
 pub(crate) fn out_of_memory(errno: Errno) -> Error {
     Error::new(errno, "no memory: malloc(3) failed in this process")
 }
 
-/// What the system calls an errno, such as "Permission denied".
+/// Returns the system's text of an errno, such as "Permission denied".
 pub(crate) fn words(errno: Errno) -> &'static str {
     errno.desc()
 }

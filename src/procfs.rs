@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What /proc tells: where we are, what is mounted, how a process is.
+//! Reads /proc: the cgroup of a process, the mounts, the state of processes.
 
 use crate::parse::{self, ProcStat, Task};
 use crate::sys::descriptors;
@@ -17,20 +17,21 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Weak};
 
-/// The `0::` path of a process (`self` or a pid), nothing if no cgroup2 hierarchy was ever mounted.
+/// Returns the `0::` path of a process (`self` or a pid), or `None` if no cgroup2 hierarchy was ever mounted.
 pub fn cgroup_of(process: &str) -> nix::Result<Option<Vec<u8>>> {
     let file = open(&format!("/proc/{process}/cgroup"))?;
     kernfile::find_line(file, |line| parse::own_cgroup(line).map(fallible::copy))?.transpose()
 }
 
-/// Longer than the kernel's longest line, which it cuts at PATH_MAX.
+/// More than the kernel's longest line, which it cuts at PATH_MAX.
 const LINE_MAX: usize = 4096 + 64;
 
-/// Call `tell` with the calling thread's own `0::` path, as the kernel shows it in the caller's cgroup namespace. Allocates
-/// nothing, and works without a free descriptor once [`keep_own_cgroup`] was called. Nothing if no cgroup2 hierarchy was
+/// Calls `tell` with the `0::` path of the calling thread, as the kernel shows it in the caller's cgroup namespace.
+/// Allocates nothing, and needs no free descriptor after [`keep_own_cgroup`]. Returns `None` if no cgroup2 hierarchy was
 /// ever mounted, or if the path is longer than the kernel shows.
 ///
-/// Of the thread, since the path of the process is that of its main thread, which stays where it was when it is dead.
+/// It reads the path of the thread, because the path of the process is that of its main thread, which a dead main thread
+/// keeps when the process is moved.
 pub fn with_own_cgroup<T>(tell: impl FnOnce(&[u8]) -> T) -> nix::Result<Option<T>> {
     match open("/proc/thread-self/cgroup") {
         Ok(file) => own_path(&file, tell),
@@ -63,17 +64,17 @@ fn own_path<T>(file: &File, tell: impl FnOnce(&[u8]) -> T) -> nix::Result<Option
     }
 }
 
-/// Shorter paths are whole.
+/// The kernel cuts longer paths.
 const PATH_MAX: usize = 4095;
 
-/// The file of this process, open while one of its agents needs it.
+/// `/proc/self/cgroup`, open while an agent of the process needs it.
 static OWN_CGROUP: ForkMutex<Weak<File>> = ForkMutex::new();
 
-/// Holds that file open.
+/// Keeps `/proc/self/cgroup` open.
 #[derive(Debug)]
 pub struct OwnCgroup(Arc<File>);
 
-/// Keep the file open that says where this process is, for the time when it has no descriptor left: one for all agents.
+/// Keeps `/proc/self/cgroup` open, for the case that the process has no descriptor left later. All agents share it.
 pub fn keep_own_cgroup() -> nix::Result<OwnCgroup> {
     let mut kept = OWN_CGROUP.lock();
     if let Some(file) = kept.upgrade() {
@@ -84,7 +85,7 @@ pub fn keep_own_cgroup() -> nix::Result<OwnCgroup> {
     Ok(OwnCgroup(file))
 }
 
-/// The last one leaves no memory behind.
+/// The last one frees the memory.
 impl Drop for OwnCgroup {
     fn drop(&mut self) {
         let mut kept = OWN_CGROUP.lock();
@@ -94,15 +95,15 @@ impl Drop for OwnCgroup {
     }
 }
 
-/// The cgroup namespace of the calling process, as a number; 0 if it cannot be told.
+/// Returns the number of the calling process's cgroup namespace, or 0 if it is unknown.
 pub fn cgroup_namespace() -> u64 {
     stat("/proc/self/ns/cgroup").map_or(0, |stat| stat.st_ino)
 }
 
-/// PROC_CGROUP_INIT_INO of include/linux/proc_ns.h: the number of the namespace in which paths are absolute.
+/// PROC_CGROUP_INIT_INO of include/linux/proc_ns.h: the number of the initial namespace, in which paths are absolute.
 pub const INITIAL_CGROUP_NAMESPACE: u64 = 0xEFFF_FFFB;
 
-/// True if the directory is on a mount whose root lies in the calling process's cgroup namespace.
+/// Returns true if the root of the directory's mount is in the calling process's cgroup namespace.
 pub fn is_in_cgroup_namespace(dir: BorrowedFd<'_>) -> nix::Result<bool> {
     let text = kernfile::read_all(open(&format!("/proc/self/fdinfo/{}", dir.as_raw_fd()))?)?;
     let id = parse::mount_id(&text).ok_or(Errno::ENOENT)?;
@@ -110,16 +111,16 @@ pub fn is_in_cgroup_namespace(dir: BorrowedFd<'_>) -> nix::Result<bool> {
     inside.ok_or(Errno::ENOENT)
 }
 
-/// include/linux/sched.h
+/// The flag of an exiting process, from include/linux/sched.h.
 const PF_EXITING: u64 = 0x4;
 
-/// True if a killed process in a cgroup of this name or below it still gives back what it has: its memory, its files. False
-/// for one that waits for others to be reaped, which is all that it has left to do.
+/// Returns true if a process that exits in a cgroup of this name, or below it, still frees its memory or files. A process
+/// that only waits for others to be reaped does not count.
 pub fn any_exits_in(mark: &[u8]) -> bool {
     let Ok(all) = open("/proc") else { return false };
     let stat = |id| Process::open(id).and_then(|process| process.stat()).ok();
     let mut found = false;
-    // Those that vanish meanwhile have ended.
+    // A process that disappears during the listing has ended.
     let _ = directories(all.as_fd(), |entry| {
         let Some(pid) = entry.to_str().ok().and_then(|text| text.parse::<i32>().ok()) else { return Ok(()) };
         let exits = stat(pid).is_some_and(|stat| stat.flags & PF_EXITING != 0);
@@ -136,7 +137,7 @@ pub fn any_exits_in(mark: &[u8]) -> bool {
     found
 }
 
-/// Processes that have ended in a cgroup of this name or below it and are not reaped, at most `most`.
+/// Returns the zombies in a cgroup of this name or below it, at most `most`.
 pub fn zombies_in(name: &[u8], most: usize) -> Vec<i32> {
     let mut found = Vec::new();
     let Ok(all) = open("/proc") else { return found };
@@ -155,34 +156,36 @@ pub fn zombies_in(name: &[u8], most: usize) -> Vec<i32> {
     found
 }
 
-/// Whether v1 hierarchies hold controllers that we would use.
+/// Returns true if a v1 hierarchy has a controller that the library uses.
 pub fn v1_holds_controllers() -> bool {
     let text = read("/proc/self/cgroup").unwrap_or_default();
     parse::v1_controllers(&text).any(|name| matches!(name, b"cpu" | b"memory" | b"pids"))
 }
 
-/// A file of one line, such as `/proc/cmdline`; nothing where it cannot be read.
+/// Returns the text of a file of one line, such as `/proc/cmdline`, or an empty string if it cannot be read.
 pub fn text_of(path: &str) -> String {
     read(path).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()
 }
 
-/// Whether this is a thread of ours.
+/// Returns true if this is the id of a thread of the calling process.
 pub fn is_own_thread(tid: i32) -> bool {
     access(format!("/proc/self/task/{tid}").as_str(), AccessFlags::F_OK).is_ok()
 }
 
-/// Whether /proc is mounted at all.
+/// Returns true if /proc is mounted.
 pub fn is_there() -> bool {
     access("/proc/self", AccessFlags::F_OK).is_ok()
 }
 
-/// What a thread's (or process') id stands for. `ENOENT` or `ESRCH` if for nothing that we can see.
+/// Returns the process and the state of a thread or process by its id. Fails with `ENOENT` or `ESRCH` if the caller sees no
+/// such id.
 pub fn task(id: i32) -> nix::Result<Task> {
     let text = kernfile::read_all(open(&format!("/proc/{id}/status"))?)?;
     parse::task(&text).ok_or(Errno::ESRCH)
 }
 
-/// The pid that a pidfd stands for: `ESRCH` if its process is gone or has none here, `EBADF` if it is no pidfd.
+/// Returns the pid of a pidfd. Fails with `ESRCH` if its process was reaped or has no pid in this namespace, and with `EBADF`
+/// if the descriptor is no pidfd.
 pub fn pid_of(pidfd: BorrowedFd<'_>) -> nix::Result<i32> {
     let text = match open(&format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())) {
         Ok(file) => kernfile::read_all(file)?,
@@ -195,7 +198,7 @@ pub fn pid_of(pidfd: BorrowedFd<'_>) -> nix::Result<i32> {
     }
 }
 
-/// The threads of a process; none of one that is gone.
+/// Returns the threads of a process. A process that was reaped has none.
 pub fn threads_of(pid: i32) -> nix::Result<Vec<i32>> {
     let mut threads = Vec::new();
     let listed = open(&format!("/proc/{pid}/task")).and_then(|tasks| {
@@ -205,18 +208,18 @@ pub fn threads_of(pid: i32) -> nix::Result<Vec<i32>> {
     });
     match listed {
         Err(e @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => Err(e),
-        // Gone meanwhile.
+        // The process was reaped.
         _ => Ok(threads),
     }
 }
 
-/// Returns true if the process is stopped, by a signal or by a tracer.
+/// Returns true if a signal or a tracer has stopped the process.
 pub fn is_stopped(pid: i32) -> bool {
     let stat = Process::open(pid).and_then(|process| process.stat());
     stat.is_ok_and(|stat| matches!(stat.state, b'T' | b't'))
 }
 
-/// Offers each line of mountinfo to `find` until it takes one.
+/// Passes each line of mountinfo to `find`, until `find` returns a value.
 pub fn find_mount<T>(find: impl FnMut(&[u8]) -> Option<T>) -> nix::Result<Option<T>> {
     kernfile::find_line(open("/proc/self/mountinfo")?, find)
 }
@@ -229,13 +232,13 @@ fn read(path: &str) -> nix::Result<Vec<u8>> {
     kernfile::read_all(open(path)?)
 }
 
-/// A process, held by its file in /proc: that belongs to the process and not to its number, and so is
-/// never another's who was given the number later.
+/// A process, by an open file in /proc. The file belongs to the process and not to its pid: it never shows a later process
+/// with the same pid.
 #[derive(Debug)]
 pub struct Process(File);
 
 impl Process {
-    /// `ESRCH` if there is none (or hidepid hides it from us).
+    /// Opens a process. Fails with `ESRCH` if there is none, or if hidepid hides it from the caller.
     pub fn open(pid: i32) -> nix::Result<Self> {
         match open(&format!("/proc/{pid}/stat")) {
             Ok(file) => Ok(Self(file)),
@@ -244,14 +247,14 @@ impl Process {
         }
     }
 
-    /// How it is now: `ESRCH` once it has been waited for.
+    /// Returns the present state. Fails with `ESRCH` if the process was reaped.
     pub fn stat(&self) -> nix::Result<ProcStat> {
         let mut text = [0; 1024];
         let end = retried(|| self.0.read_at(&mut text, 0).map_err(|e| errno(&e)))?;
         text.get(..end).and_then(parse::proc_stat).ok_or(Errno::ESRCH)
     }
 
-    /// The same for one that lives: `ESRCH` for a zombie too.
+    /// Returns the present state of a living process. Fails with `ESRCH` for a zombie, too.
     pub fn living(&self) -> nix::Result<ProcStat> {
         self.stat().and_then(|stat| {
             if parse::lives(stat.state, stat.threads) { Ok(stat) } else { Err(Errno::ESRCH) }
@@ -259,7 +262,7 @@ impl Process {
     }
 }
 
-/// No swap is in use by the whole system: /proc/swaps holds its heading alone, or is not there.
+/// Returns true if the system has no swap: /proc/swaps has only its heading, or does not exist.
 pub fn swap_is_off() -> bool {
     match read("/proc/swaps") {
         Ok(text) => text.iter().filter(|&&b| b == b'\n').count() <= 1,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A file that is read again and again. Its descriptor is kept from the first use on, since one
-//! pread(2) costs a fifth of open, read and close, unless that would eat into what the host has left.
+//! A file that is read repeatedly. Its descriptor stays open after the first read, because one pread(2) costs a fifth of
+//! open, read and close. If the host has few descriptors left, the descriptor is closed again.
 
 use super::{Dir, pread_once};
 use crate::sys::Slot;
@@ -10,30 +10,30 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// One file of one cgroup, with or without a descriptor on it.
+/// One file of one cgroup, with a cached descriptor or without one.
 #[derive(Debug)]
-pub struct Kept {
+pub struct CachedFile {
     name: &'static CStr,
     slot: Slot,
-    /// It was not there when it was last looked for; should there be a descriptor, the kernel has ended it: with its
-    /// controller, or with `cgroup.pressure`, a file goes, and another comes when that is switched on again.
+    /// The file was missing at the last look, and a cached descriptor is dead. Disabling the controller, or
+    /// `cgroup.pressure`, removes the file; enabling it makes a new file.
     away: AtomicBool,
 }
 
-impl Kept {
-    /// Opens nothing yet.
+impl CachedFile {
+    /// Returns an entry without a descriptor.
     pub const fn new(name: &'static CStr) -> Self {
         Self { name, slot: Slot::new(), away: AtomicBool::new(false) }
     }
 
-    /// The file's name.
+    /// Returns the name of the file.
     pub fn name(&self) -> &'static CStr {
         self.name
     }
 
-    /// Read it: one system call once it is kept, and one as long as it is not there. That is looked for each time, so
-    /// that a file that comes later is found by the next reading. Nothing, too, where the cgroup itself is no
-    /// more: [`Dir::is_alive`] tells. Inlined, since a call and a copy would be a twentieth of what the kernel takes.
+    /// Reads the file by one system call if its descriptor is cached, and looks for a missing file by one system call.
+    /// Returns `None` if the file does not exist or the cgroup was removed; [`Dir::is_alive`] shows which. Inlined, because
+    /// a call and a copy would cost a twentieth of the kernel's time.
     #[inline(always)]
     pub fn read<'b>(&self, dir: &Dir, buf: &'b mut [u8]) -> nix::Result<Option<&'b [u8]>> {
         Ok(self.read_length(dir, buf)?.map(|n| buf.get(..n).unwrap_or_default()))
@@ -53,7 +53,7 @@ impl Kept {
 
     #[cold]
     fn read_anew(&self, dir: &Dir, buf: &mut [u8]) -> nix::Result<Option<usize>> {
-        // To open what is not there takes a descriptor all the same, and the host may have none left.
+        // An attempt to open a missing file needs a free descriptor, too, and the host may have none.
         if self.away.load(Ordering::Relaxed) && !dir.has(self.name) {
             return Ok(None);
         }
@@ -64,7 +64,7 @@ impl Kept {
         let read = pread_once(fd.as_fd(), buf);
         let mut away = false;
         if self.slot.get().is_some() {
-            // Another thread may be reading by the old one, so that its number stays ours.
+            // The number of the old descriptor must stay in use: another thread may be reading by it.
             away = self.slot.replace(fd.as_fd()).is_err();
         } else if worth_keeping(fd.as_raw_fd()) {
             self.slot.keep(fd);
@@ -74,7 +74,8 @@ impl Kept {
     }
 }
 
-/// Where PSI is off some kernels have the files all the same, and say so when they are read.
+/// Maps the errors of files that exist but are not available to `None`. Some kernels have the pressure files although PSI is
+/// off, and fail each read.
 fn offered(read: nix::Result<usize>) -> nix::Result<Option<usize>> {
     match read {
         Err(Errno::ENODEV | Errno::EOPNOTSUPP) => Ok(None),
@@ -82,7 +83,8 @@ fn offered(read: nix::Result<usize>) -> nix::Result<Option<usize>> {
     }
 }
 
-/// A library must not eat its host's descriptors: low numbers only mean that there are many left.
+/// Returns true if the number of a descriptor is below half of RLIMIT_NOFILE. Then the host has many descriptors left, and
+/// the library may cache one.
 pub fn worth_keeping(fd: i32) -> bool {
     getrlimit(Resource::RLIMIT_NOFILE).is_ok_and(|(soft, _)| u64::try_from(fd).is_ok_and(|fd| fd < soft / 2))
 }

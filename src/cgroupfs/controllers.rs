@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Sets of controllers, and what distinguishes one from another.
+//! Sets of cgroup controllers.
 
 use crate::parse;
 use std::ffi::CStr;
@@ -10,10 +10,10 @@ use std::ops::{BitAnd, BitOr, Sub};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Controllers(u64);
 
-/// Name, bit and the value that switches it on, in the order in which they are to be enabled:
-/// domain controllers first. Enabling one of those in a cgroup that holds processes is refused with
-/// EBUSY, while a threaded one (pids, cpu) would be accepted and turn the cgroup into a threaded
-/// domain, whose children take no process any more.
+/// For each controller its name, its bit, and the values that enable and disable it. The order is the order in which the
+/// library enables them: domain controllers first. The kernel refuses to enable a domain controller in a cgroup that holds
+/// processes (`EBUSY`). It accepts a threaded controller (pids, cpu) there and turns the cgroup into a threaded domain,
+/// whose children accept no process.
 const ALL: [(&str, Controllers, &CStr, &CStr); 6] = [
     ("memory", Controllers::MEMORY, c"+memory", c"-memory"),
     ("io", Controllers::IO, c"+io", c"-io"),
@@ -38,38 +38,38 @@ impl Controllers {
     pub const CPUSET: Self = Self(1 << 4);
     /// Huge pages.
     pub const HUGETLB: Self = Self(1 << 5);
-    /// What an agent gets wherever it is to be had.
+    /// The controllers that the library enables for agents if they are available.
     pub const WANTED: Self = Self(Self::CPU.0 | Self::MEMORY.0 | Self::PIDS.0 | Self::IO.0);
 
-    /// Those that work on threads: the kernel's threaded controllers.
+    /// The kernel's threaded controllers.
     pub const THREADED: Self = Self(Self::CPU.0 | Self::PIDS.0 | Self::CPUSET.0);
 
-    /// Without these nothing is held in bounds.
+    /// The controllers that bound an agent's CPU time, memory and number of threads.
     pub const NEEDED: Self = Self(Self::CPU.0 | Self::MEMORY.0 | Self::PIDS.0);
 
-    /// What `cgroup.controllers` or `cgroup.subtree_control` lists; names we do not know pass.
+    /// Parses `cgroup.controllers` or `cgroup.subtree_control`. Ignores unknown names.
     pub fn listed(text: &[u8]) -> Self {
         parse::words(text)
             .filter_map(|word| ALL.iter().find(|(name, ..)| name.as_bytes() == word))
             .fold(Self::NONE, |sum, (_, one, ..)| sum | *one)
     }
 
-    /// As AGENTCG_CONTROLLER_ bits.
+    /// Returns the set as `AGENTCG_CONTROLLER_` bits.
     pub const fn bits(self) -> u64 {
         self.0
     }
 
-    /// Nothing in it.
+    /// Returns true if the set has no controller.
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// All of `other` in it.
+    /// Returns true if the set has every controller of `other`.
     pub fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// One by one, in the order of enabling, each with the values that switch it on and off.
+    /// Returns each controller in the order of enabling, with the values that enable and disable it.
     pub fn each(self) -> impl DoubleEndedIterator<Item = (Self, &'static CStr, &'static CStr)> {
         ALL.iter().filter(move |(_, one, ..)| self.contains(*one)).map(|(_, one, on, off)| (*one, *on, *off))
     }

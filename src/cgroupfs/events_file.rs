@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Waiting for what `cgroup.events` tells.
+//! Reads `cgroup.events` and waits for a state.
 //!
-//! The kernel notifies at most once in 10 ms a file, so poll(2) alone makes a wait of microseconds
-//! cost 15 ms. Therefore: read again at once, then at growing intervals with poll between them, and
-//! after some 50 ms rely on poll, in slices that make a lost notification harmless.
+//! The kernel notifies each file at most once in 10 ms. With poll(2) alone a wait of microseconds would take 15 ms.
+//! Therefore a wait first reads the file repeatedly, then at growing intervals with poll between the reads, and after 50 ms
+//! relies on poll. Each poll is short, so that a lost notification does no harm.
 
 use crate::cgroupfs::{Dir, read_once};
 use crate::parse;
@@ -15,33 +15,33 @@ use nix::sys::time::TimeSpec;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// A descriptor on `cgroup.events`. Threads that share one lose notifications to each other, since each read takes them
-/// from all.
+/// A descriptor of `cgroup.events`. A read by one thread takes the notification away from the other threads that share the
+/// descriptor.
 #[derive(Debug)]
 pub struct Events<'a>(Descriptor<'a>);
 
 #[derive(Debug)]
 enum Descriptor<'a> {
     Own(OwnedFd),
-    /// One that is kept by an owner, and that others may use at the same time.
-    Kept(BorrowedFd<'a>),
+    /// An owner's cached descriptor, which other threads may use at the same time.
+    Cached(BorrowedFd<'a>),
 }
 
 impl AsFd for Events<'_> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.0 {
             Descriptor::Own(fd) => fd.as_fd(),
-            Descriptor::Kept(fd) => *fd,
+            Descriptor::Cached(fd) => *fd,
         }
     }
 }
 
-/// What the file says.
+/// The content of `cgroup.events`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct State {
-    /// A process lives in the group or below. Zombies do not count.
+    /// The group or a cgroup below it has a living process. Zombies do not count.
     pub populated: bool,
-    /// All of them are parked.
+    /// All processes are frozen.
     pub frozen: bool,
 }
 
@@ -51,23 +51,23 @@ const LAST_NAP: Duration = Duration::from_millis(5);
 const NAPPING: Duration = Duration::from_millis(50);
 const SLICE: Duration = Duration::from_millis(100);
 
-/// How many reads in a row may fail before a wait does: what lacks memory now may have it in a moment.
+/// How many reads in a row may fail before a wait fails. Memory that is missing now may be available a moment later.
 const MOST_FAILURES: u32 = 50;
 
 impl Events<'static> {
-    /// Open the group's file.
+    /// Opens the file of a group.
     pub fn open(dir: &Dir) -> nix::Result<Self> {
         dir.open_file(c"cgroup.events", OFlag::O_RDONLY).map(|fd| Self(Descriptor::Own(fd)))
     }
 }
 
 impl<'a> Events<'a> {
-    /// Use a descriptor that is kept.
-    pub fn kept(fd: BorrowedFd<'a>) -> Self {
-        Self(Descriptor::Kept(fd))
+    /// Uses a cached descriptor.
+    pub fn cached(fd: BorrowedFd<'a>) -> Self {
+        Self(Descriptor::Cached(fd))
     }
 
-    /// What it says now: `ENODEV` once the group is removed.
+    /// Reads the present state. Fails with `ENODEV` if the group was removed.
     pub fn state(&self) -> nix::Result<State> {
         let mut buf = [0; 256];
         let text = read_once(self.as_fd(), &mut buf)?;
@@ -75,7 +75,7 @@ impl<'a> Events<'a> {
         Ok(State { populated: is(b"populated"), frozen: is(b"frozen") })
     }
 
-    /// Wait until `enough` of what it says, or for the deadline. Returns true if it came.
+    /// Waits until `enough` returns true for the state, at most until the deadline. Returns false if the deadline passed.
     pub fn wait(&self, deadline: Deadline, enough: impl Fn(State) -> bool) -> nix::Result<bool> {
         let start = Instant::now();
         let (mut nap, mut failures) = (FIRST_NAP, 0);
@@ -94,7 +94,7 @@ impl<'a> Events<'a> {
             }
             let waited = start.elapsed();
             if waited < SPIN {
-                // On one CPU those that we wait for need it.
+                // The processes that this waits for may need this CPU.
                 std::thread::yield_now();
                 continue;
             }
@@ -104,21 +104,20 @@ impl<'a> Events<'a> {
         }
     }
 
-    /// Until a notification, for no longer than `pause`.
+    /// Waits for a notification, at most for `pause`.
     fn pause(&self, pause: Duration) {
         wait_for(self.as_fd(), PollFlags::POLLPRI, Some(pause));
     }
 }
 
-/// The longest nap in place of a wait.
+/// The longest sleep if poll(2) fails.
 const NAP_FOR_A_WAIT: Duration = Duration::from_millis(10);
 
-/// Wait until a descriptor is ready, for no longer than `longest`. A signal may cut it short: the next look tells what there
-/// is.
+/// Waits until a descriptor is ready, at most for `longest`. A signal may end the wait early; the caller looks again.
 pub fn wait_for(fd: BorrowedFd<'_>, what: PollFlags, longest: Option<Duration>) {
     match ppoll(&mut [PollFd::new(fd, what)], longest.map(TimeSpec::from), None) {
         Ok(_) | Err(Errno::EINTR) => {}
-        // EINVAL where RLIMIT_NOFILE was made 0; no memory.
+        // EINVAL: RLIMIT_NOFILE is 0. ENOMEM: no memory.
         Err(_) => std::thread::sleep(longest.unwrap_or(NAP_FOR_A_WAIT).min(NAP_FOR_A_WAIT)),
     }
 }

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The one module that opens files in the hierarchy, always relative to a directory held open: a
-//! cgroup that is removed and made again under its old name is another one, and a descriptor never
-//! mistakes the two.
+//! The only module that opens files in the hierarchy. It opens them relative to an open directory: a descriptor never
+//! confuses a cgroup with a later one of the same name.
 //!
-//! Two errnos mean more here than elsewhere, and are sorted out here alone: `ENODEV` is "this cgroup was removed" and
-//! `ENOENT` is "this cgroup has no such file" (its controller is off, or the kernel older). The kernel itself says `ENOENT`
-//! for both when asked through a directory descriptor, and `ENODEV` for both when asked through a file's: disabling a
-//! controller ends its files. Only the directory itself says whether the cgroup is removed.
+//! This module gives two errnos one meaning each. `ENODEV`: the cgroup was removed. `ENOENT`: the cgroup has no such file,
+//! because its controller is disabled or the kernel is older. The kernel returns `ENOENT` for both through a directory
+//! descriptor, and `ENODEV` for both through a file descriptor, because disabling a controller ends its files. Only the
+//! directory itself shows that the cgroup was removed.
 
 mod cached_file;
 pub mod controllers;
@@ -15,7 +14,7 @@ pub mod overrides;
 mod permissions;
 mod walk;
 
-pub use cached_file::{Kept, worth_keeping};
+pub use cached_file::{CachedFile, worth_keeping};
 pub use walk::{Next, Step};
 
 use crate::parse;
@@ -33,27 +32,27 @@ use nix::unistd::{AccessFlags, UnlinkatFlags, Whence, faccessat, geteuid, lseek,
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-/// More than any single-valued or flat-keyed file that is read into a fixed buffer: one read of the
-/// whole is one consistent snapshot.
+/// The size of the buffer for single-valued and flat-keyed files. All of them are shorter, so one read returns a
+/// consistent snapshot of the whole file.
 pub const FILE_MAX: usize = 4096;
 
-/// What went wrong, and on which file.
+/// An error and the file on which it occurred.
 pub type FileError = (Errno, &'static CStr);
 
-/// How often access is restored and taken away again before a call gives up. Each time the agent must be faster than two
-/// system calls.
+/// How often a call restores access that the agent removes again, before the call fails. Each time the agent must be faster
+/// than two system calls.
 const RESTORES: u32 = 8;
 
-/// A cgroup, held open by its directory.
+/// A cgroup, by an open descriptor of its directory.
 #[derive(Debug)]
 pub struct Dir {
     fd: OwnedFd,
-    /// It is an agent's group or inside of one, where access that the agent takes away is restored.
+    /// The cgroup is an agent's group or inside one. There the library restores access that the agent removes.
     restores: bool,
 }
 
 impl Dir {
-    /// Open a directory by its absolute path. `ENOTTY` if it is not of the cgroup2 file system.
+    /// Opens a directory by its absolute path. Fails with `ENOTTY` if it is not on a cgroup2 file system.
     pub fn open(path: &CStr) -> nix::Result<Self> {
         let fd = retried(|| open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY))?;
         let dir = Self { fd, restores: false };
@@ -63,38 +62,37 @@ impl Dir {
         }
     }
 
-    /// Open a cgroup below this one. `..` gives the parent, but past a mount's root it leaves the
-    /// hierarchy.
+    /// Opens a cgroup below this one. `..` opens the parent; at the root of the mount `..` leaves the hierarchy.
     pub fn child(&self, path: &CStr) -> nix::Result<Self> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
         let restores = self.restores && !path.to_bytes().starts_with(b"..");
         self.open_at(path, flags).map(|fd| Self { fd, restores })
     }
 
-    /// Open the parent of one that was found on the way down.
+    /// Opens the parent of a cgroup that a walk has entered.
     fn up(&self) -> nix::Result<Self> {
         self.child(c"..").map(|dir| Self { restores: self.restores, ..dir })
     }
 
-    /// Make a cgroup below this one.
+    /// Creates a cgroup below this one.
     pub fn make(&self, path: &CStr) -> nix::Result<()> {
         self.make_with(path, 0o755)
     }
 
-    /// Make one that other uids cannot open, and so not lock. They can read its files: a program looks up
-    /// its own limits.
+    /// Creates a cgroup that other uids cannot open, and therefore cannot lock. They can read its files, because a program
+    /// of another uid may look up its own limits.
     pub fn make_private(&self, path: &CStr) -> nix::Result<()> {
         self.make_with(path, 0o711)
     }
 
     fn make_with(&self, path: &CStr, mode: u32) -> nix::Result<()> {
         retried(|| mkdirat(&self.fd, path, Mode::from_bits_truncate(mode))).map_err(|e| self.settle(e))?;
-        // The caller's umask may have taken away what its owner needs, too.
+        // The caller's umask may have removed rights that the owner needs.
         self.allow(path, permissions::DIRECTORY);
         Ok(())
     }
 
-    /// Remove a cgroup below this one: `EBUSY` while it has processes, dying ones too, or children.
+    /// Removes a cgroup below this one. Fails with `EBUSY` while it has children or processes, exiting processes included.
     pub fn remove(&self, path: &CStr) -> nix::Result<()> {
         let remove = || retried(|| unlinkat(&self.fd, path, UnlinkatFlags::RemoveDir));
         let removed = match remove() {
@@ -104,12 +102,12 @@ impl Dir {
         removed.map_err(|e| self.settle(e))
     }
 
-    /// Whether we may write (for a directory: make children). `EACCES` or `EROFS` if not.
+    /// Checks the right to write a file, or to create children in a directory. Fails with `EACCES` or `EROFS` without it.
     pub fn may_write(&self, path: &CStr) -> nix::Result<()> {
         faccessat(&self.fd, path, AccessFlags::W_OK, AtFlags::AT_EACCESS).map_err(|e| self.settle(e))
     }
 
-    /// Whether there is such a file.
+    /// Returns true if the file exists.
     pub fn has(&self, file: &CStr) -> bool {
         let look = || faccessat(&self.fd, file, AccessFlags::F_OK, AtFlags::empty());
         match look() {
@@ -118,22 +116,22 @@ impl Dir {
         }
     }
 
-    /// Read a file that fits into `buf` in one piece.
+    /// Reads a file that fits into `buf`, by one read.
     pub fn read<'b>(&self, file: &CStr, buf: &'b mut [u8]) -> nix::Result<&'b [u8]> {
         read_once(self.open_file(file, OFlag::O_RDONLY)?.as_fd(), buf).map_err(|e| self.settle(e))
     }
 
-    /// Read a list as long as it may be (`cgroup.procs`).
+    /// Reads a file of any length, such as `cgroup.procs`.
     pub fn read_all(&self, file: &CStr) -> nix::Result<Vec<u8>> {
         kernfile::read_all(self.open_file(file, OFlag::O_RDONLY)?.into()).map_err(|e| self.settle(e))
     }
 
-    /// True if a list has nothing in it.
+    /// Returns true if a file has no content.
     pub fn is_empty(&self, file: &CStr) -> nix::Result<bool> {
         Ok(self.read(file, &mut [0; 16])?.is_empty())
     }
 
-    /// Whether `cgroup.procs` or `cgroup.threads` lists this id.
+    /// Returns true if `cgroup.procs` or `cgroup.threads` lists this id.
     pub fn lists(&self, file: &CStr, id: i32) -> nix::Result<bool> {
         let file = self.open_file(file, OFlag::O_RDONLY)?.into();
         let found = kernfile::find_line(file, |line| parse::ids(line).find(|&listed| listed == id))
@@ -141,39 +139,40 @@ impl Dir {
         Ok(found.is_some())
     }
 
-    /// Write one value, whole, in one write(2): the kernel takes each write for a command of its own.
+    /// Writes one value by one write(2), because the kernel takes each write for a command.
     pub fn write(&self, file: &CStr, value: &[u8]) -> nix::Result<()> {
         write_once(self.open_file(file, OFlag::O_WRONLY)?.as_fd(), value).map_err(|e| self.settle(e))
     }
 
-    /// The same for a group that may be full. Lowering memory.max makes its writer reclaim, for seconds, and
-    /// then kill, unless (from Linux 6.16 on) it says that it will not wait. Asked to reclaim it shall.
+    /// Writes one value in a group that may be at its memory limit. Lowering `memory.max` makes the writer reclaim, for
+    /// seconds, and then kill; from Linux 6.16 on O_NONBLOCK prevents that. `memory.reclaim` is written without it.
     pub fn write_living(&self, file: &CStr, value: &[u8]) -> nix::Result<()> {
         let waits = !file.to_bytes().starts_with(b"memory.") || file == c"memory.reclaim";
         let flags = if waits { OFlag::O_WRONLY } else { OFlag::O_WRONLY | OFlag::O_NONBLOCK };
         write_once(self.open_file(file, flags)?.as_fd(), value).map_err(|e| self.settle_write(file, e))
     }
 
-    /// Whether it is a file that nobody may write, or read.
+    /// Returns true if the mode of the file lets no user write it (`write`), or read it.
     pub fn nobody_may(&self, write: bool, file: &CStr) -> bool {
         let any = if write { 0o222 } else { 0o444 };
         fstatat(&self.fd, file, AtFlags::AT_SYMLINK_NOFOLLOW).is_ok_and(|stat| stat.st_mode & any == 0)
     }
 
-    /// Write a value and read back what the kernel made of it.
+    /// Writes a value and returns what the kernel then reads.
     pub fn set<'b>(&self, file: &CStr, value: &[u8], buf: &'b mut [u8]) -> nix::Result<&'b [u8]> {
         let fd = self.open_file(file, OFlag::O_RDWR)?;
         write_once(fd.as_fd(), value).map_err(|e| self.settle(e))?;
         read_once(fd.as_fd(), buf).map_err(|e| self.settle(e))
     }
 
-    /// Open a file to keep. Never with O_CREAT: that would turn "no such file" into `EACCES`.
+    /// Opens a file and returns its descriptor. O_CREAT must not be set: with it the kernel returns `EACCES` for a missing
+    /// file.
     pub fn open_file(&self, file: &CStr, access: OFlag) -> nix::Result<OwnedFd> {
         self.open_at(file, access)
     }
 
-    /// Open a file to read, if it is there. Nothing, too, where the cgroup itself is no more: what that costs to find
-    /// out is left to the caller.
+    /// Opens a file to read it. Returns `None` if the file does not exist or the cgroup was removed. The caller asks
+    /// [`Self::is_alive`] if it must know which, because that costs a system call.
     fn look_up(&self, file: &CStr) -> nix::Result<Option<OwnedFd>> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW;
         match self.open_raw(file, flags) {
@@ -183,22 +182,22 @@ impl Dir {
         }
     }
 
-    /// The names of the cgroups right below.
+    /// Returns the names of the direct child cgroups.
     pub fn children(&self) -> nix::Result<Vec<CString>> {
         let mut names = Vec::new();
         self.each_child(|name| fallible::push(&mut names, fallible::copy_cstr(name)?))?;
         Ok(names)
     }
 
-    /// Pass the name of each cgroup right below to `each`, until that fails.
+    /// Passes the name of each direct child cgroup to `each`, until `each` fails.
     fn each_child(&self, mut each: impl FnMut(&CStr) -> nix::Result<()>) -> nix::Result<()> {
         // kernfs counts child directories in st_nlink (2 + children): most groups need no listing.
         if fstat(&self.fd)?.st_nlink == 2 {
             return Ok(());
         }
-        // Opened anew: the position of a listing belongs to the open file.
+        // A new descriptor, because the position of a listing belongs to the open file.
         let listing = match self.open_raw(c".", OFlag::O_RDONLY | OFlag::O_DIRECTORY) {
-            // Removed: it had none left.
+            // The cgroup was removed: it had no children.
             Err(Errno::ENOENT) => return Ok(()),
             Err(Errno::EMFILE | Errno::ENFILE) => return self.each_child_here(each),
             opened => opened?,
@@ -209,7 +208,8 @@ impl Dir {
         }
     }
 
-    /// [`Self::each_child`] with no descriptor left: by the directory's own, one thread after the other.
+    /// Does the work of [`Self::each_child`] if no descriptor is left: lists by the directory's own descriptor, one thread at
+    /// a time.
     fn each_child_here(&self, mut each: impl FnMut(&CStr) -> nix::Result<()>) -> nix::Result<()> {
         static POSITION: ForkMutex<()> = ForkMutex::new();
         let mut names = Vec::new();
@@ -221,13 +221,13 @@ impl Dir {
         names.iter().try_for_each(|name| each(name))
     }
 
-    /// True if the calling process's user owns the directory.
+    /// Returns true if the effective uid of the calling process owns the directory.
     pub fn is_own(&self) -> bool {
         fstat(&self.fd).is_ok_and(|stat| stat.st_uid == geteuid().as_raw())
     }
 
-    /// Remove the cgroups right below, listed by this directory's own descriptor: for a process that may not open
-    /// another. Nobody else is to list it at the same time. The first refusal is returned.
+    /// Removes the direct child cgroups. Lists them by this directory's own descriptor, for a process that cannot open
+    /// another one. No other thread may list the directory at the same time. Returns the first error.
     pub fn remove_children(&self) -> nix::Result<()> {
         lseek(self.fd.as_fd(), 0, Whence::SeekSet)?;
         let mut names = Vec::new();
@@ -235,8 +235,8 @@ impl Dir {
         names.iter().map(|name| self.remove(name)).fold(Ok(()), Result::and)
     }
 
-    /// False once the cgroup is removed. Every cgroup has this file, the real root included. Takes no descriptor, so that
-    /// the answer does not depend on there being one left.
+    /// Returns false if the cgroup was removed. Every cgroup has the file that this looks for, the real root included. The
+    /// check needs no free descriptor.
     pub fn is_alive(&self) -> bool {
         let found = || faccessat(&self.fd, c"cgroup.controllers", AccessFlags::F_OK, AtFlags::empty());
         retried(found) != Err(Errno::ENOENT)
@@ -246,7 +246,7 @@ impl Dir {
         self.open_raw(path, flags | OFlag::O_NOFOLLOW).map_err(|e| self.settle(e))
     }
 
-    /// Open with these flags, restoring access if the agent has taken it away.
+    /// Opens with these flags. Restores access if the agent has removed it.
     fn open_raw(&self, path: &CStr, flags: OFlag) -> nix::Result<OwnedFd> {
         let open = || retried(|| openat(&self.fd, path, flags));
         let mut opened = open();
@@ -259,7 +259,7 @@ impl Dir {
         opened
     }
 
-    /// Of `io.max` `ENODEV` says that there is no such device.
+    /// Settles the error of a write. For `io.max`, `ENODEV` means that the device does not exist.
     fn settle_write(&self, file: &CStr, errno: Errno) -> Errno {
         match errno {
             Errno::ENODEV if self.has(file) => errno,
@@ -267,13 +267,13 @@ impl Dir {
         }
     }
 
-    /// What an errno means, of a call on the directory or on an open file in it: `ENOENT` if the file is no longer there,
-    /// `ENODEV` if the cgroup is removed.
+    /// Returns the meaning of an errno from a call on the directory or on an open file in it: `ENOENT` if the file no longer
+    /// exists, `ENODEV` if the cgroup was removed.
     pub fn settle(&self, errno: Errno) -> Errno {
         match errno {
             Errno::ENOENT if !self.is_alive() => Errno::ENODEV,
             Errno::ENODEV if self.is_alive() => Errno::ENOENT,
-            // A security module, or a namespace root's own limits under nsdelegate: no right, again.
+            // From a security module, or for the limits of a namespace's root under nsdelegate.
             Errno::EPERM => Errno::EACCES,
             other => other,
         }
@@ -281,7 +281,7 @@ impl Dir {
 }
 
 impl From<OwnedFd> for Dir {
-    /// One that was open in another process.
+    /// Takes a descriptor that was open in another process.
     fn from(fd: OwnedFd) -> Self {
         Self { fd, restores: false }
     }
@@ -293,7 +293,7 @@ impl AsFd for Dir {
     }
 }
 
-/// One pread(2) from the start: a kept descriptor gives the content anew each time.
+/// Reads by one pread(2) from the start: each call on an open descriptor returns the current content.
 pub fn read_once<'b>(fd: BorrowedFd<'_>, buf: &'b mut [u8]) -> nix::Result<&'b [u8]> {
     let length = pread_once(fd, buf)?;
     Ok(buf.get(..length).unwrap_or_default())
@@ -303,7 +303,7 @@ fn pread_once(fd: BorrowedFd<'_>, buf: &mut [u8]) -> nix::Result<usize> {
     retried(|| nix::sys::uio::pread(fd, buf, 0))
 }
 
-/// One write(2) of the whole.
+/// Writes the whole value by one write(2).
 pub fn write_once(fd: BorrowedFd<'_>, value: &[u8]) -> nix::Result<()> {
     match retried(|| nix::unistd::write(fd, value)) {
         Ok(n) if n == value.len() => Ok(()),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Access to an agent's files that the agent has taken away. An agent of the calling process's uid owns the files of its
-//! group as the calling process does, and can change their modes. A process that is not root must obey modes, but as an
-//! owner it can change them back.
+//! Restores access to an agent's files that the agent has removed. An agent with the uid of the calling process owns the
+//! files of its group, too, and can change their modes. Without root the calling process is bound by these modes, but as
+//! an owner it can change them back.
 
 use super::Dir;
 use nix::errno::Errno;
@@ -9,13 +9,13 @@ use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{FchmodatFlags, Mode, fchmod, fchmodat, fstat, fstatat, mode_t};
 use std::ffi::CStr;
 
-/// What listing a directory, opening its files and removing its children takes.
+/// The rights that are needed to list a directory, open its files and remove its children.
 pub(super) const DIRECTORY: Mode = Mode::S_IRWXU;
 
-/// The kernel makes these files without a right to read them.
+/// The kernel creates these files without the right to read them.
 const WRITE_ONLY: [&CStr; 2] = [c"cgroup.kill", c"memory.reclaim"];
 
-/// The files that the library writes. The kernel makes each of them with the owner's right to write.
+/// The files that the library writes. The kernel creates each of them with the owner's right to write.
 const WRITTEN: [&CStr; 19] = [
     c"cgroup.kill",
     c"cgroup.freeze",
@@ -39,8 +39,8 @@ const WRITTEN: [&CStr; 19] = [
 ];
 
 impl Dir {
-    /// Open a cgroup of an agent below this one, whatever its mode. Access to its files, and to those of the cgroups
-    /// below it, is restored where it is needed.
+    /// Opens an agent's cgroup below this one, whatever its mode. Calls on it restore access to its files, and to those of
+    /// the cgroups below it, if they need it.
     pub fn agents_child(&self, name: &CStr) -> nix::Result<Self> {
         let opened = match self.child(name) {
             Err(Errno::EACCES) if self.allow(name, DIRECTORY) => self.child(name),
@@ -49,20 +49,20 @@ impl Dir {
         opened.map(Self::of_agent)
     }
 
-    /// The same directory, as one of an agent.
+    /// Marks the directory as one of an agent.
     #[must_use]
     pub fn of_agent(self) -> Self {
         Self { restores: true, ..self }
     }
 
-    /// Restore the right to write a file, for a system call that asks for it by the directory. Returns true if it was
-    /// lacking and now is there.
+    /// Restores the right to write a file, for a system call that checks it by the directory. Returns true if the right was
+    /// missing and has been restored.
     pub fn restore_write(&self, file: &CStr) -> bool {
         self.restore(file, OFlag::O_WRONLY)
     }
 
-    /// Restore the access to an entry that opening it with these flags takes. Returns true if it was lacking and now is
-    /// there. Does nothing outside of an agent's group.
+    /// Restores the rights that are needed to open an entry with these flags. Returns true if one was missing and has been
+    /// restored. Does nothing outside an agent's group.
     pub(super) fn restore(&self, name: &CStr, flags: OFlag) -> bool {
         if !self.restores {
             return false;
@@ -85,18 +85,19 @@ impl Dir {
         self.allow(name, rights) || search
     }
 
-    /// The same for the directory itself.
+    /// Restores the rights of the directory itself, in the same way.
     pub(super) fn restore_directory(&self) -> bool {
         let lacking = fstat(&self.fd).ok().and_then(|stat| with(stat.st_mode, DIRECTORY));
         self.restores && lacking.is_some_and(|mode| fchmod(&self.fd, mode).is_ok())
     }
 
-    /// Give a file the mode that it has, which inotify(7) reports.
+    /// Sets the mode of a file to its present mode, which inotify(7) reports as a change of attributes.
     pub fn touch(&self, name: &CStr) -> nix::Result<()> {
         let mode = fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW)?.st_mode;
         fchmodat(&self.fd, name, Mode::from_bits_truncate(mode), FchmodatFlags::FollowSymlink)
     }
 
+    /// Adds rights to the mode of an entry. Returns true if one was missing and has been added.
     pub(super) fn allow(&self, name: &CStr, rights: Mode) -> bool {
         let stat = fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW);
         let lacking = stat.ok().and_then(|stat| with(stat.st_mode, rights));
@@ -105,7 +106,7 @@ impl Dir {
     }
 }
 
-/// A mode with these rights, if it lacks one of them.
+/// Returns the mode with these rights added, or `None` if it has all of them.
 fn with(mode: mode_t, rights: Mode) -> Option<Mode> {
     let now = Mode::from_bits_truncate(mode);
     (!now.contains(rights)).then_some(now | rights)

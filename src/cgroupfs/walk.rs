@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Visiting every cgroup below one. Agents nest deeper than PATH_MAX and deeper than there are descriptors, so the walk
-//! goes down by name and up by `..`, with one directory open at a time.
+//! Visits every cgroup below one. Agents can nest cgroups deeper than PATH_MAX and deeper than there are descriptors.
+//! Therefore the walk goes down by name and up by `..`, with one open directory at a time.
 
 use super::Dir;
 use crate::sys::deadline::Deadline;
@@ -8,30 +8,31 @@ use crate::sys::fallible;
 use nix::errno::Errno;
 use std::ffi::{CStr, CString};
 
-/// One visit of a walk.
+/// One step of a walk.
 #[derive(Debug)]
 pub enum Step<'a> {
-    /// A cgroup by its parent and its name, before it is opened.
+    /// The walk has found a cgroup (parent, name) and not opened it yet.
     Found(&'a Dir, &'a CStr),
-    /// A cgroup, before those below it.
+    /// The walk has opened a cgroup. Its children follow.
     Enter(&'a Dir),
-    /// A cgroup by its parent and its name, after those below it.
+    /// The walk has visited all cgroups below this one (parent, name).
     Leave(&'a Dir, &'a CStr),
 }
 
-/// Where the walk goes from a [`Step::Found`]. The other steps do not ask.
+/// The answer of a visit to [`Step::Found`]. The walk ignores the answers to other steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Open the cgroup and go through it.
+    /// Open the cgroup and visit all below it.
     Enter,
-    /// Leave it and those below it out.
+    /// Skip the cgroup and all below it.
     Skip,
 }
 
 impl Dir {
-    /// Visit all cgroups below this one. Returns false if some were left out: the deadline came first, or they are closed
-    /// to the calling process. Those that vanish meanwhile do not count; those that appear meanwhile can be missed.
-    /// A visit's `EACCES` leaves out that cgroup, its `ENODEV` means that it vanished, other errors end the walk.
+    /// Visits all cgroups below this one. Returns false if the walk has skipped some, because the deadline passed or the
+    /// calling process has no access. Cgroups that are removed during the walk do not count. The walk may miss cgroups that
+    /// are created during it. If `visit` returns `EACCES`, the walk skips that cgroup; `ENODEV` means that the cgroup was
+    /// removed; any other error ends the walk.
     pub fn walk(
         &self,
         deadline: Deadline,
@@ -74,7 +75,7 @@ impl Dir {
         Ok(complete)
     }
 
-    /// The names of the cgroups right below. `complete` becomes false if some are missing.
+    /// Returns the names of the direct child cgroups. Sets `complete` to false if some are missing.
     fn children_until(&self, deadline: Deadline, complete: &mut bool) -> nix::Result<Vec<CString>> {
         let mut names = Vec::new();
         match self.each_child(|name| {

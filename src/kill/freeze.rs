@@ -7,7 +7,7 @@
 
 use crate::cgroupfs::events_file::Events;
 use crate::cgroupfs::overrides::Overrides;
-use crate::cgroupfs::{Dir, Kept};
+use crate::cgroupfs::{CachedFile, Dir};
 use crate::kill::members::{Members, PathsKnown};
 use crate::parse;
 use crate::sys::deadline::Deadline;
@@ -98,14 +98,14 @@ impl Members<'_> {
 /// The files that tell whether a group is parked, for who asks again and again.
 #[derive(Debug)]
 pub struct Watched {
-    asked: Kept,
-    events: Kept,
+    asked: CachedFile,
+    events: CachedFile,
 }
 
 impl Default for Watched {
     /// Opens nothing yet.
     fn default() -> Self {
-        Self { asked: Kept::new(FREEZE), events: Kept::new(c"cgroup.events") }
+        Self { asked: CachedFile::new(FREEZE), events: CachedFile::new(c"cgroup.events") }
     }
 }
 

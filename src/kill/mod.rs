@@ -185,7 +185,7 @@ impl Killing<'_> {
     }
 
     fn kept_events(&self) -> Option<Events<'_>> {
-        self.state.files.events.as_ref().map(|fd| Events::kept(fd.as_fd()))
+        self.state.files.events.as_ref().map(|fd| Events::cached(fd.as_fd()))
     }
 
     /// Write `cgroup.kill`. Returns false if there is none that takes it: before 5.14, or in a threaded group.

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A change of the limits of a group that lives: all of them or, on failure, none.
+//! Changes the limits of a living group: all of them or, if the call fails, none.
 //!
-//! All files are opened and read before any is written, so that what is missing, forbidden, or more than
-//! the host has descriptors for changes nothing. What the kernel refuses then, or makes something else
-//! of, is answered by writing back what was there.
+//! All files are opened and read before any is written. Therefore a missing file, a missing right or a lack of descriptors
+//! changes nothing. If the kernel refuses a value, or stores another one, the old values are written back.
 
 use super::setting::{Setting, Value, first_line};
 use super::{Limits, name};
@@ -16,22 +15,22 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// A file with what it held before.
+/// An open file with its old value.
 struct Held {
     file: &'static CStr,
     fd: OwnedFd,
     before: Vec<u8>,
 }
 
-/// A file with what it is to hold.
+/// An open file with its new value.
 struct Step {
     setting: Setting,
     held: Held,
 }
 
 impl Limits {
-    /// Set them in a living group. `in_use` tells how many bytes it uses: unless `force` says so it gets
-    /// no `memory.max` that the kernel would have to kill for.
+    /// Sets the limits in a living group. `in_use` returns the bytes of memory in use. Without `force` a `memory.max` below
+    /// that is refused, because the kernel would kill processes.
     pub fn change(
         &self,
         dir: &Dir,
@@ -61,10 +60,10 @@ impl Limits {
     }
 }
 
-/// With a `memory.max` under what is used the kernel reclaims, and then kills, until it fits. It is the
-/// writer who does that; a moment later the group's own next page would begin it.
+/// Refuses a `memory.max` below the memory in use. With such a limit the kernel reclaims and then kills until the memory
+/// fits, first in the write, and later when the group needs its next page.
 fn check_room(max: u64, in_use: u64, path: &[u8]) -> Result<()> {
-    // What is in use is whole pages: that the kernel rounds the limit down to some makes no difference.
+    // The memory in use is whole pages, so the kernel's rounding of the limit makes no difference.
     if in_use <= max {
         return Ok(());
     }
@@ -75,7 +74,7 @@ fn check_room(max: u64, in_use: u64, path: &[u8]) -> Result<()> {
     Err(Error::new(Errno::EBUSY, message).on("memory.max"))
 }
 
-/// To make a group idle is to make the kernel forget its weight: after that it is 100 again.
+/// Opens `cpu.weight` if the change makes the group idle: the kernel then resets the weight to 100.
 fn weight_to_lose(dir: &Dir, path: &[u8], steps: &[Step]) -> Result<Option<Held>> {
     let idle = steps.iter().find(|step| step.setting.file == c"cpu.idle" && step.held.before == b"0");
     match idle.filter(|step| matches!(step.setting.value, Value::Count(1))) {
@@ -86,8 +85,8 @@ fn weight_to_lose(dir: &Dir, path: &[u8], steps: &[Step]) -> Result<Option<Held>
     }
 }
 
-/// The order that depends on what the group has. No moment between two writes is tighter than both what
-/// was and what is to be, and the kernel takes no burst over the quota.
+/// Orders the writes by the values that the group has. Between two writes no limit is tighter than both its old and its new
+/// value. The kernel accepts no burst above the quota.
 fn arrange(steps: &mut [Step]) {
     let at = |steps: &[Step], file| steps.iter().position(|step| step.setting.file == file);
     let before = |steps: &[Step], at: usize| steps.get(at).and_then(|step| parse::limit(&step.held.before));
@@ -114,8 +113,8 @@ impl Step {
             .map_err(|e| self.refused(dir, path, dir.settle(e)))
     }
 
-    /// Read back, after all is written: a later write may have changed an earlier one's. Before Linux
-    /// 6.10 one of cpu.max cuts cpu.max.burst to a thousandth, so one more is tried.
+    /// Reads the value back after all writes, because a later write may have changed it: before Linux 6.10 a write of
+    /// `cpu.max` cuts `cpu.max.burst` to a thousandth. A value that differs is written once more.
     fn confirm(&self, dir: &Dir, path: &[u8]) -> Result<()> {
         let mut buf = [0; FILE_MAX];
         let mut is_so = || {
@@ -133,8 +132,8 @@ impl Step {
         }
     }
 
-    /// What the kernel calls invalid because of a limit that was not asked for. To look at that one before
-    /// would cost each change three system calls.
+    /// Explains a value that the kernel refuses because of another limit of the group. A check in advance would cost each
+    /// change three system calls.
     fn refused(&self, dir: &Dir, path: &[u8], errno: Errno) -> Error {
         let mut buf = [0; FILE_MAX];
         let mut number =
@@ -164,8 +163,8 @@ impl Step {
 impl Held {
     fn open(dir: &Dir, file: &'static CStr, force: bool) -> nix::Result<Self> {
         let memory = [c"memory.max", c"memory.high"].contains(&file);
-        // From Linux 6.16 on this sets them without reclaiming or killing on the spot, which is as it
-        // should be where use has grown since we looked; with `force` it is what was asked for.
+        // From Linux 6.16 on O_NONBLOCK sets these without reclaim or kills in the write, in case more memory is in use
+        // than at the check. With `force` the caller has asked for the kills.
         let access = if memory && !force { OFlag::O_RDWR | OFlag::O_NONBLOCK } else { OFlag::O_RDWR };
         let fd = dir.open_file(file, access)?;
         let mut buf = [0; FILE_MAX];
@@ -174,7 +173,7 @@ impl Held {
         Ok(Self { file, fd, before })
     }
 
-    /// True, too, if the file is no longer there, with its controller.
+    /// Returns true if the file has its old value, or no longer exists because its controller was disabled.
     fn is_as_before(&self, dir: &Dir) -> bool {
         match self.now() {
             Ok(same) => same,
@@ -190,15 +189,15 @@ impl Held {
 
     fn put_back(&self) {
         if self.now() != Ok(true) {
-            // A memory.max that was raised comes back down: not by killing, whatever was forced.
-            let _not_a_memory_file = fcntl(&self.fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
-            let _is_looked_at_after_all = write_once(self.fd.as_fd(), &self.before);
+            // Lowering a raised memory.max again must not kill, with `force` neither.
+            let _ = fcntl(&self.fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
+            let _ = write_once(self.fd.as_fd(), &self.before); // The caller checks the value.
         }
     }
 }
 
-/// The last written first. Burst and quota bind each other, so that what did not work in this order is
-/// tried in the other. What cannot be put back is left to the next call. Returns the error, or a worse one.
+/// Restores the old values, the last written first and then in the other order, because burst and quota depend on each
+/// other. Values that cannot be restored are left to the next call. Returns the error, or one that says "half set".
 fn put_back(dir: &Dir, held: Vec<Held>, overrides: &Overrides, e: Error) -> Error {
     if !dir.is_alive() {
         return e;

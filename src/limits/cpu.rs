@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! CPU bandwidth: from thousandths of a CPU to a quota in each period, within what the kernel takes.
+//! CPU bandwidth: converts thousandths of a CPU to a quota per period, within the kernel's range.
 
 use super::{Value, out_of_range};
 use crate::error::Result;
 use crate::parse::UNLIMITED;
 
-/// CPU bandwidth: so many thousandths of one CPU, over each period.
+/// CPU bandwidth in thousandths of one CPU, over each period.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CpuMax {
-    /// 500 is half of one CPU, 2000 is two.
+    /// Thousandths of a CPU: 500 is half of one CPU, 2000 is two.
     pub millicpu: u64,
-    /// 0 for 100000, made longer where the quota would fall under the kernel's least.
+    /// The period in microseconds. 0 means 100000, or longer if the quota would be below the kernel's minimum.
     pub period_us: u64,
 }
 
-/// kernel/sched: the least quota and period, the longest period, and MAX_BW in microseconds.
+/// The limits of kernel/sched in microseconds: the minimum of quota and period, the maximum of the period, and MAX_BW.
 const QUOTA_MIN_US: u64 = 1_000;
 const PERIOD_US: std::ops::RangeInclusive<u64> = 1_000..=1_000_000;
 const QUOTA_MAX_US: u64 = (1 << 44) - 1;
 const PERIOD_DEFAULT_US: u64 = 100_000;
 
 impl CpuMax {
-    /// From what the kernel has. A quota that is no whole number of thousandths is rounded up: that gives
-    /// back each number that was set, of which the quota is the part before the point.
+    /// Converts the kernel's values. Rounds a quota up to whole thousandths: this returns each number that was set, since
+    /// setting it rounds the quota down.
     pub(super) fn of(quota_us: u64, period_us: u64) -> Self {
         let millicpu = match quota_us {
             UNLIMITED => UNLIMITED,
@@ -31,7 +31,7 @@ impl CpuMax {
         Self { millicpu, period_us }
     }
 
-    /// As the kernel takes it.
+    /// Converts to the kernel's values. Fails if they are out of its range.
     pub(super) fn quota(self) -> Result<Value> {
         let Self { millicpu, period_us } = self;
         let asked = if period_us == 0 { PERIOD_DEFAULT_US } else { period_us };
@@ -50,7 +50,7 @@ impl CpuMax {
                 "0 thousandths of a CPU would never run: 1 is the least".into(),
             ));
         }
-        // Only where the caller left the period to us may it grow.
+        // The period may only grow if the caller has not set it.
         let least = QUOTA_MIN_US.saturating_mul(1_000).div_ceil(millicpu);
         let period = if period_us == 0 { asked.max(least) } else { asked };
         match millicpu.checked_mul(period).map(|product| product / 1_000) {
@@ -69,7 +69,7 @@ impl CpuMax {
     }
 }
 
-/// More than the quota can never be saved up, and the kernel refuses it.
+/// Checks a burst. The kernel refuses one above the quota, since the group can never accumulate more.
 pub(super) fn burst(burst_us: Option<u64>, cpu_max: Option<Value>) -> Result<Option<Value>> {
     let Some(burst_us) = burst_us else { return Ok(None) };
     let most = match cpu_max {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The limits of a group as the kernel has them.
+//! Reads the limits of a group from the kernel.
 
 use super::setting::plain;
 use super::{CpuMax, Limits};
@@ -11,7 +11,7 @@ use std::ffi::CStr;
 type Result<T> = std::result::Result<T, FileError>;
 
 impl Limits {
-    /// `None` where there is no such file, or nothing in it that we understand.
+    /// Reads all limits. A limit is `None` if its file does not exist or has an unknown format.
     pub fn of(dir: &Dir) -> Result<Self> {
         let limit = |file| read(dir, file, |text| parse::limit(plain(text)));
         let flag = |file| Ok(limit(file)?.map(|value| value != 0));
@@ -25,7 +25,7 @@ impl Limits {
             oom_group: flag(c"memory.oom.group")?,
             cpu_max: read(dir, c"cpu.max", parse::cpu_max)?.map(|(quota, period)| CpuMax::of(quota, period)),
             cpu_burst_us: limit(c"cpu.max.burst")?,
-            // What the kernel shows for an idle group, 0 or 1, is no weight that it would take.
+            // For an idle group the kernel shows 0 or 1, which it would not accept as a weight.
             cpu_weight: if cpu_idle == Some(true) { None } else { limit(c"cpu.weight")? },
             cpu_idle,
             pids_max: limit(c"pids.max")?,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What an agent may use. The kernel does not check for us: `memory.max` wraps above 64 bits,
-//! `cpu.max` takes `1000.5 100000` and trailing junk, an empty write "succeeds". So each value is
-//! checked before any is written, and read back afterwards.
+//! The limits of a group. The kernel does not check values strictly: `memory.max` wraps above 64 bits, `cpu.max` accepts
+//! `1000.5 100000` and trailing garbage, and an empty write succeeds. Therefore the library checks each value before it
+//! writes any, and reads each value back.
 
 mod change;
 mod cpu;
@@ -19,45 +19,45 @@ use nix::errno::Errno;
 use setting::{Setting, Value};
 use std::ffi::CStr;
 
-/// Limits to set; what is `None` is left as it is. [`UNLIMITED`] lifts a limit.
+/// Limits to set. `None` leaves a limit as it is. [`UNLIMITED`] removes it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes; over it the OOM killer acts. At least one page.
+    /// Bytes. Above this the OOM killer kills. At least one page.
     pub memory_max: Option<u64>,
-    /// Bytes; over it the group is throttled and reclaimed.
+    /// Bytes. Above this the kernel throttles the group and reclaims its memory.
     pub memory_high: Option<u64>,
-    /// Bytes; best-effort protection. Like `memory_min`, from pressure above the directory that the agents share
-    /// only as far as that one and those above it have it, too.
+    /// Bytes. Best-effort protection from reclaim. As with `memory_min`, pressure from above the directory of the agents is
+    /// only held off as far as that directory and those above it have protection, too.
     pub memory_low: Option<u64>,
-    /// Bytes; hard protection.
+    /// Bytes. Hard protection from reclaim.
     pub memory_min: Option<u64>,
-    /// Bytes; 0 for no swap, so that `memory_max` bounds it all.
+    /// Bytes. With 0 the group has no swap, and `memory_max` bounds all its memory.
     pub swap_max: Option<u64>,
-    /// An OOM kills the whole group, never half of it.
+    /// If true, an OOM kills the whole group.
     pub oom_group: Option<bool>,
-    /// CPU bandwidth.
+    /// The CPU bandwidth.
     pub cpu_max: Option<CpuMax>,
-    /// Microseconds of unused quota that may be saved up.
+    /// Microseconds of unused quota that the group may accumulate.
     pub cpu_burst_us: Option<u64>,
-    /// 1 to 10000; the kernel's default is 100.
+    /// The CPU weight, 1 to 10000. The kernel's default is 100.
     pub cpu_weight: Option<u64>,
-    /// Only idle CPU time.
+    /// If true, the group only gets CPU time that no other group wants.
     pub cpu_idle: Option<bool>,
-    /// Threads; zombies not yet waited for count.
+    /// The number of threads. Zombies count until they are reaped.
     pub pids_max: Option<u64>,
-    /// 1 to 10000.
+    /// The I/O weight, 1 to 10000.
     pub io_weight: Option<u64>,
-    /// Levels of cgroups that the agent may make inside.
+    /// How many levels of cgroups the agent may create in its group.
     pub max_depth: Option<u64>,
-    /// Cgroups that the agent may make inside.
+    /// How many cgroups the agent may create in its group.
     pub max_descendants: Option<u64>,
 }
 
-/// PID_MAX_LIMIT on 64 bits: kernel/cgroup/pids.c takes no more.
+/// PID_MAX_LIMIT on 64 bits, the largest value that kernel/cgroup/pids.c accepts.
 const PIDS_MOST: u64 = 4_194_304;
 
 impl Limits {
-    /// Check all, then write all. A failure leaves some of them set: the caller removes the group.
+    /// Checks all limits, then writes all to a new group. A failure leaves some of them set; the caller removes the group.
     pub fn apply(&self, dir: &Dir, path: &[u8]) -> Result<()> {
         for setting in self.settings()? {
             setting.write(dir, path)?;
@@ -65,26 +65,25 @@ impl Limits {
         Ok(())
     }
 
-    /// Whether all values are in range: everything that can be known without a kernel.
+    /// Checks that all values are in range, without the kernel.
     pub fn check(&self) -> Result<()> {
         self.settings().map(drop)
     }
 
-    /// What the group has to have for them. Nothing, where they are out of range.
+    /// Returns the controllers that the limits need. Returns none if a limit is out of range.
     pub fn controllers(&self) -> Controllers {
         let settings = self.settings().unwrap_or_default();
         settings.iter().filter(|one| !one.is_moot()).fold(Controllers::NONE, |sum, one| sum | one.controller)
     }
 
-    /// The files to write, in an order that works for a group at its defaults, and for any other as
-    /// far as the order does not depend on what it has: first what the kernel may refuse, last what
-    /// it may kill for. Not idle before the weight, which an idle group does not take; swap and
-    /// memory.high before the memory.max that they make room for.
-    /// The files that these limits are written to.
+    /// Returns the files to which these limits are written.
     pub fn files(&self) -> Result<Vec<&'static CStr>> {
         Ok(self.settings()?.iter().map(|setting| setting.file).collect())
     }
 
+    /// Returns the files and values in the order of the writes. The order works for a group with the kernel's defaults:
+    /// first the values that the kernel may refuse, last those for which it may kill. `cpu.idle` comes before the weight,
+    /// because an idle group accepts no weight; swap and `memory.high` come before the `memory.max` that they make room for.
     fn settings(&self) -> Result<Vec<Setting>> {
         const MEMORY: Controllers = Controllers::MEMORY;
         const CPU: Controllers = Controllers::CPU;
@@ -111,7 +110,7 @@ impl Limits {
 
         add(c"pids.max", Controllers::PIDS, count(c"pids.max", self.pids_max, 0..=PIDS_MOST, true)?);
         add(c"io.weight", Controllers::IO, count(c"io.weight", self.io_weight, 1..=10_000, false)?);
-        // An int, whose largest value is the kernel's own "max".
+        // The kernel stores an int, whose largest value means "max".
         let nesting = |value: Option<u64>| value.map(|most| if most == int_max { UNLIMITED } else { most });
         let depth = count(c"cgroup.max.depth", nesting(self.max_depth), 0..=int_max, true)?;
         add(c"cgroup.max.depth", Controllers::NONE, depth);

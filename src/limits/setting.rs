@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One limit on its way to its file: the text that the kernel takes, what it makes of it, and what is
-//! said where it does not take it.
+//! One limit and its file: the text to write, the comparison with the text read back, and the errors.
 
 use super::{name, page_bytes};
 use crate::cgroupfs::controllers::Controllers;
@@ -20,7 +19,7 @@ pub struct Setting {
 
 #[derive(Debug, Clone, Copy)]
 pub enum Value {
-    /// The kernel keeps whole pages.
+    /// Bytes, of which the kernel stores whole pages.
     Bytes(u64),
     Count(u64),
     CpuMax {
@@ -30,7 +29,7 @@ pub enum Value {
 }
 
 impl Setting {
-    /// In a group that nobody is in yet.
+    /// Writes the value in a new, empty group and checks what the kernel has stored.
     pub fn write(&self, dir: &Dir, path: &[u8]) -> Result<(), Error> {
         let text = self.value.text();
         let mut buf = [0; FILE_MAX];
@@ -42,19 +41,19 @@ impl Setting {
         }
     }
 
-    /// No swap was asked for, and the file is missing where there is none to be had.
+    /// Returns true if the value needs no file: swap is set to 0 on a system without swap, where the file may be missing.
     pub fn is_moot(&self) -> bool {
         let no_swap = matches!(self.value, Value::Bytes(0)) && self.file == c"memory.swap.max";
         no_swap && procfs::swap_is_off()
     }
 
-    /// The kernel took it, and has something else.
+    /// Makes the error for a value that the kernel accepted but stored differently.
     pub fn differs(&self, path: &[u8], kernel_has: &[u8]) -> Error {
         let kernel_has = shown(kernel_has.trim_ascii_end());
         self.failed(Errno::ERANGE, path, &format!("the kernel made \"{kernel_has}\" of it"))
     }
 
-    /// The file is not there, or cannot be opened or written.
+    /// Makes the error for a file that is missing, or cannot be opened or written.
     pub fn refused(&self, dir: &Dir, path: &[u8], errno: Errno) -> Error {
         match errno {
             Errno::ENOENT => self.absent(dir, path),
@@ -89,18 +88,18 @@ impl Setting {
 
     pub fn failed(&self, errno: Errno, path: &[u8], why: &str) -> Error {
         let file = name(self.file);
-        // The parent says more than the uuid, and leaves room for the reason.
+        // The path of the parent says more than the uuid, and leaves room for the reason.
         let group = shown(parse::split_last(path).0);
         Error::new(errno, format!("cannot set {file} to {} in {group}: {why}", self.value.text())).on(file)
     }
 }
 
-/// The nearest cgroup above that has the controller, and could give it to those below it.
+/// Returns the nearest ancestor that has the controller, and could enable it for its children.
 fn holder<'a>(controller: Controllers, dir: &Dir, path: &'a [u8]) -> Option<&'a [u8]> {
     let mut above = dir.child(c"..").ok()?;
     let mut path = parse::split_last(path).0;
     loop {
-        // Past the top of the mount there is no such file.
+        // Above the root of the mount there is no such file.
         let has = above.read(c"cgroup.controllers", &mut [0; FILE_MAX]).map(Controllers::listed).ok()?;
         if has.contains(controller) {
             return Some(path);
@@ -119,7 +118,7 @@ impl Value {
         }
     }
 
-    /// Of what there is a limit on.
+    /// Returns the number that is the limit.
     pub fn amount(self) -> u64 {
         match self {
             Self::Bytes(value) | Self::Count(value) => value,
@@ -127,7 +126,7 @@ impl Value {
         }
     }
 
-    /// Whether this is what the kernel reads back.
+    /// Returns true if the kernel's text has this value.
     pub fn is(self, text: &[u8]) -> bool {
         match self {
             Self::Bytes(value) => parse::limit(text) == Some(whole_pages(value)),
@@ -137,7 +136,7 @@ impl Value {
     }
 }
 
-/// `io.weight` begins with `default 100`, and has a line for each device with a weight of its own.
+/// Returns the value of a file, without the `default` of `io.weight` and its lines for single devices.
 pub fn plain(text: &[u8]) -> &[u8] {
     match text.strip_prefix(b"default ") {
         Some(rest) => first_line(rest),
@@ -145,12 +144,12 @@ pub fn plain(text: &[u8]) -> &[u8] {
     }
 }
 
-/// Without what follows it.
+/// Returns the first line without its newline.
 pub fn first_line(text: &[u8]) -> &[u8] {
     text.split(|&b| b == b'\n').next().unwrap_or_default()
 }
 
-/// What page_counter makes of a number of bytes: whole pages, and from LONG_MAX bytes on no limit.
+/// Rounds bytes as the kernel's page_counter does: down to whole pages; from LONG_MAX bytes on there is no limit.
 fn whole_pages(bytes: u64) -> u64 {
     let page = page_bytes();
     let pages = bytes / page;

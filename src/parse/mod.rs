@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The kernel's text -> numbers and names. Pure and total: any bytes in, a value or nothing out.
+//! Parsers of the kernel's text. They are pure and total: they take any bytes, and return a value or nothing.
 //!
-//! Paths are bytes. cgroup names may hold everything but a newline and a slash, so nothing here
-//! trims, and nothing decodes.
+//! Paths are bytes. A cgroup's name may contain every byte but a slash, a newline and NUL. Therefore no parser trims or
+//! decodes a path.
 
-/// The value that means "no limit": what the kernel writes as `max`.
+/// The value that means "no limit", which the kernel writes as `max`.
 pub const UNLIMITED: u64 = u64::MAX;
 
-/// Our own path in the cgroup2 hierarchy: the `0::` line of `/proc/self/cgroup`.
+/// Returns the path of a process in the cgroup2 hierarchy: the `0::` line of `/proc/PID/cgroup`.
 pub fn own_cgroup(text: &[u8]) -> Option<&[u8]> {
     text.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(b"0::"))
 }
 
-/// The controllers of v1 hierarchies that a `/proc/PID/cgroup` tells of; named ones have none.
+/// Returns the controllers of the v1 hierarchies in `/proc/PID/cgroup`. Named hierarchies have none.
 pub fn v1_controllers(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|&b| b == b'\n')
         .filter_map(|line| line.splitn(3, |&b| b == b':').nth(1))
@@ -20,8 +20,7 @@ pub fn v1_controllers(text: &[u8]) -> impl Iterator<Item = &[u8]> {
         .filter(|name| !name.is_empty() && !name.starts_with(b"name="))
 }
 
-/// True for a path that leads out of the reader's cgroup namespace (`/..`, `/../x`); a cgroup may
-/// well be called `..x`.
+/// Returns true if a path leads out of the reader's cgroup namespace (`/..`, `/../x`). `..x` is a valid name of a cgroup.
 pub fn leads_out(path: &[u8]) -> bool {
     path.strip_prefix(b"/..").is_some_and(|rest| rest.first().is_none_or(|&b| b == b'/'))
 }
@@ -29,23 +28,23 @@ pub fn leads_out(path: &[u8]) -> bool {
 /// One mount of the cgroup2 hierarchy.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mount {
-    /// The cgroup that is seen at `point`, as our namespace names it.
+    /// The path of the cgroup that is mounted at `point`, in the reader's cgroup namespace.
     pub root: Vec<u8>,
     /// Where it is mounted.
     pub point: Vec<u8>,
-    /// By the mount's or the file system's options.
+    /// The mount's options or the file system's have `ro`.
     pub read_only: bool,
-    /// A cgroup namespace is a border of delegation.
+    /// The file system's options have `nsdelegate`: a cgroup namespace is a delegation boundary.
     pub nsdelegate: bool,
 }
 
-/// A line of `/proc/self/mountinfo`, if it is about cgroup2.
+/// Parses a line of `/proc/self/mountinfo`. Returns `None` if it is not a cgroup2 mount.
 pub fn cgroup2_mount(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|&b| b == b' ');
     let root = fields.nth(3)?;
     let point = fields.next()?;
     let options = fields.next()?;
-    // Between the options and the "-" stand any number of optional fields.
+    // Any number of optional fields are between the options and the "-".
     let mut fields = fields.skip_while(|field| *field != b"-").skip(1);
     if fields.next()? != b"cgroup2" {
         return None;
@@ -60,8 +59,8 @@ pub fn cgroup2_mount(line: &[u8]) -> Option<Mount> {
     })
 }
 
-/// The root of the mount with this id, if a line of `/proc/self/mountinfo` is about it: its path in its file system, still
-/// escaped.
+/// Returns the root of the mount with this id if a line of `/proc/self/mountinfo` describes it: the path in its file
+/// system, still escaped.
 pub fn mount_root(line: &[u8], id: u64) -> Option<&[u8]> {
     let mut fields = line.split(|&b| b == b' ');
     if fields.next().and_then(number)? != id {
@@ -70,12 +69,12 @@ pub fn mount_root(line: &[u8], id: u64) -> Option<&[u8]> {
     fields.nth(2)
 }
 
-/// The id of the mount that a descriptor was opened on, of `/proc/self/fdinfo/N`.
+/// Returns the id of the mount on which a descriptor was opened, from `/proc/self/fdinfo/N`.
 pub fn mount_id(text: &[u8]) -> Option<u64> {
     text.split(|&b| b == b'\n').find_map(|line| words(line.strip_prefix(b"mnt_id:")?).next()).and_then(number)
 }
 
-/// mountinfo writes blanks, backslashes and hashes as three octal digits.
+/// Decodes the octal escapes of mountinfo, which stand for blanks, backslashes and hashes.
 fn unescape(field: &[u8]) -> Vec<u8> {
     let mut plain = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -94,7 +93,8 @@ fn unescape(field: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// What of `path` lies below `root`, with neither slash at its ends: nothing if they are the same.
+/// Returns the part of `path` below `root`, without slashes at its ends. It is empty if both are the same. Returns `None`
+/// if `path` is not below `root`.
 pub fn below<'a>(root: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
     let root = root.strip_suffix(b"/").unwrap_or(root);
     match path.strip_prefix(root)? {
@@ -104,7 +104,7 @@ pub fn below<'a>(root: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
     }
 }
 
-/// A path's last component and what stands before it.
+/// Splits a path into the part before its last component, and that component.
 pub fn split_last(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|&b| b == b'/') {
         Some(at) => (path.get(..at).unwrap_or_default(), path.get(at + 1..).unwrap_or_default()),
@@ -112,7 +112,7 @@ pub fn split_last(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// A kernel's release.
+/// The release of a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Release {
     /// Version, patch level and sublevel.
@@ -129,7 +129,7 @@ impl PartialOrd for Release {
     }
 }
 
-/// What uname(2) gives as release: `6.1.0-44-amd64`, `7.1.0-rc3+`, `5.10.46`.
+/// Parses the release from uname(2), such as `6.1.0-44-amd64`, `7.1.0-rc3+` or `5.10.46`.
 pub fn release(text: &[u8]) -> Option<Release> {
     let end = text.iter().position(|b| !b.is_ascii_digit() && *b != b'.').unwrap_or(text.len());
     let (numbers, rest) = text.split_at_checked(end)?;
@@ -144,8 +144,8 @@ pub fn release(text: &[u8]) -> Option<Release> {
     Some(Release { version, candidate })
 }
 
-/// True if `name` stands in `path`, which may go on below it: `/a/agents/x` and `/a/agents/x/y`
-/// hold `/agents/x`, `/a/agents/xy` does not.
+/// Returns true if `path` contains `name` as whole components: `/a/agents/x` and `/a/agents/x/y` contain `/agents/x`,
+/// `/a/agents/xy` does not.
 pub fn holds(path: &[u8], name: &[u8]) -> bool {
     !name.is_empty()
         && path
@@ -154,7 +154,7 @@ pub fn holds(path: &[u8], name: &[u8]) -> bool {
             .any(|(at, window)| window == name && path.get(at + name.len()).is_none_or(|&next| next == b'/'))
 }
 
-/// A whole decimal number, a newline behind it allowed. More than 64 bits saturate.
+/// Parses a decimal number with or without a newline at its end. More than 64 bits saturate.
 pub fn number(text: &[u8]) -> Option<u64> {
     let digits = text.strip_suffix(b"\n").unwrap_or(text);
     if digits.is_empty() {
@@ -165,7 +165,7 @@ pub fn number(text: &[u8]) -> Option<u64> {
     })
 }
 
-/// A limit: a number, or `max` as [`UNLIMITED`].
+/// Parses a limit: a number, or `max` as [`UNLIMITED`].
 pub fn limit(text: &[u8]) -> Option<u64> {
     match text {
         b"max" | b"max\n" => Some(UNLIMITED),
@@ -173,15 +173,15 @@ pub fn limit(text: &[u8]) -> Option<u64> {
     }
 }
 
-/// `cpu.max`: quota (or [`UNLIMITED`]) and period in microseconds.
+/// Parses `cpu.max`: quota (or [`UNLIMITED`]) and period, in microseconds.
 pub fn cpu_max(text: &[u8]) -> Option<(u64, u64)> {
     let blank = text.iter().position(|&b| b == b' ')?;
     let quota = text.get(..blank).filter(|quota| !quota.ends_with(b"\n"))?;
     Some((limit(quota)?, number(text.get(blank + 1..)?)?))
 }
 
-/// The `key value` lines of a flat-keyed file, such as `cpu.stat`. What is not of that form is
-/// passed over: new kernels add lines.
+/// Returns the `key value` lines of a flat-keyed file, such as `cpu.stat`. Ignores lines of another form, because new
+/// kernels add lines.
 pub fn pairs(text: &[u8]) -> impl Iterator<Item = (&[u8], u64)> {
     text.split(|&b| b == b'\n').filter_map(|line| {
         // From the end: the digits are fewer than the letters.
@@ -191,12 +191,12 @@ pub fn pairs(text: &[u8]) -> impl Iterator<Item = (&[u8], u64)> {
     })
 }
 
-/// The value of one key of a flat-keyed file.
+/// Returns the value of one key of a flat-keyed file.
 pub fn value(text: &[u8], key: &[u8]) -> Option<u64> {
     pairs(text).find_map(|(name, value)| (name == key).then_some(value))
 }
 
-/// What `io.stat` tells, summed over its devices.
+/// The counters of `io.stat`, summed over the devices.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the kernel's words")]
 pub struct IoStat {
@@ -206,8 +206,8 @@ pub struct IoStat {
     pub wios: u64,
 }
 
-/// `io.stat`: a line for each device, `8:0 rbytes=1 wbytes=2 ...`, none as long as nothing was read or
-/// written. What is not of that form is passed over: controllers of the io controller's own kind add more.
+/// Parses `io.stat`, which has one line per device, `8:0 rbytes=1 wbytes=2 ...`, and no line before the first I/O. Ignores
+/// fields of another form: I/O policies add fields.
 pub fn io_stat(text: &[u8]) -> IoStat {
     let mut sum = IoStat::default();
     for field in words(text) {
@@ -225,8 +225,8 @@ pub fn io_stat(text: &[u8]) -> IoStat {
     sum
 }
 
-/// What a pressure file tells: microseconds in which some, or all, stood still. `cpu.pressure` has no
-/// `full` before Linux 5.13.
+/// The totals of a pressure file: microseconds in which some processes, or all, were stalled. `cpu.pressure` has no `full`
+/// line before Linux 5.13.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the kernel's words")]
 pub struct Pressure {
@@ -234,7 +234,7 @@ pub struct Pressure {
     pub full_us: Option<u64>,
 }
 
-/// `some avg10=0.00 avg60=0.00 avg300=0.00 total=1` and the same for `full`.
+/// Parses a pressure file: `some avg10=0.00 avg60=0.00 avg300=0.00 total=1`, and a line for `full`.
 pub fn pressure(text: &[u8]) -> Pressure {
     let total = |kind: &[u8]| {
         let line = text.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(kind))?;
@@ -243,35 +243,35 @@ pub fn pressure(text: &[u8]) -> Pressure {
     Pressure { some_us: total(b"some "), full_us: total(b"full ") }
 }
 
-/// The words of a list such as `cgroup.controllers`.
+/// Returns the words of a list such as `cgroup.controllers`.
 pub fn words(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|b| b.is_ascii_whitespace()).filter(|word| !word.is_empty())
 }
 
-/// The ids in `cgroup.procs` or `cgroup.threads`. 0 stands for a process outside the reader's pid
-/// namespace, which cannot be named.
+/// Returns the ids in `cgroup.procs` or `cgroup.threads`. 0 stands for a process outside the reader's pid namespace, which
+/// has no id there.
 pub fn ids(text: &[u8]) -> impl Iterator<Item = i32> {
     text.split(|&b| b == b'\n').filter_map(|line| i32::try_from(number(line)?).ok())
 }
 
-/// What `/proc/PID/stat` tells of a process.
+/// Fields of `/proc/PID/stat`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ProcStat {
-    /// `R`, `S`, `D`, `Z` and so on, of the main thread.
+    /// The state of the main thread: `R`, `S`, `D`, `Z` and others.
     pub state: u8,
     /// The kernel's `PF_` flags.
     pub flags: u64,
-    /// The main thread counts until it is waited for.
+    /// The number of threads. The main thread counts until the process is reaped.
     pub threads: u64,
-    /// When it began, in clock ticks since the boot: with the pid it names a process for good.
+    /// The start time in clock ticks since the boot. With the pid it identifies a process.
     pub start_ticks: u64,
 }
 
-/// `/proc/PID/stat`. The command name stands in parentheses and may itself hold some.
+/// Parses `/proc/PID/stat`. The command's name is in parentheses and may contain parentheses.
 pub fn proc_stat(text: &[u8]) -> Option<ProcStat> {
     let end = text.iter().rposition(|&b| b == b')')?;
     let mut fields = words(text.get(end + 1..)?);
-    // Numbered as proc(5) does: the state is field 3.
+    // proc(5) numbers the fields; the state is field 3.
     Some(ProcStat {
         state: *fields.next()?.first()?,
         flags: number(fields.nth(9 - 4)?)?,
@@ -280,54 +280,54 @@ pub fn proc_stat(text: &[u8]) -> Option<ProcStat> {
     })
 }
 
-/// What an agent's `user.agentcg.owner` tells; 0 is not known.
+/// The content of an agent's attribute `user.agentcg.owner`. 0 means unknown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OwnerNote {
-    /// As the owner saw itself, in its pid namespace.
+    /// The owner's pid in its own pid namespace.
     pub pid: u32,
-    /// When the group was made.
+    /// The time at which the group was created.
     pub created_unix_ns: u64,
 }
 
-/// `pid=1 created_ns=2`, in any order, with more between.
+/// Parses `pid=1 created_ns=2`, in any order and with other words between.
 pub fn owner_note(text: &[u8]) -> OwnerNote {
     let pid = u32::try_from(noted(text, b"pid=")).unwrap_or_default();
     OwnerNote { pid, created_unix_ns: noted(text, b"created_ns=") }
 }
 
-/// The number behind `key=` in an attribute of ours; 0 is not known.
+/// Returns the number after `key=` in an attribute of the library. 0 means unknown.
 pub fn noted(text: &[u8], key: &[u8]) -> u64 {
     words(text).find_map(|word| number(word.strip_prefix(key)?)).unwrap_or_default()
 }
 
-/// A main thread that has exited is a zombie too, while other threads live on.
+/// Returns true if a process lives. A main thread that has exited is a zombie, but other threads may live.
 pub fn lives(state: u8, threads: u64) -> bool {
     !matches!(state, b'X' | b'x') && (state != b'Z' || threads > 1)
 }
 
-/// What `/proc/ID/status` tells of a thread.
+/// Fields of `/proc/ID/status` of a thread.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Task {
-    /// The process that it belongs to.
+    /// The process of the thread.
     pub pid: i32,
-    /// Something of that process lives.
+    /// A thread of that process lives.
     pub lives: bool,
 }
 
-/// `/proc/ID/status`. Its first line is the command's name, in which a newline is escaped.
+/// Parses `/proc/ID/status`. Its first line is the command's name, in which newlines are escaped.
 pub fn task(text: &[u8]) -> Option<Task> {
     let field = |key: &[u8]| {
         text.split(|&b| b == b'\n').find_map(|line| words(line.strip_prefix(key)?.strip_prefix(b":")?).next())
     };
     Some(Task {
         pid: i32::try_from(number(field(b"Tgid")?)?).ok()?,
-        // A zombie has no line for its threads on some kernels: then there are none.
+        // On some kernels a zombie has no line for its threads, and no thread.
         lives: lives(*field(b"State")?.first()?, field(b"Threads").and_then(number).unwrap_or(0)),
     })
 }
 
-/// `/proc/self/fdinfo/FD` of a pidfd: the process, 0 for one that is gone or has no pid here. Nothing for any other
-/// descriptor.
+/// Parses `/proc/self/fdinfo/FD` of a pidfd: the pid, or 0 for a process that has been reaped or has no pid in the reader's
+/// namespace. Returns `None` for other descriptors.
 pub fn pidfd(text: &[u8]) -> Option<i32> {
     let pid = text.split(|&b| b == b'\n').find_map(|line| words(line.strip_prefix(b"Pid:")?).next())?;
     if pid == b"-1" { Some(0) } else { i32::try_from(number(pid)?).ok() }

@@ -16,7 +16,7 @@ pub mod parent;
 pub mod path;
 pub mod sentinel;
 
-use crate::cgroupfs::{Dir, Kept};
+use crate::cgroupfs::{CachedFile, Dir};
 use crate::kill::freeze;
 use crate::parse;
 use crate::sys;
@@ -64,8 +64,8 @@ pub struct Known {
     /// What is born in it is killed at once, as was seen before.
     kills_the_newborn: AtomicBool,
     parked: freeze::Watched,
-    oom_group: Kept,
-    memory_events: Kept,
+    oom_group: CachedFile,
+    memory_events: CachedFile,
     /// Somebody freezes it, as was seen or said before.
     is_frozen_at_times: AtomicBool,
     /// Children under way that nobody would kill if it were frozen.
@@ -78,8 +78,8 @@ impl Default for Known {
         Self {
             kills_the_newborn: AtomicBool::new(false),
             parked: freeze::Watched::default(),
-            oom_group: Kept::new(c"memory.oom.group"),
-            memory_events: Kept::new(c"memory.events"),
+            oom_group: CachedFile::new(c"memory.oom.group"),
+            memory_events: CachedFile::new(c"memory.events"),
             is_frozen_at_times: AtomicBool::new(false),
             unwatched: AtomicU32::new(0),
         }

@@ -1,64 +1,64 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! From the files of a group to its measurements.
+//! Reads the statistics from the files of a group.
 
 use super::{
     CPU, CPU_PRESSURE, CPU_THROTTLE, IO, IO_PRESSURE, MEMORY, MEMORY_DETAIL, MEMORY_EVENTS, MEMORY_PEAK,
     MEMORY_PRESSURE, PIDS, PIDS_EVENTS, PIDS_PEAK, STATE, SWAP, Stats,
 };
-use crate::cgroupfs::{Dir, FileError, Kept};
+use crate::cgroupfs::{CachedFile, Dir, FileError};
 use crate::parse::{self, Pressure};
 use nix::errno::Errno;
 use nix::time::{ClockId, clock_gettime};
 use std::ffi::CStr;
 
-/// The files of one group that are read again and again.
+/// The files of one group that the statistics are read from.
 #[derive(Debug)]
 pub struct Files {
-    memory_current: Kept,
-    memory_peak: Kept,
-    swap_current: Kept,
-    swap_peak: Kept,
-    memory_events: Kept,
-    memory_stat: Kept,
-    pids_current: Kept,
-    pids_peak: Kept,
-    pids_events: Kept,
-    io_stat: Kept,
-    cpu_pressure: Kept,
-    memory_pressure: Kept,
-    io_pressure: Kept,
-    cgroup_events: Kept,
-    cgroup_stat: Kept,
-    cpu_stat: Kept,
+    memory_current: CachedFile,
+    memory_peak: CachedFile,
+    swap_current: CachedFile,
+    swap_peak: CachedFile,
+    memory_events: CachedFile,
+    memory_stat: CachedFile,
+    pids_current: CachedFile,
+    pids_peak: CachedFile,
+    pids_events: CachedFile,
+    io_stat: CachedFile,
+    cpu_pressure: CachedFile,
+    memory_pressure: CachedFile,
+    io_pressure: CachedFile,
+    cgroup_events: CachedFile,
+    cgroup_stat: CachedFile,
+    cpu_stat: CachedFile,
 }
 
 impl Default for Files {
-    /// Opens nothing yet.
+    /// Returns entries without descriptors.
     fn default() -> Self {
         Self {
-            memory_current: Kept::new(c"memory.current"),
-            memory_peak: Kept::new(c"memory.peak"),
-            swap_current: Kept::new(c"memory.swap.current"),
-            swap_peak: Kept::new(c"memory.swap.peak"),
-            memory_events: Kept::new(c"memory.events"),
-            memory_stat: Kept::new(c"memory.stat"),
-            pids_current: Kept::new(c"pids.current"),
-            pids_peak: Kept::new(c"pids.peak"),
-            pids_events: Kept::new(c"pids.events"),
-            io_stat: Kept::new(c"io.stat"),
-            cpu_pressure: Kept::new(c"cpu.pressure"),
-            memory_pressure: Kept::new(c"memory.pressure"),
-            io_pressure: Kept::new(c"io.pressure"),
-            cgroup_events: Kept::new(c"cgroup.events"),
-            cgroup_stat: Kept::new(c"cgroup.stat"),
-            cpu_stat: Kept::new(c"cpu.stat"),
+            memory_current: CachedFile::new(c"memory.current"),
+            memory_peak: CachedFile::new(c"memory.peak"),
+            swap_current: CachedFile::new(c"memory.swap.current"),
+            swap_peak: CachedFile::new(c"memory.swap.peak"),
+            memory_events: CachedFile::new(c"memory.events"),
+            memory_stat: CachedFile::new(c"memory.stat"),
+            pids_current: CachedFile::new(c"pids.current"),
+            pids_peak: CachedFile::new(c"pids.peak"),
+            pids_events: CachedFile::new(c"pids.events"),
+            io_stat: CachedFile::new(c"io.stat"),
+            cpu_pressure: CachedFile::new(c"cpu.pressure"),
+            memory_pressure: CachedFile::new(c"memory.pressure"),
+            io_pressure: CachedFile::new(c"io.pressure"),
+            cgroup_events: CachedFile::new(c"cgroup.events"),
+            cgroup_stat: CachedFile::new(c"cgroup.stat"),
+            cpu_stat: CachedFile::new(c"cpu.stat"),
         }
     }
 }
 
 impl Files {
-    /// Read into `stats`, all of it 0, what `which` asks for and this kernel and place offer. Filled in
-    /// place: at a microsecond a call, copies of 300 bytes count.
+    /// Reads the statistics that `which` asks for into `stats`, which must be all 0. Statistics that the kernel or the place
+    /// does not offer are left out. Fills the struct in place: at a microsecond a call, a copy of 300 bytes counts.
     pub fn read(&self, dir: &Dir, which: u64, stats: &mut Stats) -> Result<(), FileError> {
         stats.time_ns = monotonic_ns();
         let mut reading = Reading { dir, stats, missing: None };
@@ -68,8 +68,8 @@ impl Files {
         if which & !(CPU | CPU_THROTTLE | MEMORY) != 0 {
             self.read_more(which, &mut reading)?;
         }
-        // Last come the files that each cgroup has. That they were read tells that what was looked for in vain
-        // before them is missing in a cgroup that lives; else that has to be asked.
+        // The files that every cgroup has come last. If they can be read the cgroup exists, and files that were missing
+        // before need no further check.
         if which & STATE != 0 {
             reading.pairs(&self.cgroup_events, |stats, key, value| match key {
                 b"populated" => stats.take(STATE, |s| &mut s.populated, value),
@@ -98,7 +98,7 @@ impl Files {
         Ok(())
     }
 
-    /// What a monitoring loop does without.
+    /// Reads the statistics that a monitoring loop does not ask for.
     #[inline(never)]
     fn read_more(&self, which: u64, reading: &mut Reading<'_>) -> Result<(), FileError> {
         let asked = |bit: u64| which & bit != 0;
@@ -169,15 +169,15 @@ impl Files {
 struct Reading<'a> {
     dir: &'a Dir,
     stats: &'a mut Stats,
-    /// Looked for in vain since a file was read: either this is not offered here, or the cgroup is gone.
+    /// A file that was missing, after the last file that could be read. Either it is not offered, or the cgroup was removed.
     missing: Option<&'static CStr>,
 }
 
 impl Reading<'_> {
-    /// A file of one number.
+    /// Reads a file of one number.
     fn number(
         &mut self,
-        file: &Kept,
+        file: &CachedFile,
         bit: u64,
         field: impl Fn(&mut Stats) -> &mut u64,
     ) -> Result<(), FileError> {
@@ -187,22 +187,30 @@ impl Reading<'_> {
         })
     }
 
-    /// A flat-keyed file.
+    /// Reads a flat-keyed file.
     #[inline(always)]
-    fn pairs(&mut self, file: &Kept, mut take: impl FnMut(&mut Stats, &[u8], u64)) -> Result<(), FileError> {
+    fn pairs(
+        &mut self,
+        file: &CachedFile,
+        mut take: impl FnMut(&mut Stats, &[u8], u64),
+    ) -> Result<(), FileError> {
         self.text::<1024>(file, |stats, text| {
             parse::pairs(text).for_each(|(key, value)| take(stats, key, value));
         })
     }
 
-    fn pressure(&mut self, file: &Kept, take: impl FnOnce(&mut Stats, Pressure)) -> Result<(), FileError> {
+    fn pressure(
+        &mut self,
+        file: &CachedFile,
+        take: impl FnOnce(&mut Stats, Pressure),
+    ) -> Result<(), FileError> {
         self.text::<1024>(file, |stats, text| take(stats, parse::pressure(text)))
     }
 
-    /// A file that usually has less than `N` bytes, whole; one that is not there gives nothing.
+    /// Reads a whole file that usually has less than `N` bytes. Ignores a missing file.
     fn text<const N: usize>(
         &mut self,
-        file: &Kept,
+        file: &CachedFile,
         take: impl FnOnce(&mut Stats, &[u8]),
     ) -> Result<(), FileError> {
         let mut buf = [0; N];
@@ -227,9 +235,9 @@ impl Reading<'_> {
     }
 }
 
-/// What filled `least` bytes, from its start once more: its rest alone would be of another moment.
+/// Reads a file that has filled `least` bytes again from its start, because the rest alone would be of another moment.
 #[cold]
-fn long_text(file: &Kept, dir: &Dir, least: usize) -> nix::Result<Vec<u8>> {
+fn long_text(file: &CachedFile, dir: &Dir, least: usize) -> nix::Result<Vec<u8>> {
     let mut buf = vec![0; least];
     loop {
         buf.resize(buf.len() * 4, 0);
@@ -249,14 +257,14 @@ fn memory_detail(stats: &mut Stats, text: &[u8]) {
             b"file" => stats.take(MEMORY_DETAIL, |s| &mut s.memory_file_bytes, value),
             b"shmem" => stats.take(MEMORY_DETAIL, |s| &mut s.memory_shmem_bytes, value),
             b"kernel" => kernel = Some(value),
-            // slab is that which can be reclaimed and that which cannot. Page tables are told from 5.11 on.
+            // "slab" includes reclaimable and unreclaimable memory. "pagetables" exists from Linux 5.11 on.
             b"kernel_stack" | b"pagetables" | b"percpu" | b"slab" => {
                 parts = Some(parts.unwrap_or(0u64).saturating_add(value));
             }
             _ => {}
         }
     }
-    // Linux has added them up since 5.18, with a few small ones that it tells of nowhere else.
+    // "kernel" exists from Linux 5.18 on. It includes a few small parts that have no key of their own.
     stats.take_told(MEMORY_DETAIL, |s| &mut s.memory_kernel_bytes, kernel.or(parts));
 }
 
