@@ -1,24 +1,32 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Short names for common commands. CMake builds and installs; cargo and ctest run the tests. `make demo` and
-# `make check` first install what is missing (tools/setup). The other targets do not.
+# Short names for common commands. CMake builds and installs; cargo and ctest run the tests. `make demo`,
+# `make check` and `make check-all` first install what is missing (tools/setup). The other targets do not.
 
 BUILD ?= build
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all demo check test lint fuzz header bench install clean
+.PHONY: all demo check check-all test lint fuzz header bench install clean
 
 all:
 	cmake -S . -B $(BUILD)
 	cmake --build $(BUILD)
 
+# Builds only what the demo runs.
 demo:
 	tools/setup lab
-	$(MAKE) all
+	cmake -S . -B $(BUILD)
+	cmake --build $(BUILD) --parallel $$(nproc) --target agentcg-run memory-hog cpu-burner fork-bomb
 	examples-c/demo $(BUILD)
 
+# Runs every behaviour at least once, on Linux 6.1, in each layout.
 check:
 	tools/setup test
 	tools/check $(BUILD)
+
+# Runs every kernel, layout and round.
+check-all:
+	tools/setup test
+	tools/check --all $(BUILD)
 
 test: all
 	ctest --test-dir $(BUILD) --output-on-failure -j2

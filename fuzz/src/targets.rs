@@ -192,7 +192,8 @@ fn words(text: &[u8]) {
 fn ids(text: &[u8]) {
     let ids: Vec<_> = parse::ids(text).collect();
     assert!(ids.iter().all(|&id| id >= 0));
-    let again: String = ids.iter().map(|id| format!("{id}\n")).collect();
+    let lines: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    let again = lines.join("\n");
     assert!(parse::ids(again.as_bytes()).eq(ids));
 }
 

@@ -15,6 +15,11 @@ pub fn wait_for_tracer() {
     raise(Signal::SIGSTOP).expect("raise");
 }
 
+/// Of the stops of a member, one in so many is tried: each, or as `AGENTCG_STRIDE` says.
+pub fn stride() -> u32 {
+    std::env::var("AGENTCG_STRIDE").map_or(1, |text| text.parse().expect("a number of stops"))
+}
+
 /// In the test, on the thread that has started the member: let it run to so manyth a stop, where it waits to be
 /// killed or let go. False if it has ended before.
 pub fn runs_to_stop(pid: i32, stop: u32) -> bool {

@@ -18,7 +18,7 @@ fn a_process_that_came_and_went_between_any_two_system_calls_of_the_watcher_is_t
     let notifications = Notifications::of(&group.cgroup);
     let parent = scratch.parent.0.to_string_lossy().into_owned();
     // A look, another choice, and looks that the watcher's own timer brings.
-    for stop in 1..=60 {
+    for stop in (1..=60).step_by(ptrace::stride() as usize) {
         notifications.are_over();
         let mut watcher = Member::start("looks_and_chooses_again", &[&parent, group.uuid()]);
         assert!(ptrace::runs_to_stop(watcher.pid(), stop), "it waits until it is told");

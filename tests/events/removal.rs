@@ -95,7 +95,7 @@ fn who_did_not_ask_for_gone_is_refused_when_it_is() {
 fn wherever_a_removal_is_cut_off_only_the_removal_is_told() {
     let scratch = Scratch::new();
     let parent = scratch.parent.0.to_string_lossy().into_owned();
-    for stop in 1.. {
+    for stop in (1..).step_by(ptrace::stride() as usize) {
         let owner = Agent::new(Some(&scratch.path()), None, &Limits::default()).unwrap();
         let watcher = Agent::open(Some(&scratch.path()), owner.uuid(), false).unwrap();
         watcher.event_fd(STATES).unwrap();

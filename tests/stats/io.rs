@@ -144,7 +144,8 @@ fn more_than_64_bits_hold_is_the_most_that_they_do() {
 
 #[test]
 fn a_file_of_100_kilobytes_is_given_whole() {
-    let text: String = (0..20_000).map(|n| format!("{n}\n")).collect();
+    let lines: Vec<String> = (0..20_000).map(|n| n.to_string()).collect();
+    let text = lines.join("\n");
     with_instead("memory.stat", &text, |group| {
         assert_eq!(group.read_file(c"memory.stat").unwrap(), text.as_bytes());
     });
