@@ -7,6 +7,7 @@ use crate::events::final_counters::Farewell;
 use crate::kill::members::Members;
 use crate::kill::remove;
 use crate::kill::{Failure, KillFiles, KillState, Killing};
+use crate::spawn::relay;
 use crate::sys::deadline::Deadline;
 use crate::sys::fallible;
 use crate::sys::guard as own;
@@ -32,6 +33,10 @@ const FIRST_PAUSE: Duration = Duration::from_micros(100);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
 /// After so many refusals in a row, some seconds, a group is left to `agentcg_reap`.
 const MOST_REFUSALS: u32 = 16;
+/// Before anything else is looked at.
+const FIRST_SENT: usize = 8;
+/// Enough for large trees, where each has one tick of the clock.
+const MOST_WORKERS: u32 = 10_000;
 
 /// Run the program: `protocol` is its first argument, the version that the library speaks. Returns the exit status.
 pub fn run(protocol: Option<&str>) -> i32 {
@@ -62,11 +67,8 @@ pub fn run(protocol: Option<&str>) -> i32 {
     match guard.serve(host.as_ref().map(AsFd::as_fd)) {
         // The scope and all in it are ended by systemd.
         End::ScopeStopped => return 0,
-        End::NoWork => {}
-        End::HostEnded => guard.end_all(),
-    }
-    if let Some(leaf) = guard.leaf.take() {
-        leaf.leave();
+        End::NoWork => guard.leave(&[]),
+        End::HostEnded => guard.finish(),
     }
     0
 }
@@ -204,12 +206,41 @@ impl Guard<'_> {
         !has_left
     }
 
-    /// Kill all that is guarded, and remove it, however long it takes.
-    fn end_all(&mut self) {
-        for agent in &self.guarded {
-            // All at once; what it does not reach is swept up below.
+    /// End all that is guarded, whatever CPU time there is for that: any process of the guard's uid can set its
+    /// RLIMIT_CPU. What one child has killed and removed the next one finds so.
+    fn finish(&mut self) {
+        self.send(FIRST_SENT);
+        if !own::has_endless_cpu_time() {
+            let mut work = |waiting: &relay::Waiting| {
+                self.send(usize::MAX);
+                self.end_all();
+                self.leave(waiting);
+            };
+            if relay::run(MOST_WORKERS, &mut work).is_ok() {
+                return;
+            }
+        }
+        self.send(usize::MAX);
+        self.end_all();
+        self.leave(&[]);
+    }
+
+    /// Send the signal to the first of the agents, without waiting; what it does not reach is swept up later.
+    fn send(&self, count: usize) {
+        for agent in self.guarded.iter().take(count) {
             let _ = agent.killing().send();
         }
+    }
+
+    /// Go out of the guard's own cgroup, together with these processes, and remove it.
+    fn leave(&mut self, with: &[i32]) {
+        if let Some(leaf) = self.leaf.take() {
+            leaf.leave(with);
+        }
+    }
+
+    /// Kill all that is guarded, and remove it, however long it takes.
+    fn end_all(&mut self) {
         let mut pause = FIRST_PAUSE;
         loop {
             let before = self.guarded.len();
@@ -313,9 +344,15 @@ impl Guarded {
     }
 }
 
-/// The first of these cgroups that can be entered. Returns true if there is one.
-fn enter_one(ways: &[Option<OwnedFd>]) -> bool {
-    ways.iter().flatten().any(|procs| write_once(procs.as_fd(), b"0").is_ok())
+/// Enter the first of these cgroups that can be entered, together with these processes. Returns true if there is one.
+fn enter_one(ways: &[Option<OwnedFd>], with: &[i32]) -> bool {
+    ways.iter().flatten().any(|procs| {
+        write_once(procs.as_fd(), b"0").is_ok()
+            && with.iter().all(|pid| {
+                // ESRCH: it has ended, and is in no cgroup.
+                matches!(write_once(procs.as_fd(), pid.to_string().as_bytes()), Ok(()) | Err(Errno::ESRCH))
+            })
+    })
 }
 
 /// The cgroup that the guard is in, and how to leave it.
@@ -327,8 +364,8 @@ struct Leaf {
 
 impl Leaf {
     /// Nobody can remove the cgroup that it is in itself.
-    fn leave(self) {
-        if enter_one(&self.ways) {
+    fn leave(self, with: &[i32]) {
+        if enter_one(&self.ways, with) {
             super::leaf::remove(&self.above, &self.name);
         }
     }
@@ -350,6 +387,6 @@ impl Scope {
 
     /// Returns true if that could be done.
     fn leave(self) -> bool {
-        enter_one(&self.ways)
+        enter_one(&self.ways, &[])
     }
 }

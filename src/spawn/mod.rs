@@ -14,6 +14,7 @@ pub mod detached;
 pub mod namespace_holder;
 pub mod parent;
 pub mod path;
+pub mod relay;
 pub mod sentinel;
 
 use crate::cgroupfs::{CachedFile, Dir};

@@ -80,6 +80,14 @@ pub fn allow_all_descriptors() {
     }
 }
 
+/// Returns true if the kernel sets no end to the time that this process may use the CPU. A process with
+/// CAP_SYS_RESOURCE takes such a limit away. RLIMIT_CPU's soft limit alone only sends SIGXCPU, which is blocked.
+pub fn has_endless_cpu_time() -> bool {
+    let endless = |(_, most): (u64, u64)| most == libc::RLIM_INFINITY;
+    getrlimit(Resource::RLIMIT_CPU).is_ok_and(endless)
+        || setrlimit(Resource::RLIMIT_CPU, libc::RLIM_INFINITY, libc::RLIM_INFINITY).is_ok()
+}
+
 /// Enough for a walk through a large tree.
 const HEAP: c_int = 8 << 20;
 const STACK: usize = 256 << 10;

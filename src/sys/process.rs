@@ -4,17 +4,23 @@
 use super::listing::links;
 use super::syscall::call;
 use nix::errno::Errno;
+use std::ffi::c_int;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::ptr::null_mut;
 
-/// The exit status of a child with an exit signal of 0.
+/// The exit status of a child with an exit signal of 0. ECHILD if it was killed.
 pub fn wait(pid: i32) -> nix::Result<i32> {
+    let status = wait_status(pid)?;
+    if libc::WIFEXITED(status) { Ok(libc::WEXITSTATUS(status)) } else { Err(Errno::ECHILD) }
+}
+
+/// How a child with an exit signal of 0 ended, as waitpid(2) tells it.
+pub fn wait_status(pid: i32) -> nix::Result<c_int> {
     let mut status = 0;
     loop {
         // SAFETY: status is an int of ours.
         match Errno::result(unsafe { libc::waitpid(pid, &raw mut status, libc::__WCLONE) }) {
-            Ok(_) if libc::WIFEXITED(status) => return Ok(libc::WEXITSTATUS(status)),
-            Ok(_) => return Err(Errno::ECHILD),
+            Ok(_) => return Ok(status),
             Err(Errno::EINTR) => {}
             Err(e) => return Err(e),
         }

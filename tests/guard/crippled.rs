@@ -6,10 +6,14 @@ use crate::common::{patience, wait_until};
 use crate::program::Program;
 
 fn take_away(pid: i32, resource: libc::__rlimit_resource_t) {
-    let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    limit(pid, resource, 0);
+}
+
+fn limit(pid: i32, resource: libc::__rlimit_resource_t, most: u64) {
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
     // SAFETY: a struct of ours, read; nothing is written.
     #[allow(unsafe_code, reason = "nix has no prlimit")]
-    let set = unsafe { libc::prlimit(pid, resource, &raw const none, std::ptr::null_mut()) };
+    let set = unsafe { libc::prlimit(pid, resource, &raw const limit, std::ptr::null_mut()) };
     assert_eq!(set, 0);
 }
 
@@ -45,7 +49,28 @@ fn a_guard_without_its_limits_kills_and_removes_all_the_same() {
     }
 }
 
-/// The kernel kills it when it is next found at work, at a tick of the clock.
+/// Each of those who do its work has a second for it.
+#[test]
+fn work_that_takes_more_cpu_time_than_a_guard_has_comes_to_its_end() {
+    let mut program = Program::start();
+    let mut inside = Member::start("sleeper", &[]);
+    let agent = program.guarded(0);
+    for outer in 0..50 {
+        let nested = agent.make(format!("nested-{outer}"));
+        for inner in 0..40 {
+            nested.make(format!("inner-{inner}"));
+        }
+    }
+    agent.make("nested").take(inside.pid());
+    let guard = program.guard();
+    limit(guard, libc::RLIMIT_CPU, 1);
+    program.member.kill_it_alone();
+    inside.wait_dead();
+    program.wait_for_no_trace();
+    wait_until("the guard has ended", || !crate::lives(guard));
+}
+
+/// The kernel may find it at work at the tick of the clock at which it wakes, and kill it.
 #[test]
 fn what_a_guard_without_cpu_time_cannot_end_is_an_orphan() {
     let mut program = Program::start();
