@@ -27,11 +27,16 @@ pub struct Member {
 impl Member {
     /// Start it. A role that calls `listen` first waits for what is said to it.
     pub fn start(role: &str, args: &[&str]) -> Self {
+        Self::start_by(&mut Command::new("/proc/self/exe"), role, args)
+    }
+
+    /// The same by a command that becomes the test program, given as its last argument.
+    pub fn start_by(command: &mut Command, role: &str, args: &[&str]) -> Self {
         lab::layout();
         // A child that another thread has forked, but that has not exec'd yet, would hold our pipe.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
-        let mut child = Command::new("/proc/self/exe")
+        let mut child = command
             .arg("--play")
             .arg(role)
             .args(args)

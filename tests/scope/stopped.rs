@@ -26,6 +26,44 @@ fn scope_of(path: &str) -> Cgroup {
     Cgroup::at(path.as_bytes()).parent().parent().parent()
 }
 
+/// A role in a scope of the user manager of uid 1000, started by root.
+fn in_user_manager(role: &str, args: &[&str]) -> Member {
+    let program = std::env::current_exe().expect("a path");
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid", "1000", "--regid", "1000", "--init-groups", "systemd-run", "--user", "--quiet"])
+        .args(["--scope", "--"])
+        .arg(&program)
+        .env("XDG_RUNTIME_DIR", "/run/user/1000")
+        .env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/run/user/1000/bus");
+    let member = Member::start_by(&mut command, role, args);
+    let exe = format!("/proc/{}/exe", member.pid());
+    wait_until("it plays", || std::fs::read_link(&exe).is_ok_and(|exe| exe == program));
+    member
+}
+
+/// So does each guard, and systemd has nobody to wait for, though the programs live on until then.
+#[test]
+fn a_user_manager_with_guarded_agents_is_restarted_at_once() {
+    lab::needs(&crate::LAYOUTS);
+    // Only root can.
+    if lab::layout() != "systemd-system" {
+        return;
+    }
+    let mut program = in_user_manager("host", &["guarded"]);
+    let scope = scope_of(&program.hear());
+    assert!(scope.0.to_string_lossy().contains("/user@1000.service/"), "{}", scope.0.display());
+    let mut inside = in_user_manager("sleeper", &[]);
+    program.say(&format!("hold {}", inside.pid()));
+    program.hears("held");
+    let took = systemctl(&["restart", "user@1000.service"]);
+    assert!(took < QUICK, "{took:?}");
+    inside.wait_dead();
+    program.wait_dead();
+    assert!(!scope.exists());
+    crate::wait_for_no_trace();
+}
+
 /// The guard in it takes SIGTERM for that, and the next agent gets a scope of its own.
 #[test]
 fn a_scope_is_stopped_at_once_and_another_takes_its_place() {
