@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
-// agentcg.hpp - agentcg.h for C++17 and later: an owner that ends its agent, exceptions, durations. Header only.
+// agentcg.hpp - agentcg.h for C++17 and later. Header only. It adds a class that ends its agent in the destructor,
+// exceptions, and std::chrono durations.
 //
 //	agentcgpp::limits limits;
 //	limits.memory_max_bytes = 64 << 20;
 //	limits.pids_max = 32;
 //	auto group = agentcgpp::group::make(limits);    // throws agentcgpp::error: what failed, and what to do
 //	pid_t pid = group.spawn({"/usr/bin/make", "-j8"});
-//	auto last = group.destroy(5s);                  // nothing of it lives, its directory is gone
+//	auto last = group.destroy(5s);                  // all processes are dead, the directory is removed
 //
-// Each function does what its namesake in agentcg.h does, which says what may fail and why; flags and masks are those of
-// agentcg.h. What is a negative number there is thrown as agentcgpp::error here, and nothing else is but std::bad_alloc.
-// The namespace is not "agentcg", since that is the type of a handle in C.
+// Each function does what the C function of the same name does. agentcg.h documents it, its errors and their causes.
+// Flags and masks are those of agentcg.h. A C function that returns a negative number throws agentcgpp::error here.
+// Nothing else is thrown, except std::bad_alloc. The namespace is not named "agentcg", because that is the type of a
+// handle in C.
 #ifndef AGENTCG_HPP
 #define AGENTCG_HPP
 
@@ -26,13 +28,13 @@
 
 namespace agentcgpp {
 
-/// agentcg_is_available()
+/// Returns true if agentcg_is_available() returns 1.
 inline bool is_available() { return agentcg_is_available() == 1; }
 
-/// agentcg_discover_parent()
+/// Returns the path of agentcg_discover_parent().
 inline std::string discover_parent() { return detail::text(255, agentcg_discover_parent); }
 
-/// agentcg_diagnose(); an agent can be made if its place is not 0.
+/// Returns the result of agentcg_diagnose(). An agent can be made if its place is not 0.
 inline diagnosis diagnose()
 {
 	diagnosis found{};
@@ -42,7 +44,7 @@ inline diagnosis diagnose()
 	return found;
 }
 
-/// agentcg_diagnose_new(): what group::make() would do with these limits and flags.
+/// Returns the result of agentcg_diagnose_new(): what group::make() would do with these limits and flags.
 inline diagnosis diagnose(const limits &wanted, std::uint64_t flags = 0)
 {
 	const agentcg_limits c = wanted.c();
@@ -53,7 +55,7 @@ inline diagnosis diagnose(const limits &wanted, std::uint64_t flags = 0)
 	return found;
 }
 
-/// agentcg_list()
+/// Returns all agents that agentcg_list() finds.
 inline std::vector<agentcg_entry> list(zstring parent = nullptr)
 {
 	return detail::all(std::vector<agentcg_entry>(16),
@@ -62,29 +64,34 @@ inline std::vector<agentcg_entry> list(zstring parent = nullptr)
 	});
 }
 
-/// agentcg_reap(): how many were removed.
+/// Calls agentcg_reap(). Returns the number of agents that were removed.
 inline int reap(timeout wait, zstring parent = nullptr)
 {
 	return detail::checked([&](agentcg_error *reterr) { return agentcg_reap(parent.c(), wait.c(), reterr); });
 }
 
-/// One agent's cgroup, and its handle. It can be moved, not copied; one that was moved from, released, freed or
-/// destroyed is empty, and all but get(), move_self(), release() and free() throw std::errc::invalid_argument then.
+/// The handle of one agent. It can be moved, but not copied. An object that was moved from, released, freed or
+/// destroyed is empty. All functions of an empty object throw std::errc::invalid_argument, except get(), move_self(),
+/// release(), free() and operator bool.
 ///
-/// Where the handle owns the agent, which it does after make() and after open() with AGENTCG_OPEN_OWN, the destructor,
-/// and an assignment to it, ends the agent: kills all, waits up to destructor_patience, removes it. What would not die
-/// in that time, and an agent that the caller is inside of, is left to agentcg_reap(); to hear of it, call destroy()
-/// first. A guest's agent is left be, and so is all in a forked child, which owns nothing: there only the handle goes.
-/// To leave an agent running, free() it.
+/// If the handle is the owner's (after make(), and after open() with AGENTCG_OPEN_OWN), the destructor ends the agent,
+/// and so does an assignment to the object: it kills all processes, waits up to destructor_patience, and removes the
+/// group. If that fails, because a process does not die in that time or because the caller is in the group, the agent
+/// is left to agentcg_reap(). Call destroy() first to get such an error. The destructor of a non-owner's handle only
+/// frees the handle. So it does in a forked child, which owns nothing. Call free() to leave an agent running.
 ///
-/// Several threads may use one at once, as in C; but not while one of them moves, ends or assigns to it.
+/// Several threads may use an object at the same time, as in C, but not while one of them moves it, ends the agent, or
+/// assigns to the object.
 class group {
 public:
+	/// How long the destructor waits for the processes to die.
 	static constexpr std::chrono::seconds destructor_patience{5};
 
-	/// Empty.
+	/// Makes an empty object.
 	group() noexcept = default;
+	/// Takes the handle of other, which is empty afterwards.
 	group(group &&other) noexcept : cg_(std::exchange(other.cg_, nullptr)), owner_(std::exchange(other.owner_, 0)) {}
+	/// Ends the agent of this object as the destructor does, and takes the handle of other.
 	group &operator=(group &&other) noexcept
 	{
 		group taken(std::move(other));
@@ -102,7 +109,8 @@ public:
 		agentcg_free(cg_);
 	}
 
-	/// agentcg_new(): flags are AGENTCG_NEW_...; without a uuid a random one, without a parent the best place.
+	/// Makes an agent with agentcg_new(). flags are AGENTCG_NEW_... Without uuid it gets a random one. Without parent
+	/// the library chooses the place.
 	[[nodiscard]] static group make(const limits &wanted = {}, std::uint64_t flags = 0, zstring uuid = nullptr,
 	                                zstring parent = nullptr)
 	{
@@ -114,7 +122,7 @@ public:
 		made.owner_ = getpid();
 		return made;
 	}
-	/// agentcg_open(): as a guest, or with AGENTCG_OPEN_OWN as the owner.
+	/// Opens an existing agent with agentcg_open(), as a non-owner, or with AGENTCG_OPEN_OWN as its new owner.
 	[[nodiscard]] static group open(zstring uuid, std::uint64_t flags = 0, zstring parent = nullptr)
 	{
 		group opened;
@@ -124,7 +132,7 @@ public:
 		opened.owner_ = flags & AGENTCG_OPEN_OWN ? getpid() : 0;
 		return opened;
 	}
-	/// Take over a handle of C's. Where it throws the handle is still the caller's.
+	/// Takes over a handle of the C interface. If this throws, the handle still belongs to the caller.
 	[[nodiscard]] static group adopt(agentcg *cg)
 	{
 		agentcg_info info{};
@@ -135,8 +143,8 @@ public:
 		return adopted;
 	}
 
-	/// agentcg_destroy(): the last measurements. flags are AGENTCG_DESTROY_... Where it throws nothing is lost: the
-	/// group is as it was, try again.
+	/// Ends the agent with agentcg_destroy(), and returns the last measurements. flags are AGENTCG_DESTROY_... If this
+	/// throws, the handle stays valid: call it again.
 	stats destroy(timeout wait, std::uint64_t flags = 0)
 	{
 		stats last{};
@@ -144,22 +152,22 @@ public:
 		cg_ = nullptr;
 		return last;
 	}
-	/// agentcg_free(): leave the agent be, without an owner. Nothing if it is empty.
+	/// Calls agentcg_free(): the agent goes on without an owner. Does nothing if the object is empty.
 	void free() noexcept { agentcg_free(release()); }
-	/// Give the handle up to the caller, or nullptr.
+	/// Returns the handle, or nullptr, and leaves the object empty. The handle then belongs to the caller.
 	[[nodiscard]] agentcg *release() noexcept { return std::exchange(cg_, nullptr); }
-	/// The handle for the functions of C, or nullptr. It stays the group's.
+	/// Returns the handle for C functions, or nullptr. The handle belongs to this object.
 	agentcg *get() const noexcept { return cg_; }
-	/// Whether it holds an agent.
+	/// Returns true if the object is not empty.
 	explicit operator bool() const noexcept { return cg_ != nullptr; }
 
-	/// agentcg_uuid()
+	/// Returns the uuid of agentcg_uuid().
 	std::string uuid() const { return text(AGENTCG_UUID_SIZE - 1, agentcg_uuid); }
-	/// agentcg_path()
+	/// Returns the path of agentcg_path().
 	std::string path() const { return text(255, agentcg_path); }
-	/// agentcg_fd(): it stays the group's.
+	/// Returns the descriptor of agentcg_fd(). It belongs to this object.
 	int fd() const { return agentcg_fd(held()); }
-	/// agentcg_get_info()
+	/// Returns the facts of agentcg_get_info().
 	agentcg_info get_info() const
 	{
 		agentcg_info info{};
@@ -167,14 +175,15 @@ public:
 		return info;
 	}
 
-	/// agentcg_move_pid()
+	/// Moves a process with agentcg_move_pid().
 	void move_pid(pid_t pid) { call(agentcg_move_pid, pid); }
-	/// agentcg_move_self(), for use between fork(2) and execve(2), where nothing may throw: 0, or as C a negative errno
-	/// value, -EINVAL if empty.
+	/// Moves the calling process with agentcg_move_self(). This is for use between fork(2) and execve(2), so it does
+	/// not throw: it returns 0 or a negative errno value, -EINVAL if the object is empty.
 	[[nodiscard]] int move_self() const noexcept { return agentcg_move_self(cg_); }
-	/// agentcg_move_pidfd()
+	/// Moves a process with agentcg_move_pidfd().
 	void move_pidfd(int pidfd) { call(agentcg_move_pidfd, pidfd); }
-	/// agentcg_spawn(): the pid of the child, which is the caller's to wait for; so is ret_pidfd to close, if there is one.
+	/// Starts a program with agentcg_spawn() and returns the pid of the child. The caller waits for the child, and
+	/// closes *ret_pidfd if it is not -1.
 	pid_t spawn(const std::vector<std::string> &argv, const spawn_options &options = {}, int *ret_pidfd = nullptr)
 	{
 		std::vector<char *> args = detail::listed(argv), env;
@@ -186,9 +195,9 @@ public:
 		call(agentcg_spawn, file.c(), args.data(), options.env ? env.data() : nullptr, &c, sizeof(c), &pid, ret_pidfd);
 		return pid;
 	}
-	/// agentcg_contains()
+	/// Returns true if the process is in the group or below it, as agentcg_contains() finds.
 	bool contains(pid_t pid) const { return call(agentcg_contains, pid) == 1; }
-	/// agentcg_pids(): all of them.
+	/// Returns all processes that agentcg_pids() lists.
 	std::vector<pid_t> pids() const
 	{
 		return detail::all(std::vector<pid_t>(64), [&](pid_t *pids, std::size_t count, agentcg_error *reterr) {
@@ -196,30 +205,31 @@ public:
 		});
 	}
 
-	/// agentcg_set_limits(): all of them, or none. flags are AGENTCG_SET_...
+	/// Changes limits with agentcg_set_limits(): all of them, or none. flags are AGENTCG_SET_...
 	void set_limits(const limits &wanted, std::uint64_t flags = 0)
 	{
 		agentcg_limits c = wanted.c();
 		call(agentcg_set_limits, &c, sizeof(c), flags);
 	}
-	/// agentcg_get_limits(): those that exist.
+	/// Returns the limits of agentcg_get_limits(). Those that do not exist are not set.
 	limits get_limits() const
 	{
 		agentcg_limits told{};
 		call(agentcg_get_limits, &told, sizeof(told));
 		return limits::of(told);
 	}
-	/// agentcg_read_file(): the whole of it.
+	/// Returns the whole file that agentcg_read_file() reads.
 	std::string read_file(zstring name) const
 	{
 		return detail::text(4095, [&](char *buf, std::size_t size, agentcg_error *reterr) {
 			return agentcg_read_file(held(), name.c(), buf, size, reterr);
 		});
 	}
-	/// agentcg_write_file()
+	/// Writes an interface file with agentcg_write_file().
 	void write_file(zstring name, zstring value) { call(agentcg_write_file, name.c(), value.c()); }
 
-	/// agentcg_read_stats(): which is of AGENTCG_STAT_...; ask has() which of it were really read.
+	/// Measures with agentcg_read_stats(). which are AGENTCG_STAT_... bits; stats::has() returns which of them were
+	/// read.
 	stats read_stats(std::uint64_t which = AGENTCG_STAT_BASIC) const
 	{
 		stats read{};
@@ -227,16 +237,17 @@ public:
 		return read;
 	}
 
-	/// agentcg_event_fd(): it stays the group's.
+	/// Returns the descriptor of agentcg_event_fd(). It belongs to this object.
 	int event_fd(std::uint64_t which) { return call(agentcg_event_fd, which); }
-	/// agentcg_next_events(): AGENTCG_EVENT_... that have happened, 0 if none has in that time.
+	/// Returns the AGENTCG_EVENT_... bits of agentcg_next_events(), 0 if there was no event in that time.
 	std::uint64_t next_events(timeout wait)
 	{
 		std::uint64_t events = 0;
 		call(agentcg_next_events, wait.c(), &events);
 		return events;
 	}
-	/// agentcg_wait_empty(): whether nothing lives in it; false when the time is over, which is no error here.
+	/// Waits with agentcg_wait_empty(). Returns true if no process lives in the group, false if the time is over. That
+	/// is not an error here.
 	[[nodiscard]] bool wait_empty(timeout wait) const
 	{
 		agentcg_error said;
@@ -246,15 +257,15 @@ public:
 		return result == 0;
 	}
 
-	/// agentcg_freeze()
+	/// Freezes the group with agentcg_freeze().
 	void freeze(timeout wait) { call(agentcg_freeze, wait.c()); }
-	/// agentcg_thaw()
+	/// Thaws the group with agentcg_thaw().
 	void thaw(timeout wait) { call(agentcg_thaw, wait.c()); }
-	/// agentcg_signal_all(): how many took it.
+	/// Sends a signal with agentcg_signal_all(). Returns the number of processes that received it.
 	int signal_all(int signal) { return call(agentcg_signal_all, signal); }
-	/// agentcg_kill_all()
+	/// Kills all processes with agentcg_kill_all().
 	void kill_all(timeout wait) { call(agentcg_kill_all, wait.c()); }
-	/// agentcg_terminate(): whether it came to the kill after the grace.
+	/// Ends all processes with agentcg_terminate(). Returns true if the kill was necessary after the grace period.
 	bool terminate(timeout grace, timeout wait) { return call(agentcg_terminate, grace.c(), wait.c()) == 1; }
 
 private:
@@ -278,7 +289,8 @@ private:
 	}
 
 	agentcg *cg_ = nullptr;
-	/// The process whose agent ends with this, as it is its owner; 0: nobody's. A forked child has a copy.
+	/// The process that owns the agent through this object, 0 if none does. A forked child gets a copy of the object
+	/// and must not end the agent.
 	pid_t owner_ = 0;
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
-// What goes into agentcg.hpp's functions and comes out: errors, durations, text, limits, measurements.
+// The types of the arguments and results of agentcg.hpp: errors, durations, text, limits, measurements.
 #ifndef AGENTCG_VALUES_HPP
 #define AGENTCG_VALUES_HPP
 
@@ -19,7 +19,8 @@
 
 namespace agentcgpp {
 
-/// Why, where the code is too coarse: AGENTCG_WHY_... A newer library may know reasons that have no name here.
+/// The reason of an error whose code is too coarse: AGENTCG_WHY_... A newer library may have reasons without a name in
+/// this header.
 enum class why : std::uint32_t {
 	unsaid = 0,
 	no_cgroup2 = AGENTCG_WHY_NO_CGROUP2,
@@ -38,22 +39,23 @@ enum class why : std::uint32_t {
 	no_guard = AGENTCG_WHY_NO_GUARD,
 };
 
-/// What was thrown: code() is the errno value, positive, in std::generic_category(), so that it can be compared with
-/// std::errc; what() is the library's message alone.
+/// The exception of all functions. code() is the positive errno value in std::generic_category(), so it can be compared
+/// with std::errc. what() is the message of the library, without additions.
 class error : public std::system_error {
 public:
+	/// Makes an exception of an error of the library.
 	explicit error(const agentcg_error &said)
 		: std::system_error(-said.code, std::generic_category()), said_(said) {}
-	/// Of what the library has no words for.
+	/// Makes an exception of an error for which the library has no message. code is a negative errno value.
 	error(int code, const char *message) : error(made_of(code, message)) {}
 
-	/// One line: what failed, on which path, and what to do.
+	/// Returns one line of text: what failed, on which path, and what to do.
 	const char *what() const noexcept override { return said_.message; }
-	/// Why, where code() is too coarse.
+	/// Returns the reason if code() is too coarse, else why::unsaid.
 	why reason() const noexcept { return static_cast<why>(said_.reason); }
-	/// The interface file at fault, such as "memory.max", or "".
+	/// Returns the interface file that failed, such as "memory.max", or "".
 	const char *file() const noexcept { return said_.file; }
-	/// All of it, as C has it.
+	/// Returns the error as the C struct.
 	const agentcg_error &c() const noexcept { return said_; }
 
 private:
@@ -67,14 +69,15 @@ private:
 	agentcg_error said_;
 };
 
-/// How long to wait: made of any duration, rounded up to whole milliseconds, so that no wait ends early. What is over
-/// already is 0, and more than INT_MAX milliseconds (24 days) is infinite.
+/// How long to wait. It is made of any std::chrono duration, and rounded up to whole milliseconds, so that no wait ends
+/// too early. A negative duration is 0. A duration of more than INT_MAX milliseconds (24 days) is infinite.
 class timeout {
 public:
+	/// Makes a timeout of a duration.
 	template <class Rep, class Period>
 	constexpr timeout(std::chrono::duration<Rep, Period> wait)
 		: ms_(rounded(std::chrono::duration<double, std::milli>(wait).count())) {}
-	/// As C has it.
+	/// Returns the timeout for C functions: milliseconds, or AGENTCG_FOREVER.
 	constexpr int c() const noexcept { return ms_; }
 
 private:
@@ -89,28 +92,32 @@ private:
 	}
 	int ms_;
 };
-/// As long as it takes.
+/// A timeout that never ends.
 inline constexpr timeout infinite{std::chrono::milliseconds::max()};
-/// For a limit: none.
+/// The value of a limit that limits nothing.
 inline constexpr std::uint64_t unlimited = AGENTCG_UNLIMITED;
 
-/// Text for C: a literal, a std::string, or nullptr where C takes NULL. It lasts as long as what it is made of.
+/// A string argument for a C function: made of a literal, a std::string, or nullptr if the C function accepts NULL. It
+/// refers to the text that it was made of, and must not outlive it.
 class zstring {
 public:
+	/// Refers to a C string or nullptr.
 	zstring(const char *text) noexcept : text_(text) {}
-	/// Throws std::errc::invalid_argument where C would see less of it than there is.
+	/// Throws std::errc::invalid_argument if the string contains a NUL byte, at which it would end for C.
 	zstring(const std::string &text) : text_(text.c_str())
 	{
 		if (text.find('\0') != std::string::npos)
 			throw error(-EINVAL, "a string for agentcg has a NUL byte in it");
 	}
+	/// Returns the C string, or nullptr.
 	const char *c() const noexcept { return text_; }
 
 private:
 	const char *text_;
 };
 
-/// agentcg_limits: what is not set is left as it is. In C++20: {.memory_max_bytes = 64 << 20, .pids_max = 32}.
+/// agentcg_limits, with the same fields. A limit that is not set is left as it is. In C++20: {.memory_max_bytes = 64 <<
+/// 20, .pids_max = 32}.
 struct limits {
 	std::optional<std::uint64_t> memory_max_bytes{};
 	std::optional<std::uint64_t> memory_high_bytes{};
@@ -119,7 +126,7 @@ struct limits {
 	std::optional<std::uint64_t> swap_max_bytes{};
 	std::optional<std::uint64_t> oom_group{};
 	std::optional<std::uint64_t> cpu_max_millicpu{};
-	std::uint64_t cpu_period_us = 0;        ///< goes with cpu_max_millicpu; 0: the library chooses
+	std::uint64_t cpu_period_us = 0;        ///< period of cpu_max_millicpu in us; with 0 the library chooses it
 	std::optional<std::uint64_t> cpu_burst_us{};
 	std::optional<std::uint64_t> cpu_weight{};
 	std::optional<std::uint64_t> cpu_idle{};
@@ -128,41 +135,45 @@ struct limits {
 	std::optional<std::uint64_t> max_depth{};
 	std::optional<std::uint64_t> max_descendants{};
 
-	/// As C has them.
+	/// Returns the limits as the C struct.
 	agentcg_limits c() const;
-	/// From what C tells.
+	/// Returns the limits of a C struct.
 	static limits of(const agentcg_limits &told);
 };
 
-/// agentcg_spawn_options: what is not set is the caller's own. In C++20: {.stdout_fd = AGENTCG_DEVNULL}.
+/// agentcg_spawn_options. What is not set is the caller's own: descriptors, directory, environment. In C++20:
+/// {.stdout_fd = AGENTCG_DEVNULL}.
 struct spawn_options {
 	std::uint64_t flags = 0;                ///< AGENTCG_SPAWN_...
 	int stdin_fd = AGENTCG_INHERIT;         ///< or AGENTCG_DEVNULL, or a descriptor, which stays the caller's
 	int stdout_fd = AGENTCG_INHERIT;
 	int stderr_fd = AGENTCG_INHERIT;
-	int cwd_fd = AGENTCG_INHERIT;           ///< or a directory
-	std::optional<std::string> file{};      ///< what is run, if not argv[0]
-	std::optional<std::vector<std::string>> env{};  ///< "NAME=value" each
+	int cwd_fd = AGENTCG_INHERIT;           ///< or the descriptor of a directory
+	std::optional<std::string> file{};      ///< the program to execute, if it is not argv[0]
+	std::optional<std::vector<std::string>> env{};  ///< strings "NAME=value"; the caller's environment if not set
 
-	/// As C has them.
+	/// Returns the options as the C struct. It has no argv, file and env: agentcg_spawn() takes these as arguments.
 	agentcg_spawn_options c() const { return {flags, stdin_fd, stdout_fd, stderr_fd, cwd_fd}; }
 };
 
-/// agentcg_stats, and whether all that is asked for was really read.
+/// agentcg_stats.
 struct stats : agentcg_stats {
+	/// Returns true if all of these AGENTCG_STAT_... were read.
 	bool has(std::uint64_t which) const noexcept { return (mask & which) == which; }
 };
 
-/// agentcg_diagnosis, and the report for people.
+/// agentcg_diagnosis, with the report.
 struct diagnosis : agentcg_diagnosis {
+	/// The report for people.
 	std::string text;
 };
 
 namespace detail {
 
+/// A field of limits, the field of agentcg_limits that corresponds to it, and its bit in the mask.
 struct limit {
-	std::optional<std::uint64_t> limits::*ours;
-	std::uint64_t agentcg_limits::*theirs;
+	std::optional<std::uint64_t> limits::*field;
+	std::uint64_t agentcg_limits::*c_field;
 	std::uint64_t bit;
 };
 inline constexpr limit all_limits[] = {
@@ -182,7 +193,7 @@ inline constexpr limit all_limits[] = {
 	{&limits::max_descendants, &agentcg_limits::max_descendants, AGENTCG_LIMIT_MAX_DESCENDANTS},
 };
 
-/// What ask(reterr) returns, or what it says thrown.
+/// Returns the result of ask(reterr), or throws the error if the result is negative.
 template <class Ask>
 int checked(Ask ask)
 {
@@ -193,7 +204,7 @@ int checked(Ask ask)
 	return result;
 }
 
-/// The result of a function that tells a code alone, with words for it.
+/// Returns the result of a C function that has no reterr. If it is an error, *reterr gets a message.
 inline int worded(int result, agentcg_error *reterr)
 {
 	if (result < 0)
@@ -201,7 +212,7 @@ inline int worded(int result, agentcg_error *reterr)
 	return result;
 }
 
-/// As execve(2) takes it. It lasts as long as the texts do.
+/// Returns an array of strings for execve(2). It refers to texts, and must not outlive them.
 inline std::vector<char *> listed(const std::vector<std::string> &texts)
 {
 	std::vector<char *> list;
@@ -211,7 +222,8 @@ inline std::vector<char *> listed(const std::vector<std::string> &texts)
 	return list;
 }
 
-/// All that there is: ask(where, room, reterr) tells how many there are, which may be more the next time.
+/// Returns all elements. ask(data, size, reterr) fills at most size of them and returns how many there are, which may
+/// be more at the next call.
 template <class Container, class Ask>
 Container all(Container found, Ask ask)
 {
@@ -226,7 +238,7 @@ Container all(Container found, Ask ask)
 	}
 }
 
-/// The same of text: the NUL goes where std::string has its own.
+/// Returns a whole text. The terminating NUL goes to where std::string has its own.
 template <class Ask>
 std::string text(std::size_t room, Ask ask)
 {
@@ -241,10 +253,10 @@ inline agentcg_limits limits::c() const
 {
 	agentcg_limits all{};
 	for (const detail::limit &limit : detail::all_limits) {
-		if (!(this->*limit.ours))
+		if (!(this->*limit.field))
 			continue;
 		all.mask |= limit.bit;
-		all.*limit.theirs = *(this->*limit.ours);
+		all.*limit.c_field = *(this->*limit.field);
 	}
 	all.cpu_period_us = cpu_period_us;
 	return all;
@@ -255,7 +267,7 @@ inline limits limits::of(const agentcg_limits &told)
 	limits all;
 	for (const detail::limit &limit : detail::all_limits)
 		if (told.mask & limit.bit)
-			all.*limit.ours = told.*limit.theirs;
+			all.*limit.field = told.*limit.c_field;
 	all.cpu_period_us = told.cpu_period_us;
 	return all;
 }
