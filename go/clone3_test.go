@@ -20,7 +20,7 @@ func init() {
 	}
 }
 
-// forbidClone3 has clone3(2) fail as the seccomp filters of containers do, in all threads.
+// forbidClone3 makes clone3(2) fail in all threads, as the seccomp filters of containers do.
 func forbidClone3() {
 	const (
 		load, jumpEqual, give = 0x20, 0x15, 0x06 // BPF_LD|BPF_W|BPF_ABS, BPF_JMP|BPF_JEQ|BPF_K, BPF_RET|BPF_K
@@ -40,7 +40,7 @@ func forbidClone3() {
 	if runtime.GOARCH == "amd64" {
 		seccomp = 317
 	}
-	runtime.LockOSThread() // the first call is for this thread, the second from it
+	runtime.LockOSThread() // the first call is for this thread, and the second must come from it
 	defer runtime.UnlockOSThread()
 	if _, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, noNewPrivs, 1, 0); errno != 0 {
 		panic(errno)

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-// Package agentcg gives each agent, job or command a Linux cgroup v2 of its own: limit it, measure it, kill all
-// of it. It binds the C library libagentcg, which pkg-config has to find.
+// Package agentcg runs each agent, job or command in a Linux cgroup v2 of its own: it limits the cgroup, measures it,
+// and kills all processes in it. The package binds the C library libagentcg, which pkg-config has to find.
 //
 //	g, err := agentcg.New(agentcg.Options{Limits: agentcg.Limits{
 //		MemoryMaxBytes: agentcg.At(64 << 20),
-//		SwapMaxBytes:   agentcg.At(0), // else it grows on in swap
+//		SwapMaxBytes:   agentcg.At(0), // without it, the rest goes to swap
 //		CPUMaxMillicpu: agentcg.At(500),
 //		PIDsMax:        agentcg.At(32),
 //	}})
@@ -14,28 +14,29 @@
 //	}
 //	defer g.Destroy(context.Background())
 //	cmd := exec.Command("make", "-j8")
-//	if err := g.Start(cmd); err != nil { // inside before its first instruction, and so is all that it starts
+//	if err := g.Start(cmd); err != nil { // in the group before its first instruction
 //		log.Fatal(err)
 //	}
 //	err = cmd.Wait()
 //
 // # Errors
 //
-// Every error that comes from the library is an [*Error]. It has an errno, so that errors.Is(err, syscall.EBUSY)
-// works, and a [Reason] where errno is too coarse: errors.Is(err, agentcg.NoController).
+// Every error of the library is an [*Error]. It has an errno, so that errors.Is(err, syscall.EBUSY) works, and a
+// [Reason] if errno is too coarse: errors.Is(err, agentcg.NoController).
 //
 // # Contexts
 //
-// A context bounds the waiting, not the deed: [Group.KillAll], [Group.Destroy] and their like do once what they
-// are for even where the context has ended already, so a deferred Destroy with the request's cancelled context
-// still kills. Where that was not enough, the error is the context's (errors.Is(err, context.Canceled)) and says
-// what is still alive.
+// A context bounds the waiting only. [Group.KillAll], [Group.Destroy] and the like act once even if the context has
+// ended, so a deferred Destroy with the cancelled context of a request kills. If that is not enough, the error is that
+// of the context (errors.Is(err, context.Canceled)), and its text says what is still alive.
 //
 // # Concurrency
 //
-// All methods may be called from several goroutines at once, [Group.Close] and [Group.Destroy] included: calls
-// that come after give [ErrClosed], and those that wait end with it within a moment. The methods of a nil *Group
-// give EINVAL. A Group that is forgotten is closed by the garbage collector, which neither kills nor removes.
+// Several goroutines may call all methods at the same time, [Group.Close] and [Group.Destroy] included. Later calls
+// return [ErrClosed], and calls that are waiting return it within a moment. The methods of a nil *Group return EINVAL.
+// The garbage collector closes a Group that is no longer referenced; that neither kills processes nor removes the
+// group.
 //
-// It is no security boundary between processes of one uid: an agent with the program's own uid can undo its limits.
+// The package is not a security boundary between processes of one uid: an agent with the uid of the program can undo
+// its limits.
 package agentcg

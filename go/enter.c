@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The stand-in: this program, executed a second time for Group.Start in start.go, as far as the constructors of
- * its executable. It says that it is there, waits to be moved, is told what to become, and becomes it. It never
- * returns into the program.
+ * The stand-in of Group.Start in start.go: the program, executed a second time, up to the constructors of its
+ * executable. It reports that it runs, waits until it was moved into the group, receives what to execute, and
+ * executes it. It never returns into the program.
  */
 #define _GNU_SOURCE
 #include "enter.h"
@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* As Go's child does where it fails before its exec. */
+/* The exit status of Go's own child if it fails before its exec. */
 #define FAILED 253
 
 static int constructed;
@@ -38,7 +38,7 @@ read_all(int fd, void *to, size_t size)
 	return 0;
 }
 
-/* next_texts: an array of count strings from *at on, and NULL */
+/* Fill array with count strings from *at on, and NULL. *at moves to the end of the strings. */
 static char **
 next_texts(char **array, char **at, uint32_t count)
 {
@@ -57,7 +57,8 @@ become(int fd)
 	char *texts, *at, *path, **args, **env;
 	int error;
 
-	/* End of file: the program has ended, or could not move us. Nothing is to run outside of the group. */
+	/* End of file means that the program has ended, or could not move this process. Then nothing may run: it would run
+	 * outside the group. */
 	if (send(fd, "", 1, MSG_NOSIGNAL) != 1 || read_all(fd, &order, sizeof(order)) < 0)
 		return;
 	texts = malloc(order.bytes);
@@ -88,23 +89,23 @@ stand_in(void)
 	constructed = 1;
 	if (fd == NULL)
 		return;
-	/* Who may set variables of a program with more rights than his own may not choose what it becomes; and this
-	 * is not the program's own start either. */
+	/* A user who sets the variables of a set-user-ID program must not choose what it executes. The variable says that
+	 * this is not a usual start either, so the program does not go on. */
 	if (getauxval(AT_SECURE) == 0)
 		become(atoi(fd));
 	_exit(FAILED);
 }
 
-/* The executable is the first that is told. */
+/* dl_iterate_phdr(3) reports the executable first: look whether this code is in it. */
 static int
-holds_us(struct dl_phdr_info *object, size_t size, void *unused)
+contains_this_code(struct dl_phdr_info *object, size_t size, void *unused)
 {
 	(void)size;
 	(void)unused;
 	for (int i = 0; i < object->dlpi_phnum; i++) {
 		const ElfW(Phdr) *part = &object->dlpi_phdr[i];
-		uintptr_t start = object->dlpi_addr + part->p_vaddr, us = (uintptr_t)&constructed;
-		if (part->p_type == PT_LOAD && us >= start && us - start < part->p_memsz)
+		uintptr_t start = object->dlpi_addr + part->p_vaddr, here = (uintptr_t)&constructed;
+		if (part->p_type == PT_LOAD && here >= start && here - start < part->p_memsz)
 			return 1;
 	}
 	return -1;
@@ -115,5 +116,5 @@ agentcg_go_stand_in(void)
 {
 	if (getauxval(AT_SECURE) != 0)
 		return AGENTCG_GO_SECURE;
-	return constructed && dl_iterate_phdr(holds_us, NULL) == 1 ? AGENTCG_GO_OK : AGENTCG_GO_NOT_MAIN;
+	return constructed && dl_iterate_phdr(contains_this_code, NULL) == 1 ? AGENTCG_GO_OK : AGENTCG_GO_NOT_MAIN;
 }

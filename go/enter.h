@@ -4,22 +4,23 @@
 
 #include <stdint.h>
 
-/* The variable that makes a program the stand-in: its value is the descriptor that it is told by. */
+/* The environment variable that makes the program a stand-in. Its value is the descriptor of the socket to the program
+ * that has started it. */
 #define AGENTCG_GO_FD "AGENTCG_GO_STAND_IN_FD"
 
 #define AGENTCG_GO_OK         0
-#define AGENTCG_GO_SECURE     1  /* the set-user-ID bit, file capabilities: variables are not to be trusted */
-#define AGENTCG_GO_NOT_MAIN   2  /* we are in a shared library, whose constructors run late or never */
+#define AGENTCG_GO_SECURE     1  /* the set-user-ID bit or file capabilities: environment variables cannot be trusted */
+#define AGENTCG_GO_NOT_MAIN   2  /* this code is in a shared library, whose constructors run late or never */
 #define AGENTCG_GO_LITTLE     (__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__)
 
-/* What the stand-in is to become: then come path, arguments and environment, each with its NUL. */
+/* The message that tells the stand-in what to execute. Path, arguments and environment follow, each with its NUL. */
 struct agentcg_go_order {
 	uint32_t bytes;
 	uint32_t args;
 	uint32_t env;
 };
 
-/* Whether this program could be executed as a stand-in: AGENTCG_GO_... */
+/* Returns AGENTCG_GO_OK if this program can be executed as a stand-in, else the reason, AGENTCG_GO_... */
 int agentcg_go_stand_in(void);
 
 #endif

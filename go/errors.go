@@ -15,23 +15,23 @@ import (
 	"unsafe"
 )
 
-// Error says what went wrong.
+// Error is an error of the library.
 type Error struct {
-	// Op is what was asked for: "new", "set limits".
+	// Op is the operation that failed, such as "new" or "set limits".
 	Op string
-	// File is the interface file at fault, such as "memory.max", or empty.
+	// File is the interface file that failed, such as "memory.max", or empty.
 	File string
-	// Msg is one line for people: what failed, on which path, why, and what to do.
+	// Msg is one line of text for people: what failed, on which path, why, and what to do.
 	Msg string
-	// Errno is the error as the kernel numbers it.
+	// Errno is the error number.
 	Errno syscall.Errno
-	// Reason says why where Errno is too coarse; or 0.
+	// Reason is the reason if Errno is too coarse, else 0.
 	Reason Reason
 
-	cause error // the context's error, or ErrClosed
+	cause error // the error of the context, or ErrClosed
 }
 
-// Error is the operation, the context's error if that ended it, and Msg.
+// Error returns the operation, the error of the context if that ended the call, and Msg.
 func (e *Error) Error() string {
 	parts := []string{"agentcg", e.Op}
 	if e.cause != nil && e.cause != ErrClosed {
@@ -43,7 +43,7 @@ func (e *Error) Error() string {
 	return strings.Join(append(parts, e.Msg), ": ")
 }
 
-// Unwrap is the context's error or ErrClosed if that is the cause, else Errno.
+// Unwrap returns the error of the context or ErrClosed if that is the cause, else Errno.
 func (e *Error) Unwrap() error {
 	if e.cause != nil {
 		return e.cause
@@ -51,7 +51,7 @@ func (e *Error) Unwrap() error {
 	return e.Errno
 }
 
-// Is finds Errno, what Errno stands for (fs.ErrNotExist), and Reason.
+// Is returns true if target is Errno, an error that Errno stands for (such as fs.ErrNotExist), or Reason.
 func (e *Error) Is(target error) bool {
 	switch t := target.(type) {
 	case Reason:
@@ -62,10 +62,10 @@ func (e *Error) Is(target error) bool {
 	return e.Errno.Is(target)
 }
 
-// Timeout tells whether it took longer than it was given.
+// Timeout returns true if the operation took longer than its timeout.
 func (e *Error) Timeout() bool { return e.Errno == syscall.ETIMEDOUT }
 
-// ErrClosed is what every method of a Group gives after Close or Destroy. It is os.ErrClosed too.
+// ErrClosed is the error of every method of a Group after Close or Destroy. errors.Is finds os.ErrClosed in it, too.
 var ErrClosed error = closed{}
 
 type closed struct{}
@@ -73,57 +73,58 @@ type closed struct{}
 func (closed) Error() string        { return "the group is closed" }
 func (closed) Is(target error) bool { return target == os.ErrClosed }
 
-// Reason says why, where errno is too coarse. It is an error, so that errors.Is(err, agentcg.Gone) works.
+// Reason is the reason of an error whose errno is too coarse. It is an error, so that errors.Is(err, agentcg.Gone)
+// works.
 type Reason uint32
 
-// The reasons.
+// The reasons of errors.
 const (
-	NoCgroup2        Reason = C.AGENTCG_WHY_NO_CGROUP2        // No cgroup2 mount holds our own cgroup.
-	OutsideNamespace Reason = C.AGENTCG_WHY_OUTSIDE_NAMESPACE // Our cgroup is outside our cgroup namespace.
-	ReadOnly         Reason = C.AGENTCG_WHY_READ_ONLY         // cgroupfs is mounted read-only, as in containers.
-	NotDelegated     Reason = C.AGENTCG_WHY_NOT_DELEGATED     // Nowhere that we may create in, or no right to migrate.
-	NoController     Reason = C.AGENTCG_WHY_NO_CONTROLLER     // A limit needs a controller that is not to be had.
+	NoCgroup2        Reason = C.AGENTCG_WHY_NO_CGROUP2        // No cgroup2 mount contains the cgroup of this process.
+	OutsideNamespace Reason = C.AGENTCG_WHY_OUTSIDE_NAMESPACE // The cgroup of this process is outside its cgroup namespace.
+	ReadOnly         Reason = C.AGENTCG_WHY_READ_ONLY         // cgroupfs is mounted read-only (common in containers).
+	NotDelegated     Reason = C.AGENTCG_WHY_NOT_DELEGATED     // This process may create no cgroups, or may not migrate processes.
+	NoController     Reason = C.AGENTCG_WHY_NO_CONTROLLER     // A limit needs a controller that is not available.
 	Populated        Reason = C.AGENTCG_WHY_POPULATED         // The parent holds processes.
-	Threaded         Reason = C.AGENTCG_WHY_THREADED          // A threaded or invalid domain.
-	Gone             Reason = C.AGENTCG_WHY_GONE              // The cgroup was removed under us.
-	NestingLimit     Reason = C.AGENTCG_WHY_NESTING_LIMIT     // cgroup.max.depth or cgroup.max.descendants above us.
-	NoSystemd        Reason = C.AGENTCG_WHY_NO_SYSTEMD        // systemd was needed and could not be reached.
-	SystemdRefused   Reason = C.AGENTCG_WHY_SYSTEMD_REFUSED   // systemd said no; Msg carries its words.
-	CallerInside     Reason = C.AGENTCG_WHY_CALLER_INSIDE     // We ourselves are in the cgroup.
-	NotContained     Reason = C.AGENTCG_WHY_NOT_CONTAINED     // No user namespaces here, or not mounted nsdelegate.
-	NoGuard          Reason = C.AGENTCG_WHY_NO_GUARD          // agentcg-guard is missing, or not the library's.
+	Threaded         Reason = C.AGENTCG_WHY_THREADED          // The cgroup is threaded, or it is in an invalid domain.
+	Gone             Reason = C.AGENTCG_WHY_GONE              // Somebody else removed the cgroup while it was in use.
+	NestingLimit     Reason = C.AGENTCG_WHY_NESTING_LIMIT     // cgroup.max.depth or max.descendants of an ancestor is reached.
+	NoSystemd        Reason = C.AGENTCG_WHY_NO_SYSTEMD        // systemd is needed and cannot be reached.
+	SystemdRefused   Reason = C.AGENTCG_WHY_SYSTEMD_REFUSED   // systemd refused the request. Msg contains its reply.
+	CallerInside     Reason = C.AGENTCG_WHY_CALLER_INSIDE     // This process is in the group that it wants to kill or to freeze.
+	NotContained     Reason = C.AGENTCG_WHY_NOT_CONTAINED     // User namespaces are forbidden, or the mount lacks nsdelegate.
+	NoGuard          Reason = C.AGENTCG_WHY_NO_GUARD          // agentcg-guard is missing, or not the one of this library.
 )
 
 var reasons = map[Reason]string{
 	0:                "no particular reason",
-	NoCgroup2:        "no cgroup2 mount holds our own cgroup",
-	OutsideNamespace: "our cgroup is outside our cgroup namespace",
+	NoCgroup2:        "no cgroup2 mount contains the cgroup of this process",
+	OutsideNamespace: "the cgroup of this process is outside its cgroup namespace",
 	ReadOnly:         "cgroupfs is mounted read-only",
-	NotDelegated:     "no cgroup is delegated to us",
-	NoController:     "a controller is not to be had",
+	NotDelegated:     "no cgroup is delegated to this process",
+	NoController:     "a controller is not available",
 	Populated:        "the parent holds processes",
-	Threaded:         "a threaded or invalid domain",
+	Threaded:         "the cgroup is threaded or in an invalid domain",
 	Gone:             "the cgroup was removed",
-	NestingLimit:     "a limit on nested cgroups",
+	NestingLimit:     "a limit of nested cgroups is reached",
 	NoSystemd:        "systemd cannot be reached",
 	SystemdRefused:   "systemd refused",
-	CallerInside:     "we ourselves are in the cgroup",
-	NotContained:     "what it starts cannot be contained",
-	NoGuard:          "no program for the guard",
+	CallerInside:     "this process is in the group",
+	NotContained:     "the program cannot be contained",
+	NoGuard:          "the program of the guard is missing or does not match",
 }
 
-// String is the reason in a few words.
+// String returns the reason in a few words.
 func (r Reason) String() string {
 	if words, ok := reasons[r]; ok {
 		return words
 	}
-	return "reason " + strconv.FormatUint(uint64(r), 10) // of a newer library
+	return "reason " + strconv.FormatUint(uint64(r), 10) // the reason of a newer library
 }
 
-// Error is String.
+// Error returns the same as String.
 func (r Reason) Error() string { return r.String() }
 
-// failure makes an error of what the library has returned.
+// failure converts an error of the C library.
 func failure(op string, code C.int, e *C.agentcg_error) *Error {
 	return &Error{
 		Op:     op,
@@ -142,13 +143,13 @@ func invalid(op, msg string) *Error {
 	return &Error{Op: op, Msg: msg, Errno: syscall.EINVAL}
 }
 
-// timedOut tells a wait that has come to its end from a failure.
+// timedOut returns true if a wait has timed out, false for all other errors.
 func timedOut(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.Errno == syscall.ETIMEDOUT
 }
 
-// ended is a wait's error where the context has ended: the same, and the context's.
+// ended adds the error of the context to the error of a wait that the context has ended.
 func ended(err, cause error) error {
 	var e *Error
 	if errors.As(err, &e) {
@@ -157,7 +158,7 @@ func ended(err, cause error) error {
 	return err
 }
 
-// text is a NUL-terminated string in an array of C's.
+// text converts a NUL-terminated string in a C array.
 func text(array []C.char) string {
 	for n, c := range array {
 		if c == 0 {
@@ -167,8 +168,8 @@ func text(array []C.char) string {
 	return ""
 }
 
-// cString copies s for C; empty is NULL, where NULL means the library's own choice. Strings with a NUL inside would
-// be cut there and name something else.
+// cString copies s to C memory. An empty string becomes NULL, with which the library makes its own choice. A string
+// that contains a NUL byte is refused, because C would see only the part before it.
 func cString(op, what, s string) (*C.char, error) {
 	if strings.IndexByte(s, 0) >= 0 {
 		return nil, invalid(op, what+" has a NUL byte in it")

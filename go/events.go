@@ -13,20 +13,20 @@ import (
 	"time"
 )
 
-// Event is a set of things that happen to a group.
+// Event is a set of events of a group.
 type Event uint64
 
-// The events.
+// The events of a group.
 const (
-	EventEmpty      Event = C.AGENTCG_EVENT_EMPTY       // the last process is gone
-	EventPopulated  Event = C.AGENTCG_EVENT_POPULATED   // the first process is there
-	EventFrozen     Event = C.AGENTCG_EVENT_FROZEN      // all are parked
-	EventThawed     Event = C.AGENTCG_EVENT_THAWED      // they go on
-	EventOOMKill    Event = C.AGENTCG_EVENT_OOM_KILL    // a process was killed for want of memory
-	EventMemoryHigh Event = C.AGENTCG_EVENT_MEMORY_HIGH // MemoryHighBytes was reached, in it or below
-	EventMemoryMax  Event = C.AGENTCG_EVENT_MEMORY_MAX  // MemoryMaxBytes was
-	EventPIDsMax    Event = C.AGENTCG_EVENT_PIDS_MAX    // a fork was refused
-	EventGone       Event = C.AGENTCG_EVENT_GONE        // the group was removed
+	EventEmpty      Event = C.AGENTCG_EVENT_EMPTY       // The last process in the group is gone.
+	EventPopulated  Event = C.AGENTCG_EVENT_POPULATED   // A process came into the empty group.
+	EventFrozen     Event = C.AGENTCG_EVENT_FROZEN      // All processes are frozen.
+	EventThawed     Event = C.AGENTCG_EVENT_THAWED      // The processes run again.
+	EventOOMKill    Event = C.AGENTCG_EVENT_OOM_KILL    // The OOM killer killed a process in the group or below it.
+	EventMemoryHigh Event = C.AGENTCG_EVENT_MEMORY_HIGH // MemoryHighBytes was reached in the group or below it.
+	EventMemoryMax  Event = C.AGENTCG_EVENT_MEMORY_MAX  // MemoryMaxBytes was reached in the group or below it.
+	EventPIDsMax    Event = C.AGENTCG_EVENT_PIDS_MAX    // A fork was refused in the group or below it.
+	EventGone       Event = C.AGENTCG_EVENT_GONE        // The group was removed.
 )
 
 var eventNames = []struct {
@@ -38,7 +38,7 @@ var eventNames = []struct {
 	{EventPIDsMax, "pids-max"}, {EventGone, "gone"},
 }
 
-// String is "populated", "empty|gone".
+// String returns the names of the events, such as "populated" or "empty|gone".
 func (e Event) String() string {
 	var names []string
 	for _, n := range eventNames {
@@ -52,8 +52,8 @@ func (e Event) String() string {
 	return strings.Join(names, "|")
 }
 
-// watch is what stands behind one channel. It has a handle of its own, so that it is told of the group's last moments
-// after the Group was destroyed.
+// watch is the source of one channel. It has a handle of its own, so that it gets the last events of the group after
+// the Group was destroyed.
 type watch struct {
 	cg     *C.agentcg
 	file   *os.File // a copy of the handle's descriptor
@@ -62,17 +62,18 @@ type watch struct {
 	done   chan struct{} // closed when the goroutine has ended
 }
 
-// Events tells what happens to the group, from now on. Those that the receiver has not fetched yet come together, so
-// none is lost and nobody is kept waiting. What is so already is no event. The channel closes when ctx ends, when the
-// Group is closed or forgotten, and after the group was removed, by Destroy or by others. EventOOMKill,
-// EventMemoryHigh, EventMemoryMax and EventPIDsMax need their controllers: else EOPNOTSUPP.
+// Events returns a channel of the events that happen from now on. Conditions that already hold produce no event. Events
+// that the receiver has not fetched yet are merged into one value, so that none is lost and the sender never waits. The
+// channel is closed when ctx ends, when the Group is closed or garbage collected, and after the group was removed by
+// Destroy or by others. EventOOMKill, EventMemoryHigh and EventMemoryMax need the memory controller, EventPIDsMax needs
+// the pids controller; without it the error is EOPNOTSUPP.
 func (g *Group) Events(ctx context.Context, which Event) (<-chan Event, error) {
 	const op = "events"
 	if g == nil || g.h == nil {
 		return nil, invalid(op, "the Group is nil, or was not made by New or Open")
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, &Error{Op: op, Msg: "nothing was watched", Errno: syscall.ECANCELED, cause: err}
+		return nil, &Error{Op: op, Msg: "the context has ended; no events were requested", Errno: syscall.ECANCELED, cause: err}
 	}
 	w, err := g.watchWith(op, which)
 	if err != nil {
@@ -104,12 +105,12 @@ func (g *Group) watchWith(op string, which Event) (*watch, error) {
 	defer free(uuid)
 	w := &watch{which: which, events: make(chan Event, 1), done: make(chan struct{})}
 	var copyErr error
-	// Inside a call on the open Group, so that Close finds the watch.
+	// This is done in a call on the open Group, so that Close finds the watch.
 	_, err = g.do(op, func(_ *C.agentcg, e *C.agentcg_error) C.int {
 		if r := C.agentcg_open(parent, uuid, 0, &w.cg, e); r < 0 {
 			return r
 		}
-		// The end is always asked for: it is ours too.
+		// EventGone is always requested, because it ends the watch.
 		r := C.agentcg_event_fd(w.cg, C.uint64_t(which|EventGone), e)
 		if r >= 0 {
 			w.file, copyErr = copied(op, int(r))
@@ -127,7 +128,7 @@ func (g *Group) watchWith(op string, which Event) (*watch, error) {
 	return w, err
 }
 
-// copied is a copy that Go's poller waits on. The original belongs to the handle.
+// copied returns a duplicate of the descriptor for Go's poller. The original belongs to the handle.
 func copied(op string, fd int) (*os.File, error) {
 	n, _, errno := syscall.Syscall(syscall.SYS_FCNTL, uintptr(fd), syscall.F_DUPFD_CLOEXEC, 0)
 	if errno != 0 {
@@ -140,7 +141,8 @@ func copied(op string, fd int) (*os.File, error) {
 	return os.NewFile(n, "events"), nil
 }
 
-// run ends with the file, or with the group. It does not know the Group, which may be forgotten meanwhile.
+// run sends the events until the file is closed or the group is removed. It has no reference to the Group, so that the
+// Group can be garbage collected.
 func (w *watch) run(h *handle) {
 	defer close(w.done)
 	defer h.forget(w)
@@ -164,15 +166,16 @@ func (w *watch) run(h *handle) {
 				return
 			}
 		case syscall.Errno(-r) == syscall.EMFILE || syscall.Errno(-r) == syscall.ENFILE:
-			// Nothing is lost by asking again; and no descriptor is readable when one is to be had.
+			// No event is lost by a later call. The kernel does not report when a descriptor becomes available.
 			time.Sleep(sliceMS * time.Millisecond)
-		default: // ENODEV: the group is gone, which was told
+		default: // ENODEV: the group is gone, and EventGone was sent
 			return
 		}
 	}
 }
 
-// tell adds to what has not been fetched yet. There is no other sender, so there is room after the fetching.
+// tell adds events to those that were not fetched yet. There is no other sender, so the channel has room after they
+// were taken back.
 func (w *watch) tell(events Event) {
 	if events == 0 {
 		return
@@ -200,7 +203,7 @@ func (h *handle) forget(w *watch) {
 	delete(h.watches, w)
 }
 
-// endWatches ends the goroutines behind Events, and returns when they have ended.
+// endWatches ends the goroutines of Events, and returns when they have ended.
 func (h *handle) endWatches() {
 	h.watchMu.Lock()
 	ending := make([]*watch, 0, len(h.watches))

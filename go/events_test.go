@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// until fetches events until all that are wanted have come, together or one by one.
+// until fetches events until all wanted events have come, together or one by one.
 func until(t *testing.T, events <-chan Event, want Event) Event {
 	t.Helper()
 	var seen Event
@@ -45,7 +45,7 @@ func closes(t *testing.T, events <-chan Event) Event {
 	}
 }
 
-// noneLeft waits until no goroutine of a watch is left: they are not only told to end.
+// noneLeft waits until all goroutines of watches have ended.
 func noneLeft(t *testing.T) {
 	t.Helper()
 	stacks := make([]byte, 1<<20)
@@ -87,8 +87,8 @@ func TestDestroyTellsTheWholeEndToWhoFetchesLate(t *testing.T) {
 	run(t, g, "sleep", "1000")
 	_, err = g.Destroy(within(t))
 	must(t, err)
-	noneLeft(t) // nobody has fetched anything, and it ended
-	// Whether it was populated between two looks, a group that is gone does not tell.
+	noneLeft(t) // it ends although nobody has fetched its events
+	// After the removal the library cannot find out that the group was populated between two reads.
 	if seen := closes(t, events) &^ EventPopulated; seen != EventEmpty|EventGone {
 		t.Fatalf("%v", seen)
 	}

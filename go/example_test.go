@@ -16,7 +16,7 @@ import (
 	"agentcg"
 )
 
-// example is a group of its own for each example.
+// example makes the group of one example.
 func example(limits agentcg.Limits) *agentcg.Group {
 	g, err := agentcg.New(agentcg.Options{Limits: limits})
 	if err != nil {
@@ -28,7 +28,7 @@ func example(limits agentcg.Limits) *agentcg.Group {
 func Example() {
 	g, err := agentcg.New(agentcg.Options{Limits: agentcg.Limits{
 		MemoryMaxBytes: agentcg.At(64 << 20),
-		SwapMaxBytes:   agentcg.At(0), // else it grows on in swap
+		SwapMaxBytes:   agentcg.At(0), // without it, the rest goes to swap
 		CPUMaxMillicpu: agentcg.At(500),
 		PIDsMax:        agentcg.At(32),
 	}})
@@ -62,7 +62,7 @@ func ExampleNew() {
 
 func ExampleOpen() {
 	g := example(agentcg.Limits{})
-	g.Close() // or the program has ended
+	g.Close() // the end of the program has the same effect
 	again, err := agentcg.Open(g.UUID(), agentcg.OpenOptions{Own: true})
 	if err != nil {
 		log.Fatal(err)
@@ -89,7 +89,7 @@ func ExampleList() {
 
 func ExampleReap() {
 	g := example(agentcg.Limits{})
-	g.Close() // what a crash does
+	g.Close() // a crash has the same effect
 	n, err := agentcg.Reap(context.Background(), "")
 	fmt.Println(n, err)
 	// Output: 1 <nil>
@@ -102,7 +102,7 @@ func ExampleDiagnose() {
 	}
 	if d.Place == 0 {
 		fmt.Println(d.Obstacle)
-		fmt.Println(d.Report) // each place tried, and the commands that mend it
+		fmt.Println(d.Report) // each place that was tried, and the commands that remedy it
 	}
 	fmt.Println("memory can be limited:", d.Controllers.Has(agentcg.ControllerMemory))
 	// Output: memory can be limited: true
@@ -127,7 +127,7 @@ func ExampleGroup_MovePID() {
 	g := example(agentcg.Limits{})
 	defer g.Destroy(context.Background())
 	cmd := exec.Command("sleep", "1000")
-	cmd.Start() // its children from before the move would stay outside: Group.Start has no such gap
+	cmd.Start() // children from before the move would stay outside; with Group.Start there are none
 	defer cmd.Wait()
 	if err := g.MovePID(cmd.Process.Pid); err != nil {
 		log.Fatal(err)
@@ -142,7 +142,7 @@ func ExampleGroup_MovePID() {
 func ExampleGroup_SetLimits() {
 	g := example(agentcg.Limits{PIDsMax: agentcg.At(32)})
 	defer g.Destroy(context.Background())
-	// What is not named is left as it is.
+	// Limits that are absent are left as they are.
 	if err := g.SetLimits(agentcg.Limits{MemoryMaxBytes: agentcg.At(agentcg.Unlimited)}); err != nil {
 		log.Fatal(err)
 	}
@@ -160,7 +160,7 @@ func ExampleGroup_Stats() {
 		log.Fatal(err)
 	}
 	fmt.Println("CPU time:", s.CPUUsage)
-	if s.Has(agentcg.StatCPUPressure) { // only of a kernel with PSI
+	if s.Has(agentcg.StatCPUPressure) { // only on a kernel with PSI
 		fmt.Fprintln(os.Stderr, "stalls:", s.CPUPressureSome)
 	}
 	// Output: CPU time: 0s
@@ -188,7 +188,7 @@ func ExampleGroup_Events() {
 		log.Fatal(err)
 	}
 	cmd.Wait()
-	for e := range events { // closes after the group is gone
+	for e := range events { // the channel is closed after the group was removed
 		fmt.Println(e)
 		if e&agentcg.EventEmpty != 0 {
 			g.Destroy(context.Background())

@@ -10,11 +10,12 @@ import (
 	"unsafe"
 )
 
-// fileRoom is what most files fit into.
+// fileRoom is the first size of the buffer. Most files fit into it.
 var fileRoom = 4096
 
-// ReadFile is the whole of an interface file, for what has no method here: io.stat, memory.numa_stat. name is one
-// component. A file whose controller is not in force is ENOENT with the reason NoController.
+// ReadFile returns the whole content of an interface file that has no method of its own, such as io.stat or
+// memory.numa_stat. name is one path component. If the controller of the file is not in force, the error is ENOENT with
+// the reason NoController.
 func (g *Group) ReadFile(name string) ([]byte, error) {
 	const op = "read file"
 	c, err := cString(op, "the name", name)
@@ -32,12 +33,11 @@ func (g *Group) ReadFile(name string) ([]byte, error) {
 		if n < len(buf) {
 			return buf[:n:n], nil
 		}
-		buf = make([]byte, n+n/4+1) // it may have grown by the next reading
+		buf = make([]byte, n+n/4+1) // the file may grow before the next read
 	}
 }
 
-// WriteFile writes a value to an interface file, in one write(2). What the kernel makes of it is for it to say;
-// reading the file back tells.
+// WriteFile writes a value to an interface file with one write(2). Read the file back to see the effect.
 func (g *Group) WriteFile(name string, value []byte) error {
 	const op = "write file"
 	c, err := cString(op, "the name", name)

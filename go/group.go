@@ -12,32 +12,32 @@ import (
 	"unsafe"
 )
 
-// Group is one agent's cgroup. The zero value is of no use: New and Open make them.
+// Group is the cgroup of one agent. Use New or Open to get one: the methods of the zero value return EINVAL.
 type Group struct {
 	h    *handle
 	uuid string
 	path string
 }
 
-// Options say which group New is to make. The zero value is a good one: a fresh uuid in the best place there is,
-// no limits.
+// Options are the options of New. The zero value makes a group with a random uuid and without limits, in the best place
+// that the library finds.
 type Options struct {
-	// Parent is a cgroup directory; empty: a place that the library finds.
+	// Parent is the place, a cgroup directory. If it is empty, the library finds a place.
 	Parent string
-	// UUID in text; empty: a fresh random one.
+	// UUID is the uuid as text. If it is empty, the group gets a random one.
 	UUID string
-	// Limits to set before the first process.
+	// Limits are set before the first process starts.
 	Limits Limits
-	// Guard has the group killed and removed when this program ends without having done so, however it ends,
-	// SIGKILL included. A small process sees to it.
+	// Guard makes the process agentcg-guard kill and remove the group when this program ends without having done so,
+	// however it ends (SIGKILL included).
 	Guard bool
-	// SystemdOnly takes no other place than a scope of systemd's; NoSystemd never asks systemd.
+	// SystemdOnly uses no place but a systemd scope. NoSystemd never asks systemd.
 	SystemdOnly, NoSystemd bool
-	// KeepCaller forbids to move this process, to make room in a cgroup that was delegated to it.
+	// KeepCaller forbids moving this process to make room in a cgroup that was delegated to it.
 	KeepCaller bool
 }
 
-// New makes a cgroup for one agent, with its limits set, or fails and leaves nothing behind. Destroy ends it.
+// New makes the cgroup of one agent and sets its limits. If it fails, it leaves nothing behind. Destroy ends the agent.
 func New(o Options) (*Group, error) {
 	const op = "new"
 	parent, err := cString(op, "Parent", o.Parent)
@@ -81,16 +81,16 @@ func (o Options) flags() C.uint64_t {
 	return flags
 }
 
-// OpenOptions say how Open is to open.
+// OpenOptions are the options of Open.
 type OpenOptions struct {
-	// Parent is a cgroup directory; empty: all places in which New could have put it.
+	// Parent is the place, a cgroup directory. If it is empty, Open searches all places that New may have used.
 	Parent string
-	// Own takes over a group whose owner has ended. Without it one is a guest, who may measure, move and kill,
-	// but whose end nobody waits for.
+	// Own makes this process the owner of an orphan. Without it the Group is a non-owner's: it can measure, move and
+	// kill, but does not keep the group from being reaped.
 	Own bool
 }
 
-// Open opens a group that is there already, say after a restart.
+// Open opens an existing group, for example after a restart.
 func Open(uuid string, o OpenOptions) (*Group, error) {
 	const op = "open"
 	parent, err := cString(op, "Parent", o.Parent)
@@ -126,12 +126,12 @@ func made(cg *C.agentcg) *Group {
 	return g
 }
 
-// parent is the directory that New would need to be given to make another one beside it.
+// parent returns the place of the group. New makes another group beside this one if it gets it as Parent.
 func (g *Group) parent() string {
 	return strings.TrimSuffix(g.path, "/synwire/agents/"+g.uuid)
 }
 
-// longText asks for a text as snprintf(3) gives it, again where it did not fit.
+// longText calls a function that returns text as snprintf(3) does, and calls it again if the text did not fit.
 func longText(ask func(*C.char, C.size_t) C.int) string {
 	buf := make([]byte, 512)
 	for {
@@ -146,7 +146,7 @@ func longText(ask func(*C.char, C.size_t) C.int) string {
 	}
 }
 
-// UUID is its name. It is known after Close too.
+// UUID returns the uuid of the agent, also after Close.
 func (g *Group) UUID() string {
 	if g == nil {
 		return ""
@@ -154,7 +154,7 @@ func (g *Group) UUID() string {
 	return g.uuid
 }
 
-// Path is its directory, absolute, as mounted here. It is known after Close too.
+// Path returns the absolute path of the group's directory, as mounted in this mount namespace, also after Close.
 func (g *Group) Path() string {
 	if g == nil {
 		return ""
@@ -162,11 +162,12 @@ func (g *Group) Path() string {
 	return g.path
 }
 
-// String is Path.
+// String returns the same as Path.
 func (g *Group) String() string { return g.Path() }
 
-// FD is a descriptor of its directory, or -1 if it is closed. It belongs to the Group: do not close it, and use it
-// only while the Group is open, with a runtime.KeepAlive(g) behind. Start is safer than SysProcAttr.CgroupFD.
+// FD returns a descriptor of the group's directory, or -1 if the Group is closed. It belongs to the Group: do not close
+// it, and use it only while the Group is open, with a runtime.KeepAlive(g) after the use. Start is safer than
+// SysProcAttr.CgroupFD.
 func (g *Group) FD() int {
 	fd, err := g.do("fd", func(cg *C.agentcg, _ *C.agentcg_error) C.int { return C.agentcg_fd(cg) })
 	if err != nil {
@@ -175,20 +176,22 @@ func (g *Group) FD() int {
 	return fd
 }
 
-// Info has facts about a Group.
+// Info contains facts about a Group.
 type Info struct {
-	// ID is the kernel's cgroup id.
+	// ID is the kernel's id of the cgroup.
 	ID uint64
-	// Controllers are those in force in it.
+	// Controllers are those that are in force in the group.
 	Controllers Controllers
-	Place       Place
-	// Owned: this Group is its owner.
+	// Place is the kind of the place in which the group was made.
+	Place Place
+	// Owned is true if this process owns the agent through this Group.
 	Owned bool
-	// Guarded: it is killed and removed when this program ends.
+	// Guarded is true if the guard kills and removes the group when this program ends. It is false while the guard is
+	// stopped.
 	Guarded bool
 }
 
-// Info tells facts about it.
+// Info returns facts about the Group.
 func (g *Group) Info() (Info, error) {
 	var info C.agentcg_info
 	_, err := g.do("info", func(cg *C.agentcg, e *C.agentcg_error) C.int {
@@ -206,8 +209,9 @@ func (g *Group) Info() (Info, error) {
 	}, nil
 }
 
-// Close lets go of the group and leaves it and its processes be: without an owner from now on, so Open can take it
-// over, and Reap ends it. A second Close, or one after Destroy, gives ErrClosed.
+// Close frees the handle, and leaves the group and its processes as they are. If the Group was the owner's, the agent
+// is an orphan from then on: Open can adopt it, and Reap ends it. A second Close, or one after Destroy, returns
+// ErrClosed.
 func (g *Group) Close() error {
 	const op = "close"
 	if g == nil || g.h == nil {
@@ -220,12 +224,12 @@ func (g *Group) Close() error {
 	return nil
 }
 
-// Destroy kills all, waits until nothing lives, takes the last measurements, removes the group and every cgroup that
-// the agent made inside, and closes the Group. On failure the Group is still open and nothing is lost: try again. It
-// is no error if somebody else has removed it; nothing could be measured then.
+// Destroy kills all processes, waits until they are dead, takes the last measurements, removes the group and every
+// cgroup that the agent made inside it, and closes the Group. If it fails, the Group stays open and nothing is lost:
+// call it again. It is not an error if somebody else has removed the group; then there are no measurements.
 func (g *Group) Destroy(ctx context.Context) (Stats, error) { return g.destroy(ctx, 0) }
 
-// DestroyIfEmpty is Destroy for a group in which nothing lives any more, else EBUSY.
+// DestroyIfEmpty is Destroy without the kill. If a process lives in the group, it returns EBUSY.
 func (g *Group) DestroyIfEmpty(ctx context.Context) (Stats, error) {
 	return g.destroy(ctx, C.AGENTCG_DESTROY_IF_EMPTY)
 }

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// patience is for what has to come: long, since no test fails by being slow.
+// patience is the timeout of waits that have to succeed. It is long, because no test may fail because it is slow.
 const patience = 60 * time.Second
 
 func within(t testing.TB) context.Context {
@@ -46,7 +46,7 @@ func wants(t testing.TB, err error, targets ...error) {
 	}
 }
 
-// group is a new one that is destroyed at the end of the test.
+// group makes a group that is destroyed at the end of the test.
 func group(t testing.TB, o Options) *Group {
 	t.Helper()
 	g, err := New(o)
@@ -59,7 +59,7 @@ func group(t testing.TB, o Options) *Group {
 	return g
 }
 
-// run starts a command in the group, for the test's end to wait for.
+// run starts a command in the group. The cleanup of the test waits for it.
 func run(t testing.TB, g *Group, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(name, args...)
@@ -145,17 +145,17 @@ func TestAForgottenGroupIsClosedAndNothingElse(t *testing.T) {
 	for open := true; open; {
 		runtime.GC()
 		select {
-		case _, open = <-events: // it closes with the Group
+		case _, open = <-events: // it is closed with the Group
 		case <-deadline:
 			t.Fatal("nothing was closed")
-		case <-time.After(10 * time.Millisecond): // the collector has no event to wait for
+		case <-time.After(10 * time.Millisecond): // the garbage collector produces no event to wait for
 		}
 	}
 	if gone(path) {
 		t.Fatal("the directory was removed")
 	}
 	var again *Group
-	for { // the lock goes with the handle, after the watch
+	for { // the lock is released with the handle, after the watch has ended
 		if again, err = Open(uuid, OpenOptions{Own: true}); !errors.Is(err, syscall.EBUSY) {
 			break
 		}

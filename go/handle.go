@@ -14,15 +14,15 @@ import (
 	"unsafe"
 )
 
-// handle is the library's, and what keeps it alive: every call into C holds mu shared, and none of them waits for
-// longer than a slice of time, so that Close and Destroy, which hold it alone, are never kept for long. It is apart
-// from Group since the goroutine behind Events may know it without keeping a forgotten Group from being collected.
+// handle is the handle of the C library with its locks. Every call into C holds mu shared and waits for at most a slice
+// of time, so that Close and Destroy, which lock mu exclusively, get it soon. handle is not part of Group, because the
+// goroutine of Events refers to it and must not keep a Group from being garbage collected.
 type handle struct {
 	mu sync.RWMutex
-	cg *C.agentcg // nil: closed
+	cg *C.agentcg // nil if closed
 
-	// A Go program stands still while a child of its is between fork and exec: its first thread is held in vfork.
-	// So no freeze of ours may begin meanwhile.
+	// While a child of a Go program is between fork and exec, the whole program stands still: its thread is held in
+	// vfork. births is locked shared during that time, and exclusively by Freeze, which must not freeze the child then.
 	births sync.RWMutex
 
 	watchMu sync.Mutex
@@ -31,15 +31,15 @@ type handle struct {
 
 const sliceMS = 100
 
-// slice is how long the next call may wait: in milliseconds, no longer than the context has, and not at all if it
-// has ended.
+// slice returns how long the next call may wait, in milliseconds: at most most, at most until the deadline of the
+// context, and 0 if the context has ended.
 func slice(ctx context.Context, most int) C.int {
 	if ctx.Err() != nil {
 		return 0
 	}
 	if deadline, ok := ctx.Deadline(); ok {
 		switch left := time.Until(deadline); {
-		case left <= 0: // the context is about to be told
+		case left <= 0: // the context ends in a moment
 			return 0
 		case left < time.Duration(most)*time.Millisecond:
 			return C.int(left/time.Millisecond) + 1
@@ -50,7 +50,7 @@ func slice(ctx context.Context, most int) C.int {
 
 type call func(cg *C.agentcg, e *C.agentcg_error) C.int
 
-// do makes one call into the library.
+// do makes one call into the C library.
 func (h *handle) do(op string, f call) (int, error) {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
@@ -65,7 +65,7 @@ func (h *handle) do(op string, f call) (int, error) {
 	return int(r), nil
 }
 
-// close frees the handle, once.
+// close frees the handle. It returns false if the handle was closed before.
 func (h *handle) close() bool {
 	h.mu.Lock()
 	cg := h.cg
@@ -76,7 +76,7 @@ func (h *handle) close() bool {
 	return cg != nil
 }
 
-// do is handle.do for a Group, which stays reachable until it is done.
+// do is handle.do for a Group, which stays reachable during the call.
 func (g *Group) do(op string, f call) (int, error) {
 	if g == nil || g.h == nil {
 		return 0, invalid(op, "the Group is nil, or was not made by New or Open")
@@ -85,7 +85,7 @@ func (g *Group) do(op string, f call) (int, error) {
 	return g.h.do(op, f)
 }
 
-// waitCall repeats a call that waits, on the open Group.
+// waitCall makes a call that waits, on the open Group, as wait does.
 func (g *Group) waitCall(ctx context.Context, op string, most slices,
 	f func(*C.agentcg, C.int, *C.agentcg_error) C.int) (int, error) {
 	return g.wait(ctx, op, most, func(ms C.int) (int, error) {
@@ -95,5 +95,5 @@ func (g *Group) waitCall(ctx context.Context, op string, most slices,
 
 func freeC(p unsafe.Pointer) { C.free(p) }
 
-// alive is a call that asks for nothing.
+// alive is a call without effect: it succeeds if the Group is open.
 func alive(*C.agentcg, *C.agentcg_error) C.int { return 0 }

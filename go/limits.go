@@ -11,24 +11,24 @@ import (
 	"unsafe"
 )
 
-// Unlimited is the limit that is none, the kernel's "max": At(Unlimited) lifts one.
+// Unlimited is the value of a limit that limits nothing, the kernel's "max". At(Unlimited) lifts a limit.
 const Unlimited = C.AGENTCG_UNLIMITED
 
-// Limit is a limit that may be absent: its zero value leaves what there is as it is. At makes one. (Not a pointer,
-// so that Limits can be copied and compared; and not a plain number, since 0 is a limit: no swap.)
+// Limit is a limit that may be absent. The zero value is absent and leaves the limit as it is. At makes a limit. It is
+// not a pointer, so that Limits can be copied and compared. It is not a plain number, because 0 is a limit: no swap.
 type Limit struct {
 	n  uint64
 	is bool
 }
 
-// At is the limit n, in the unit that the field names.
+// At returns the limit n, in the unit of the field's name.
 func At(n uint64) Limit { return Limit{n, true} }
 
-// Get is the limit, and whether there is one at all: in Limits to set, if it is to be set; in Limits that were
-// read, if the kernel and the controllers in force have it.
+// Get returns the limit, and true if it is present. In Limits to set it is present if it is to be set. In Limits that
+// were read it is present if the kernel and the controllers in force have it.
 func (l Limit) Get() (n uint64, ok bool) { return l.n, l.is }
 
-// String is the number, "max", or "-" where it is absent.
+// String returns the number, "max", or "-" if the limit is absent.
 func (l Limit) String() string {
 	switch {
 	case !l.is:
@@ -39,43 +39,44 @@ func (l Limit) String() string {
 	return strconv.FormatUint(l.n, 10)
 }
 
-// Switch is a limit that is on or off, or absent, which is its zero value.
+// Switch is a limit that is on, off or absent. The zero value is absent.
 type Switch uint8
 
-// The positions of a Switch.
+// The values of a Switch: absent, off and on.
 const (
 	Unset Switch = iota
 	Off
 	On
 )
 
-// Limits of a group. A field that is absent is left as it is.
+// Limits are the limits of a group. SetLimits leaves those that are absent as they are.
 type Limits struct {
-	// MemoryMaxBytes is hard: over it the OOM killer acts. At least one page.
+	// MemoryMaxBytes is the hard limit of memory: above it the OOM killer acts. It is one page or more.
 	MemoryMaxBytes Limit
-	// MemoryHighBytes: over it the group is slowed down and its memory reclaimed.
+	// MemoryHighBytes is the soft limit: above it the group is throttled and its memory is reclaimed.
 	MemoryHighBytes Limit
-	// MemoryLowBytes and MemoryMinBytes protect, as well as can be and without fail.
+	// MemoryLowBytes is a best-effort protection of memory from reclaim, MemoryMinBytes is a hard protection.
 	MemoryLowBytes, MemoryMinBytes Limit
-	// SwapMaxBytes: At(0) for no swap, so that MemoryMaxBytes bounds it all.
+	// SwapMaxBytes is the limit of swap. With At(0) there is none, and MemoryMaxBytes bounds all.
 	SwapMaxBytes Limit
-	// OOMGroup: On has an OOM kill the whole group, never half of it.
+	// OOMGroup, if On, makes an OOM kill the whole group and never a part of it.
 	OOMGroup Switch
-	// CPUMaxMillicpu: 500 is half of one CPU, 2000 two.
+	// CPUMaxMillicpu is the CPU quota: 500 is half of a CPU, 2000 is two CPUs.
 	CPUMaxMillicpu Limit
-	// CPUPeriod of CPUMaxMillicpu; 0 is 100 ms, made longer where the kernel needs it.
+	// CPUPeriod is the period of CPUMaxMillicpu. 0 means 100 ms, or longer if the kernel needs that.
 	CPUPeriod time.Duration
-	// CPUBurst may be saved up and used over CPUMaxMillicpu, in microseconds.
+	// CPUBurstMicroseconds is unused quota that can be saved up and used above CPUMaxMillicpu.
 	CPUBurstMicroseconds Limit
-	// CPUWeight is 1 to 10000; the kernel's default is 100.
+	// CPUWeight is the share of CPU time, 1 to 10000. The kernel's default is 100.
 	CPUWeight Limit
-	// CPUIdle: On gives it nothing but idle CPU time.
+	// CPUIdle, if On, gives the group only idle CPU time.
 	CPUIdle Switch
-	// PIDsMax: threads count, and zombies not yet waited for.
+	// PIDsMax is the limit of threads. Zombies that were not waited for count.
 	PIDsMax Limit
-	// IOWeight is 1 to 10000.
+	// IOWeight is the share of I/O, 1 to 10000.
 	IOWeight Limit
-	// MaxDepth: levels of cgroups that the agent may make inside. MaxDescendants: how many of them.
+	// MaxDepth is the number of levels of cgroups that the agent may make inside its group, MaxDescendants the number
+	// of these cgroups.
 	MaxDepth, MaxDescendants Limit
 }
 
@@ -91,7 +92,7 @@ type switchField struct {
 	c   *C.uint64_t
 }
 
-// fields pairs our fields with C's.
+// fields pairs the fields of Limits with those of C.
 func (l *Limits) fields(c *C.agentcg_limits) ([]limitField, []switchField) {
 	return []limitField{
 			{C.AGENTCG_LIMIT_MEMORY_MAX, &l.MemoryMaxBytes, &c.memory_max_bytes},
@@ -128,12 +129,12 @@ func (l Limits) toC(op string) (C.agentcg_limits, error) {
 			c.mask |= f.bit
 			*f.c = C.uint64_t(*f.sw - Off)
 		default:
-			return c, invalid(op, "a Switch is Unset, On or Off")
+			return c, invalid(op, "a Switch must be Unset, On or Off")
 		}
 	}
 	if l.CPUPeriod != 0 {
 		if l.CPUPeriod < time.Microsecond || !l.CPUMaxMillicpu.is {
-			return c, invalid(op, "CPUPeriod is at least a microsecond, and goes with CPUMaxMillicpu")
+			return c, invalid(op, "CPUPeriod must be a microsecond or more, and needs CPUMaxMillicpu")
 		}
 		c.cpu_period_us = C.uint64_t(l.CPUPeriod / time.Microsecond)
 	}
@@ -159,12 +160,12 @@ func limitsFromC(c *C.agentcg_limits) Limits {
 	return l
 }
 
-// SetLimits changes limits: all of them, or, on failure, none. A MemoryMaxBytes under what is in use now is EBUSY,
-// since the kernel would kill to enforce it: ForceLimits does. Before Linux 6.16 it may take as long as it takes to
-// reclaim what is over a lower MemoryHighBytes.
+// SetLimits changes limits: all of them, or none on failure. A MemoryMaxBytes that is less than the memory in use is
+// refused with EBUSY, because the kernel would kill to enforce it; ForceLimits allows that. Before Linux 6.16, lowering
+// MemoryHighBytes takes as long as the reclaim of the memory above it.
 func (g *Group) SetLimits(l Limits) error { return g.setLimits(l, 0) }
 
-// ForceLimits is SetLimits that enforces MemoryMaxBytes and MemoryHighBytes on the spot, by reclaiming and, for
+// ForceLimits is SetLimits that enforces MemoryMaxBytes and MemoryHighBytes at once, by reclaiming memory and, for
 // MemoryMaxBytes, by killing.
 func (g *Group) ForceLimits(l Limits) error { return g.setLimits(l, C.AGENTCG_SET_FORCE) }
 
@@ -180,8 +181,8 @@ func (g *Group) setLimits(l Limits, flags C.uint64_t) error {
 	return err
 }
 
-// Limits are as the kernel has them. Absent are those that it has not, or whose controller is not in force. What
-// holds may be less: the limits of cgroups above count too.
+// Limits reads the limits that are set in the group. Those that the kernel does not have, or whose controller is not in
+// force, are absent. The limits in force may be lower, because the limits of the cgroups above apply, too.
 func (g *Group) Limits() (Limits, error) {
 	var limits C.agentcg_limits
 	_, err := g.do("limits", func(cg *C.agentcg, e *C.agentcg_error) C.int {

@@ -11,7 +11,7 @@ import (
 	"unsafe"
 )
 
-// limited needs the controllers cpu, memory and pids, as all layouts have in which the tests are run.
+// limited needs the controllers cpu, memory and pids. All layouts in which the tests run have them.
 func limited(t testing.TB, l Limits) *Group {
 	t.Helper()
 	g := group(t, Options{Limits: l})
@@ -55,7 +55,7 @@ func TestLimitsAreSetAndReadBackEachWhereItBelongs(t *testing.T) {
 	}
 	got, err := g.Limits()
 	must(t, err)
-	got.SwapMaxBytes, got.IOWeight, got.CPUIdle = Limit{}, Limit{}, Unset // not everywhere
+	got.SwapMaxBytes, got.IOWeight, got.CPUIdle = Limit{}, Limit{}, Unset // not available everywhere
 	if got != want {
 		t.Fatalf("%+v\nis not %+v", got, want)
 	}
@@ -109,8 +109,8 @@ func TestAMemoryMaxUnderWhatIsInUseIsRefusedUnlessForced(t *testing.T) {
 	}
 }
 
-// A field that is added to the C structs and forgotten here is noticed, and so is one that is paired wrongly: each is
-// told by its own bit.
+// This test fails if a field was added to the C structs and not to Limits, or if a field is paired with a wrong one:
+// each field has its own bit.
 func TestEveryFieldOfTheLibraryHasOneHere(t *testing.T) {
 	var l Limits
 	c, _ := l.toC("test")
@@ -122,7 +122,7 @@ func TestEveryFieldOfTheLibraryHasOneHere(t *testing.T) {
 	for _, f := range switches {
 		bits[uint64(f.bit)] = true
 	}
-	const besides = 2 // mask, cpu_period_us
+	const besides = 2 // mask and cpu_period_us
 	if words := int(unsafe.Sizeof(c) / 8); len(bits) != words-besides {
 		t.Fatalf("%d bits for %d fields", len(bits), words-besides)
 	}

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// verbs are all that a Group can be asked for that may fail.
+// verbs are all methods of a Group that can fail.
 func verbs(ctx context.Context) map[string]func(*Group) error {
 	return map[string]func(*Group) error{
 		"Contains":       func(g *Group) error { _, err := g.Contains(1); return err },
@@ -96,7 +96,7 @@ func TestStringsWithANULAreRefused(t *testing.T) {
 	}
 }
 
-// beside runs every verb again and again in goroutines of its own until all say that the group is closed.
+// beside repeats every verb in goroutines of its own until all return that the group is closed.
 func beside(t *testing.T, g *Group, end func() error) {
 	t.Helper()
 	var started, all sync.WaitGroup
@@ -194,7 +194,7 @@ func TestCloseDoesNotWaitForThoseThatWait(t *testing.T) {
 		waiting := make(chan error)
 		go func() { waiting <- verbs(context.Background())[verb](g) }()
 		must(t, g.Close())
-		wants(t, <-waiting, ErrClosed) // and not after a minute's grace, or never
+		wants(t, <-waiting, ErrClosed) // and not after the grace period of a minute, or never
 		again, err := Open(g.UUID(), OpenOptions{Own: true})
 		must(t, err)
 		_, err = again.Destroy(within(t))

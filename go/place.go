@@ -14,7 +14,7 @@ import (
 // Controllers is a set of cgroup controllers.
 type Controllers uint64
 
-// The controllers.
+// The controllers that the library knows.
 const (
 	ControllerCPU     Controllers = C.AGENTCG_CONTROLLER_CPU
 	ControllerMemory  Controllers = C.AGENTCG_CONTROLLER_MEMORY
@@ -24,47 +24,47 @@ const (
 	ControllerHugeTLB Controllers = C.AGENTCG_CONTROLLER_HUGETLB
 )
 
-// Has tells whether all of these are in the set.
+// Has returns true if all of these are in the set.
 func (c Controllers) Has(which Controllers) bool { return c&which == which }
 
-// Place is the kind of place in which groups are made. 0 is none.
+// Place is the kind of place in which groups are made. 0 means none.
 type Place uint32
 
-// The places.
+// The kinds of places.
 const (
-	PlaceGiven     Place = C.AGENTCG_PLACE_GIVEN     // The caller named the parent.
-	PlaceDelegated Place = C.AGENTCG_PLACE_DELEGATED // A unit or container delegated to us.
-	PlaceSibling   Place = C.AGENTCG_PLACE_SIBLING   // The parent of our own cgroup.
-	PlaceRoot      Place = C.AGENTCG_PLACE_ROOT      // The real root or a namespace's.
-	PlaceSystemd   Place = C.AGENTCG_PLACE_SYSTEMD   // A transient scope that systemd made for us.
+	PlaceGiven     Place = C.AGENTCG_PLACE_GIVEN     // The caller named the place.
+	PlaceDelegated Place = C.AGENTCG_PLACE_DELEGATED // It was delegated: a unit or container (user.delegate).
+	PlaceSibling   Place = C.AGENTCG_PLACE_SIBLING   // It is the parent of this process's own cgroup.
+	PlaceRoot      Place = C.AGENTCG_PLACE_ROOT      // It is the real root or the root of a cgroup namespace.
+	PlaceSystemd   Place = C.AGENTCG_PLACE_SYSTEMD   // It is a transient scope that systemd made for this process.
 )
 
-// Features is a set of what a kernel may have.
+// Features is a set of features of the kernel and the system.
 type Features uint64
 
-// The features.
+// The features that Diagnose finds.
 const (
-	FeatureKill       Features = C.AGENTCG_FEATURE_KILL        // cgroup.kill: Linux 5.14
-	FeatureFreeze     Features = C.AGENTCG_FEATURE_FREEZE      // cgroup.freeze: 5.2
-	FeatureCloneInto  Features = C.AGENTCG_FEATURE_CLONE_INTO  // clone3(CLONE_INTO_CGROUP) works here
-	FeatureMemoryPeak Features = C.AGENTCG_FEATURE_MEMORY_PEAK // memory.peak: 5.19
-	FeaturePIDsPeak   Features = C.AGENTCG_FEATURE_PIDS_PEAK   // pids.peak: 6.1
-	FeaturePressure   Features = C.AGENTCG_FEATURE_PRESSURE    // cpu.pressure and its like
-	FeatureXattr      Features = C.AGENTCG_FEATURE_XATTR       // user.* attributes on cgroups: 5.7
-	FeatureNSDelegate Features = C.AGENTCG_FEATURE_NSDELEGATE  // the hierarchy is mounted nsdelegate
-	FeatureSystemd    Features = C.AGENTCG_FEATURE_SYSTEMD     // a systemd manager that would serve us was reached
+	FeatureKill       Features = C.AGENTCG_FEATURE_KILL        // cgroup.kill is available (Linux 5.14).
+	FeatureFreeze     Features = C.AGENTCG_FEATURE_FREEZE      // cgroup.freeze is available (Linux 5.2).
+	FeatureCloneInto  Features = C.AGENTCG_FEATURE_CLONE_INTO  // clone3(CLONE_INTO_CGROUP) works. It was tried.
+	FeatureMemoryPeak Features = C.AGENTCG_FEATURE_MEMORY_PEAK // memory.peak is available (Linux 5.19).
+	FeaturePIDsPeak   Features = C.AGENTCG_FEATURE_PIDS_PEAK   // pids.peak is available (Linux 6.1).
+	FeaturePressure   Features = C.AGENTCG_FEATURE_PRESSURE    // cpu.pressure and its like are available.
+	FeatureXattr      Features = C.AGENTCG_FEATURE_XATTR       // cgroups take user.* attributes (Linux 5.7).
+	FeatureNSDelegate Features = C.AGENTCG_FEATURE_NSDELEGATE  // The hierarchy is mounted nsdelegate.
+	FeatureSystemd    Features = C.AGENTCG_FEATURE_SYSTEMD     // A systemd manager that serves this process was reached.
 )
 
-// Has tells whether all of these are in the set.
+// Has returns true if all of these are in the set.
 func (f Features) Has(which Features) bool { return f&which == which }
 
-// IsAvailable tells whether our own cgroup is found in a mounted cgroup2 hierarchy. Diagnose says more.
+// IsAvailable returns true if the cgroup of this process is in a mounted cgroup2 hierarchy. Diagnose finds out more.
 func IsAvailable() bool { return C.agentcg_is_available() != 0 }
 
-// Version is that of the library that is loaded, such as "0.1.0".
+// Version returns the version of the loaded library, such as "0.1.0".
 func Version() string { return C.GoString(C.agentcg_version_string()) }
 
-// DiscoverParent is where New without a Parent would put its tree: the directory that holds, or would hold,
+// DiscoverParent returns the place that New without a Parent would use: the directory that holds, or would hold,
 // synwire/agents. It changes nothing.
 func DiscoverParent() (string, error) {
 	var e C.agentcg_error
@@ -79,23 +79,25 @@ func DiscoverParent() (string, error) {
 	return path, nil
 }
 
-// Diagnosis is what New would do here and why.
+// Diagnosis is what New would do in this process, and why.
 type Diagnosis struct {
-	// Obstacle is 0 with a Place: New works.
+	// Obstacle is 0 if New works in Place. If both are 0, the cause is not cgroups; see Report.
 	Obstacle Reason
-	// Place that New would use, or 0.
+	// Place is the kind of place that New would use, or 0.
 	Place Place
-	// Controllers whose limits would work; MissingControllers are those of cpu, memory and pids that would not.
+	// Controllers are those whose limits would work. MissingControllers are those of cpu, memory and pids whose limits
+	// would not work.
 	Controllers, MissingControllers Controllers
-	Features                        Features
-	// Report is for people: each place tried, what stopped it, and the commands that mend it.
+	// Features are the features that were found.
+	Features Features
+	// Report is a text for people: each place that was tried, what prevents its use, and the commands that remedy it.
 	Report string
 }
 
-// Diagnose finds out what New would do here and why, for a Group without limits, leaving nothing behind.
+// Diagnose finds out what New would do for a Group without limits, and why. It leaves nothing behind.
 func Diagnose() (Diagnosis, error) { return DiagnoseNew(Options{}) }
 
-// DiagnoseNew finds out what New would do with these limits and flags. Parent and UUID are of no account.
+// DiagnoseNew finds out what New would do with these limits and flags. Parent and UUID are ignored.
 func DiagnoseNew(o Options) (Diagnosis, error) {
 	const op = "diagnose"
 	limits, err := o.Limits.toC(op)
@@ -122,19 +124,21 @@ func DiagnoseNew(o Options) (Diagnosis, error) {
 	}, nil
 }
 
-// Agent is one group as List finds it.
+// Agent is an agent, as List finds it.
 type Agent struct {
+	// UUID is the uuid of the agent.
 	UUID string
-	// Orphan: no living owner. Populated: it holds living processes.
+	// Orphan is true if the agent has no living owner. Populated is true if the group holds living processes.
 	Orphan, Populated bool
-	// OwnerPID is as its owner saw itself; 0 if not known.
+	// OwnerPID is the pid of the owner in its own pid namespace, or 0 if unknown. Like Created it is for people: an
+	// agent can change both.
 	OwnerPID int
-	// Created is zero if not known.
+	// Created is the time when the agent was made, or zero if unknown.
 	Created time.Time
 }
 
-// List finds the agents under parent, or, if that is empty, in all the places where New may put them; in no order. Of
-// another uid's agents the uuid alone is known.
+// List returns the agents under parent, or, if that is empty, in all places in which New may have made them, in no
+// particular order. Of another uid's agents only the uuid is known.
 func List(parent string) ([]Agent, error) {
 	const op = "list"
 	c, err := cString(op, "the parent", parent)
@@ -157,7 +161,7 @@ func List(parent string) ([]Agent, error) {
 			}
 			return agents, nil
 		}
-		room = n + n/4 // more are made meanwhile
+		room = n + n/4 // more agents may be made before the next call
 	}
 }
 
@@ -174,9 +178,10 @@ func agentFromC(c *C.agentcg_entry) Agent {
 	return a
 }
 
-// Reap kills and removes every agent under parent, or in all places, whose owner has ended: what a crash left. It
-// never touches one whose owner lives. It tells how many were removed at the last, successful, try: those that went
-// while others would not die in time are not counted. One try is made even where ctx has ended already.
+// Reap kills and removes the orphans under parent, or, if that is empty, in all places: what a crashed program has
+// left. An agent whose owner is alive is never touched. Reap returns the number of agents that its last attempt
+// removed; those that earlier attempts removed, while others did not die in time, are not counted. One attempt is made
+// even if ctx has ended.
 func Reap(ctx context.Context, parent string) (int, error) {
 	const op = "reap"
 	c, err := cString(op, "the parent", parent)
@@ -186,7 +191,7 @@ func Reap(ctx context.Context, parent string) (int, error) {
 	defer free(c)
 	for {
 		var e C.agentcg_error
-		// Nobody waits for it to let go, so a second at once.
+		// No other call waits for this one, so each attempt may take a second.
 		r := C.agentcg_reap(c, slice(ctx, 1000), &e)
 		if r >= 0 {
 			return int(r), nil

@@ -7,9 +7,9 @@ import "C"
 
 import "math"
 
-// MovePID moves a process, with all its threads, into the group, and makes sure that it is there. Children that it
-// has already stay where they are: Start is for what is to be inside from its first instruction. To move this
-// program itself use os.Getpid().
+// MovePID moves a process with all its threads into the group, and checks that it has arrived. Children that it already
+// has are not moved: use Start for a program that has to be in the group from its first instruction. Use os.Getpid() to
+// move this program.
 func (g *Group) MovePID(pid int) error {
 	const op = "move pid"
 	if err := checkPID(op, pid); err != nil {
@@ -21,11 +21,12 @@ func (g *Group) MovePID(pid int) error {
 	return err
 }
 
-// MovePidfd is MovePID by a pidfd: no other process that was given the pid meanwhile is taken for it.
+// MovePidfd is MovePID by a pidfd. It returns ESRCH if the process exited meanwhile; the message says if a process that
+// reuses its pid was moved.
 func (g *Group) MovePidfd(pidfd int) error {
 	const op = "move pidfd"
 	if pidfd < 0 || pidfd > math.MaxInt32 {
-		return invalid(op, "that is no descriptor")
+		return invalid(op, "the pidfd is not a descriptor")
 	}
 	_, err := g.do(op, func(cg *C.agentcg, e *C.agentcg_error) C.int {
 		return C.agentcg_move_pidfd(cg, C.int(pidfd), e)
@@ -33,7 +34,7 @@ func (g *Group) MovePidfd(pidfd int) error {
 	return err
 }
 
-// Contains tells whether pid is in the group or below it, with any of its threads: an escape shows here.
+// Contains returns true if pid, with any of its threads, is in the group or below it. This shows an escape.
 func (g *Group) Contains(pid int) (bool, error) {
 	const op = "contains"
 	if err := checkPID(op, pid); err != nil {
@@ -45,11 +46,11 @@ func (g *Group) Contains(pid int) (bool, error) {
 	return r == 1, err
 }
 
-// pidRoom is what most groups fit into.
+// pidRoom is the first length of the list. The pids of most groups fit into it.
 var pidRoom = 64
 
-// PIDs are the processes that live in the group and below it, each once, in ascending order. Those outside our own
-// pid namespace have no pid here and are left out, and so are zombies.
+// PIDs returns the processes that live in the group and below it, each once, in ascending order. Zombies are left out.
+// Processes outside the pid namespace of this process have no pid in it and are left out, too.
 func (g *Group) PIDs() ([]int, error) {
 	for room := pidRoom; ; {
 		pids := make([]C.pid_t, room)
@@ -66,14 +67,14 @@ func (g *Group) PIDs() ([]int, error) {
 			}
 			return list, nil
 		}
-		room = n + n/4 // more are born meanwhile
+		room = n + n/4 // more processes may be born before the next call
 	}
 }
 
-// checkPID refuses what would be another number as C's pid_t.
+// checkPID refuses a number that would become another one as C's pid_t.
 func checkPID(op string, pid int) error {
 	if pid < 1 || pid > math.MaxInt32 {
-		return invalid(op, "a pid is 1 or more, and fits into 31 bits")
+		return invalid(op, "a pid must be 1 or more, and fit into 31 bits")
 	}
 	return nil
 }

@@ -18,31 +18,32 @@ import (
 	"unsafe"
 )
 
-// standInPossible tells what forbids to execute this program a second time.
+// standInPossible returns an error if this program cannot be executed a second time for cmd.
 func standInPossible(op string, cmd *exec.Cmd) error {
 	cannot := func(why string) error {
-		return &Error{Op: op, Msg: "clone3(2) right into the group is not to be had or not sound here, and the other way " +
+		return &Error{Op: op, Msg: "clone3(2) into the group is not available or not reliable on this system, and the stand-in " +
 			why, Errno: syscall.EOPNOTSUPP}
 	}
 	if sys := cmd.SysProcAttr; sys != nil {
 		if sys.Chroot != "" {
-			return cannot("needs this program's file, which SysProcAttr.Chroot hides: let the command do the chroot")
+			return cannot("needs the file of this program, which SysProcAttr.Chroot hides: do the chroot in the command")
 		}
 		if sys.Ptrace {
-			return cannot("has an execve(2) more, at which SysProcAttr.Ptrace would stop")
+			return cannot("calls execve(2) once more, and SysProcAttr.Ptrace would stop there")
 		}
 	}
 	switch C.agentcg_go_stand_in() {
 	case C.AGENTCG_GO_OK:
 		return nil
 	case C.AGENTCG_GO_SECURE:
-		return cannot("is closed to programs with the set-user-ID bit or file capabilities")
+		return cannot("is not available to programs with the set-user-ID bit or file capabilities")
 	}
-	return cannot("needs the main program to be the Go program, which it is not here (-buildmode=c-shared or plugin)")
+	return cannot("needs a main program in Go, which this is not (-buildmode=c-shared or plugin)")
 }
 
-// standInEnv is the environment that this program was started with, since it needs the same libraries again, and the
-// descriptor that makes it a stand-in.
+// standInEnv returns the environment of the stand-in. It is the environment with which this program was started,
+// because the stand-in needs the same libraries, and the variable with the descriptor that makes the program a
+// stand-in.
 func standInEnv(fd int) ([]string, error) {
 	environ, err := os.ReadFile("/proc/self/environ")
 	if err != nil {
@@ -57,14 +58,15 @@ func standInEnv(fd int) ([]string, error) {
 	return env, nil
 }
 
-// encode says in bytes what the stand-in is to become: struct order in enter.c, and the strings.
+// encode returns the message that tells the stand-in what to execute: struct agentcg_go_order of enter.h, and the
+// strings.
 func encode(cmd *exec.Cmd) ([]byte, error) {
 	args := cmd.Args
 	if len(args) == 0 {
 		args = []string{cmd.Path}
 	}
 	env := cmd.Environ()
-	if cmd.Env != nil { // which leaves out what has a NUL, where Start refuses it
+	if cmd.Env != nil { // Environ leaves out variables with a NUL byte, but Start refuses them
 		for _, v := range cmd.Env {
 			if strings.IndexByte(v, 0) >= 0 {
 				return nil, errors.New("an environment variable has a NUL byte in it")
@@ -86,7 +88,7 @@ func encode(cmd *exec.Cmd) ([]byte, error) {
 	return append(append([]byte(nil), raw...), texts...), nil
 }
 
-// errnoOf is an int as the stand-in has written it, on the same machine.
+// errnoOf decodes an int that the stand-in has written, in the byte order of this machine.
 func errnoOf(raw []byte) syscall.Errno {
 	if C.AGENTCG_GO_LITTLE != 0 {
 		return syscall.Errno(binary.LittleEndian.Uint32(raw))
@@ -94,7 +96,7 @@ func errnoOf(raw []byte) syscall.Errno {
 	return syscall.Errno(binary.BigEndian.Uint32(raw))
 }
 
-// socketPair is a stream of which one end, ours, waits in Go's poller.
+// socketPair returns a stream. The end ours uses Go's poller.
 func socketPair() (ours, theirs *os.File, err error) {
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -108,7 +110,7 @@ func socketPair() (ours, theirs *os.File, err error) {
 	return os.NewFile(uintptr(fds[0]), "stand-in"), os.NewFile(uintptr(fds[1]), "stand-in"), nil
 }
 
-// contextCause is a Cmd's context, if that has ended it.
+// contextCause returns the error of the context of a Cmd, if that has ended the command.
 func contextCause(err error) error {
 	for _, cause := range []error{context.Canceled, context.DeadlineExceeded} {
 		if errors.Is(err, cause) {

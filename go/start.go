@@ -11,23 +11,25 @@ import (
 	"syscall"
 )
 
-// Start is cmd.Start with the program in the group before its first instruction, and so all that it starts. All of
-// cmd is used as it stands, SysProcAttr included, but for SysProcAttr.CgroupFD, which it sets; cmd.Wait and all else
-// come after as usual. A program that cannot be executed gives the error that cmd.Start gives.
+// Start is cmd.Start for a program in the group. The program, and everything that it starts, is in the group before its
+// first instruction. All fields of cmd are used, SysProcAttr included, except SysProcAttr.UseCgroupFD and CgroupFD,
+// which Start sets. Call cmd.Wait as usual. If a program cannot be executed, the error is that of cmd.Start.
 //
-// Where that is sound the kernel makes the process in the group (clone3(2) with CLONE_INTO_CGROUP, Linux 5.7, and Go
-// 1.20). Most kernels of 2025 and 2026 are not sound: they kill such processes at birth once cgroup.kill was used.
-// Start finds that out, once for each parent, in a group of its own that it makes and removes. There, where seccomp
-// forbids clone3, and where the group is frozen, this program is executed a second time instead, up to a point before
-// its main and its init functions, is moved into the group by this one, and only then becomes the command. That
-// takes a few milliseconds, is not held back by PIDsMax (which counts it from then on), and needs /proc, a program that
-// is no C program with a Go library, and a command without SysProcAttr.Chroot or Ptrace: else EOPNOTSUPP.
+// If possible, the kernel makes the process in the group: clone3(2) with CLONE_INTO_CGROUP, which needs Linux 5.7 and
+// Go 1.20. Most kernels of 2025 and 2026 do this wrong: once cgroup.kill was used, they kill such processes at birth.
+// Start tests this once for each place, in a group that it makes and removes.
 //
-// The command has the oom_score_adj of this program: over -1000 the OOM killer passes, so that at its MemoryMax it uses CPU
-// time and is not killed. agentcg_spawn does not hand that down.
+// Start uses a stand-in on such kernels, if seccomp forbids clone3, and if the group is frozen. The stand-in is this
+// program, executed a second time, up to a point before its init functions and main. This process moves it into the
+// group, and only then it executes the command. This takes a few milliseconds. PIDsMax does not prevent it, but counts
+// the process afterwards. It needs /proc, a main program in Go, and a command without SysProcAttr.Chroot and Ptrace;
+// else the error is EOPNOTSUPP.
 //
-// Into a frozen group it returns when that is thawed or killed. Beside a KillAll the command may be killed before it
-// runs, which cmd.Wait tells.
+// The command inherits the oom_score_adj of this program. If that is -1000, the OOM killer passes it over, and at
+// MemoryMaxBytes it uses CPU time instead of being killed. agentcg_spawn does not pass -1000 on.
+//
+// If the group is frozen, Start returns when it is thawed or killed. If KillAll is called at the same time, the command
+// may be killed before it runs; cmd.Wait reports that.
 func (g *Group) Start(cmd *exec.Cmd) error {
 	const op = "start"
 	if _, err := g.do(op, alive); err != nil {
@@ -37,7 +39,7 @@ func (g *Group) Start(cmd *exec.Cmd) error {
 		return invalid(op, "the Cmd is nil")
 	}
 	if cmd.Process != nil || cmd.Err != nil || cmd.Path == "" {
-		return cmd.Start() // which has its own words for it, and starts nothing
+		return cmd.Start() // returns its own error and starts nothing
 	}
 	defer runtime.KeepAlive(g)
 	if ok, err := g.startInto(cmd); ok {
@@ -46,7 +48,8 @@ func (g *Group) Start(cmd *exec.Cmd) error {
 	return g.startMoved(cmd)
 }
 
-// startMoved starts a stand-in for the command, which waits to be moved and then becomes the command: enter.c.
+// startMoved starts a stand-in for the command. It waits until it was moved, and then executes the command; see
+// enter.c.
 func (g *Group) startMoved(cmd *exec.Cmd) error {
 	const op = "start"
 	if err := standInPossible(op, cmd); err != nil {
@@ -67,30 +70,30 @@ func (g *Group) startMoved(cmd *exec.Cmd) error {
 		return err
 	}
 
-	// It says that it is there: what else the program might do by itself must not be taken for it.
+	// The stand-in sends a byte. Without it the process is not a stand-in, but the program runs as usual.
 	if _, err := io.ReadFull(ours, make([]byte, 1)); err != nil {
 		status := give(cmd)
 		return &Error{Op: op, Msg: "the stand-in for " + cmd.Path + " ended before it was moved: " + status.Error(),
 			Errno: syscall.ECHILD, cause: contextCause(status)}
 	}
 	if err := g.MovePID(cmd.Process.Pid); err != nil {
-		ours.Close() // at which it ends
+		ours.Close() // this ends the stand-in
 		give(cmd)
 		return renamed(err, op)
 	}
-	// From here on it is one of the group, and may be killed with it: cmd.Wait tells.
+	// From now on it is in the group and may be killed with it; cmd.Wait reports that.
 	if _, err := ours.Write(order); err != nil {
 		return nil
 	}
 	answer := make([]byte, 4)
 	if n, _ := io.ReadFull(ours, answer); n < len(answer) {
-		return nil // it has become the command, at which its end of the socket was closed
+		return nil // it has executed the command, and execve(2) has closed its end of the socket
 	}
 	give(cmd)
 	return &os.PathError{Op: "fork/exec", Path: cmd.Path, Err: errnoOf(answer)}
 }
 
-// startStandIn starts this program as the stand-in, and leaves cmd as it was.
+// startStandIn starts this program as a stand-in. It restores cmd.
 func startStandIn(cmd *exec.Cmd, theirs *os.File) error {
 	env, err := standInEnv(3 + len(cmd.ExtraFiles))
 	if err != nil {
@@ -103,13 +106,13 @@ func startStandIn(cmd *exec.Cmd, theirs *os.File) error {
 	err = cmd.Start()
 	var at *os.PathError
 	if errors.As(err, &at) && at.Path == cmd.Path && at.Op == "fork/exec" {
-		return &Error{Op: "start", Msg: "for " + path + " this program is executed a second time, by way of " +
-			"/proc/self/exe, which fails (who runs it has to have the right to): " + at.Err.Error(), Errno: errno(at.Err)}
+		return &Error{Op: "start", Msg: "to start " + path + ", this program is executed a second time by " +
+			"/proc/self/exe, which failed (the user needs the permission to execute it): " + at.Err.Error(), Errno: errno(at.Err)}
 	}
 	return err
 }
 
-// give waits for a stand-in that did not become the command, or has not long to live, and tells how it ended.
+// give waits for a stand-in that did not execute the command and ends soon, and returns how it ended.
 func give(cmd *exec.Cmd) error {
 	switch cmd.Stdin.(type) {
 	case nil, *os.File:
@@ -118,7 +121,7 @@ func give(cmd *exec.Cmd) error {
 		}
 		return errors.New("it has ended")
 	}
-	// cmd.Wait would wait for the end of what is read, which may never come, and of which nobody reads any more.
+	// cmd.Wait would wait for the end of cmd.Stdin, which may never come, although nobody reads it any more.
 	state, err := cmd.Process.Wait()
 	if err != nil {
 		return err

@@ -22,12 +22,12 @@ func TestStartIntoAFrozenGroupWaitsAndNothingElseDoes(t *testing.T) {
 		cmd.Stdout = &out
 		started := make(chan error)
 		go func() { started <- start(g, cmd) }()
-		for pids := []int(nil); len(pids) == 0; { // it is there, and parked
+		for pids := []int(nil); len(pids) == 0; { // wait until the process is in the group and frozen
 			var err error
 			pids, err = g.PIDs()
 			must(t, err)
 		}
-		runtime.GC() // for which all goroutines have to stop
+		runtime.GC() // the garbage collector has to stop all goroutines
 		must(t, exec.Command("true").Run())
 		select {
 		case err := <-started:
@@ -93,13 +93,13 @@ func TestAKillBesideStartsLeavesNothingHalfDone(t *testing.T) {
 		if err := cmd.Wait(); err == nil && !inside(g, out.String()) {
 			t.Fatal(out.String())
 		} else if err != nil && signalOf(err) != syscall.SIGKILL && cmd.ProcessState.ExitCode() != 4 {
-			t.Fatal(err) // 4: its child was killed, and it was not
+			t.Fatal(err) // status 4: its child was killed and the program was not
 		}
 	}
 	must(t, g.WaitEmpty(within(t)))
 }
 
-// The stand-in of a program that ends, or of one that cannot move it, becomes nothing.
+// The stand-in of a program that ends, or that cannot move it, executes nothing.
 func TestAStandInThatIsLetGoRunsNothing(t *testing.T) {
 	for _, send := range []string{"", "half"} {
 		ours, theirs, err := socketPair()

@@ -18,16 +18,16 @@ import (
 	"time"
 )
 
-// startInto has the kernel make the process in the group, where that is sound. It tells whether it was, and if so
-// whether the command has started.
+// startInto lets the kernel make the process in the group, if the kernel does that right. It returns false if it did
+// not try; else err is the result of the start.
 func (g *Group) startInto(cmd *exec.Cmd) (tried bool, err error) {
 	if sys := cmd.SysProcAttr; sys != nil && sys.UseCgroupFD {
-		return true, invalid("start", "SysProcAttr.UseCgroupFD is set: what cgroup is it to be?")
+		return true, invalid("start", "SysProcAttr.UseCgroupFD is set: leave the cgroup to Start")
 	}
 	if !soundIn(g.parent()) {
 		return false, nil
 	}
-	// While the child is frozen before its exec, this whole program stands still in vfork.
+	// If the child were frozen before its exec, this whole program would stand still in vfork.
 	g.h.births.RLock()
 	defer g.h.births.RUnlock()
 	if frozen, err := g.freezing(); frozen || err != nil {
@@ -49,13 +49,13 @@ func (g *Group) startInto(cmd *exec.Cmd) (tried bool, err error) {
 		return true, closed
 	}
 	if _, absent := os.Stat(cmd.Dir); before == nil && cmd.Dir != "" && absent != nil && err != nil {
-		absent.(*os.PathError).Op = "chdir" // as it is told where there is no SysProcAttr
+		absent.(*os.PathError).Op = "chdir" // the error of cmd.Start without SysProcAttr
 		return true, absent
 	}
 	return true, err
 }
 
-// freezing tells whether the group is frozen, or on the way there.
+// freezing returns true if the group is frozen, or is about to be.
 func (g *Group) freezing() (bool, error) {
 	s, err := g.Stats(StatState)
 	if err != nil {
@@ -73,7 +73,7 @@ var (
 	sound   = map[string]bool{}
 )
 
-// soundIn tells whether processes can be made by the kernel in the groups under parent, and live.
+// soundIn returns true if the kernel can make processes in the groups under parent without killing them.
 func soundIn(parent string) bool {
 	soundMu.Lock()
 	defer soundMu.Unlock()
@@ -88,9 +88,9 @@ func soundIn(parent string) bool {
 	return is
 }
 
-// trySound finds it out in a group that is made for it. Linux 6.14, and what it was ported back to, counts in each
-// cgroup how often cgroup.kill was used, and kills a child at birth if the count where it is put is another one than
-// that of its parent. Of three counts two are another one, whatever ours is. (Mended in 2026.)
+// trySound tests this in a group that it makes. Linux 6.14, and older kernels with the backported change, count in each
+// cgroup how often cgroup.kill was used, and kill a child at birth if the count of its cgroup differs from that of its
+// parent's cgroup (fixed in 2026). The test uses three counts, of which at least two differ from that of this process.
 func trySound(parent string) (is, sure bool) {
 	g, err := New(Options{Parent: parent, NoSystemd: true, KeepCaller: true})
 	if err != nil {
@@ -100,7 +100,7 @@ func trySound(parent string) (is, sure bool) {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
 		if _, err := g.Destroy(ctx); err != nil {
-			g.Close() // Reap ends it when we have ended
+			g.Close() // Reap removes it later
 		}
 	}()
 	for count := 0; count < 3; count++ {
@@ -108,7 +108,7 @@ func trySound(parent string) (is, sure bool) {
 			return false, sure
 		}
 		err := g.WriteFile("cgroup.kill", []byte("1"))
-		if errors.Is(err, syscall.ENOENT) { // before Linux 5.14: nothing counts
+		if errors.Is(err, syscall.ENOENT) { // before Linux 5.14 the kernel does not count
 			return true, true
 		}
 		if err != nil {
@@ -118,11 +118,11 @@ func trySound(parent string) (is, sure bool) {
 	return true, true
 }
 
-// A name that no file has, and an error for it that only execve(2) gives.
+// tooLong is a path that no file can have. Only execve(2) fails with ENAMETOOLONG for it.
 var tooLong = "/" + strings.Repeat("x", 2*syscall.PathMax)
 
-// livesIn makes a process in the cgroup that gets as far as its execve(2), and ends there. A process killed at birth
-// looks to Go as if it had got through it.
+// livesIn makes a process in the cgroup that fails in execve(2). If the kernel kills the process at birth, ForkExec
+// succeeds, because the pipe to the child is closed without an error in it.
 func livesIn(cgroup int) (is, sure bool) {
 	pid, err := syscall.ForkExec(tooLong, []string{"agentcg-birth"}, &syscall.ProcAttr{
 		Sys: &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: cgroup},
@@ -139,5 +139,5 @@ func livesIn(cgroup int) (is, sure bool) {
 	case syscall.EAGAIN, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE:
 		return false, false
 	}
-	return false, true // ENOSYS, EPERM: seccomp, old kernels; EACCES: only systemd may
+	return false, true // ENOSYS, EPERM: seccomp or an old kernel; EACCES: only systemd may move processes there
 }

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// A kernel is sound if no process is killed at birth, however often its group was killed.
+// A kernel is sound if it kills no process at birth, however often cgroup.kill of the group was used.
 func TestWhetherTheKernelIsSoundIsFoundOut(t *testing.T) {
 	g := group(t, Options{})
 	all := true

@@ -6,5 +6,5 @@ package agentcg
 
 import "os/exec"
 
-// startInto cannot be done before Go 1.20, which brought SysProcAttr.CgroupFD.
+// startInto never tries, because SysProcAttr.CgroupFD needs Go 1.20.
 func (g *Group) startInto(*exec.Cmd) (tried bool, err error) { return false, nil }

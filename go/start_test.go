@@ -17,13 +17,13 @@ import (
 	"testing"
 )
 
-// ways are Start and, where it would not take it, the way with a stand-in.
+// ways are Start, and the stand-in even if Start would not use it.
 func ways(t *testing.T, test func(t *testing.T, start func(*Group, *exec.Cmd) error)) {
 	t.Run("by Start", func(t *testing.T) { test(t, (*Group).Start) })
 	t.Run("by a stand-in", func(t *testing.T) { test(t, (*Group).startMoved) })
 }
 
-// first is the program whose first act is to fork: testdata/first.c.
+// first is the program that forks first of all: testdata/first.c.
 func first(t *testing.T) string {
 	path := os.Getenv("AGENTCG_FIRST")
 	if path == "" {
@@ -32,7 +32,7 @@ func first(t *testing.T) string {
 	return path
 }
 
-// inside tells whether the lines are the program's and its child's, and say that both are in the group.
+// inside returns true if the lines are those of the program and its child, and say that both are in the group.
 func inside(g *Group, lines string) bool {
 	line := strings.SplitN(lines, "\n", 2)[0]
 	return lines == line+"\n"+line+"\n" && strings.HasPrefix(line, "0::/") &&
@@ -48,7 +48,8 @@ func rounds(t *testing.T, otherwise int) int {
 	return otherwise
 }
 
-// used has cgroup.kill used, after which unsound kernels kill at birth. (KillAll does not, where the group is empty.)
+// used writes cgroup.kill. After that, unsound kernels kill processes at birth. (KillAll does not write it in an empty
+// group.)
 func used(g *Group) error {
 	err := g.WriteFile("cgroup.kill", []byte("1"))
 	if errors.Is(err, syscall.ENOENT) { // before Linux 5.14
@@ -111,7 +112,7 @@ func TestManyStartInOneGroupAtOnce(t *testing.T) {
 	all.Wait()
 }
 
-// What the script tells of itself: arguments, variables, directory, descriptors, signals, limits, session and group.
+// portrait is a script that prints its arguments, variables, directory, descriptors, signals, limits, session and group.
 const portrait = `
 printf '%s\n' "$0" "$@"
 env
@@ -123,7 +124,7 @@ set -- $(cat /proc/$$/stat); echo $(( $5 == $1 )) $(( $6 == $1 ))
 cat
 cat <&3`
 
-// picture runs the script by start, with all that a Cmd can ask for.
+// picture runs the script with start, and uses all fields of Cmd.
 func picture(t *testing.T, start func(*exec.Cmd) error) string {
 	t.Helper()
 	extra, err := os.Open("/proc/version")
@@ -180,7 +181,7 @@ func TestWhatCannotBeExecutedGivesTheErrorOfExecCmd(t *testing.T) {
 		for name, make := range cmds {
 			want := make().Start()
 			cmd := make()
-			cmd.Stdin = neverEnding{} // of which nobody waits for the end
+			cmd.Stdin = neverEnding{} // nobody waits for its end
 			got := start(g, cmd)
 			if want == nil || got == nil || got.Error() != want.Error() {
 				t.Errorf("%s: %v, not %v", name, got, want)

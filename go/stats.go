@@ -10,82 +10,97 @@ import (
 	"unsafe"
 )
 
-// Stat is a set of measurements that come together, since the kernel tells them together.
+// Stat is a set of measurements. Each bit stands for the measurements that the kernel reports together.
 type Stat uint64
 
-// What can be measured.
+// The measurements.
 const (
-	StatCPU            Stat = C.AGENTCG_STAT_CPU             // CPUUsage, CPUUser, CPUSystem; there with no controller even
+	StatCPU            Stat = C.AGENTCG_STAT_CPU             // CPUUsage, CPUUser, CPUSystem; no controller is needed
 	StatMemory         Stat = C.AGENTCG_STAT_MEMORY          // MemoryCurrentBytes
 	StatCPUThrottle    Stat = C.AGENTCG_STAT_CPU_THROTTLE    // CPUPeriods, CPUThrottledPeriods, CPUThrottled
-	StatMemoryPeak     Stat = C.AGENTCG_STAT_MEMORY_PEAK     // MemoryPeakBytes; Linux 5.19
+	StatMemoryPeak     Stat = C.AGENTCG_STAT_MEMORY_PEAK     // MemoryPeakBytes (Linux 5.19)
 	StatSwap           Stat = C.AGENTCG_STAT_SWAP            // SwapCurrentBytes, SwapPeakBytes
-	StatMemoryEvents   Stat = C.AGENTCG_STAT_MEMORY_EVENTS   // MemoryEvents..., of the group and all below it
-	StatMemoryDetail   Stat = C.AGENTCG_STAT_MEMORY_DETAIL   // MemoryAnonBytes and its like; may be 2 s old
+	StatMemoryEvents   Stat = C.AGENTCG_STAT_MEMORY_EVENTS   // MemoryEvents..., of the group and all cgroups below it
+	StatMemoryDetail   Stat = C.AGENTCG_STAT_MEMORY_DETAIL   // MemoryAnonBytes to MemoryShmemBytes; may be 2 s old
 	StatPIDs           Stat = C.AGENTCG_STAT_PIDS            // PIDsCurrent
-	StatPIDsPeak       Stat = C.AGENTCG_STAT_PIDS_PEAK       // PIDsPeak; Linux 6.1
+	StatPIDsPeak       Stat = C.AGENTCG_STAT_PIDS_PEAK       // PIDsPeak (Linux 6.1)
 	StatPIDsEvents     Stat = C.AGENTCG_STAT_PIDS_EVENTS     // PIDsEventsMax
 	StatIO             Stat = C.AGENTCG_STAT_IO              // IO...
-	StatCPUPressure    Stat = C.AGENTCG_STAT_CPU_PRESSURE    // CPUPressureSome; Linux with PSI
+	StatCPUPressure    Stat = C.AGENTCG_STAT_CPU_PRESSURE    // CPUPressureSome (Linux 4.20 with PSI)
 	StatMemoryPressure Stat = C.AGENTCG_STAT_MEMORY_PRESSURE // MemoryPressureSome, MemoryPressureFull
 	StatIOPressure     Stat = C.AGENTCG_STAT_IO_PRESSURE     // IOPressureSome, IOPressureFull
 	StatState          Stat = C.AGENTCG_STAT_STATE           // Populated, Frozen, Descendants, DyingDescendants
 
-	// StatBasic is for polling: one read of each of two files.
+	// StatBasic is the set for polling. It costs one read each of two files.
 	StatBasic Stat = C.AGENTCG_STAT_BASIC
-	// StatAll is all that there is.
+	// StatAll is the set of all measurements.
 	StatAll Stat = C.AGENTCG_STAT_ALL
 )
 
-// Stats are measurements. What this kernel or this place does not offer, or was not asked for, is no error and no
-// made-up number: its fields are 0, and Has tells. (Fields with one question, not a pointer or a method for each,
-// since they come and go together and are read in a loop.)
+// Stats are measurements. What the kernel or the place does not offer, or what was not requested, is not an error: the
+// fields are 0, and Has returns false. The fields are neither pointers nor methods, because those of one bit are
+// present or absent together and are read in a loop.
 type Stats struct {
 	has Stat
 
-	// At is CLOCK_MONOTONIC at the reading: subtract two for rates.
+	// At is CLOCK_MONOTONIC at the reading, to compute rates.
 	At time.Duration
 
+	// CPUUsage is the CPU time, CPUUser that in user mode, CPUSystem that in the kernel.
 	CPUUsage, CPUUser, CPUSystem time.Duration
-	// CPUPeriods of CPUMaxMillicpu, those in which it held the group back, and for how long.
+	// CPUPeriods are the periods of the CPU quota that have elapsed. In CPUThrottledPeriods of them the quota throttled
+	// the group, for the time CPUThrottled.
 	CPUPeriods, CPUThrottledPeriods uint64
 	CPUThrottled                    time.Duration
 
+	// MemoryCurrentBytes is the memory in use, MemoryPeakBytes the most that was in use.
 	MemoryCurrentBytes, MemoryPeakBytes uint64
-	SwapCurrentBytes                    uint64
-	// SwapPeakBytes is 0 before Linux 6.5.
-	SwapPeakBytes                                                         uint64
+	// SwapCurrentBytes is the swap in use.
+	SwapCurrentBytes uint64
+	// SwapPeakBytes is the most swap that was in use. It is 0 before Linux 6.5.
+	SwapPeakBytes uint64
+	// MemoryAnonBytes is anonymous memory. MemoryFileBytes is page cache, tmpfs and shared memory included.
+	// MemoryKernelBytes is memory of the kernel; before Linux 5.18 it is the sum of the parts that the kernel reports.
+	// MemoryShmemBytes is tmpfs and shared memory.
 	MemoryAnonBytes, MemoryFileBytes, MemoryKernelBytes, MemoryShmemBytes uint64
-	MemoryEventsHigh, MemoryEventsMax                                     uint64
-	// MemoryEventsOOM counts the times that the limit could not be kept; it is no count of kills.
+	// MemoryEventsHigh counts the times that the group was throttled because of MemoryHighBytes, MemoryEventsMax the
+	// times that the memory in use was about to exceed MemoryMaxBytes.
+	MemoryEventsHigh, MemoryEventsMax uint64
+	// MemoryEventsOOM counts the times that the limit could not be kept. It does not count kills.
 	MemoryEventsOOM uint64
-	// MemoryEventsOOMKill counts the processes killed: the one to watch.
+	// MemoryEventsOOMKill counts the processes that the OOM killer killed. Watch this one.
 	MemoryEventsOOMKill uint64
-	// MemoryEventsOOMGroupKill is 0 before Linux 5.17.
+	// MemoryEventsOOMGroupKill counts the times that an OOM killed a whole group. It is 0 before Linux 5.17.
 	MemoryEventsOOMGroupKill uint64
 
-	// PIDsCurrent counts threads, and zombies not yet waited for; PIDsEventsMax forks refused.
+	// PIDsCurrent counts threads, and zombies that were not waited for. PIDsPeak is the most that there were.
+	// PIDsEventsMax counts the forks that were refused.
 	PIDsCurrent, PIDsPeak, PIDsEventsMax uint64
 
-	// IO is summed over devices.
+	// IOReadBytes, IOWriteBytes, IOReads and IOWrites are the bytes and the operations, summed over the devices.
 	IOReadBytes, IOWriteBytes, IOReads, IOWrites uint64
 
-	// Pressure is the total time of stalls.
-	CPUPressureSome                        time.Duration
+	// CPUPressureSome is the total time in which some process waited for a CPU.
+	CPUPressureSome time.Duration
+	// MemoryPressureSome is the total time in which some process waited for memory, MemoryPressureFull the time in
+	// which all busy processes did.
 	MemoryPressureSome, MemoryPressureFull time.Duration
-	IOPressureSome, IOPressureFull         time.Duration
+	// IOPressureSome and IOPressureFull are the same for I/O.
+	IOPressureSome, IOPressureFull time.Duration
 
-	// Populated: a process lives in the group or below.
+	// Populated is true if a process lives in the group or below it, Frozen if the group is frozen.
 	Populated, Frozen bool
-	// Descendants are cgroups below; DyingDescendants are removed, but the kernel still holds memory for them.
+	// Descendants is the number of cgroups below the group, DyingDescendants the number of removed cgroups for which
+	// the kernel holds memory.
 	Descendants, DyingDescendants uint64
 }
 
-// Has tells whether all of these were really measured.
+// Has returns true if all of these were measured.
 func (s Stats) Has(which Stat) bool { return s.has&which == which }
 
-// Stats measures what which asks for: StatBasic in a loop. What is not to be had is left out: see Has. One file
-// of the kernel's is one consistent snapshot; several are not.
+// Stats measures the group and all cgroups below it. which selects the measurements; use StatBasic in a loop. What is
+// not available is left out: see Has. The fields of one file are one consistent snapshot; those of several files are
+// not.
 func (g *Group) Stats(which Stat) (Stats, error) {
 	var c C.agentcg_stats
 	_, err := g.do("stats", func(cg *C.agentcg, e *C.agentcg_error) C.int {
@@ -147,5 +162,5 @@ func statsFromC(c *C.agentcg_stats) Stats {
 	}
 }
 
-// cStats is for the tests, in which there is no cgo.
+// cStats is for the tests, because test files cannot use cgo.
 type cStats = C.agentcg_stats

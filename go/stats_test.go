@@ -43,7 +43,7 @@ func TestThrottlingIsTold(t *testing.T) {
 		if s.CPUThrottledPeriods > 0 && s.CPUThrottled > 0 && s.CPUPeriods >= s.CPUThrottledPeriods {
 			return
 		}
-		time.Sleep(10 * time.Millisecond) // the kernel notifies nobody of it
+		time.Sleep(10 * time.Millisecond) // the kernel does not report this
 	}
 }
 
@@ -60,7 +60,7 @@ func TestWhatWasNotAskedForIsNotThere(t *testing.T) {
 	}
 }
 
-// Each number of C's is told by exactly one field, and by no other's name.
+// Each number of the C struct is in exactly one field, and that field has its name.
 func TestEachMeasurementHasAFieldOfItsOwn(t *testing.T) {
 	var none Stats
 	c := statsFromC(new(cStats))

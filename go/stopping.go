@@ -12,8 +12,9 @@ import (
 	"time"
 )
 
-// KillAll sends SIGKILL to every process in the group and below it, whatever it does to get away, and waits until
-// none lives. The kill is sent even where ctx has ended already; ctx bounds the waiting. The group can be used again.
+// KillAll kills every process in the group and below it with SIGKILL, whatever it does to avoid that, and waits until
+// all are dead. The kill is sent even if ctx has ended; ctx bounds the waiting only. The group can be used again
+// afterwards.
 func (g *Group) KillAll(ctx context.Context) error {
 	_, err := g.waitCall(ctx, "kill all", growing, func(cg *C.agentcg, ms C.int, e *C.agentcg_error) C.int {
 		return C.agentcg_kill_all(cg, ms, e)
@@ -21,7 +22,7 @@ func (g *Group) KillAll(ctx context.Context) error {
 	return err
 }
 
-// WaitEmpty waits until no process lives in it. Zombies count as gone.
+// WaitEmpty waits until no process lives in the group. Zombies count as dead.
 func (g *Group) WaitEmpty(ctx context.Context) error {
 	_, err := g.waitCall(ctx, "wait empty", noSlices, func(cg *C.agentcg, ms C.int, e *C.agentcg_error) C.int {
 		return C.agentcg_wait_empty(cg, ms, e)
@@ -29,12 +30,13 @@ func (g *Group) WaitEmpty(ctx context.Context) error {
 	return err
 }
 
-// Terminate asks all to end, by SIGTERM, and SIGCONT and a thaw for those that are stopped. Up to grace for them to
-// go; then it is KillAll. It tells whether it came to the kill. If ctx ends during the grace none is killed. Cgroups
-// that the agent has made and frozen itself are not thawed: their processes are killed after the grace.
+// Terminate asks all processes to end: it sends SIGTERM to all, SIGCONT to stopped ones, and thaws the group. If a
+// process lives after grace, it calls KillAll. It returns true if the kill was necessary. If ctx ends during the grace
+// period, no process is killed. Cgroups that the agent has made and frozen are not thawed: their processes are killed
+// after the grace period.
 func (g *Group) Terminate(ctx context.Context, grace time.Duration) (killed bool, err error) {
 	if grace < 0 {
-		return false, invalid("terminate", "the grace is negative")
+		return false, invalid("terminate", "the grace period is negative")
 	}
 	inGrace, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
@@ -59,23 +61,23 @@ func (g *Group) askToEnd(ctx context.Context) error {
 	}); err != nil {
 		return err
 	} else if info == 1 {
-		return &Error{Op: "terminate", Msg: "we ourselves are in the group: nobody was signalled",
+		return &Error{Op: "terminate", Msg: "this process is in the group: no process was signalled",
 			Errno: syscall.EDEADLK, Reason: CallerInside}
 	}
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGCONT} {
-		// Whom no signal of ours reaches (EACCES) is killed after the grace.
+		// Processes that cannot be signalled (EACCES) are killed after the grace period.
 		if _, err := g.SignalAll(signal); err != nil && !errors.Is(err, syscall.EACCES) {
 			return renamed(err, "terminate")
 		}
 	}
 	err := g.Thaw(ctx)
 	if errors.Is(err, syscall.EOPNOTSUPP) || timedOut(err) {
-		return nil // nothing is frozen before Linux 5.2; and the grace is over or goes on
+		return nil // before Linux 5.2 nothing is frozen; after a timeout the kill follows
 	}
 	return renamed(err, "terminate")
 }
 
-// renamed is the error of a part, as that of the whole.
+// renamed returns the error of a part of an operation with the name of the whole operation.
 func renamed(err error, op string) error {
 	var e *Error
 	if errors.As(err, &e) {
@@ -84,15 +86,15 @@ func renamed(err error, op string) error {
 	return err
 }
 
-// Freeze parks every process in the group and below it, and returns when all are parked. If ctx ends before, the
-// freeze is undone and all run on. While it waits it may let them run for a moment and try again. A frozen group can
-// be killed; a process moved into it is parked too.
+// Freeze freezes every process in the group and below it, and returns when all are frozen. If ctx ends before that, the
+// freeze is undone and the processes run again. While Freeze waits, it may let them run for a moment and try again. A
+// frozen group can be killed. A process that is moved into a frozen group is frozen, too.
 func (g *Group) Freeze(ctx context.Context) error {
 	if g != nil && g.h != nil {
 		g.h.births.Lock()
 		defer g.h.births.Unlock()
 	}
-	// A try that came to its end is undone by the library: longer ones, for what takes long to park.
+	// The library undoes a freeze that timed out. Each attempt is longer, for processes that take long to freeze.
 	longer := func(round int) int {
 		if round > 3 {
 			round = 3
@@ -105,8 +107,7 @@ func (g *Group) Freeze(ctx context.Context) error {
 	return err
 }
 
-// Thaw undoes Freeze, and returns when the group goes on. A cgroup inside that the agent has frozen itself stays
-// frozen.
+// Thaw undoes Freeze, and returns when the group runs again. A cgroup inside it that the agent has frozen stays frozen.
 func (g *Group) Thaw(ctx context.Context) error {
 	_, err := g.waitCall(ctx, "thaw", noSlices, func(cg *C.agentcg, ms C.int, e *C.agentcg_error) C.int {
 		return C.agentcg_thaw(cg, ms, e)
@@ -114,8 +115,9 @@ func (g *Group) Thaw(ctx context.Context) error {
 	return err
 }
 
-// SignalAll signals every process in the group and below it, once each, but never this one. Signal 0 sends nothing.
-// It tells how many took it. EACCES: all were signalled but some.
+// SignalAll sends a signal to every process in the group and below it, to each once, but never to this process. Signal
+// 0 sends nothing. SignalAll returns the number of processes that received the signal. EACCES means that some were not
+// signalled, because they have another uid or are outside the pid namespace of this process; all others were.
 func (g *Group) SignalAll(signal syscall.Signal) (int, error) {
 	return g.do("signal all", func(cg *C.agentcg, e *C.agentcg_error) C.int {
 		return C.agentcg_signal_all(cg, C.int(signal), e)

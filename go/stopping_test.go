@@ -66,7 +66,7 @@ func TestWaitEmptyWaitsForTheLast(t *testing.T) {
 	must(t, <-waiting)
 }
 
-// ready starts a command and waits until it has said something.
+// ready starts a command and waits for its first output.
 func ready(t *testing.T, g *Group, script string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("sh", "-c", script)

@@ -15,7 +15,7 @@ import (
 
 const crowd = 40
 
-// threads is how many this program has.
+// threads returns the number of threads of this program.
 func threads(t *testing.T) int {
 	status, err := os.ReadFile("/proc/self/status")
 	must(t, err)
@@ -30,7 +30,7 @@ func threads(t *testing.T) int {
 	return 0
 }
 
-// A group in which a process lives, for each of a crowd.
+// crowded makes as many groups as crowd says, with one living process each.
 func crowded(t *testing.T) []*Group {
 	groups := make([]*Group, crowd)
 	for n := range groups {
@@ -53,12 +53,12 @@ func TestThoseThatWaitHoldNoThread(t *testing.T) {
 			defer waiting.Done()
 			err := g.WaitEmpty(ctx)
 			if errors.Is(err, ErrClosed) {
-				err = nil // it was destroyed before this looked
+				err = nil // the group was destroyed before this call
 			}
 			ended <- err
 		}(g)
 	}
-	// Long enough for all to be asleep; each look in between is short.
+	// Long enough that all goroutines sleep. Each call in between is short.
 	most := 0
 	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		if n := threads(t); n > most {

@@ -10,21 +10,22 @@ import (
 	"time"
 )
 
-// A call into C holds a thread for as long as it takes, so a wait is made of calls that do not wait, and the time between
-// them is Go's: a sleep at first, then the event descriptor in Go's poller. Where the library itself has to wait, to fight
-// what does not die, it does so for a slice of time, and no more than so many at once in the whole program.
+// A call into C blocks a thread as long as it lasts. A wait therefore consists of calls that do not wait. Between them
+// the goroutine sleeps, and later waits for the event descriptor in Go's poller. If the library has to wait, because
+// processes do not die from one kill, a call lasts for a slice of time, and only atOnce such calls run at a time in the
+// whole program.
 const (
 	firstNap = 100 * time.Microsecond
 	lastNap  = 10 * time.Millisecond
-	naps     = 8                      // then the descriptor is asked for
-	look     = 500 * time.Millisecond // though nothing was told
-	blankNap = 50 * time.Millisecond  // without a descriptor
+	naps     = 8                      // number of sleeps before the event descriptor is used
+	look     = 500 * time.Millisecond // interval of the calls while there is no event
+	blankNap = 50 * time.Millisecond  // interval of the calls without a descriptor
 	atOnce   = 4
 )
 
 var blocking = make(chan struct{}, atOnce)
 
-// waiting is one wait for the end of what lives in a group.
+// waiting is one wait for the end of the processes in a group.
 type waiting struct {
 	g     *Group
 	ctx   context.Context
@@ -34,12 +35,12 @@ type waiting struct {
 	stop  chan struct{}
 }
 
-// slices is how the library itself waits in a call: as long as the round allows, in ms.
+// slices returns how long the library may wait in the call of this round, in ms.
 type slices func(round int) int
 
 func noSlices(int) int { return 0 }
 
-// growing are for a kill: most die at once, and those who do not have to be fought.
+// growing is for a kill. Most processes die at once. If some do not, the library has to kill for longer.
 func growing(round int) int {
 	if round < 3 || round%2 == 0 {
 		return 0
@@ -50,8 +51,8 @@ func growing(round int) int {
 	return sliceMS
 }
 
-// wait makes the call again and again, until it says something else than ETIMEDOUT or the context ends. It is made once
-// even if the context has ended.
+// wait repeats the call until it returns another result than ETIMEDOUT or the context ends. The call is made once even
+// if the context has ended.
 func (g *Group) wait(ctx context.Context, op string, most slices, f func(ms C.int) (int, error)) (int, error) {
 	w := waiting{g: g, ctx: ctx, op: op}
 	defer w.end()
@@ -69,7 +70,7 @@ func (g *Group) wait(ctx context.Context, op string, most slices, f func(ms C.in
 			return r, err
 		}
 		if ctx.Err() != nil {
-			// For an error that does not speak of a call that did not wait.
+			// The error of a call without a timeout says that it did not wait. This call gets an error that fits.
 			if r, err = f(1); err == nil || !timedOut(err) {
 				return r, err
 			}
@@ -81,7 +82,7 @@ func (g *Group) wait(ctx context.Context, op string, most slices, f func(ms C.in
 	}
 }
 
-// take waits for the right to hold a thread. False if the context has ended.
+// take waits for the permission to block a thread. It returns false if the context has ended.
 func (w *waiting) take() bool {
 	if w.ctx.Err() != nil {
 		return false
@@ -94,7 +95,7 @@ func (w *waiting) take() bool {
 	}
 }
 
-// pause is the time between two calls.
+// pause waits for the time between two calls.
 func (w *waiting) pause() {
 	if w.round < naps {
 		nap := firstNap << w.round
@@ -107,7 +108,7 @@ func (w *waiting) pause() {
 	if w.stop == nil {
 		w.stop = make(chan struct{})
 		if w.listen() {
-			return // what has ended meanwhile is no event: look first
+			return // an end before listen produced no event: call again first
 		}
 	}
 	if w.w == nil || !w.told() {
@@ -124,7 +125,7 @@ func (w *waiting) sleep(d time.Duration) {
 	}
 }
 
-// listen asks for the end of the last process. False where there is no descriptor left for it.
+// listen requests EventEmpty. It returns false if no descriptor is left.
 func (w *waiting) listen() bool {
 	found, err := w.g.watchWith(w.op, EventEmpty)
 	if err != nil {
@@ -143,7 +144,7 @@ func (w *waiting) listen() bool {
 	return true
 }
 
-// told waits for an event, for a while. False if there can come none.
+// told waits for an event until the next call is due. It returns false if there can be no event.
 func (w *waiting) told() bool {
 	if w.w.file.SetReadDeadline(time.Now().Add(look)) != nil {
 		return false
@@ -156,7 +157,7 @@ func (w *waiting) told() bool {
 		return false
 	}
 	r := C.int(0)
-	_ = conn.Read(func(uintptr) bool { // the deadline: look again
+	_ = conn.Read(func(uintptr) bool { // an error is the deadline: call again
 		var events C.uint64_t
 		var e C.agentcg_error
 		r = C.agentcg_next_events(w.w.cg, 0, &events, &e)
