@@ -161,7 +161,7 @@ func (w *watch) run(h *handle) {
 		switch {
 		case err != nil:
 		case r == 1:
-			w.tell(Event(events) & w.which)
+			w.send(Event(events) & w.which)
 			if Event(events)&EventGone != 0 {
 				return
 			}
@@ -174,9 +174,9 @@ func (w *watch) run(h *handle) {
 	}
 }
 
-// tell adds events to those that were not fetched yet. There is no other sender, so the channel has room after they
+// send adds events to those that were not fetched yet. There is no other sender, so the channel has room after they
 // were taken back.
-func (w *watch) tell(events Event) {
+func (w *watch) send(events Event) {
 	if events == 0 {
 		return
 	}

@@ -97,7 +97,7 @@ func TestDestroyTellsTheWholeEndToWhoFetchesLate(t *testing.T) {
 func TestEventsThatAreNotFetchedComeTogether(t *testing.T) {
 	w := &watch{events: make(chan Event, 1)}
 	for _, e := range []Event{EventPopulated, 0, EventFrozen, EventPopulated | EventEmpty} {
-		w.tell(e)
+		w.send(e)
 	}
 	if e := <-w.events; e != EventPopulated|EventFrozen|EventEmpty || len(w.events) != 0 {
 		t.Fatalf("%v", e)

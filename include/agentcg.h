@@ -15,7 +15,7 @@
  *                     child holds the same lock until it ends or executes another
  *                     program.) All other users of the agent are non-owners.
  *   orphan            An agent without a living owner.
- *   guard             The process agentcg-guard, at most one for each program. It
+ *   guard             The process agentcg-guard, one for each program. It
  *                     kills and removes agents when their owner has ended, and
  *                     keeps a systemd scope alive.
  *   descriptor cache  Descriptors of interface files that a handle keeps open, so
@@ -658,7 +658,7 @@ struct agentcg_limits {
 	uint64_t oom_group;          /* With 1 an OOM kills the whole group and never a part of it. */
 	uint64_t cpu_max_millicpu;   /* The CPU quota, 1 or more: 500 is half of a CPU, 2000 is two CPUs. */
 	/* The period of the quota. 0 means 100000, or longer if the quota of a period
-	 * would be less than 1000 us, the kernel's minimum. */
+	 * would be less than 1000 us, the minimum of the kernel. */
 	uint64_t cpu_period_us;
 	uint64_t cpu_burst_us;       /* Unused quota that can be saved up, at most the quota. */
 	uint64_t cpu_weight;         /* The share of CPU time, 1 to 10000. The kernel's default is 100. */

@@ -214,9 +214,9 @@ public:
 	/// Returns the limits of agentcg_get_limits(). Those that do not exist are not set.
 	limits get_limits() const
 	{
-		agentcg_limits told{};
-		call(agentcg_get_limits, &told, sizeof(told));
-		return limits::of(told);
+		agentcg_limits found{};
+		call(agentcg_get_limits, &found, sizeof(found));
+		return limits::of(found);
 	}
 	/// Returns the whole file that agentcg_read_file() reads.
 	std::string read_file(zstring name) const

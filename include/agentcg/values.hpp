@@ -138,7 +138,7 @@ struct limits {
 	/// Returns the limits as the C struct.
 	agentcg_limits c() const;
 	/// Returns the limits of a C struct.
-	static limits of(const agentcg_limits &told);
+	static limits of(const agentcg_limits &found);
 };
 
 /// agentcg_spawn_options. What is not set is the caller's own: descriptors, directory, environment. In C++20:
@@ -262,13 +262,13 @@ inline agentcg_limits limits::c() const
 	return all;
 }
 
-inline limits limits::of(const agentcg_limits &told)
+inline limits limits::of(const agentcg_limits &found)
 {
 	limits all;
 	for (const detail::limit &limit : detail::all_limits)
-		if (told.mask & limit.bit)
-			all.*limit.field = told.*limit.c_field;
-	all.cpu_period_us = told.cpu_period_us;
+		if (found.mask & limit.bit)
+			all.*limit.field = found.*limit.c_field;
+	all.cpu_period_us = found.cpu_period_us;
 	return all;
 }
 

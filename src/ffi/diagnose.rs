@@ -127,9 +127,9 @@ pub unsafe extern "C" fn agentcg_diagnose_new(
             if text.is_null() && text_size != 0 {
                 return invalid("text is NULL, but its size is not 0");
             }
-            let (wish, limits) = (new::wish(flags)?, limits::copy_in_new(limits, limits_size)?);
+            let (request, limits) = (new::place_request(flags)?, limits::copy_in_new(limits, limits_size)?);
             limits.check()?;
-            copy_out(&diagnose_for(wish, &limits), ret_diagnosis, size, text, text_size)
+            copy_out(&diagnose_for(request, &limits), ret_diagnosis, size, text, text_size)
         })
     }
 }

@@ -74,7 +74,7 @@ pub struct agentcg_limits {
     /// The CPU quota, 1 or more: 500 is half of a CPU, 2000 is two CPUs.
     pub cpu_max_millicpu: u64,
     /// The period of the quota. 0 means 100000, or longer if the quota of a period
-    /// would be less than 1000 us, the kernel's minimum.
+    /// would be less than 1000 us, the minimum of the kernel.
     pub cpu_period_us: u64,
     /// Unused quota that can be saved up, at most the quota.
     pub cpu_burst_us: u64,
@@ -197,27 +197,27 @@ impl TryFrom<agentcg_limits> for Limits {
 impl From<Limits> for agentcg_limits {
     fn from(limits: Limits) -> Self {
         let mut mask = 0;
-        let mut told = |bit: u64, value: Option<u64>| {
+        let mut field = |bit: u64, value: Option<u64>| {
             mask |= value.map_or(0, |_| bit);
             value.unwrap_or_default()
         };
         let c = Self {
             mask: 0,
-            memory_max_bytes: told(AGENTCG_LIMIT_MEMORY_MAX, limits.memory_max),
-            memory_high_bytes: told(AGENTCG_LIMIT_MEMORY_HIGH, limits.memory_high),
-            memory_low_bytes: told(AGENTCG_LIMIT_MEMORY_LOW, limits.memory_low),
-            memory_min_bytes: told(AGENTCG_LIMIT_MEMORY_MIN, limits.memory_min),
-            swap_max_bytes: told(AGENTCG_LIMIT_SWAP_MAX, limits.swap_max),
-            oom_group: told(AGENTCG_LIMIT_OOM_GROUP, limits.oom_group.map(u64::from)),
-            cpu_max_millicpu: told(AGENTCG_LIMIT_CPU_MAX, limits.cpu_max.map(|max| max.millicpu)),
+            memory_max_bytes: field(AGENTCG_LIMIT_MEMORY_MAX, limits.memory_max),
+            memory_high_bytes: field(AGENTCG_LIMIT_MEMORY_HIGH, limits.memory_high),
+            memory_low_bytes: field(AGENTCG_LIMIT_MEMORY_LOW, limits.memory_low),
+            memory_min_bytes: field(AGENTCG_LIMIT_MEMORY_MIN, limits.memory_min),
+            swap_max_bytes: field(AGENTCG_LIMIT_SWAP_MAX, limits.swap_max),
+            oom_group: field(AGENTCG_LIMIT_OOM_GROUP, limits.oom_group.map(u64::from)),
+            cpu_max_millicpu: field(AGENTCG_LIMIT_CPU_MAX, limits.cpu_max.map(|max| max.millicpu)),
             cpu_period_us: limits.cpu_max.map_or(0, |max| max.period_us),
-            cpu_burst_us: told(AGENTCG_LIMIT_CPU_BURST, limits.cpu_burst_us),
-            cpu_weight: told(AGENTCG_LIMIT_CPU_WEIGHT, limits.cpu_weight),
-            cpu_idle: told(AGENTCG_LIMIT_CPU_IDLE, limits.cpu_idle.map(u64::from)),
-            pids_max: told(AGENTCG_LIMIT_PIDS_MAX, limits.pids_max),
-            io_weight: told(AGENTCG_LIMIT_IO_WEIGHT, limits.io_weight),
-            max_depth: told(AGENTCG_LIMIT_MAX_DEPTH, limits.max_depth),
-            max_descendants: told(AGENTCG_LIMIT_MAX_DESCENDANTS, limits.max_descendants),
+            cpu_burst_us: field(AGENTCG_LIMIT_CPU_BURST, limits.cpu_burst_us),
+            cpu_weight: field(AGENTCG_LIMIT_CPU_WEIGHT, limits.cpu_weight),
+            cpu_idle: field(AGENTCG_LIMIT_CPU_IDLE, limits.cpu_idle.map(u64::from)),
+            pids_max: field(AGENTCG_LIMIT_PIDS_MAX, limits.pids_max),
+            io_weight: field(AGENTCG_LIMIT_IO_WEIGHT, limits.io_weight),
+            max_depth: field(AGENTCG_LIMIT_MAX_DEPTH, limits.max_depth),
+            max_descendants: field(AGENTCG_LIMIT_MAX_DESCENDANTS, limits.max_descendants),
         };
         Self { mask, ..c }
     }

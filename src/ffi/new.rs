@@ -106,16 +106,16 @@ pub unsafe extern "C" fn agentcg_new(
             }
             let uuid = text(uuid, "the uuid")?;
             let limits = limits::copy_in_new(limits, limits_size)?;
-            let wish = Wish { parent: string(parent), ..wish(flags)? };
+            let request = Wish { parent: string(parent), ..place_request(flags)? };
             let memory = HandleMemory::new()?;
-            ret_cg.write(memory.into_handle(Agent::new_where(wish, uuid, &limits)?));
+            ret_cg.write(memory.into_handle(Agent::new_where(request, uuid, &limits)?));
             Ok(0)
         })
     }
 }
 
 /// Convert AGENTCG_NEW_... flags.
-pub fn wish(flags: u64) -> Result<Wish<'static>> {
+pub fn place_request(flags: u64) -> Result<Wish<'static>> {
     check_flags(
         flags,
         AGENTCG_NEW_GUARD | AGENTCG_NEW_SYSTEMD | AGENTCG_NEW_NO_SYSTEMD | AGENTCG_NEW_KEEP_CALLER,
