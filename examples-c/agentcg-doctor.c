@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * agentcg-doctor - tell whether agents with limits can be made here, and what to do where they cannot.
+ * agentcg-doctor - report if agents with limits can be made from here, and what to do if they cannot.
  *
  * By hand: cc agentcg-doctor.c -o agentcg-doctor $(pkg-config --cflags --libs agentcg)
  */
@@ -20,15 +20,15 @@
 static const char help[] =
 	"usage: agentcg-doctor [--json]\n"
 	"\n"
-	"Tell whether agents with limits on cpu, memory and pids can be made from here: each\n"
-	"place tried, what stopped it, and the commands that mend it. Nothing is left behind.\n"
+	"Report if agents with limits on cpu, memory and pids can be made from here: each place\n"
+	"tried, what is wrong with it, and the commands that fix it. Nothing is left behind.\n"
 	"\n"
-	"  --json     the same for programs: one JSON object\n"
+	"  --json     print one JSON object, for programs\n"
 	"  --help     show this\n"
 	"  --version  show the version\n"
 	"\n"
-	"Exit status: 0 they can, 1 they cannot, 2 the command line makes no sense. What is so\n"
-	"for this program is so for others in the same place: run it where yours will run.\n";
+	"Exit status: 0 if they can, 1 if they cannot, 2 for an invalid command line. The result\n"
+	"holds for programs in the same unit, container or session: run it where yours will run.\n";
 
 struct name {
 	uint64_t value;
@@ -82,7 +82,7 @@ static const struct name features[] = {
 	{ 0, NULL },
 };
 
-/* A library that is newer than this program may say what this does not know. */
+/* A newer library may return values that this program does not know. */
 static const char *name_of(const struct name *names, uint64_t value)
 {
 	while (names->text && names->value != value)
@@ -138,13 +138,13 @@ static void print_json(const agentcg_diagnosis *found, bool limits_work, const c
 	puts("\n}");
 }
 
-/* Limits that need these controllers, and hold nothing in bounds. */
+/* Limits that need these controllers, and restrict nothing. */
 static const agentcg_limits all = {
 	.mask = AGENTCG_LIMIT_CPU_MAX | AGENTCG_LIMIT_MEMORY_MAX | AGENTCG_LIMIT_PIDS_MAX,
 	.memory_max_bytes = AGENTCG_UNLIMITED, .cpu_max_millicpu = AGENTCG_UNLIMITED, .pids_max = AGENTCG_UNLIMITED,
 };
 
-/* The length of the report can change between two calls, if the machine does. */
+/* Returns the report in memory that the caller frees. Its length can change between two calls, if the machine does. */
 static char *diagnose_for(const agentcg_limits *limits, agentcg_diagnosis *ret_found)
 {
 	size_t size = 4096;
@@ -173,7 +173,7 @@ static char *diagnose_for(const agentcg_limits *limits, agentcg_diagnosis *ret_f
 	}
 }
 
-/* Where an agent with limits goes may be another place than where one without goes. */
+/* The place for an agent with limits may differ from the place for one without. */
 static char *diagnose(agentcg_diagnosis *ret_found)
 {
 	char *report = diagnose_for(&all, ret_found);

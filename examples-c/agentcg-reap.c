@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * agentcg-reap - list agents, and kill and remove those whose owner has ended: for a boot script, a cron job, or by hand
- * after a crash.
+ * agentcg-reap - list agents, and kill and remove those whose owner has ended. For a boot script, a cron job, or for
+ * use by hand after a crash.
  *
  * By hand: cc agentcg-reap.c -o agentcg-reap $(pkg-config --cflags --libs agentcg)
  */
@@ -27,24 +27,24 @@
 static const char help[] =
 	"usage: agentcg-reap [--list [--json]] [--parent DIR] [--timeout TIME]\n"
 	"\n"
-	"Kill and remove every agent whose owner has ended: what a program leaves behind that\n"
-	"was killed or has crashed. An agent whose owner lives is never touched. Says how many\n"
-	"there were, and nothing where there was none.\n"
+	"Kill and remove every agent whose owner has ended, for example because it was killed or\n"
+	"has crashed. An agent whose owner is alive is never touched. Prints the number of agents\n"
+	"removed, or nothing if there were none.\n"
 	"\n"
 	"  --list          list all agents, change nothing\n"
-	"  --json          with --list: for programs, one JSON array\n"
-	"  --parent DIR    look under this cgroup only\n"
-	"  --timeout TIME  how long to wait for them to die: 500ms, 10s, 2m; 10 is 10 s, which\n"
-	"                  is the default; 0 does not wait\n"
+	"  --json          with --list: print one JSON array, for programs\n"
+	"  --parent DIR    search only below this cgroup\n"
+	"  --timeout TIME  how long to wait for the processes to die: 500ms, 10s, 2m; 10 is 10 s,\n"
+	"                  which is the default; 0 does not wait\n"
 	"  --help          show this\n"
 	"  --version       show the version\n"
 	"\n"
-	"Without --parent it looks wherever this program could have made an agent itself. So run\n"
-	"it as the user, and from the place, that the programs have which make them.\n"
+	"Without --parent it searches every place in which it could make an agent. Run it as the\n"
+	"same user, and in the same unit or session, as the programs that make the agents.\n"
 	"\n"
-	"Exit status: 0 no orphan is left, or all are listed; 1 some orphans could not be\n"
-	"removed, say, because they would not die in time; 2 the command line makes no sense;\n"
-	"3 there is nowhere to look: no cgroup2, or none that may be read.\n";
+	"Exit status: 0 if no orphan is left, or if all agents are listed; 1 if some orphans could\n"
+	"not be removed, for example because they did not die in time; 2 for an invalid command\n"
+	"line; 3 if there is no place to search: no cgroup2, or none that may be read.\n";
 
 struct options {
 	const char *parent;
@@ -80,7 +80,7 @@ static int parse_timeout(const char *text)
 	} units[] = { { "", 1000 }, { "ms", 1 }, { "s", 1000 }, { "m", 60000 } };
 	size_t digits = strspn(text, "0123456789");
 
-	/* Nine digits fit in a long everywhere. */
+	/* Nine digits fit in a long on every platform. */
 	for (size_t i = 0; digits >= 1 && digits <= 9 && i < sizeof(units) / sizeof(units[0]); i++) {
 		long number = strtol(text, NULL, 10);
 
@@ -122,7 +122,7 @@ static struct options parse_options(int argc, char **argv)
 		case VERSION:
 			printf("agentcg-reap, with agentcg %s\n", agentcg_version_string());
 			exit(EXIT_SUCCESS);
-		default:                /* getopt_long() has said what is wrong */
+		default:                /* getopt_long() has printed what is wrong */
 			fputs("Try 'agentcg-reap --help'.\n", stderr);
 			exit(EXIT_USAGE);
 		}
@@ -130,7 +130,7 @@ static struct options parse_options(int argc, char **argv)
 	if (optind < argc)
 		give_up(EXIT_USAGE, "%s: not an option", argv[optind]);
 	if (options.json && !options.list)
-		give_up(EXIT_USAGE, "--json goes with --list");
+		give_up(EXIT_USAGE, "--json needs --list");
 	return options;
 }
 
@@ -143,7 +143,7 @@ static int oldest_first(const void *a, const void *b)
 	return strcmp(x->uuid, y->uuid);
 }
 
-/* There may be more of them at the second call than at the first. */
+/* The number of agents may grow between two calls. */
 static struct agents list(const char *parent)
 {
 	struct agents agents = { NULL, 0 };
@@ -168,7 +168,7 @@ static struct agents list(const char *parent)
 	return agents;
 }
 
-/* "90s", "12m", "30h", "5d": enough to tell last night's from this morning's. */
+/* Writes "90s", "12m", "30h" or "5d". */
 static const char *age(char text[24], uint64_t created_unix_ns)
 {
 	struct timespec now;
@@ -177,7 +177,7 @@ static const char *age(char text[24], uint64_t created_unix_ns)
 	clock_gettime(CLOCK_REALTIME, &now);
 	if (created_unix_ns == 0)
 		return "-";
-	/* The clock may have been put back since. */
+	/* The clock may have been set back since then. */
 	seconds = created_unix_ns / 1000000000;
 	seconds = (uint64_t)now.tv_sec > seconds ? (uint64_t)now.tv_sec - seconds : 0;
 	if (seconds < 120)
@@ -242,7 +242,7 @@ static void reap(const struct options *options)
 int main(int argc, char **argv)
 {
 	struct options options = parse_options(argc, argv);
-	/* Before reaping as well: it tells "nowhere to look" from "some are left". */
+	/* The list is also needed before reaping: its failure means that there is no place to search. */
 	struct agents agents = list(options.parent);
 
 	if (!options.list)
@@ -253,7 +253,7 @@ int main(int argc, char **argv)
 		print_table(&agents);
 	free(agents.entries);
 	if (fflush(stdout) != 0) {
-		perror("agentcg-reap: what there is to say cannot be written");
+		perror("agentcg-reap: the output cannot be written");
 		return EXIT_SOME_LEFT;
 	}
 	return EXIT_SUCCESS;

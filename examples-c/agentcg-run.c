@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * agentcg-run - run a command in a cgroup of its own, under limits, and leave nothing of it behind.
+ * agentcg-run - run a command in its own cgroup, under limits, and leave no process of it behind.
  *
  * The life of an agent: agentcg_new(), a child that calls agentcg_move_self() before it executes the command,
- * agentcg_read_stats() while that runs, agentcg_kill_all() when it must stop, agentcg_destroy().
+ * agentcg_read_stats() while it runs, agentcg_kill_all() to stop it early, agentcg_destroy().
  *
  * By hand: cc -D_GNU_SOURCE agentcg-run.c run-*.c shared.c -o agentcg-run $(pkg-config --cflags --libs agentcg)
  */
@@ -19,7 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* As timeout(1), env(1) and the shells have them. */
+/* The exit statuses of timeout(1), env(1) and the shells. */
 #define EXIT_TIME_IS_UP     124
 #define EXIT_OWN_FAILURE    125
 #define EXIT_NOT_EXECUTABLE 126
@@ -37,19 +37,19 @@ struct run {
 	struct measurements measured;
 	agentcg *cg;
 	pid_t command;
-	int start_fd;                /* the command's start_failure, or end of file: it runs. Then closed, -1 */
+	int start_fd;                /* gives a start_failure, or end of file if the command runs; -1 once closed */
 	uint64_t start_ns;
 	uint64_t deadline_ns;        /* of the time limit, or NEVER */
 	uint64_t next_live_ns;
 	agentcg_stats last_shown;
 	unsigned int interrupts;
-	bool ended;                  /* the command itself: others may live on in the group */
+	bool ended;                  /* the command has ended; other processes may be alive in the group */
 	bool everything_killed;
-	int failure_status;          /* not 0: we failed, said why, and exit with this */
+	int failure_status;          /* not 0: agentcg-run has failed and printed why; its exit status */
 };
 
 struct start_failure {
-	bool entered;                /* the cgroup, so that it was execvp(3) that failed */
+	bool entered;                /* the child is in the cgroup: execvp(3) failed */
 	int error;
 };
 
@@ -78,14 +78,14 @@ static void fail_errno(struct run *run, const char *what)
 
 /* ---- start --------------------------------------------------------------- */
 
-/* Runs in the child: nothing but async-signal-safe calls. */
+/* Runs in the child, which may make only async-signal-safe calls. */
 static void become_command(const struct run *run, int failure_fd)
 {
 	struct start_failure failure = { .entered = false };
 
 	place_in_process_group(&run->signals, 0);
 	failure.error = -agentcg_move_self(run->cg);
-	/* Out of a login session only the parent gets us, by systemd. */
+	/* In a login session only the parent can move the child, by systemd. */
 	if (failure.error == EACCES && write(failure_fd, &failure, sizeof(failure)) > 0 &&
 	    read(failure_fd, &(char){ 0 }, 1) == 1)
 		failure.error = 0;
@@ -100,10 +100,10 @@ static void become_command(const struct run *run, int failure_fd)
 
 static bool start_command(struct run *run)
 {
-	int fds[2];                  /* closed by a successful exec, and so read to the end */
+	int fds[2];                  /* a successful exec closes the child's end: the parent reads end of file */
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) {
-		fail_errno(run, "no socket to the command");
+		fail_errno(run, "cannot make a socket to the command");
 		return false;
 	}
 	run->start_fd = fds[0];
@@ -115,14 +115,14 @@ static bool start_command(struct run *run)
 	if (run->command == 0)
 		become_command(run, fds[1]);
 	if (run->command < 0)
-		fail_errno(run, "no process for the command");
+		fail_errno(run, "cannot make a process for the command");
 	else
 		place_in_process_group(&run->signals, run->command);
 	close(fds[1]);
 	return run->command > 0;
 }
 
-/* The start was decided: the pipe from the child gave something, or ended. */
+/* The socket to the child is readable: the start has failed or succeeded, or the child asks to be moved. */
 static void note_start(struct run *run)
 {
 	struct start_failure failure;
@@ -131,12 +131,12 @@ static void note_start(struct run *run)
 	agentcg_error error;
 
 	if (length < 0)
-		fail_errno(run, "reading whether the command was executed");
+		fail_errno(run, "cannot read if the command was executed");
 	if (length == sizeof(failure) && !failure.entered && failure.error == EACCES) {
 		if (agentcg_move_pid(run->cg, run->command, &error) < 0)
 			fail(run, &error);
 		else if (write(run->start_fd, "", 1) == 1)
-			return;         /* more is to come */
+			return;         /* the child continues its start */
 	}
 	close(run->start_fd);
 	run->start_fd = -1;
@@ -162,12 +162,13 @@ static void kill_everything(struct run *run)
 
 	run->everything_killed = true;
 	run->deadline_ns = NEVER;
-	/* First, since no memory and no process is left to measure afterwards. */
+	/* Before the kill: afterwards there is no memory and no process left to measure. */
 	if (measure(run->cg, &run->measured, &error) < 0)
 		fail(run, &error);
 	if (agentcg_kill_all(run->cg, KILL_TIMEOUT_MS, &error) < 0)
 		fail(run, &error);
-	/* With our own uid it may have moved itself out of the group. Not waited for yet, it cannot be another. */
+	/* The command has the same uid and may have moved itself out of the group. Its pid cannot have been reused,
+	 * since it has not been waited for. */
 	kill(run->command, SIGKILL);
 }
 
@@ -176,9 +177,9 @@ static void reap_command(struct run *run)
 	pid_t pid = waitpid(run->command, &run->outcome.wait_status, WNOHANG);
 
 	if (pid == 0)
-		return;                 /* it stopped or continued, or it is a child that we had before */
+		return;                 /* it was stopped or continued, or the signal is for an inherited child */
 	if (pid < 0)
-		fail_errno(run, "waiting for the command");
+		fail_errno(run, "cannot wait for the command");
 	run->outcome.wall_ns = now_ns() - run->start_ns;
 	run->ended = true;
 }
@@ -202,7 +203,7 @@ static void answer_signal(struct run *run, const struct signalfd_siginfo *signal
 	}
 	if (signal->ssi_signo == SIGTSTP) {
 		screen_clear(&run->screen);
-		stop_ourselves();
+		stop_self();
 	}
 }
 
@@ -224,7 +225,7 @@ static void show_live_line(struct run *run, uint64_t now)
 	run->last_shown = stats;
 }
 
-/* For poll(2): a millisecond late rather than early, which would be too often. */
+/* For poll(2). Rounds up: an early wakeup would make the loop spin. */
 static int ms_until(uint64_t then_ns, uint64_t now)
 {
 	uint64_t ms = then_ns > now ? (then_ns - now) / NS_PER_MS + 1 : 0;
@@ -234,11 +235,11 @@ static int ms_until(uint64_t then_ns, uint64_t now)
 
 static void watch_command(struct run *run)
 {
-	/* What survived a killing is not waited for: agentcg_destroy() tries once more and says so. */
+	/* If the kill has failed the loop ends: agentcg_destroy() tries again and reports the failure. */
 	while ((!run->ended || run->start_fd >= 0) && !(run->everything_killed && run->failure_status)) {
 		struct pollfd fds[] = {
 			{ .fd = run->signals.fd, .events = POLLIN },
-			{ .fd = run->start_fd, .events = POLLIN },      /* poll(2) passes over -1 */
+			{ .fd = run->start_fd, .events = POLLIN },      /* poll(2) ignores -1 */
 		};
 		struct signalfd_siginfo signal;
 		uint64_t now = now_ns(), next_ns = run->deadline_ns;
@@ -254,7 +255,7 @@ static void watch_command(struct run *run)
 			next_ns = run->next_live_ns < next_ns ? run->next_live_ns : next_ns;
 		}
 		if (poll(fds, 2, ms_until(next_ns, now)) < 0 && errno != EINTR) {
-			fail_errno(run, "waiting for the command");
+			fail_errno(run, "cannot wait for the command");
 			kill_everything(run);
 		}
 		if (fds[1].revents)
@@ -282,10 +283,10 @@ int main(int argc, char **argv)
 	struct run run = { .start_fd = -1 };
 	agentcg_error error;
 
-	setvbuf(stderr, NULL, _IOLBF, 0);       /* whole lines, even where others write to it, too */
+	setvbuf(stderr, NULL, _IOLBF, 0);       /* whole lines, since the command may write to it, too */
 	parse_options(&run.options, argc, argv);
 	if (!watch_signals(&run.signals))
-		fail_errno(&run, "watching for signals");
+		fail_errno(&run, "cannot watch for signals");
 	else if (agentcg_new(run.options.parent, NULL, &run.options.limits, sizeof(run.options.limits), 0,
 	                     &run.cg, &error) < 0)
 		fail(&run, &error);

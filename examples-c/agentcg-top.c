@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * agentcg-top - all agents of this user, what they use and what happens to them, as it happens.
+ * agentcg-top - show all agents of this user, what they use, and their events as they happen.
  *
- * One epoll loop: a timer, at which agentcg_list() finds what is new and agentcg_read_stats() measures; and of each
- * agent the descriptor of agentcg_event_fd(), so that an OOM kill or an end is told at once.
+ * It is one epoll loop. At each tick of a timer agentcg_list() finds new agents and agentcg_read_stats() reads the
+ * statistics. The loop also contains the descriptor of agentcg_event_fd() of each agent: an OOM kill or an end is shown
+ * at once.
  *
  * By hand: cc -D_GNU_SOURCE agentcg-top.c top-*.c shared.c -o agentcg-top $(pkg-config --cflags --libs agentcg)
  */
@@ -30,7 +31,7 @@ struct top {
 	uint64_t ticks;
 	char problem[sizeof(((agentcg_error *)0)->message)];    /* of the last tick, or "" */
 	bool ended;
-	int signal;                  /* that ended it, or 0 */
+	int signal;                  /* the signal that ended the program, or 0 */
 	int status;
 };
 
@@ -74,11 +75,11 @@ static void print_rows(const struct top *top)
 		fprintf(stderr, "agentcg-top: %s\n", top->problem);
 }
 
-static void tell(void *context, const struct agent *agent, uint64_t event)
+static void report_event(void *context, const struct agent *agent, uint64_t event)
 {
 	const struct top *top = context;
 
-	/* On a terminal the row shows it, as soon as all that was readable is taken. */
+	/* On a terminal the row shows the event, once all readable descriptors have been handled. */
 	if (!top->on_terminal)
 		printf("%s %s\n", agent->entry.uuid, event_name(event));
 }
@@ -96,12 +97,12 @@ static void tick(struct top *top)
 	agentcg_error error;
 	uint64_t expirations;
 
-	/* However many there were: it is once that we measure. The descriptor does not block. */
+	/* Several expirations lead to one measurement. The descriptor does not block. */
 	if (read(top->timer, &expirations, sizeof(expirations)) < 0 && errno != EAGAIN)
 		end_with_errno(top, "the timer");
 	*top->problem = '\0';
 	if (!update_agents(&top->agents, &error)) {
-		/* What there was once may come back: a want of descriptors goes by. */
+		/* After a first success the failure may be temporary, for example a lack of descriptors. */
 		if (top->ticks == 0) {
 			end_with(top, EXIT_NO_PLACE, error.message);
 			return;
@@ -122,7 +123,7 @@ static void take_signals(struct top *top)
 
 	while (read(top->signals, &signal, sizeof(signal)) == sizeof(signal)) {
 		switch (signal.ssi_signo) {
-		case SIGWINCH:          /* it is drawn anew in any case */
+		case SIGWINCH:          /* the table is redrawn after every wakeup */
 			break;
 		case SIGTSTP:
 			give_terminal_back();
@@ -169,7 +170,7 @@ static void watch(struct top *top)
 			else
 				take_events(&top->agents, ready[i].data.fd);
 		}
-		/* As the last, since it can close a descriptor of these and open another of the same number. */
+		/* Last, since it can close one of these descriptors and open another with the same number. */
 		if (timer_expired && !top->ended)
 			tick(top);
 		if (!top->signal && !top->status)
@@ -179,7 +180,7 @@ static void watch(struct top *top)
 
 /* ---- start and end --------------------------------------------------------- */
 
-/* Each agent that is watched takes up to six. Returns how many there may be. */
+/* Each watched agent needs up to six descriptors. Returns the new limit. */
 static int raise_descriptor_limit(void)
 {
 	struct rlimit limit;
@@ -187,7 +188,7 @@ static int raise_descriptor_limit(void)
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
 		return 1024;
 	limit.rlim_cur = limit.rlim_max;
-	/* Refused, it is as it was: agents above that are shown without events. */
+	/* If this fails, the old limit stays: agents beyond it are shown without events. */
 	setrlimit(RLIMIT_NOFILE, &limit);
 	getrlimit(RLIMIT_NOFILE, &limit);
 	return limit.rlim_cur < INT_MAX ? (int)limit.rlim_cur : INT_MAX;
@@ -222,7 +223,7 @@ static bool make_loop(struct top *top)
 	       (!top->on_terminal || !isatty(STDIN_FILENO) || add_to_loop(top, STDIN_FILENO));
 }
 
-/* As whoever sent it expects: the shell, say, ends a loop that Ctrl-C came into. */
+/* The parent must see that the signal ended the program: a shell, for example, then ends a loop after Ctrl-C. */
 static void die_of(int signal_number)
 {
 	sigset_t set;
@@ -236,7 +237,7 @@ static void die_of(int signal_number)
 
 int main(int argc, char **argv)
 {
-	struct top top = { .agents.tell = tell };
+	struct top top = { .agents.report = report_event };
 
 	parse_top_options(&top.options, argc, argv);
 	top.agents.context = &top;
@@ -244,13 +245,13 @@ int main(int argc, char **argv)
 	top.agents.descriptors = raise_descriptor_limit();
 	top.on_terminal = is_able_terminal(STDOUT_FILENO);
 	if (!make_loop(&top))
-		end_with_errno(&top, "no event loop to be had");
+		end_with_errno(&top, "cannot make an event loop");
 	else if (top.on_terminal && !take_terminal())
 		end_with_errno(&top, "the terminal");
 	watch(&top);
 	give_terminal_back();
 	if (top.on_terminal && top.options.ticks > 0 && top.ticks == top.options.ticks) {
-		print_heading();        /* the table went with the screen */
+		print_heading();        /* the table has disappeared with the alternate screen */
 		print_rows(&top);
 	}
 	free_agents(&top.agents);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * events - run a command in an agent of its own and tell what happens to it, for those who have an epoll loop.
+ * events - run a command in its own agent and print the agent's events: an example of an epoll loop.
  *
  *	$ ./events sh -c 'sleep 1'
  *	POPULATED
@@ -9,8 +9,8 @@
  *	OOM_KILL
  *	...
  *
- * Its own agent it removes when the last process is gone. One that it opens is another's: it is watched until it is
- * removed, and a command, if there is one, runs in it beside the others.
+ * It removes its own agent when the last process is gone. An agent that it opens belongs to another program: it is
+ * watched until it is removed, and the command, if one is given, runs in it beside the other processes.
  *
  * By hand: cc events.c -o events $(pkg-config --cflags --libs agentcg)
  */
@@ -45,12 +45,12 @@ static const struct {
 
 static agentcg_error error;
 
-/* false: it does not run, and why was told. */
+/* Returns false if the command does not run. The reason has been printed. */
 static bool start(agentcg *cg, char **argv)
 {
 	agentcg_spawn_options options = AGENTCG_SPAWN_OPTIONS_INIT;
 
-	/* There before it runs: then all that it ever starts is in the group, too. */
+	/* The command is in the group before it runs. Therefore all of its descendants are, too. */
 	options.flags = AGENTCG_SPAWN_SEARCH_PATH;
 	if (agentcg_spawn(cg, argv[0], argv, NULL, &options, sizeof(options), NULL, NULL, &error) < 0) {
 		warnx("cannot run %s in the agent: %s", argv[0], error.message);
@@ -59,8 +59,8 @@ static bool start(agentcg *cg, char **argv)
 	return true;
 }
 
-/* The descriptor was readable. Returns what has happened, which may be nothing. */
-static uint64_t tell_events(agentcg *cg)
+/* Prints the events after the descriptor was readable. Returns them; there may be none. */
+static uint64_t print_events(agentcg *cg)
 {
 	uint64_t events = 0;
 
@@ -74,19 +74,19 @@ static uint64_t tell_events(agentcg *cg)
 
 int main(int argc, char **argv)
 {
-	bool is_ours = argc < 2 || strcmp(argv[1], "--open") != 0;
-	char **command = argv + (is_ours ? 1 : 3);
-	uint64_t last = is_ours ? AGENTCG_EVENT_EMPTY | AGENTCG_EVENT_GONE : AGENTCG_EVENT_GONE, events = 0;
+	bool is_own = argc < 2 || strcmp(argv[1], "--open") != 0;
+	char **command = argv + (is_own ? 1 : 3);
+	uint64_t last = is_own ? AGENTCG_EVENT_EMPTY | AGENTCG_EVENT_GONE : AGENTCG_EVENT_GONE, events = 0;
 	struct epoll_event ready = { .events = EPOLLIN };
 	int epoll = epoll_create1(EPOLL_CLOEXEC), fd;
 	agentcg *cg;
 
-	if (argc < (is_ours ? 2 : 3) || (is_ours && argv[1][0] == '-')) {
+	if (argc < (is_own ? 2 : 3) || (is_own && argv[1][0] == '-')) {
 		fputs("usage: events COMMAND [ARG...]\n       events --open UUID [COMMAND [ARG...]]\n", stderr);
 		return 2;
 	}
-	setvbuf(stdout, NULL, _IOLBF, 0);       /* each event as it comes, whoever reads it */
-	if ((is_ours ? agentcg_new(NULL, NULL, NULL, 0, AGENTCG_NEW_GUARD, &cg, &error) :
+	setvbuf(stdout, NULL, _IOLBF, 0);       /* each event is written at once, also to a pipe */
+	if ((is_own ? agentcg_new(NULL, NULL, NULL, 0, AGENTCG_NEW_GUARD, &cg, &error) :
 	               agentcg_open(NULL, argv[2], 0, &cg, &error)) < 0)
 		errx(1, "%s", error.message);
 	fd = agentcg_event_fd(cg, STATES | NEED_CONTROLLERS, &error);
@@ -98,17 +98,17 @@ int main(int argc, char **argv)
 		errx(1, "%s", error.message);
 	if (epoll < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &ready) != 0)
 		err(1, "epoll");
-	/* After the descriptor was asked for, or the first events would have been missed. */
+	/* After agentcg_event_fd(): the first events would be missed otherwise. */
 	bool runs = !*command || start(cg, command);
 
-	/* Your own descriptors would be in the set, too. */
+	/* Your program's other descriptors would be in the set, too. */
 	while (runs && !(events & last)) {
 		if (epoll_wait(epoll, &ready, 1, -1) < 0 && errno != EINTR)
 			err(1, "epoll");
-		events = tell_events(cg);
+		events = print_events(cg);
 	}
-	epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL);      /* before the handle ends, to which it belongs */
-	if (!is_ours)
+	epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL);      /* before the end of the handle, which owns the descriptor */
+	if (!is_own)
 		agentcg_free(cg);
 	else if (agentcg_destroy(cg, 0, KILL_TIMEOUT_MS, NULL, 0, &error) < 0)
 		errx(1, "%s", error.message);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-/* agentcg-run's command line. Everything is checked here, before a cgroup is made. */
+/* agentcg-run's command line. All options are checked before a cgroup is made. */
 #include "run.h"
 
 #include <getopt.h>
@@ -16,28 +16,28 @@
 static const char help[] =
 	"usage: agentcg-run [OPTION...] [--] COMMAND [ARG...]\n"
 	"\n"
-	"Run COMMAND in a cgroup of its own, under limits, and report what it used.\n"
-	"When agentcg-run returns, nothing that COMMAND started is left.\n"
+	"Run COMMAND in its own cgroup, under limits, and report what it used.\n"
+	"When agentcg-run returns, no process that COMMAND started is left.\n"
 	"\n"
-	"  --memory SIZE   memory, beyond which the out-of-memory killer acts: 64M, 1.5G\n"
-	"  --swap SIZE     swap on top of that. With --memory the default is 0, so that\n"
-	"                  --memory bounds it all; \"max\" allows what the system has\n"
+	"  --memory SIZE   memory; above it the out-of-memory killer acts: 64M, 1.5G\n"
+	"  --swap SIZE     swap in addition. With --memory the default is 0, so that\n"
+	"                  --memory limits both; \"max\" allows all swap of the system\n"
 	"  --cpu NUMBER    CPUs: 0.5 is half of one, 2 is two; 0.001 or more\n"
 	"  --pids NUMBER   processes and threads, COMMAND included\n"
 	"  --time TIME     kill everything after this long: 500ms, 10s, 2m, 1h; 10 is 10 s\n"
-	"  --parent DIR    make the cgroup under this one, not where agentcg finds a place\n"
-	"  --quiet         no live line, no report; errors are still told\n"
+	"  --parent DIR    make the cgroup below this one; agentcg finds no place itself\n"
+	"  --quiet         no live line, no report; errors are printed\n"
 	"  --help          show this\n"
 	"  --version       show the version\n"
 	"\n"
-	"SIZE is in bytes, or ends in K, M, G or T (1024 each step), or is \"max\".\n"
+	"SIZE is in bytes, or ends in K, M, G or T (powers of 1024), or is \"max\".\n"
 	"\n"
-	"SIGINT, SIGTERM, SIGHUP, SIGQUIT and the like reach COMMAND, too; a second SIGINT\n"
-	"(Ctrl-C) kills everything at once.\n"
+	"SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGTSTP and SIGCONT reach COMMAND,\n"
+	"too. A second SIGINT (Ctrl-C) kills everything at once.\n"
 	"\n"
-	"Exit status: COMMAND's own, or 128 + N if signal N ended it; 124 the time was up;\n"
-	"125 agentcg-run failed; 126 COMMAND cannot be executed; 127 COMMAND was not found;\n"
-	"2 the command line makes no sense.\n";
+	"Exit status: COMMAND's own, or 128 + N if signal N ended it; 124 if the time was up;\n"
+	"125 if agentcg-run failed; 126 if COMMAND cannot be executed; 127 if COMMAND was not\n"
+	"found; 2 for an invalid command line.\n";
 
 struct unit {
 	const char *name;
@@ -69,8 +69,9 @@ __attribute__((noreturn, format(printf, 1, 2))) static void refuse(const char *f
 }
 
 /*
- * Thousandths, in whole numbers: in floating point 1.001 CPUs are a thousand. More than three decimals must
- * be zeros. Returns what follows the number, or NULL: none, too fine, or too large.
+ * Parses a decimal number into thousandths, with integers: in floating point 1.001 CPUs would become 1000. Decimals
+ * after the third must be zeros. Returns the text after the number, or NULL if there is no number, or if it has too
+ * many decimals or is too large.
  */
 static const char *parse_thousandths(const char *text, uint64_t *ret_thousandths)
 {
@@ -128,7 +129,7 @@ static uint64_t parse_memory(const char *text)
 	long page = sysconf(_SC_PAGESIZE);
 
 	if (bytes < (uint64_t)page)
-		refuse("--memory %s: less than one page (%ld bytes), in which nothing can run", text, page);
+		refuse("--memory %s: less than one page (%ld bytes): no program can run in it", text, page);
 	return bytes;
 }
 
@@ -173,7 +174,7 @@ void parse_options(struct run_options *options, int argc, char **argv)
 	int option;
 
 	memset(options, 0, sizeof(*options));
-	/* "+": stop at COMMAND, whose options are its own. */
+	/* "+": stop at COMMAND. The options after it belong to COMMAND. */
 	while ((option = getopt_long(argc, argv, "+", names, NULL)) != -1) {
 		switch (option) {
 		case MEMORY:
@@ -207,7 +208,7 @@ void parse_options(struct run_options *options, int argc, char **argv)
 		case VERSION:
 			printf("agentcg-run, with agentcg %s\n", agentcg_version_string());
 			exit(EXIT_SUCCESS);
-		default:                /* getopt_long() has said what is wrong */
+		default:                /* getopt_long() has printed what is wrong */
 			fputs("Try 'agentcg-run --help'.\n", stderr);
 			exit(EXIT_USAGE);
 		}
@@ -215,7 +216,7 @@ void parse_options(struct run_options *options, int argc, char **argv)
 	if (optind == argc)
 		refuse("no command given");
 	options->command = argv + optind;
-	/* swap_max_bytes is 0 here: without this a group over its memory goes on growing into swap. */
+	/* swap_max_bytes is 0 by default: otherwise a group above its memory limit continues to grow in swap. */
 	if (limits->mask & AGENTCG_LIMIT_MEMORY_MAX)
 		limits->mask |= AGENTCG_LIMIT_SWAP_MAX;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-/* What agentcg-run measures of its group, and how it says it. */
+/* The measurements of agentcg-run, the live line and the report. */
 #include "run.h"
 
 #include <fcntl.h>
@@ -60,7 +60,7 @@ static bool is_limited(const agentcg_limits *limits, uint64_t bit, uint64_t valu
 	return (limits->mask & bit) && value != AGENTCG_UNLIMITED;
 }
 
-/* snprintf(3) at the end of what is there, cut where line is full. */
+/* Appends to line, as snprintf(3) does: the text is cut where line is full. */
 __attribute__((format(printf, 3, 4))) static void append(char *line, size_t size, const char *format, ...)
 {
 	size_t length = strlen(line);

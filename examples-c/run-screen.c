@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * agentcg-run's live line. The command writes to the same terminal whenever it likes, so a line that is redrawn where
- * the cursor happens to be would cut its output to pieces. The scrolling region is made one line shorter instead, and
- * the line that is left over at the bottom is ours: what apt does with its progress bar.
+ * agentcg-run's live line. The command can write to the same terminal at any time. A line that is redrawn at the cursor
+ * would break up the command's output. Therefore the scrolling region is made one line shorter, and the live line uses
+ * the line below it, as apt does with its progress bar.
  */
 #include "run.h"
 
@@ -27,7 +27,7 @@ __attribute__((format(printf, 2, 3))) static void put(struct screen *screen, con
 	va_start(args, format);
 	length = vsnprintf(text, sizeof(text), format, args);
 	va_end(args);
-	/* One write, so that nothing of the command's comes in between. A terminal that hung up needs no line. */
+	/* A single write keeps the command's output out of the sequence. After a hangup the line is not needed. */
 	if (length < 0 || (size_t)length >= sizeof(text) || !write_terminal(STDERR_FILENO, text, (size_t)length))
 		screen->usable = false;
 }
@@ -38,10 +38,10 @@ struct screen screen_open(void)
 }
 
 /*
- * In the background the terminal is somebody else's. So it is while a program in the foreground has turned off line
- * editing: an editor, a pager, a shell at its prompt.
+ * Returns false if another program uses the terminal: if agentcg-run is in the background, or if a program in the
+ * foreground has turned off line editing, as an editor, a pager or a shell at its prompt does.
  */
-static bool is_ours(void)
+static bool owns_terminal(void)
 {
 	struct termios mode;
 
@@ -49,7 +49,7 @@ static bool is_ours(void)
 	       (mode.c_lflag & ICANON);
 }
 
-/* Keep the cursor, and what it stands on, out of the bottom line before taking that out of the region. */
+/* Moves the cursor and the text at it out of the bottom line, then removes that line from the scrolling region. */
 static void reserve_bottom_line(struct screen *screen)
 {
 	put(screen, DOWN_OR_SCROLL UP SAVE_CURSOR "\033[1;%ur" RESTORE_CURSOR, screen->rows - 1);
@@ -61,7 +61,7 @@ void screen_draw(struct screen *screen, const char *line)
 
 	if (!screen->usable)
 		return;
-	if (!is_ours() || ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0) {
+	if (!owns_terminal() || ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0) {
 		screen_clear(screen);
 		return;
 	}
@@ -74,7 +74,7 @@ void screen_draw(struct screen *screen, const char *line)
 		if (screen->rows)
 			reserve_bottom_line(screen);
 	}
-	/* One column is left free: a character in the last one makes some terminals wrap. */
+	/* The last column is not used: a character in it makes some terminals wrap. */
 	int width = screen->columns > 1 && screen->columns <= 256 ? (int)screen->columns - 1 : 79;
 
 	if (screen->rows)

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * agentcg-run's signals, and whose process group the command is in.
+ * agentcg-run's signals, and the process group of the command.
  *
- * With a controlling terminal the command stays in our process group. Then job control is the shell's, as for any
- * command: Ctrl-Z, fg, bg and `kill %1` take us both, the command may read from the terminal when we may, and in
- * `agentcg-run make | less` less keeps the terminal. What the terminal sends has reached the command then, and is not
- * forwarded; what a process sent to us alone is. (What a process sent to the whole group reaches the command twice:
- * a signal does not tell to whom else it went.)
+ * With a controlling terminal the command stays in agentcg-run's process group. The shell then controls the job, as for
+ * any command: Ctrl-Z, fg, bg and `kill %1` affect both, the command may read from the terminal when agentcg-run may,
+ * and in `agentcg-run make | less` less keeps the terminal. Signals from the terminal reach the command directly, and
+ * are not forwarded. A signal that a process has sent to agentcg-run alone is forwarded. (A signal that a process has
+ * sent to the whole group reaches the command twice: a signal does not say which other processes have received it.)
  *
- * Without a terminal there is no job control to disturb. The command gets a process group of its own, and what is sent
- * to us, or to our group, reaches all of its group once.
+ * Without a terminal there is no job control. The command has its own process group, and a signal that is sent to
+ * agentcg-run, or to its group, reaches all of the command's group once.
  */
 #include "run.h"
 
@@ -17,7 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What would end or stop us, leaving the command behind, and what it takes to know how the command does. */
+/* Signals that would end or stop agentcg-run without the command, and SIGCHLD, which reports the command's state. */
 static const int watched[] = {
 	SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGTSTP, SIGCONT, SIGCHLD,
 };
@@ -32,13 +32,14 @@ bool watch_signals(struct signals *signals)
 	if (terminal >= 0)
 		close(terminal);
 
-	/* SIGCHLD ignored would lose the command's exit status; SIGPIPE would end us before the group is gone. */
+	/* If SIGCHLD were ignored, the command's exit status would be lost. SIGPIPE would end agentcg-run before the
+	 * group is removed. */
 	signals->inherited_sigchld = signal(SIGCHLD, SIG_DFL);
 	signals->inherited_sigpipe = signal(SIGPIPE, SIG_IGN);
 
 	sigemptyset(&set);
 	for (size_t i = 0; i < sizeof(watched) / sizeof(watched[0]); i++) {
-		/* What nohup(1), or a shell for its `&`, has told us to ignore stays ignored. */
+		/* A signal that nohup(1), or a shell for `&`, has set to be ignored stays ignored. */
 		if (sigaction(watched[i], NULL, &inherited) == 0 && inherited.sa_handler != SIG_IGN)
 			sigaddset(&set, watched[i]);
 	}
@@ -58,7 +59,7 @@ void restore_signals(const struct signals *signals)
 void place_in_process_group(const struct signals *signals, pid_t command)
 {
 	if (!signals->has_terminal)
-		setpgid(command, command);      /* for the parent EACCES: the child was first, and is past its exec */
+		setpgid(command, command);      /* EACCES in the parent: the child has executed the command */
 }
 
 bool forward_signal(const struct signalfd_siginfo *signal, pid_t command)
@@ -72,13 +73,13 @@ bool forward_signal(const struct signalfd_siginfo *signal, pid_t command)
 	return kill(command, (int)signal->ssi_signo) == 0;
 }
 
-void stop_ourselves(void)
+void stop_self(void)
 {
 	sigset_t set;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGTSTP);
-	raise(SIGTSTP);                         /* pending, and due when it is unblocked */
+	raise(SIGTSTP);                         /* pending until it is unblocked */
 	sigprocmask(SIG_UNBLOCK, &set, NULL);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-/* What agentcg-run and agentcg-top both need. */
+/* Functions of both agentcg-run and agentcg-top. */
 #include "shared.h"
 
 #include <errno.h>
@@ -37,7 +37,7 @@ bool write_terminal(int fd, const char *text, size_t length)
 	sigset_t stop, mask;
 	ssize_t written = 0;
 
-	/* Blocked, it lets us clear up when we are in the background already, `stty tostop` or not. */
+	/* While SIGTTOU is blocked, a process in the background can write to the terminal even with `stty tostop`. */
 	sigemptyset(&stop);
 	sigaddset(&stop, SIGTTOU);
 	sigprocmask(SIG_BLOCK, &stop, &mask);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* What agentcg-run and agentcg-top both need: numbers for people, and terminals. */
+/* Functions of both agentcg-run and agentcg-top: formatting of numbers, and terminals. */
 #ifndef AGENTCG_SHARED_H
 #define AGENTCG_SHARED_H
 
@@ -10,14 +10,15 @@
 #define NS_PER_MS 1000000ull
 #define NS_PER_S  1000000000ull
 
-/* "64.0M", or "512" for less than a kilobyte, in memory of the caller's. */
+/* Writes "64.0M", or "512" for less than a kilobyte, to text. Returns text. */
 #define BYTES_TEXT_SIZE 24
 const char *format_bytes(char text[BYTES_TEXT_SIZE], uint64_t bytes);
 
-/* fd is a terminal that knows what an escape sequence is. */
+/* Returns true if fd is a terminal that understands escape sequences. */
 bool is_able_terminal(int fd);
 
-/* All of it, and in one piece if the terminal takes it so; `stty tostop` does not stop us. false, errno set: it hung up. */
+/* Writes all of text, with one write(2) if the terminal accepts it. `stty tostop` does not stop the process. Returns
+ * false, with errno set, after a hangup. */
 bool write_terminal(int fd, const char *text, size_t length);
 
 #endif /* AGENTCG_SHARED_H */

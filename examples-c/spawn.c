@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * spawn - run a command in an agent of its own, for at most so many milliseconds, and tell its end and what it used.
+ * spawn - run a command in its own agent, for a limited number of milliseconds, and print its exit status and usage.
  *
  *	$ ./spawn 500 sh -c 'sleep 1000 & exec sleep 1000'
- *	it had 500 ms, and is killed with all that it has started
+ *	killed after 500 ms, with all its descendants
  *	2 ms of CPU time, 1 MiB at most
  *	$ ./spawn --contain 500 cat /proc/self/cgroup
  *	0::/
- *	it ends with 0
+ *	exit status 0
  *	...
  *
- * It is in its group before its first instruction, and so is all that it starts. With --contain it cannot leave that
- * either: it has namespaces of its own (docs/containment.md).
+ * The command is in the group before its first instruction, and so are all its descendants. With --contain it cannot
+ * leave the group, since it has its own namespaces (docs/containment.md).
  *
  * By hand: cc spawn.c -o spawn $(pkg-config --cflags --libs agentcg)
  */
@@ -34,7 +34,7 @@
 
 static agentcg_error error;
 
-/* A number of milliseconds that poll(2) takes, or -1. */
+/* Returns a number of milliseconds that poll(2) accepts, or -1. */
 static int milliseconds(const char *text)
 {
 	char *end;
@@ -43,7 +43,7 @@ static int milliseconds(const char *text)
 	return end == text || *end || value < 0 || value > INT_MAX ? -1 : (int)value;
 }
 
-/* true: it has ended by itself. */
+/* Returns true if the process has ended before the timeout. */
 static bool ends_in_time(int pidfd, int timeout_ms)
 {
 	struct pollfd ended = { .fd = pidfd, .events = POLLIN };
@@ -70,7 +70,7 @@ int main(int argc, char **argv)
 		fputs("usage: spawn [--contain] MILLISECONDS COMMAND [ARG...]\n", stderr);
 		return 125;
 	}
-	/* Whatever becomes of us, it does not outlive us. */
+	/* The guard kills the agent when this program ends, for whatever reason. */
 	if (agentcg_new(NULL, NULL, NULL, 0, AGENTCG_NEW_GUARD, &cg, &error) < 0)
 		errx(125, "%s", error.message);
 	options.flags = AGENTCG_SPAWN_SEARCH_PATH | (contain ? AGENTCG_SPAWN_CONTAIN : 0);
@@ -78,14 +78,14 @@ int main(int argc, char **argv)
 		errx(error.code == -ENOENT ? 127 : 126, "%s", error.message);   /* the guard removes the group */
 
 	if (!ends_in_time(pidfd, timeout_ms))
-		printf("it had %d ms, and is killed with all that it has started\n", timeout_ms);
-	/* All that it has started ends, in time or not. */
+		printf("killed after %d ms, with all its descendants\n", timeout_ms);
+	/* The descendants are killed in either case. */
 	if (agentcg_destroy(cg, 0, KILL_TIMEOUT_MS, &last, sizeof(last), &error) < 0)
 		errx(125, "%s", error.message);
 	if (waitpid(pid, &status, 0) != pid)
 		err(125, "waitpid");
 	if (WIFEXITED(status))
-		printf("it ends with %d\n", WEXITSTATUS(status));
+		printf("exit status %d\n", WEXITSTATUS(status));
 	printf("%" PRIu64 " ms of CPU time", last.cpu_usage_ns / 1000000);
 	if (last.mask & AGENTCG_STAT_MEMORY_PEAK)
 		printf(", %" PRIu64 " MiB at most", last.memory_peak_bytes >> 20);

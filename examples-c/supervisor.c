@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * supervisor - twenty guarded agents, each running a command, to show what becomes of them when their host ends.
+ * supervisor - run a command in each of twenty guarded agents, to show what happens to them when their host ends.
  *
  *	$ ./supervisor
  *	pid 4711: 20 agents in /sys/fs/cgroup/.../app.slice/synwire/agents
  *	pid 4711: 20 agents alive, 31 ms of CPU time used
  *	...
  *
- * Now `kill -9 4711` it, from another terminal. Nothing of the agents is left a moment later, their daemons
- * included: look with `agentcg-reap --list`, or with `pgrep sleep`. It is the same with Ctrl-C, which is not handled
- * here. Without AGENTCG_NEW_GUARD they would all run on, until somebody runs agentcg-reap.
+ * Run `kill -9 4711` in another terminal. A moment later no agent is left, and none of their daemons: check with
+ * `agentcg-reap --list`, or with `pgrep sleep`. The same happens after Ctrl-C, which this program does not handle.
+ * Without AGENTCG_NEW_GUARD all agents would continue to run until agentcg-reap is called.
  *
  * By hand: cc supervisor.c -o supervisor $(pkg-config --cflags --libs agentcg)
  */
@@ -39,22 +39,22 @@ static void start(struct agent *agent, char **argv)
 {
 	agentcg_spawn_options options = AGENTCG_SPAWN_OPTIONS_INIT;
 
-	/* Whatever becomes of us, the group is killed and removed. */
+	/* The guard kills and removes the agent when this program ends, for whatever reason. */
 	if (agentcg_new(NULL, NULL, NULL, 0, AGENTCG_NEW_GUARD, &agent->cg, &error) < 0)
 		errx(1, "%s", error.message);
-	/* There before it runs: then all that it ever starts is in the group, too. */
+	/* The command is in the group before it runs. Therefore all of its descendants are, too. */
 	options.flags = AGENTCG_SPAWN_SEARCH_PATH;
 	if (agentcg_spawn(agent->cg, argv[0], argv, NULL, &options, sizeof(options), &agent->command, NULL, &error) < 0)
 		errx(1, "cannot run %s: %s", argv[0], error.message);
 }
 
-/* The command has ended. What it has left behind ends now. */
+/* The command has ended. Kills the processes that it has left. */
 static void finish(struct agent *agent)
 {
 	agentcg_stats last;
 
 	if (agentcg_destroy(agent->cg, 0, KILL_TIMEOUT_MS, &last, sizeof(last), &error) < 0)
-		errx(1, "%s", error.message);       /* what is left ends with us */
+		errx(1, "%s", error.message);       /* the guard ends all agents */
 	printf("pid %d: process %d has ended, its agent used %" PRIu64 " ms of CPU time\n", (int)getpid(),
 	       (int)agent->command, last.cpu_usage_ns / 1000000);
 	agent->cg = NULL;
@@ -64,14 +64,14 @@ static void collect(struct agent agents[AGENTS])
 {
 	pid_t pid;
 
-	/* Only children of ours are found: the guard is none, and nothing has to be waited for but these. */
+	/* Only the commands are children of this program. The guard is not. */
 	while ((pid = waitpid(-1, NULL, WNOHANG)) > 0)
 		for (int i = 0; i < AGENTS; i++)
 			if (agents[i].cg && agents[i].command == pid)
 				finish(&agents[i]);
 }
 
-/* Returns how many are left. */
+/* Prints a line. Returns the number of living agents. */
 static int report(struct agent agents[AGENTS])
 {
 	uint64_t cpu_ns = 0;
@@ -93,12 +93,12 @@ static int report(struct agent agents[AGENTS])
 
 int main(int argc, char **argv)
 {
-	/* A daemon that has left its session and its parent, and somebody who waits. */
+	/* A daemon that has left its session and its parent, and a process that waits. */
 	static char *usual[] = { "sh", "-c", "setsid sleep 1000 & exec sleep 1000", NULL };
 	struct agent agents[AGENTS];
 	char path[PATH_MAX];
 
-	setvbuf(stdout, NULL, _IOLBF, 0);           /* nothing unwritten may be copied by fork(2) */
+	setvbuf(stdout, NULL, _IOLBF, 0);           /* fork(2) must not copy buffered output */
 	for (int i = 0; i < AGENTS; i++)
 		start(&agents[i], argc > 1 ? argv + 1 : usual);
 	agentcg_path(agents[0].cg, path, sizeof(path));

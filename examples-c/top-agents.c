@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-/* The agents that there are, as agentcg-top knows them: found by listing, watched by events, measured at each tick. */
+/* The agents that agentcg-top shows. It lists them and reads their statistics at each tick, and watches their events.
+ * */
 #include "top.h"
 
 #include <errno.h>
@@ -9,16 +10,16 @@
 
 #define MEASURED (AGENTCG_STAT_BASIC | AGENTCG_STAT_MEMORY_EVENTS | AGENTCG_STAT_PIDS | \
                   AGENTCG_STAT_MEMORY_PRESSURE | AGENTCG_STAT_STATE)
-/* MEMORY_HIGH, MEMORY_MAX and PIDS_MAX can come by the thousand, and say what the figures say. */
+/* MEMORY_HIGH, MEMORY_MAX and PIDS_MAX can come by the thousand, and the columns show the same. */
 #define STATES (AGENTCG_EVENT_POPULATED | AGENTCG_EVENT_FROZEN | AGENTCG_EVENT_THAWED | AGENTCG_EVENT_EMPTY | \
                 AGENTCG_EVENT_GONE)
-/* Left for what is open for a moment only: to list, to open one more, to measure. */
+/* Reserved for descriptors that are open only briefly: to list, to open another agent, to read. */
 #define SPARE_DESCRIPTORS 32
 
 /* ---- one agent ------------------------------------------------------------ */
 
-/* In the order in which they can have come. GONE is told by drop(), once. */
-static void tell_events(struct agents *agents, struct agent *agent, uint64_t events)
+/* Reports the events in an order in which they can have happened. drop() reports GONE, once. */
+static void report_events(struct agents *agents, struct agent *agent, uint64_t events)
 {
 	static const uint64_t in_order[] = {
 		AGENTCG_EVENT_POPULATED, AGENTCG_EVENT_FROZEN, AGENTCG_EVENT_THAWED,
@@ -29,12 +30,12 @@ static void tell_events(struct agents *agents, struct agent *agent, uint64_t eve
 		agent->oom_ticks = 2;           /* for at least one whole interval */
 	for (size_t i = 0; i < sizeof(in_order) / sizeof(in_order[0]); i++)
 		if (events & in_order[i])
-			agents->tell(agents->context, agent, in_order[i]);
+			agents->report(agents->context, agent, in_order[i]);
 }
 
 static void close_agent(struct agents *agents, struct agent *agent)
 {
-	/* The descriptor is the handle's: out of the set before that ends. */
+	/* The handle owns the descriptor: it must leave the epoll set before the handle ends. */
 	if (agent->event_fd >= 0)
 		epoll_ctl(agents->epoll, EPOLL_CTL_DEL, agent->event_fd, NULL);
 	agent->event_fd = -1;
@@ -42,18 +43,18 @@ static void close_agent(struct agents *agents, struct agent *agent)
 	agent->cg = NULL;
 }
 
-/* It is no more. What came before that is told first. */
+/* The agent is gone. Reports its last events first. */
 static void drop(struct agents *agents, struct agent *agent)
 {
 	uint64_t events = 0;
 
 	if (agent->gone)
 		return;
-	/* A failure has nothing more to tell. */
+	/* If this fails there are no more events. */
 	if (agent->event_fd >= 0 && agentcg_next_events(agent->cg, 0, &events, NULL) == 1)
-		tell_events(agents, agent, events);
+		report_events(agents, agent, events);
 	agent->gone = true;
-	agents->tell(agents->context, agent, AGENTCG_EVENT_GONE);
+	agents->report(agents->context, agent, AGENTCG_EVENT_GONE);
 	close_agent(agents, agent);
 }
 
@@ -68,14 +69,14 @@ static void watch(struct agents *agents, struct agent *agent)
 		wanted |= AGENTCG_EVENT_OOM_KILL;
 	fd = agentcg_event_fd(agent->cg, wanted, NULL);
 	ready.data.fd = fd;
-	/* Without events it is still measured at each tick, where a want of descriptors is met by keep_or_close(). */
+	/* An agent without events is still read at each tick. keep_or_close() handles a lack of descriptors. */
 	if (fd >= 0 && epoll_ctl(agents->epoll, EPOLL_CTL_ADD, fd, &ready) == 0)
 		agent->event_fd = fd;
 }
 
 /*
- * Descriptors come with the lowest number that is free, so a high one says that few are left. An agent that has one of
- * those, or got no events, is closed again and opened anew at each tick: however many agents there are, all are shown.
+ * The kernel returns the lowest free descriptor: a high one means that few are left. An agent with a high descriptor,
+ * or without events, is closed and opened again at each tick. Therefore any number of agents can be shown.
  */
 static void keep_or_close(struct agents *agents, struct agent *agent)
 {
@@ -97,12 +98,12 @@ static void measure(struct agents *agents, struct agent *agent)
 		opened = agentcg_open(agents->parent, agent->entry.uuid, 0, &agent->cg, NULL);
 		if (opened == -ENOENT)
 			drop(agents, agent);
-		if (opened < 0)         /* say, another user's */
+		if (opened < 0)         /* for example an agent of another user */
 			return;
-		/* First, so that nothing happens between what is measured and the first event. */
+		/* Before the statistics are read: no event may be missed between the two. */
 		watch(agents, agent);
 	}
-	/* What else can fail is want of descriptors or memory: then there is no figure this time. */
+	/* Other failures are a lack of descriptors or memory: the row has no values until the next tick. */
 	read = agentcg_read_stats(agent->cg, MEASURED, &agent->now, sizeof(agent->now), NULL);
 	limits = agentcg_get_limits(agent->cg, &agent->limits, sizeof(agent->limits), NULL);
 	if (read == -ENODEV || limits == -ENODEV)
@@ -129,7 +130,7 @@ static int no_memory(agentcg_error *reterr)
 	return -ENOMEM;
 }
 
-/* In memory that the caller frees. There may be more of them at the second call than at the first. */
+/* Returns the entries in memory that the caller frees. The number of agents may grow between two calls. */
 static int list_entries(const char *parent, agentcg_entry **ret_entries, agentcg_error *reterr)
 {
 	size_t room = 0;
@@ -146,7 +147,7 @@ static int list_entries(const char *parent, agentcg_entry **ret_entries, agentcg
 	return count;
 }
 
-/* The one with that uuid, or a new one; NULL: no memory. */
+/* Returns the agent with that uuid, or a new one; NULL if there is no memory. */
 static struct agent *find_or_add(struct agents *agents, const agentcg_entry *entry)
 {
 	for (size_t i = 0; i < agents->count; i++)
@@ -170,7 +171,7 @@ static struct agent *find_or_add(struct agents *agents, const agentcg_entry *ent
 	return agent;
 }
 
-static void forget_the_gone(struct agents *agents)
+static void remove_gone(struct agents *agents)
 {
 	size_t left = 0;
 
@@ -189,7 +190,7 @@ bool update_agents(struct agents *agents, agentcg_error *reterr)
 	int count = list_entries(agents->parent, &entries, reterr), failure = count < 0 ? count : 0;
 
 	for (size_t i = 0; i < agents->count; i++)
-		agents->list[i]->listed = failure != 0;         /* not known: its measuring will tell */
+		agents->list[i]->listed = failure != 0;         /* without a list, measure() finds the removed agents */
 	for (int i = 0; i < count; i++) {
 		struct agent *agent = find_or_add(agents, &entries[i]);
 
@@ -207,7 +208,7 @@ bool update_agents(struct agents *agents, agentcg_error *reterr)
 		else
 			drop(agents, agents->list[i]);
 	}
-	forget_the_gone(agents);
+	remove_gone(agents);
 	if (agents->count > 0)
 		qsort(agents->list, agents->count, sizeof(*agents->list), oldest_first);
 	return failure == 0;
@@ -225,10 +226,10 @@ void take_events(struct agents *agents, int fd)
 	if (!agent)
 		return;
 	if (agentcg_next_events(agent->cg, 0, &events, NULL) < 0) {
-		close_agent(agents, agent);     /* or it would stay readable; the next tick sees to it */
+		close_agent(agents, agent);     /* otherwise it would stay readable; the next tick opens it again */
 		return;
 	}
-	/* What the row shows goes with the event, the rates wait for the tick. */
+	/* The row shows the state of the event at once. The rates change at the next tick. */
 	if (events && agentcg_read_stats(agent->cg, AGENTCG_STAT_STATE | AGENTCG_STAT_MEMORY_EVENTS, &stats,
 	                                 sizeof(stats), NULL) == 0) {
 		agent->now.mask |= stats.mask;
@@ -236,10 +237,10 @@ void take_events(struct agents *agents, int fd)
 		agent->now.frozen = stats.frozen;
 		agent->now.memory_events_oom_kill = stats.memory_events_oom_kill;
 	}
-	tell_events(agents, agent, events);
+	report_events(agents, agent, events);
 	if (events & AGENTCG_EVENT_GONE) {
 		drop(agents, agent);
-		forget_the_gone(agents);
+		remove_gone(agents);
 	}
 }
 

@@ -13,26 +13,26 @@
 static const char help[] =
 	"usage: agentcg-top [-d SECONDS] [-n COUNT] [--parent DIR]\n"
 	"\n"
-	"Show all agents of this user: CPU, memory and processes against their limits, what holds\n"
-	"them back, and what happens to them as it happens. On a terminal a table that is drawn\n"
-	"anew, and q or Ctrl-C ends it; elsewhere a line for each agent and for each event.\n"
+	"Show all agents of this user: CPU, memory and processes with their limits, delays, and\n"
+	"events as they happen. On a terminal it shows a table; q or Ctrl-C ends it. Elsewhere it\n"
+	"prints a line for each agent and for each event.\n"
 	"\n"
-	"  -d, --delay SECONDS  between two measurements, 0.02 to 86400; the default is 1\n"
-	"  -n, --count COUNT    end after so many; the first has no rates yet\n"
-	"  --parent DIR         look under this cgroup only\n"
+	"  -d, --delay SECONDS  time between two measurements, 0.02 to 86400; the default is 1\n"
+	"  -n, --count COUNT    end after COUNT measurements; the first has no rates\n"
+	"  --parent DIR         search only below this cgroup\n"
 	"  --help               show this\n"
 	"  --version            show the version\n"
 	"\n"
 	"%CPU        of one CPU                     MEMORY  in use, and memory.max\n"
 	"THROTTLED   of the periods of cpu.max      TASKS   processes and threads, and pids.max\n"
-	"STALLED     of the time, waiting for       OOM     processes killed for want of memory\n"
-	"            memory: some task, and all     -       not to be measured here, or not yet\n"
+	"STALLED     of the time, waiting for       OOM     processes killed for lack of memory\n"
+	"            memory: some task, and all     -       not available, or not yet\n"
 	"\n"
-	"Without --parent it looks wherever this program could have made an agent itself.\n"
+	"Without --parent it searches every place in which it could make an agent.\n"
 	"\n"
-	"Exit status: 0 it was ended by q or -n; 1 the table could not be written, or the like;\n"
-	"2 the command line makes no sense; 3 there is nowhere to look: no cgroup2, or none that\n"
-	"may be read.\n";
+	"Exit status: 0 if q or -n ended it; 1 if the table could not be written, or for a similar\n"
+	"failure; 2 for an invalid command line; 3 if there is no place to search: no cgroup2, or\n"
+	"none that may be read.\n";
 
 __attribute__((noreturn)) static void refuse(const char *option, const char *text, const char *wanted)
 {
@@ -45,7 +45,7 @@ static uint64_t parse_delay(const char *text)
 	char *end;
 	double seconds = strtod(text, &end);
 
-	/* strtod(3) knows "inf", "0x1p3" and leading blanks, too. */
+	/* strtod(3) also accepts "inf", "0x1p3" and leading blanks. */
 	if (*text == '\0' || *end != '\0' || strspn(text, "0123456789.") != strlen(text) ||
 	    !(seconds >= LEAST_INTERVAL_S && seconds <= MOST_INTERVAL_S))
 		refuse("-d", text, "a number of seconds from 0.02 to 86400, such as 0.5");
@@ -59,7 +59,7 @@ static uint64_t parse_count(const char *text)
 	errno = 0;
 	count = strtoull(text, NULL, 10);
 	if (*text == '\0' || strspn(text, "0123456789") != strlen(text) || errno || count == 0)
-		refuse("-n", text, "a number from 1 on");
+		refuse("-n", text, "a number of 1 or more");
 	return count;
 }
 
@@ -91,7 +91,7 @@ void parse_top_options(struct top_options *options, int argc, char **argv)
 		case VERSION:
 			printf("agentcg-top, with agentcg %s\n", agentcg_version_string());
 			exit(EXIT_SUCCESS);
-		default:                /* getopt_long() has said what is wrong */
+		default:                /* getopt_long() has printed what is wrong */
 			fputs("Try 'agentcg-top --help'.\n", stderr);
 			exit(EXIT_USAGE);
 		}

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * agentcg-top's terminal: the alternate screen, so that what was on it comes back, keys one by one, no cursor. Drawn
- * over what is there, line by line, in one write: nothing flickers.
+ * agentcg-top's terminal. It uses the alternate screen, which restores the old contents at the end. Keys are read one
+ * by one, and the cursor is hidden. A table overwrites the previous one line by line, with a single write(2), which
+ * avoids flicker.
  */
 #include "top.h"
 
@@ -36,7 +37,7 @@ bool take_terminal(void)
 		mode.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
 		mode.c_cc[VMIN] = 1;
 		mode.c_cc[VTIME] = 0;
-		tcsetattr(STDIN_FILENO, TCSADRAIN, &mode);      /* without it q needs Return, which is all */
+		tcsetattr(STDIN_FILENO, TCSADRAIN, &mode);      /* if this fails, q needs Return */
 	}
 	return taken;
 }
@@ -46,7 +47,7 @@ void give_terminal_back(void)
 	if (!taken)
 		return;
 	taken = false;
-	/* A terminal that hung up needs nothing. */
+	/* A failure means a hangup, after which there is nothing to restore. */
 	write_terminal(STDOUT_FILENO, LEAVE, strlen(LEAVE));
 	if (has_keyboard)
 		tcsetattr(STDIN_FILENO, TCSADRAIN, &as_it_was);
@@ -68,11 +69,12 @@ bool draw_table(const struct agents *agents, const char *problem)
 
 	if (!screen)
 		return false;
-	/* A terminal that does not tell its size is taken for the classic one. The last column is left free: some wrap. */
+	/* If the terminal does not report its size, 80x24 is assumed. The last column is not used: some terminals wrap.
+	 * */
 	ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
 	rows = size.ws_row ? size.ws_row : 24;
 	columns = (size.ws_col ? size.ws_col : 80) - 1;
-	/* Two lines are above the agents, and where there are more than fit, one is below. */
+	/* Two lines are above the agents. If not all agents fit, there is one line below. */
 	shown = agents->count + 2 <= rows ? agents->count : rows > 3 ? rows - 3 : 0;
 	if (agents->count == 0)
 		snprintf(line, sizeof(line), "no agents");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-/* How agentcg-top words what was measured. What was not is "-", never 0. */
+/* The columns of agentcg-top. A value that was not measured is "-", never 0. */
 #include "top.h"
 
 #include <inttypes.h>
@@ -29,13 +29,13 @@ const char *event_name(uint64_t event)
 	}
 }
 
-/* Was it measured at both ticks, so that there is a rate? */
+/* Returns true if the value was measured at both ticks, which a rate needs. */
 static bool has_rate(const struct agent *agent, uint64_t bit)
 {
 	return agent->before.mask & agent->now.mask & bit && agent->now.time_ns > agent->before.time_ns;
 }
 
-/* What grew from then to now, in percent of whole. Counters of a group only grow. */
+/* Returns the growth from then to now in percent of whole. The counters of a group only grow. */
 static double percent(uint64_t then, uint64_t now, uint64_t whole)
 {
 	return whole > 0 && now > then ? 100.0 * (double)(now - then) / (double)whole : 0;
@@ -103,7 +103,7 @@ static void format_stalled(char cell[CELL_SIZE], const struct agent *agent)
 		         percent(before->memory_pressure_full_us, now->memory_pressure_full_us, elapsed_us));
 }
 
-/* All that holds of it; with nothing to tell it just runs. */
+/* Lists all states of the agent, or "runs" if there are none. */
 static void format_state(char cell[CELL_SIZE], const struct agent *agent)
 {
 	bool measured = agent->now.mask & AGENTCG_STAT_STATE;

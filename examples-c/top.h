@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* The parts of agentcg-top: what was asked, the agents there are, how a row reads, the terminal. */
+/* The parts of agentcg-top: options, agents, table, terminal. */
 #ifndef AGENTCG_TOP_H
 #define AGENTCG_TOP_H
 
@@ -18,45 +18,46 @@
 #define EXIT_NO_PLACE 3
 
 struct top_options {
-	const char *parent;          /* NULL: wherever this user's programs put agents */
+	const char *parent;          /* NULL: every place in which this user's programs make agents */
 	uint64_t interval_ns;
-	uint64_t ticks;              /* 0: until somebody ends it */
+	uint64_t ticks;              /* 0: no limit */
 };
 
-/* Does not return from --help and --version (exit 0) and from what makes no sense (exit 2). */
+/* Exits with 0 for --help and --version, and with 2 for an invalid command line. */
 void parse_top_options(struct top_options *options, int argc, char **argv);
 
 /* top-agents.c */
 
 struct agent {
 	agentcg_entry entry;         /* as last listed */
-	agentcg *cg;                 /* NULL: it cannot be opened, or is for each measurement anew, see keep_or_close() */
-	int event_fd;                /* -1: none to be had */
+	agentcg *cg;                 /* NULL: it cannot be opened, or is opened for each tick, see keep_or_close() */
+	int event_fd;                /* -1: not available */
 	bool listed;                 /* by the last agentcg_list() */
 	bool gone;
-	unsigned int oom_ticks;      /* for so many ticks more the row shows that there was an OOM kill */
-	agentcg_stats before, now;   /* of the last two ticks; mask 0: not measured */
+	unsigned int oom_ticks;      /* the number of further ticks for which the row shows an OOM kill */
+	agentcg_stats before, now;   /* of the last two ticks; mask 0: not read */
 	agentcg_limits limits;
 };
 
 struct agents {
 	const char *parent;
 	int epoll;
-	int descriptors;             /* the limit on them */
-	struct agent **list;         /* the oldest first, so that rows stay where they are */
+	int descriptors;             /* the limit on descriptors */
+	struct agent **list;         /* the oldest first: rows keep their order */
 	size_t count, room;
-	/* Is told of each event of each agent, AGENTCG_EVENT_GONE as the last. */
-	void (*tell)(void *context, const struct agent *agent, uint64_t event);
+	/* Called for each event of each agent. AGENTCG_EVENT_GONE is the last. */
+	void (*report)(void *context, const struct agent *agent, uint64_t event);
 	void *context;
 };
 
-/* How many have no events: of another user, or for want of descriptors. */
+/* Returns the number of agents without events: of another user, or for lack of descriptors. */
 size_t count_unwatched(const struct agents *agents);
 
-/* Takes in new agents, drops those that are no more, measures all. false, reterr filled in: they cannot be listed. */
+/* Adds new agents, removes agents that are gone, reads the statistics of all. Returns false, with reterr filled in, if
+ * the agents cannot be listed. */
 bool update_agents(struct agents *agents, agentcg_error *reterr);
 
-/* The event descriptor fd was readable. */
+/* Handles a readable event descriptor. */
 void take_events(struct agents *agents, int fd);
 
 void free_agents(struct agents *agents);
@@ -68,17 +69,18 @@ void free_agents(struct agents *agents);
 
 const char *event_name(uint64_t event);
 
-/* The heading, and an agent's row under it, without a newline. */
+/* Write the heading, or the row of an agent, to line, without a newline. */
 void format_heading(char line[LINE_SIZE], int uuid_width);
 void format_row(char line[LINE_SIZE], const struct agent *agent, int uuid_width);
 
 /* top-screen.c */
 
-/* Takes the terminal, if stdout is one that can do this: keys come singly, the cursor is gone. */
+/* Sets up the terminal, if stdout is one that understands escape sequences: single keys, no cursor. */
 bool take_terminal(void);
-void give_terminal_back(void);       /* as it was; fine without one */
+/* Restores the terminal. Has no effect if it was not set up. */
+void give_terminal_back(void);
 
-/* The whole table, cut to what the window has room for. problem may be "". */
+/* Draws the table, cut to the size of the window. problem may be "". */
 bool draw_table(const struct agents *agents, const char *problem);
 
 #endif /* AGENTCG_TOP_H */

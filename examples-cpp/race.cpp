@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //
-// race - run several commands, each in an agent of its own, until one of them has succeeded. The others end there and
-// then, with all that they have started.
+// race - run several commands, each in its own agent, until one of them has succeeded. The others are then killed, with
+// all their descendants.
 //
 //	$ ./race 'sleep 60' 'sleep 1; exit 1' 'sleep 2; echo here'
 //	here
@@ -25,12 +25,12 @@ struct runner {
 	pid_t pid;
 };
 
-/// Under limits where there are any to be had.
+/// Makes a group, with limits if they are available.
 agentcgpp::group make()
 {
 	agentcgpp::limits limits;
 	limits.memory_max_bytes = 1 << 30;
-	limits.swap_max_bytes = 0;   // a group over its memory would grow on in swap
+	limits.swap_max_bytes = 0;   // otherwise a group above its memory limit continues to grow in swap
 	limits.pids_max = 1000;
 	try {
 		return agentcgpp::group::make(limits, AGENTCG_NEW_GUARD);
@@ -49,7 +49,7 @@ runner start(std::string command)
 	return {std::move(command), std::move(group), pid};
 }
 
-/// The first that ends well, or nullptr.
+/// Returns the first runner that succeeds, or nullptr.
 runner *winner_of(std::vector<runner> &runners)
 {
 	for (std::size_t running = runners.size(); running > 0; running--) {
@@ -71,13 +71,13 @@ try {
 		runners.push_back(start(argv[i]));
 	runner *winner = winner_of(runners);
 	if (!winner) {
-		fprintf(stderr, argc < 2 ? "usage: race COMMAND...\n" : "race: none has succeeded\n");
+		fprintf(stderr, argc < 2 ? "usage: race COMMAND...\n" : "race: no command has succeeded\n");
 		return argc < 2 ? 2 : 1;
 	}
 	agentcgpp::stats last = winner->group.destroy(10s);
 	fprintf(stderr, "race: \"%s\" has won, with %.0f ms of CPU time\n", winner->command.c_str(),
 	        static_cast<double>(last.cpu_usage_ns) / 1e6);
-	return 0;       // the agents of the others end with their groups
+	return 0;       // the destructors of the other groups end their agents
 } catch (const std::exception &e) {
 	fprintf(stderr, "race: %s\n", e.what());
 	return 1;

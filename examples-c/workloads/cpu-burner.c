@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-/* cpu-burner SECONDS - burn CPU for so long, and tell every half second how much of it there was. */
+/* cpu-burner SECONDS - use CPU time for SECONDS, and print every half second how much it was. */
 #define _POSIX_C_SOURCE 200809L
 
 #include <stdio.h>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * fork-bomb - every process of it forks for ever. Only where agentcg put it: without a limit it takes the whole
- * machine down, so it does not start in a cgroup whose path has no "/agents/".
+ * fork-bomb - each of its processes forks forever. Without a limit it would make the whole machine unusable: it refuses
+ * to start in a cgroup whose path does not contain "/agents/".
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -30,7 +30,7 @@ int main(void)
 	bool told = false;
 
 	if (!is_in_agent()) {
-		fprintf(stderr, "fork-bomb: not in an agent's cgroup, so it would hit the whole machine: not started\n");
+		fprintf(stderr, "fork-bomb: not started: outside an agent it would affect the whole machine\n");
 		return 2;
 	}
 	for (;;) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-/* memory-hog MIB - take that much memory, a MiB at a time, and tell every 8 MiB how far it came. */
+/* memory-hog MIB - allocate MIB mebibytes, one at a time, and print the amount every 8 MiB. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

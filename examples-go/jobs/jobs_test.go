@@ -16,7 +16,7 @@ import (
 	"agentcg"
 )
 
-// jobs is the program, which go/check has built.
+// jobs returns a command that runs the program, which go/check has built.
 func jobs(t *testing.T, input string, args ...string) *exec.Cmd {
 	path := os.Getenv("AGENTCG_JOBS")
 	if path == "" {
@@ -54,7 +54,7 @@ func has(t *testing.T, text string, parts ...string) {
 }
 
 func TestTwentyJobsRunAtOnce(t *testing.T) {
-	// Each waits until all twenty are there.
+	// Each job waits until all twenty have begun.
 	dir := t.TempDir()
 	var input strings.Builder
 	for i := 0; i < 20; i++ {
@@ -88,7 +88,7 @@ func TestAJobOverItsTimeIsKilledWithAllThatItStarted(t *testing.T) {
 	if status != someFailed {
 		t.Fatalf("status %d", status)
 	}
-	has(t, said, "killed, over its time,")
+	has(t, said, "killed, its time was up,")
 }
 
 func TestAJobOverItsMemoryIsKilledAsOne(t *testing.T) {
@@ -106,7 +106,7 @@ func TestForksOverTheLimitAreRefused(t *testing.T) {
 	}
 }
 
-// Ctrl-C, and not even kill -9 leaves a job behind.
+// No job survives Ctrl-C or kill -9 of the program.
 func TestASignalKillsAllJobs(t *testing.T) {
 	for _, s := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGKILL} {
 		cmd := jobs(t, strings.Repeat("echo x; trap '' INT TERM; sleep 1000 & sleep 1000\n", 5))
@@ -121,7 +121,7 @@ func TestASignalKillsAllJobs(t *testing.T) {
 			t.Fatalf("not all five began: %v", err)
 		}
 		cmd.Process.Signal(s)
-		// All who could write to it are gone, and so is nobody in a group.
+		// At end of file every process that had the pipe open is dead: no process is left in a group.
 		if _, err := io.ReadAll(out); err != nil {
 			t.Fatal(err)
 		}

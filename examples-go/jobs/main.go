@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-// Jobs runs shell commands, many at once, each in a cgroup of its own.
+// Jobs runs shell commands, many at once, each in its own cgroup.
 package main
 
 import (
@@ -20,13 +20,13 @@ import (
 )
 
 const usage = `usage: jobs [OPTION...] [FILE]
-Run each line of FILE, or of the standard input, as a shell command in a cgroup of its own. What a job leaves
-behind when its shell ends is killed. Ctrl-C kills all jobs.
+Run each line of FILE, or of the standard input, as a shell command in its own cgroup. The processes that a job
+leaves when its shell ends are killed. Ctrl-C kills all jobs.
 
 `
 
 const exits = `
-Exit status: 0 if all jobs ended with 0; 1 if not; 2 for a wrong option; 125 if a job could not be run at all;
+Exit status: 0 if all jobs ended with 0; 1 if not; 2 for an invalid option; 125 if a job could not be run;
 128+n after signal n.
 `
 
@@ -51,7 +51,7 @@ func run(args []string) int {
 		return 0
 	}
 	if err != nil {
-		return wrongUse // flag has said why
+		return wrongUse // the package flag has printed the reason
 	}
 	input := os.Stdin
 	if file != "" {
@@ -100,7 +100,7 @@ func parse(args []string) (o options, file string, err error) {
 	flags.Var(cpus{&o.limits.CPUMaxMillicpu}, "cpu", "CPU time for each job, in `CPUS`: 0.5 is half of one")
 	flags.Var(count{&o.limits.PIDsMax}, "pids", "`N` processes and threads for each job")
 	flags.DurationVar(&o.time, "time", 0, "kill a job after this `TIME`, such as 10s; 0 never")
-	flags.DurationVar(&o.every, "stats", time.Second, "tell what the running jobs use, each `TIME`; 0 never")
+	flags.DurationVar(&o.every, "stats", time.Second, "print what the running jobs use, each `TIME`; 0 never")
 	if err := flags.Parse(args); err != nil {
 		return o, "", err
 	}
@@ -108,17 +108,17 @@ func parse(args []string) (o options, file string, err error) {
 	case flags.NArg() > 1:
 		err = errors.New("more than one FILE")
 	case o.atOnce < 1:
-		err = errors.New("-j: at least one job at once")
+		err = errors.New("-j must be 1 or more")
 	case o.time < 0 || o.every < 0:
-		err = errors.New("a time is not negative")
+		err = errors.New("a time must not be negative")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "jobs:", err)
 		flags.Usage()
 	}
 	if _, limited := o.limits.MemoryMaxBytes.Get(); limited {
-		o.limits.SwapMaxBytes = agentcg.At(0) // a job over its memory would grow on in swap
-		o.limits.OOMGroup = agentcg.On        // a job without one of its processes is of no use
+		o.limits.SwapMaxBytes = agentcg.At(0) // otherwise a job above its memory limit continues to grow in swap
+		o.limits.OOMGroup = agentcg.On        // a job cannot continue without one of its processes
 	}
 	return o, flags.Arg(0), err
 }

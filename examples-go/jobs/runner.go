@@ -15,7 +15,7 @@ import (
 	"agentcg"
 )
 
-// untilDead is how long a killed job may take: what is in the middle of something in the kernel ends that first.
+// untilDead limits the time that a killed job may take to die: a process first leaves the system call that it is in.
 const untilDead = 10 * time.Second
 
 type runner struct {
@@ -31,15 +31,15 @@ func newRunner(o options, commands []string) *runner {
 	return &runner{options: o, commands: commands, running: map[int]*agentcg.Group{}}
 }
 
-// runAll runs all commands, so many at once, and tells the exit status.
+// runAll runs all commands, at most atOnce at the same time, and returns the exit status.
 func (r *runner) runAll(ctx context.Context) int {
 	quiet, cancel := context.WithCancel(ctx)
-	var telling sync.WaitGroup
+	var printing sync.WaitGroup
 	if r.every > 0 {
-		telling.Add(1)
+		printing.Add(1)
 		go func() {
-			defer telling.Done()
-			r.tellStats(quiet)
+			defer printing.Done()
+			r.printStats(quiet)
 		}()
 	}
 	next := make(chan int)
@@ -56,17 +56,17 @@ func (r *runner) runAll(ctx context.Context) int {
 	for n := range r.commands {
 		select {
 		case next <- n:
-		case <-ctx.Done(): // those that have not begun do not
+		case <-ctx.Done(): // the remaining commands are not started
 		}
 	}
 	close(next)
 	workers.Wait()
 	cancel()
-	telling.Wait()
+	printing.Wait()
 	return r.status
 }
 
-// run runs one job to its end, and says how it ended and what it used.
+// run runs one job to its end, and prints how it ended and what it used.
 func (r *runner) run(ctx context.Context, n int) {
 	began := time.Now()
 	end, final, err := r.job(ctx, n)
@@ -96,9 +96,9 @@ func (r *runner) worse(status int) {
 	}
 }
 
-// job is a group's whole life.
+// job makes a group, runs one command in it, and destroys the group.
 func (r *runner) job(ctx context.Context, n int) (end string, final agentcg.Stats, err error) {
-	// Guarded: not even kill -9 of this program leaves a job behind.
+	// With a guard no job survives this program, even after kill -9.
 	g, err := agentcg.New(agentcg.Options{Limits: r.limits, Guard: true})
 	if err != nil {
 		return "", final, err
@@ -145,7 +145,7 @@ func (r *runner) job(ctx context.Context, n int) (end string, final agentcg.Stat
 	case err := <-done:
 		return ending(err), final, nil
 	case <-late:
-		return "killed, over its time,", final, kill()
+		return "killed, its time was up,", final, kill()
 	case <-ctx.Done():
 		return "killed", final, kill()
 	}
@@ -172,8 +172,8 @@ func (r *runner) register(n int, g *agentcg.Group) {
 	}
 }
 
-// tellStats tells what the running jobs use, in their order, from time to time.
-func (r *runner) tellStats(ctx context.Context) {
+// printStats prints periodically what the running jobs use, in their order.
+func (r *runner) printStats(ctx context.Context) {
 	tick := time.NewTicker(r.every)
 	defer tick.Stop()
 	before := map[int]agentcg.Stats{}
@@ -196,7 +196,7 @@ func (r *runner) tellStats(ctx context.Context) {
 		for _, n := range order {
 			s, err := groups[n].Stats(agentcg.StatBasic | agentcg.StatPIDs)
 			if errors.Is(err, agentcg.ErrClosed) || errors.Is(err, agentcg.Gone) {
-				continue // it has ended meanwhile
+				continue // the job has ended since
 			}
 			if err != nil {
 				fmt.Fprintf(os.Stderr, "job %d: %v\n", n+1, err)
@@ -209,7 +209,7 @@ func (r *runner) tellStats(ctx context.Context) {
 	}
 }
 
-// use is what is really known: a share of a CPU since the last time, memory, processes.
+// use formats the values that were read: CPU time since the last reading in percent of a CPU, memory, tasks.
 func use(before, now agentcg.Stats) string {
 	text := ""
 	if passed := now.At - before.At; before.Has(agentcg.StatCPU) && now.Has(agentcg.StatCPU) && passed > 0 {

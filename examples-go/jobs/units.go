@@ -12,7 +12,7 @@ import (
 	"agentcg"
 )
 
-// size, cpus and count are limits as options.
+// size, cpus and count are values of the package flag that set a limit.
 type (
 	size  struct{ limit *agentcg.Limit }
 	cpus  struct{ limit *agentcg.Limit }
@@ -57,7 +57,7 @@ func (c count) Set(text string) error {
 	return nil
 }
 
-// amount is a number of bytes for people.
+// amount formats a number of bytes for people.
 func amount(bytes uint64) string {
 	const k = 1024
 	switch {
