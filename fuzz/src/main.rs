@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One program for all parsers: `AGENTCG_FUZZ` names the one that it feeds, or is `list`. `fuzz/run` builds and runs it.
+//! One program for all parsers: `AGENTCG_FUZZ` names the parser to run, or is `list`. `fuzz/run` builds and runs it.
 
 #![no_main]
 
-// The parsers are private to the library, and pure: their file is all that they need.
+// The parsers are private to the library. They are pure: their file needs no other module.
 #[path = "../../src/parse/mod.rs"]
-#[allow(missing_docs, reason = "the library's own")]
+#[allow(missing_docs, reason = "a file of the library")]
 mod parse;
 mod targets;
 
@@ -18,7 +18,7 @@ fn choose() {
     let wanted = std::env::var("AGENTCG_FUZZ").unwrap_or_default();
     match TARGETS.iter().find(|(name, _)| *name == wanted) {
         Some((_, target)) => {
-            let _ = CHOSEN.set(*target); // it is chosen once, before the first input
+            let _ = CHOSEN.set(*target); // called once, before the first input
         }
         None => {
             TARGETS.iter().for_each(|(name, _)| println!("{name}"));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What holds of each parser, whatever it reads. Where another way to the same answer is short, it is the judge;
-//! else the answer, written as the kernel would, must be read as itself.
+//! The properties of each parser, for any input. If there is a short second implementation, its result must be
+//! the same. Otherwise the parser must read its own result, written in the kernel's format, as the same value.
 
 use crate::parse::{self, UNLIMITED};
 
@@ -33,7 +33,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("release", release),
 ];
 
-/// Two inputs from one: what stands before the first newline, and the rest.
+/// Splits one input into two: the text before the first newline, and the rest.
 fn two(bytes: &[u8]) -> (&[u8], &[u8]) {
     let end = bytes.iter().position(|&b| b == b'\n').unwrap_or(bytes.len());
     (&bytes[..end], bytes.get(end + 1..).unwrap_or_default())
@@ -109,7 +109,7 @@ fn holds(bytes: &[u8]) {
 fn number(text: &[u8]) {
     let digits = text.strip_suffix(b"\n").unwrap_or(text);
     let plain = std::str::from_utf8(digits).ok().filter(|t| t.bytes().all(|b| b.is_ascii_digit()));
-    // What 39 digits do not hold is more than 64 bits, and zeros in front are nothing.
+    // A number of 39 digits or more without leading zeros exceeds 64 bits.
     let expected = plain.filter(|text| !text.is_empty()).map(|text| {
         let short = text.trim_start_matches('0');
         if short.len() > 38 {
@@ -143,7 +143,7 @@ fn cpu_max(text: &[u8]) {
 fn pairs(text: &[u8]) {
     let lines: Vec<_> = text.split(|&b| b == b'\n').collect();
     let read: Vec<_> = parse::pairs(text).collect();
-    // Each line by the last of its blanks.
+    // The last blank of a line separates key and value.
     let expected = lines.iter().filter_map(|line| {
         let blank = line.iter().rposition(|&b| b == b' ')?;
         Some((&line[..blank], parse::number(&line[blank + 1..])?))
@@ -202,7 +202,7 @@ fn proc_stat(text: &[u8]) {
     let Some(read) = read else { return };
     assert_eq!(parse::proc_stat(&[b"1 (a) Z 1 (", text].concat()).as_ref(), Some(&read));
     assert!(!read.state.is_ascii_whitespace() && read.state != b')');
-    // The kernel knows letters only.
+    // The kernel writes only letters.
     let state = if read.state.is_ascii() { read.state } else { b'?' };
     let again = format!(
         "1 (x) {} 4 5 6 7 8 {} 10 11 12 13 14 15 16 17 18 19 {} 21 {}",
