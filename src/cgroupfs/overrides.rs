@@ -238,3 +238,92 @@ impl Held {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::descriptors::open;
+    use std::sync::Barrier;
+
+    /// A file that takes each write for a whole value, as those of a group do, and needs no kernel of its own: the name of
+    /// the test's thread.
+    const FILE: &CStr = c"comm";
+
+    fn of_this_thread() -> Dir {
+        Dir::from(open(c"/proc/thread-self", OFlag::O_RDONLY | OFlag::O_DIRECTORY).expect("/proc"))
+    }
+
+    fn value(dir: &Dir) -> String {
+        String::from_utf8(dir.read_all(FILE).expect("it can be read")).expect("text").trim_end().to_owned()
+    }
+
+    /// Two calls that overlap, each in a thread and by a handle of its own: `meanwhile` runs while both have changed the
+    /// file, and `between` after the one that began first has ended. Returns what the file holds when both have.
+    fn two_at_once(
+        dir: &Dir,
+        meanwhile: impl FnOnce(&Overrides),
+        between: impl FnOnce(&Overrides),
+    ) -> String {
+        dir.write(FILE, b"before").expect("it can be written");
+        let step = Barrier::new(2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let overrides = Overrides::of(dir).expect("memory");
+                let first = overrides.begin();
+                assert_eq!(first.set(dir, FILE, b"first", |_| true), Ok(true));
+                step.wait();
+                step.wait();
+                assert_eq!(first.release(dir), Ok(()));
+                step.wait();
+            });
+            let overrides = Overrides::of(dir).expect("memory");
+            step.wait();
+            let second = overrides.begin();
+            assert_eq!(second.set(dir, FILE, b"second", |_| true), Ok(true));
+            meanwhile(&overrides);
+            assert_eq!(value(dir), "second");
+            step.wait();
+            step.wait();
+            assert_eq!(value(dir), "second", "it is needed by one of them still");
+            between(&overrides);
+            assert_eq!(second.release(dir), Ok(()));
+            assert_eq!(overrides.wanted(FILE, |_| ()), None);
+        });
+        value(dir)
+    }
+
+    #[test]
+    fn of_two_calls_at_once_the_last_puts_back_what_was_there_before_the_first() {
+        let dir = of_this_thread();
+        assert_eq!(two_at_once(&dir, |_| (), |_| ()), "before");
+    }
+
+    #[test]
+    fn a_value_that_is_to_stay_is_put_back_in_place_of_the_one_from_before_whoever_ends_last() {
+        let dir = of_this_thread();
+        let write = |value: &'static [u8]| {
+            |overrides: &Overrides| assert_eq!(overrides.write(&of_this_thread(), FILE, value), Ok(()))
+        };
+        assert_eq!(two_at_once(&dir, write(b"early"), |_| ()), "early");
+        assert_eq!(two_at_once(&dir, |_| (), write(b"late")), "late");
+    }
+
+    #[test]
+    fn a_call_that_ends_without_putting_back_leaves_that_to_the_next_when_no_other_needs_the_change() {
+        let dir = of_this_thread();
+        let between = |overrides: &Overrides| assert_eq!(overrides.put_back_rest(&of_this_thread()), Ok(()));
+        let cut_short = |overrides: &Overrides| {
+            let third = overrides.begin();
+            assert_eq!(third.set(&of_this_thread(), FILE, b"second", |_| true), Ok(true));
+        };
+        assert_eq!(two_at_once(&dir, cut_short, between), "before");
+
+        let overrides = Overrides::of(&dir).expect("memory");
+        let alone = overrides.begin();
+        assert_eq!(alone.set(&dir, FILE, b"alone", |_| true), Ok(true));
+        drop(alone);
+        assert_eq!(value(&dir), "alone");
+        assert_eq!(overrides.put_back_rest(&dir), Ok(()));
+        assert_eq!(value(&dir), "before");
+    }
+}
