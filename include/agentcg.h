@@ -1023,6 +1023,7 @@ AGENTCG_MUST_CHECK int agentcg_kill_all(agentcg *cg, int timeout_ms, agentcg_err
  * Returns 1 if the kill was necessary, 0 if not. Errors, besides the common
  * ones:
  *   -EDEADLK    The caller is in the group. No process was signalled.
+ *   -ENOMEM     The processes are killed after grace_ms nevertheless.
  *   -ETIMEDOUT  A process is alive timeout_ms after the kill. */
 AGENTCG_MUST_CHECK
 int agentcg_terminate(agentcg *cg,

@@ -13,6 +13,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::stat;
 use nix::unistd::{AccessFlags, access};
 use std::fs::File;
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Weak};
@@ -105,7 +106,8 @@ pub const INITIAL_CGROUP_NAMESPACE: u64 = 0xEFFF_FFFB;
 
 /// Returns true if the root of the directory's mount is in the calling process's cgroup namespace.
 pub fn is_in_cgroup_namespace(dir: BorrowedFd<'_>) -> nix::Result<bool> {
-    let text = kernfile::read_all(open(&format!("/proc/self/fdinfo/{}", dir.as_raw_fd()))?)?;
+    let mut path = [0; NUMBERED_MAX];
+    let text = kernfile::read_all(open(numbered(&mut path, "/proc/self/fdinfo/", dir.as_raw_fd())?)?)?;
     let id = parse::mount_id(&text).ok_or(Errno::ENOENT)?;
     let inside = find_mount(|line| parse::mount_root(line, id).map(|root| !root.starts_with(b"/..")))?;
     inside.ok_or(Errno::ENOENT)
@@ -169,7 +171,20 @@ pub fn text_of(path: &str) -> String {
 
 /// Returns true if this is the id of a thread of the calling process.
 pub fn is_own_thread(tid: i32) -> bool {
-    access(format!("/proc/self/task/{tid}").as_str(), AccessFlags::F_OK).is_ok()
+    let mut path = [0; NUMBERED_MAX];
+    numbered(&mut path, "/proc/self/task/", tid).is_ok_and(|path| access(path, AccessFlags::F_OK).is_ok())
+}
+
+/// Enough for the paths that [`numbered`] makes.
+const NUMBERED_MAX: usize = 40;
+
+/// A path that ends with a number, in a buffer: a kill is sent where nothing can be allocated.
+fn numbered<'b>(buf: &'b mut [u8; NUMBERED_MAX], path: &str, number: i32) -> nix::Result<&'b str> {
+    let mut rest = buf.as_mut_slice();
+    write!(rest, "{path}{number}").map_err(|_| Errno::ENAMETOOLONG)?;
+    let left = rest.len();
+    let text = buf.get(..NUMBERED_MAX - left).unwrap_or_default();
+    std::str::from_utf8(text).map_err(|_| Errno::EILSEQ)
 }
 
 /// Returns true if /proc is mounted.

@@ -42,6 +42,18 @@ impl Agent {
         }
     }
 
+    /// The same after `grace`, unless all have ended by then. To ask them to end takes memory.
+    pub fn send_kill_after(&self, grace: Deadline) {
+        let killing = self.killing();
+        if killing.hold_caller(Deadline::within(Some(Duration::ZERO))) != Ok(false) {
+            return;
+        }
+        let ended = killing.events().and_then(|events| events.wait(grace, |now| !now.populated));
+        if ended != Ok(true) {
+            let _ = killing.send(); // The caller is told of the memory.
+        }
+    }
+
     /// Kill all in it and below it, and wait until none lives. The group can be used again after.
     pub fn kill_all(&self, deadline: Deadline) -> Result<()> {
         let killed = self.killing().kill_all(deadline).map_err(|failure| self.not_killed(failure));

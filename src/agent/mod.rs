@@ -164,6 +164,7 @@ impl Agent {
 
     /// We hold its lock.
     fn own(&self, created_unix_ns: u64) {
+        self.killing().learn_paths();
         self.owner.set_current();
         owner::sign(&self.dir, std::process::id(), created_unix_ns);
     }

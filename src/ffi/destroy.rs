@@ -3,8 +3,8 @@
 
 use super::boundary;
 use super::error::agentcg_error;
-use super::handle::{self, agent, agentcg};
-use super::memory::{check_flags, check_struct, copy_out_struct, deadline, waited};
+use super::handle::{self, agent, agent_or_errno, agentcg};
+use super::memory::{check_flags, check_struct, copy_out_struct, deadline, is_timeout, waited};
 use super::stats::agentcg_stats;
 use nix::errno::Errno;
 use std::ffi::c_int;
@@ -45,7 +45,12 @@ pub unsafe extern "C" fn agentcg_destroy(
     let codes = [EACCES, EBUSY, EDEADLK, EINVAL, EMFILE, ENFILE, ENOMEM, ETIMEDOUT];
     // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        boundary::call(reterr, &codes, || {
+        let is_valid = is_timeout(timeout_ms) && (ret_final.is_null() == (size == 0));
+        let kill = || match agent_or_errno(cg) {
+            Ok(agent) if flags == 0 && is_valid => agent.send_kill(),
+            _ => {}
+        };
+        boundary::call_killing(reterr, &codes, kill, || {
             if cg.is_null() {
                 return Ok(0);
             }

@@ -4,8 +4,7 @@
 use super::boundary;
 use super::error::agentcg_error;
 use super::handle::{agent, agent_or_errno, agentcg};
-use super::memory::{deadline, number, timeout, waited};
-use crate::agent::Agent;
+use super::memory::{deadline, is_timeout, number, timeout, waited};
 use nix::errno::Errno;
 use std::ffi::c_int;
 
@@ -135,7 +134,10 @@ pub unsafe extern "C" fn agentcg_kill_all(
     let codes = [EACCES, EDEADLK, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ETIMEDOUT];
     // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        let kill = || agent_or_errno(cg).map_or((), Agent::send_kill);
+        let kill = || match agent_or_errno(cg) {
+            Ok(agent) if is_timeout(timeout_ms) => agent.send_kill(),
+            _ => {}
+        };
         boundary::call_killing(reterr, &codes, kill, || {
             waited(timeout_ms, agent(cg)?.kill_all(deadline(timeout_ms)?)).map(|()| 0)
         })
@@ -152,6 +154,7 @@ pub unsafe extern "C" fn agentcg_kill_all(
 /// Returns 1 if the kill was necessary, 0 if not. Errors, besides the common
 /// ones:
 ///   -EDEADLK    The caller is in the group. No process was signalled.
+///   -ENOMEM     The processes are killed after grace_ms nevertheless.
 ///   -ETIMEDOUT  A process is alive timeout_ms after the kill.
 #[unsafe(no_mangle)]
 #[must_use]
@@ -165,7 +168,13 @@ pub unsafe extern "C" fn agentcg_terminate(
     let codes = [EACCES, EDEADLK, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ETIMEDOUT];
     // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        boundary::call(reterr, &codes, || {
+        let kill = || match agent_or_errno(cg) {
+            Ok(agent) if is_timeout(grace_ms) && is_timeout(timeout_ms) => {
+                let _ = deadline(grace_ms).map(|grace| agent.send_kill_after(grace)); // it is valid
+            }
+            _ => {}
+        };
+        boundary::call_killing(reterr, &codes, kill, || {
             let kill_within = timeout(timeout_ms)?;
             let killed = agent(cg)?.terminate(deadline(grace_ms)?, kill_within);
             waited(timeout_ms, killed).map(c_int::from)

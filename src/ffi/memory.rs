@@ -164,6 +164,11 @@ pub fn number(count: usize) -> Result<c_int> {
     c_int::try_from(count).or_else(|_| invalid("the number is greater than an int can hold"))
 }
 
+/// Returns true if [`deadline`] and [`timeout`] accept it. They allocate the error with which they refuse.
+pub fn is_timeout(timeout_ms: c_int) -> bool {
+    timeout_ms >= -1
+}
+
 /// The deadline of a wait that begins now. `timeout_ms` is in milliseconds or AGENTCG_FOREVER.
 pub fn deadline(timeout_ms: c_int) -> Result<Deadline> {
     timeout(timeout_ms).map(Deadline::within)

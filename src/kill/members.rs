@@ -114,7 +114,7 @@ impl Members<'_> {
 
     /// Whether the path of each process in the group has the group's name in it, seen from the caller's cgroup namespace:
     /// the group lies below the root of that.
-    fn paths_tell(&self, known: &PathsKnown) -> bool {
+    pub fn paths_tell(&self, known: &PathsKnown) -> bool {
         let namespace = procfs::cgroup_namespace();
         if namespace == 0 {
             return false;

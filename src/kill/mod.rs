@@ -179,6 +179,12 @@ impl Killing<'_> {
         self.members.hold_caller(deadline.at_least(FIRST_SWEEP), &self.state.paths_known)
     }
 
+    /// Find out what [`Self::hold_caller`] needs to know, which it may have no memory for later.
+    pub fn learn_paths(&self) {
+        // Asked again where it cannot be told now.
+        let _ = self.members.paths_tell(&self.state.paths_known);
+    }
+
     /// `cgroup.events`: the descriptor that is kept, if one is.
     pub fn events(&self) -> nix::Result<Events<'_>> {
         self.kept_events().map_or_else(|| Events::open(self.members.dir), Ok)

@@ -8,12 +8,14 @@
  * This program's malloc and its like stand before glibc's for the library too.
  * valgrind puts its own there, so that this test is not run under it.
  */
+#include "calls.h"
 #include "spawning.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -134,416 +136,8 @@ static void say_where(int signal)
 	_exit(1);
 }
 
-/* ---- the calls ---- */
-
-static agentcg *cg;
-static pid_t child;
-static char uuid[AGENTCG_UUID_SIZE];
-static int child_pidfd;
-
-struct call {
-	const char *name;
-	void (*before)(void);
-	int (*act)(void);
-	/* Whatever act returned: 0 or more, or -ENOMEM. */
-	void (*after)(int result);
-	/* Where it is to fail. */
-	int expected;
-};
-
-static void nothing(void)
-{
-}
-
-static void a_group(void)
-{
-	cg = new_group();
-}
-
-static void a_populated_group(void)
-{
-	a_group();
-	child = pausing_child();
-	CHECK_OK(agentcg_move_pid(cg, child, &why));
-}
-
-static void a_group_and_a_child(void)
-{
-	a_group();
-	child = pausing_child();
-	child_pidfd = (int)syscall(SYS_pidfd_open, child, 0);
-	CHECK(child_pidfd >= 0);
-}
-
-/* With cgroups of the agent's own. */
-static void a_nested_group(void)
-{
-	int fd;
-
-	a_populated_group();
-	fd = agentcg_fd(cg);
-	CHECK_EQ(mkdirat(fd, "a", 0755), 0);
-	CHECK_EQ(mkdirat(fd, "a/b", 0755), 0);
-	CHECK_EQ(mkdirat(fd, "c", 0755), 0);
-}
-
-static void a_group_of_nobody(void)
-{
-	a_populated_group();
-	CHECK_EQ(agentcg_uuid(cg, uuid, sizeof(uuid)), AGENTCG_UUID_SIZE - 1);
-	agentcg_free(cg);
-	cg = NULL;
-}
-
-static void a_watched_group(void)
-{
-	a_populated_group();
-	CHECK_OK(agentcg_event_fd(cg, AGENTCG_EVENT_EMPTY | AGENTCG_EVENT_GONE, &why));
-}
-
-static void end(int result)
-{
-	(void)result;
-	destroy_group(cg);
-	cg = NULL;
-	if (child) {
-		check_killed(child);
-		child = 0;
-	}
-}
-
-static void end_child_too(int result)
-{
-	(void)result;
-	close(child_pidfd);
-	kill(child, SIGKILL);
-	check_killed(child);
-	child = 0;
-	end(result);
-}
-
-static void end_spawned(int result)
-{
-	if (result >= 0)
-		reap(child);
-	child = 0;
-	end(result);
-}
-
-/* The kill goes out before anything else is tried. */
-static void is_killed_at_once(int result)
-{
-	check_killed(child);
-	child = 0;
-	end(result);
-}
-
-/* By SIGTERM or SIGKILL, whichever came first. */
-static void is_terminated_at_once(int result)
-{
-	CHECK(WIFSIGNALED(reap(child)));
-	child = 0;
-	end(result);
-}
-
-static void is_destroyed(int result)
-{
-	if (result < 0)
-		destroy_group(cg);
-	cg = NULL;
-	if (child)
-		check_killed(child);
-	child = 0;
-}
-
-static void end_made(int result)
-{
-	if (result >= 0)
-		destroy_group(cg);
-	cg = NULL;
-}
-
-static void is_reaped(int result)
-{
-	if (result < 0)
-		CHECK_EQ(agentcg_reap(NULL, SOON_MS, &why), 1);
-	check_killed(child);
-	child = 0;
-}
-
-static void end_opened(int result)
-{
-	if (result >= 0)
-		agentcg_free(cg);
-	cg = NULL;
-	CHECK_EQ(agentcg_reap(NULL, SOON_MS, &why), 1);
-	check_killed(child);
-	child = 0;
-}
-
-static int call_new(void)
-{
-	return agentcg_new(NULL, NULL, NULL, 0, 0, &cg, &why);
-}
-
-static int call_new_guarded(void)
-{
-	return agentcg_new(NULL, NULL, NULL, 0, AGENTCG_NEW_GUARD, &cg, &why);
-}
-
-static int call_new_limited(void)
-{
-	agentcg_limits limits = { .mask = AGENTCG_LIMIT_PIDS_MAX, .pids_max = 50 };
-
-	return agentcg_new(NULL, NULL, &limits, sizeof(limits), 0, &cg, &why);
-}
-
-static int call_destroy(void)
-{
-	return agentcg_destroy(cg, 0, SOON_MS, NULL, 0, &why);
-}
-
-static int call_destroy_measuring(void)
-{
-	agentcg_stats last;
-
-	return agentcg_destroy(cg, 0, SOON_MS, &last, sizeof(last), &why);
-}
-
-static int call_open(void)
-{
-	return agentcg_open(NULL, uuid, 0, &cg, &why);
-}
-
-static int call_take_over(void)
-{
-	return agentcg_open(NULL, uuid, AGENTCG_OPEN_OWN, &cg, &why);
-}
-
-static int call_list(void)
-{
-	agentcg_entry entries[4];
-
-	return agentcg_list(NULL, entries, sizeof(*entries), 4, &why);
-}
-
-static int call_reap(void)
-{
-	return agentcg_reap(NULL, SOON_MS, &why);
-}
-
-static int call_diagnose(void)
-{
-	static char text[8192];
-	agentcg_diagnosis diagnosis;
-
-	return agentcg_diagnose(&diagnosis, sizeof(diagnosis), text, sizeof(text));
-}
-
-static int call_discover_parent(void)
-{
-	static char text[PATH_SIZE];
-
-	return agentcg_discover_parent(text, sizeof(text), &why);
-}
-
-static int call_is_available(void)
-{
-	return agentcg_is_available();
-}
-
-static int call_get_info(void)
-{
-	agentcg_info info;
-
-	return agentcg_get_info(cg, &info, sizeof(info), &why);
-}
-
-static int call_move_pid(void)
-{
-	return agentcg_move_pid(cg, child, &why);
-}
-
-static int call_move_pidfd(void)
-{
-	return agentcg_move_pidfd(cg, child_pidfd, &why);
-}
-
-static int call_contains(void)
-{
-	return agentcg_contains(cg, child, &why);
-}
-
-static int call_contains_nobody(void)
-{
-	return agentcg_contains(cg, -1, &why);
-}
-
-static int call_pids(void)
-{
-	pid_t pids[8];
-
-	return agentcg_pids(cg, pids, 8, &why);
-}
-
-static int call_spawn(void)
-{
-	return agentcg_spawn(cg, "/bin/true", WORDS("true"), NULL, NULL, 0, &child, NULL, &why);
-}
-
-static int call_spawn_searching(void)
-{
-	agentcg_spawn_options options = OWN;
-
-	options.flags = AGENTCG_SPAWN_SEARCH_PATH | AGENTCG_SPAWN_NEW_SESSION;
-	return agentcg_spawn(cg, "true", WORDS("true", "1", "2", "3", "4", "5", "6", "7", "8", "9"), NULL, &options,
-	                     sizeof(options), &child, NULL, &why);
-}
-
-static int call_spawn_nothing(void)
-{
-	return agentcg_spawn(cg, "/no/such/program", WORDS("x"), NULL, NULL, 0, NULL, NULL, &why);
-}
-
-static int call_set_limits(void)
-{
-	agentcg_limits limits = { .mask = AGENTCG_LIMIT_PIDS_MAX | AGENTCG_LIMIT_MAX_DEPTH, .pids_max = 60, .max_depth = 9 };
-
-	return agentcg_set_limits(cg, &limits, sizeof(limits), 0, &why);
-}
-
-static int call_get_limits(void)
-{
-	agentcg_limits limits;
-
-	return agentcg_get_limits(cg, &limits, sizeof(limits), &why);
-}
-
-static int call_read_file(void)
-{
-	char text[PATH_SIZE];
-
-	return agentcg_read_file(cg, "cpu.stat", text, sizeof(text), &why);
-}
-
-static int call_read_no_file(void)
-{
-	char text[8];
-
-	return agentcg_read_file(cg, "cpu.no_such_file", text, sizeof(text), &why);
-}
-
-static int call_write_file(void)
-{
-	return agentcg_write_file(cg, "cgroup.max.depth", "7", &why);
-}
-
-static int call_read_stats(void)
-{
-	agentcg_stats stats;
-
-	return agentcg_read_stats(cg, AGENTCG_STAT_ALL, &stats, sizeof(stats), &why);
-}
-
-static int call_event_fd(void)
-{
-	return agentcg_event_fd(cg, AGENTCG_EVENT_EMPTY | AGENTCG_EVENT_PIDS_MAX, &why);
-}
-
-static int call_next_events(void)
-{
-	uint64_t events;
-
-	return agentcg_next_events(cg, 0, &events, &why);
-}
-
-static int call_freeze(void)
-{
-	return agentcg_freeze(cg, SOON_MS, &why);
-}
-
-static int call_thaw(void)
-{
-	return agentcg_thaw(cg, SOON_MS, &why);
-}
-
-static int call_signal_all(void)
-{
-	return agentcg_signal_all(cg, SIGCONT, &why);
-}
-
-static int call_wait_empty(void)
-{
-	return agentcg_wait_empty(cg, 0, &why);
-}
-
-static int call_kill_all(void)
-{
-	return agentcg_kill_all(cg, SOON_MS, &why);
-}
-
-static int call_terminate(void)
-{
-	return agentcg_terminate(cg, 0, SOON_MS, &why);
-}
-
-static int call_free(void)
-{
-	agentcg_free(cg);
-	cg = NULL;
-	return 0;
-}
-
-static void is_freed(int result)
-{
-	(void)result;
-	CHECK_EQ(agentcg_reap(NULL, SOON_MS, &why), 1);
-}
-
-static const struct call calls[] = {
-	{ "agentcg_new", nothing, call_new, end_made, 0 },
-	{ "agentcg_new with a guard", nothing, call_new_guarded, end_made, 0 },
-	{ "agentcg_new with limits", nothing, call_new_limited, end_made, 0 },
-	{ "agentcg_destroy", a_group, call_destroy, is_destroyed, 0 },
-	{ "agentcg_destroy of a nested group", a_nested_group, call_destroy, is_destroyed, 0 },
-	{ "agentcg_destroy with statistics", a_populated_group, call_destroy_measuring, is_destroyed, 0 },
-	{ "agentcg_free", a_group, call_free, is_freed, 0 },
-	{ "agentcg_open", a_group_of_nobody, call_open, end_opened, 0 },
-	{ "agentcg_open as the owner", a_group_of_nobody, call_take_over, end_opened, 0 },
-	{ "agentcg_list", a_populated_group, call_list, end, 0 },
-	{ "agentcg_reap", a_group_of_nobody, call_reap, is_reaped, 0 },
-	{ "agentcg_diagnose", nothing, call_diagnose, end_made, 0 },
-	{ "agentcg_discover_parent", nothing, call_discover_parent, end_made, 0 },
-	{ "agentcg_is_available", nothing, call_is_available, end_made, 0 },
-	{ "agentcg_get_info", a_group, call_get_info, end, 0 },
-	{ "agentcg_move_pid", a_group_and_a_child, call_move_pid, end_child_too, 0 },
-	{ "agentcg_move_pidfd", a_group_and_a_child, call_move_pidfd, end_child_too, 0 },
-	{ "agentcg_contains", a_populated_group, call_contains, end, 0 },
-	{ "agentcg_contains of no pid", a_group, call_contains_nobody, end, -EINVAL },
-	{ "agentcg_pids", a_nested_group, call_pids, end, 0 },
-	{ "agentcg_spawn", a_group, call_spawn, end_spawned, 0 },
-	{ "agentcg_spawn, searching", a_group, call_spawn_searching, end_spawned, 0 },
-	{ "agentcg_spawn of nothing", a_group, call_spawn_nothing, end, -ENOENT },
-	{ "agentcg_set_limits", a_group, call_set_limits, end, 0 },
-	{ "agentcg_get_limits", a_group, call_get_limits, end, 0 },
-	{ "agentcg_read_file", a_group, call_read_file, end, 0 },
-	{ "agentcg_read_file of no file", a_group, call_read_no_file, end, -ENOENT },
-	{ "agentcg_write_file", a_group, call_write_file, end, 0 },
-	{ "agentcg_read_stats", a_group, call_read_stats, end, 0 },
-	{ "agentcg_event_fd", a_group, call_event_fd, end, 0 },
-	{ "agentcg_next_events", a_watched_group, call_next_events, end, 0 },
-	{ "agentcg_freeze", a_populated_group, call_freeze, end, 0 },
-	{ "agentcg_thaw", a_populated_group, call_thaw, end, 0 },
-	{ "agentcg_signal_all", a_populated_group, call_signal_all, end, 0 },
-	{ "agentcg_wait_empty", a_populated_group, call_wait_empty, end, -ETIMEDOUT },
-	{ "agentcg_kill_all", a_nested_group, call_kill_all, is_killed_at_once, 0 },
-	{ "agentcg_terminate", a_populated_group, call_terminate, is_terminated_at_once, 0 },
-};
-
-static int is_as_expected(const struct call *call, int result)
-{
-	return call->expected < 0 ? result == call->expected : result >= 0;
-}
+/* Posted for each attempt: those who are in company measure beside it. */
+static sem_t attempts;
 
 /* Returns whether an allocation failed. */
 static int survives(const struct call *call, long first)
@@ -552,12 +146,11 @@ static int survives(const struct call *call, long first)
 	const char *flaw;
 
 	number = first;
-	child = 0;
-	cg = NULL;
 	call->before();
 	memset(&why, 0, sizeof(why));
+	CHECK_EQ(sem_post(&attempts), 0);
 	arm(first);
-	result = call->act();
+	result = call->act(&why);
 	disarm();
 	if (!is_as_expected(call, result)) {
 		if (result != -ENOMEM)
@@ -568,8 +161,8 @@ static int survives(const struct call *call, long first)
 		if (flaw)
 			CHECK_FAIL("%s, allocation %ld: reterr %s: %.184s", call->name, first, flaw, why.message);
 		/* Nothing is half done. */
-		if (call->act != call_kill_all && call->act != call_terminate && call->act != call_reap) {
-			result = call->act();
+		if (!call->kills) {
+			result = call->act(&why);
 			if (!is_as_expected(call, result))
 				CHECK_FAIL("%s, after allocation %ld failed: returned %d, %.184s", call->name, first, result,
 				           why.message);
@@ -582,14 +175,14 @@ static int survives(const struct call *call, long first)
 static void survive_all(enum mode how)
 {
 	mode = how;
-	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+	FOR_EACH_CALL(call) {
 		long first = 1;
 
-		if (!strstr(calls[i].name, wanted))
+		if (!strstr(call->name, wanted))
 			continue;
-		in_call = calls[i].name;
+		in_call = call->name;
 		/* With other threads some will do: 1, 2, 3, 4, 6, 9, ... */
-		while (survives(&calls[i], first))
+		while (survives(call, first))
 			first += how == OF_EVERY_THREAD && first > 3 ? first / 2 : 1;
 	}
 	in_call = "no call";
@@ -616,16 +209,18 @@ static void *measure(void *group)
 	pid_t pids[8];
 	int result;
 
-	while (!company_ends) {
+	for (;;) {
+		while (sem_wait(&attempts) != 0)
+			CHECK_EQ(errno, EINTR);
+		if (company_ends)
+			return NULL;
 		result = agentcg_read_stats(group, AGENTCG_STAT_ALL, &stats, sizeof(stats), &error);
 		CHECK(result == 0 || result == -ENOMEM);
 		result = agentcg_contains(group, -1, &error);
 		CHECK(result == -EINVAL || result == -ENOMEM);
 		result = agentcg_pids(group, pids, 8, &error);
 		CHECK(result == 0 || result == 1 || result == -ENOMEM);
-		usleep(1000);
 	}
-	return NULL;
 }
 
 static void *wait_long(void *group)
@@ -650,6 +245,7 @@ static void have_company(int waiting)
 	companion = pausing_child();
 	CHECK_OK(agentcg_move_pid(company, companion, &why));
 	company_ends = 0;
+	CHECK_EQ(sem_init(&attempts, 0, 0), 0);
 	CHECK_EQ(pthread_attr_init(&attributes), 0);
 	CHECK_EQ(pthread_attr_setstacksize(&attributes, 128 << 10), 0);
 	for (int i = 0; i < waiting; i++)
@@ -661,6 +257,7 @@ static void have_company(int waiting)
 static void end_company(int waiting)
 {
 	company_ends = 1;
+	CHECK_EQ(sem_post(&attempts), 0);
 	CHECK_OK(agentcg_kill_all(company, SOON_MS, &why));
 	check_killed(companion);
 	for (int i = 0; i <= waiting; i++)
@@ -680,12 +277,13 @@ static void a_hundred_calls_at_once_do_not_use_up_the_reserve(void)
 {
 	int result, refused = 0;
 	char text[8];
+	agentcg *cg = new_group();
 
-	a_group();
 	have_company(MOST_WAIT);
 	in_call = "one of a hundred calls";
 	mode = ALL_FROM_THERE;
 	for (int i = 0; i < 200; i++) {
+		CHECK_EQ(sem_post(&attempts), 0);
 		arm(1);
 		result = agentcg_read_file(cg, "no.such_file", text, sizeof(text), &why);
 		disarm();
@@ -704,6 +302,120 @@ static void a_hundred_calls_at_once_do_not_use_up_the_reserve(void)
 	no_mapping = 0;
 	CHECK_EQ(refused, 0);
 	destroy_group(cg);
+}
+
+/* ---- no call can begin ---- */
+
+/* Whom a call is to kill, or not. */
+struct victim {
+	agentcg *cg;
+	pid_t child;
+};
+
+static struct victim a_victim(void)
+{
+	struct victim one = { new_group(), pausing_child() };
+
+	CHECK_OK(agentcg_move_pid(one.cg, one.child, &why));
+	return one;
+}
+
+static void end_victim(struct victim one)
+{
+	CHECK_OK(agentcg_destroy(one.cg, 0, SOON_MS, NULL, 0, &why));
+}
+
+static void begins_not(int result)
+{
+	const char *flaw = check_error_flaw(&why, -ENOMEM);
+
+	disarm();
+	CHECK_EQ(result, -ENOMEM);
+	if (flaw)
+		CHECK_FAIL("reterr %s: %.184s", flaw, why.message);
+	/* Where nothing can be allocated nothing is tried. */
+	CHECK_EQ(failed, 0);
+}
+
+/* The call takes &why for its error. */
+#define BEGINS_NOT(call) \
+	do { \
+		in_call = #call; \
+		arm(1); \
+		begins_not(call); \
+	} while (0)
+
+static void wait_in(agentcg *group, int threads_at_most, pthread_t *waiting, int *count)
+{
+	pthread_attr_t attributes;
+	char text[8];
+
+	CHECK_EQ(pthread_attr_init(&attributes), 0);
+	CHECK_EQ(pthread_attr_setstacksize(&attributes, 128 << 10), 0);
+	for (*count = 0; agentcg_read_file(group, "no.such_file", text, sizeof(text), NULL) != -ENOMEM; ++*count) {
+		CHECK(*count < threads_at_most);
+		CHECK_EQ(pthread_create(&waiting[*count], &attributes, wait_long, group), 0);
+	}
+	pthread_attr_destroy(&attributes);
+}
+
+/* As many calls are under way as there are arenas, and no more can be mapped. */
+static void where_no_call_can_begin_those_that_kill_send_the_kill_all_the_same(void)
+{
+	static pthread_t waiting[2000];
+	struct victim waited_for = a_victim(), killed = a_victim(), ended = a_victim(), destroyed = a_victim(),
+	              measured = a_victim(), spared = a_victim(), left = a_victim();
+	agentcg_stats last;
+	int64_t start;
+	int count, grace_ms = 200;
+
+	agentcg_free(left.cg);
+	mode = ALL_FROM_THERE;
+	no_mapping = 1;
+	wait_in(waited_for.cg, 2000, waiting, &count);
+
+	BEGINS_NOT(agentcg_kill_all(killed.cg, SOON_MS, &why));
+	check_killed(killed.child);
+	BEGINS_NOT(agentcg_destroy(destroyed.cg, 0, SOON_MS, NULL, 0, &why));
+	check_killed(destroyed.child);
+	BEGINS_NOT(agentcg_destroy(measured.cg, 0, SOON_MS, &last, sizeof(last), &why));
+	check_killed(measured.child);
+	start = now_ms();
+	BEGINS_NOT(agentcg_terminate(ended.cg, grace_ms, SOON_MS, &why));
+	CHECK(now_ms() - start >= grace_ms);
+	check_killed(ended.child);
+
+	/* What would be refused kills nobody. */
+	BEGINS_NOT(agentcg_destroy(spared.cg, AGENTCG_DESTROY_IF_EMPTY, SOON_MS, NULL, 0, &why));
+	BEGINS_NOT(agentcg_destroy(spared.cg, 1ull << 63, SOON_MS, NULL, 0, &why));
+	BEGINS_NOT(agentcg_destroy(spared.cg, 0, -2, NULL, 0, &why));
+	BEGINS_NOT(agentcg_destroy(spared.cg, 0, SOON_MS, NULL, sizeof(last), &why));
+	BEGINS_NOT(agentcg_kill_all(spared.cg, -2, &why));
+	BEGINS_NOT(agentcg_terminate(spared.cg, -2, SOON_MS, &why));
+	BEGINS_NOT(agentcg_terminate(spared.cg, 0, -2, &why));
+	BEGINS_NOT(agentcg_kill_all(NULL, SOON_MS, &why));
+	BEGINS_NOT(agentcg_terminate(NULL, 0, SOON_MS, &why));
+	BEGINS_NOT(agentcg_destroy(NULL, 0, SOON_MS, NULL, 0, &why));
+	/* Of the groups that it looks for it knows nothing yet. */
+	BEGINS_NOT(agentcg_reap(NULL, SOON_MS, &why));
+	CHECK_EQ(waitpid(spared.child, NULL, WNOHANG), 0);
+	CHECK_EQ(waitpid(left.child, NULL, WNOHANG), 0);
+	in_call = "no call";
+
+	kill_and_reap(waited_for.child);
+	for (int i = 0; i < count; i++)
+		CHECK_EQ(pthread_join(waiting[i], NULL), 0);
+	no_mapping = 0;
+	/* Each handle is as good as before. */
+	end_victim(waited_for);
+	end_victim(killed);
+	end_victim(ended);
+	end_victim(destroyed);
+	end_victim(measured);
+	end_victim(spared);
+	check_killed(spared.child);
+	CHECK_EQ(agentcg_reap(NULL, SOON_MS, &why), 1);
+	check_killed(left.child);
 }
 
 /* ---- what is printed ---- */
@@ -753,6 +465,7 @@ int main(int count, char **arguments)
 	RUN(any_allocation_may_fail);
 	RUN(all_allocations_may_fail_from_any_on);
 	RUN(so_they_may_for_all_threads_at_once);
+	RUN(where_no_call_can_begin_those_that_kill_send_the_kill_all_the_same);
 	RUN(a_hundred_calls_at_once_do_not_use_up_the_reserve);
 	RUN(a_panic_prints_nothing);
 	destroy_group(guarded);
