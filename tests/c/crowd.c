@@ -229,35 +229,6 @@ static void threads_share_one_handle(void)
 	destroy_group(cg);
 }
 
-/* Go, and servers with thousands of threads, do not give megabytes to each. */
-static void *use_little_stack(void *unused)
-{
-	agentcg *cg = new_group();
-	agentcg_stats stats;
-	pid_t child = pausing_child();
-
-	(void)unused;
-	CHECK_OK(agentcg_move_pid(cg, child, &why));
-	CHECK_OK(agentcg_read_stats(cg, AGENTCG_STAT_ALL, &stats, sizeof(stats), &why));
-	CHECK_EQ(mkdirat(agentcg_fd(cg), "inner", 0755), 0);
-	CHECK_ERR(agentcg_new("/dev/shm", NULL, NULL, 0, 0, &cg, &why), -ENODEV);
-	CHECK_OK(agentcg_destroy(cg, 0, SOON_MS, &stats, sizeof(stats), &why));
-	check_killed(child);
-	return NULL;
-}
-
-static void a_thread_needs_no_more_than_64_KiB_of_stack(void)
-{
-	pthread_attr_t attributes;
-	pthread_t thread;
-
-	pthread_attr_init(&attributes);
-	CHECK_EQ(pthread_attr_setstacksize(&attributes, 64 << 10), 0);
-	CHECK_EQ(pthread_create(&thread, &attributes, use_little_stack, NULL), 0);
-	CHECK_EQ(pthread_join(thread, NULL), 0);
-	pthread_attr_destroy(&attributes);
-}
-
 int main(int argc, char **argv)
 {
 	if (argc > 1)
@@ -267,6 +238,5 @@ int main(int argc, char **argv)
 	RUN(the_tree_itself_may_be_made_by_all_at_once);
 	RUN(of_all_who_want_one_uuid_at_once_one_gets_it);
 	RUN(threads_share_one_handle);
-	RUN(a_thread_needs_no_more_than_64_KiB_of_stack);
 	return 0;
 }
