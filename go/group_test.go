@@ -236,6 +236,20 @@ func TestFactsAboutThePlaceAreTold(t *testing.T) {
 	}
 }
 
+func TestDiagnoseNewIsForTheGivenLimitsAndFlags(t *testing.T) {
+	d, err := DiagnoseNew(Options{Limits: Limits{PIDsMax: At(17)}, KeepCaller: true})
+	must(t, err)
+	if d.Obstacle != 0 || d.Place == 0 || d.Report == "" {
+		t.Fatalf("%+v", d)
+	}
+	// No systemd is here, and nothing else will do.
+	d, err = DiagnoseNew(Options{SystemdOnly: true})
+	must(t, err)
+	if d.Obstacle != NoSystemd || d.Place != 0 {
+		t.Fatalf("%+v", d)
+	}
+}
+
 func TestListAndReapTellOrphansFromTheLiving(t *testing.T) {
 	living, orphan := group(t, Options{}), group(t, Options{})
 	run(t, orphan, "sleep", "1000")

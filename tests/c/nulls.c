@@ -103,6 +103,8 @@ static void a_null_output_is_refused(void)
 	poison_outputs();
 	CHECK_EQ(agentcg_diagnose(NULL, sizeof(diagnosis), text, sizeof(text)), -EINVAL);
 	CHECK_EQ(agentcg_diagnose(&diagnosis, sizeof(diagnosis), NULL, sizeof(text)), -EINVAL);
+	REFUSED(agentcg_diagnose_new, NULL, 0, 0, NULL, sizeof(diagnosis), text, sizeof(text));
+	REFUSED(agentcg_diagnose_new, NULL, 0, 0, &diagnosis, sizeof(diagnosis), NULL, sizeof(text));
 	check_outputs_untouched();
 	CHECK_EQ(agentcg_uuid(cg, NULL, sizeof(text)), -EINVAL);
 	CHECK_EQ(agentcg_path(cg, NULL, sizeof(text)), -EINVAL);
@@ -123,6 +125,9 @@ static void a_size_without_its_struct_is_refused(void)
 	agentcg *fresh = cg;
 
 	REFUSED(agentcg_new, NULL, NULL, NULL, sizeof(agentcg_limits), 0, &fresh);
+	poison_outputs();
+	REFUSED(agentcg_diagnose_new, NULL, sizeof(agentcg_limits), 0, &diagnosis, sizeof(diagnosis), text, sizeof(text));
+	check_outputs_untouched();
 	REFUSED(agentcg_destroy, cg, 0, SOON_MS, NULL, sizeof(stats));
 	CHECK(fresh == cg);
 }
@@ -139,6 +144,9 @@ static void a_null_buffer_of_size_0_asks_for_the_length(void)
 	CHECK((length = agentcg_diagnose(&diagnosis, sizeof(diagnosis), NULL, 0)) > 0);
 	CHECK_EQ(length, agentcg_diagnose(&diagnosis, sizeof(diagnosis), path, sizeof(path)));
 	CHECK_EQ(strlen(path), length < PATH_SIZE ? length : PATH_SIZE - 1);
+	CHECK_OK(length = agentcg_diagnose_new(NULL, 0, 0, &diagnosis, sizeof(diagnosis), NULL, 0, &why));
+	CHECK_EQ(length, agentcg_diagnose_new(NULL, 0, 0, &diagnosis, sizeof(diagnosis), path, sizeof(path), NULL));
+	CHECK_EQ(strlen(path), length < PATH_SIZE ? length : PATH_SIZE - 1);
 }
 
 static void an_unknown_flag_is_refused(void)
@@ -149,6 +157,7 @@ static void an_unknown_flag_is_refused(void)
 	poison_outputs();
 	for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {
 		REFUSED(agentcg_new, NULL, NULL, NULL, 0, unknown[i], &fresh);
+		REFUSED(agentcg_diagnose_new, NULL, 0, unknown[i], &diagnosis, sizeof(diagnosis), text, sizeof(text));
 		REFUSED(agentcg_open, NULL, some_uuid, unknown[i], &fresh);
 		REFUSED(agentcg_set_limits, cg, &limits, sizeof(limits), unknown[i]);
 		REFUSED(agentcg_destroy, cg, unknown[i], SOON_MS, &stats, sizeof(stats));

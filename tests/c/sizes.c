@@ -62,6 +62,13 @@ static int new_with(const agentcg_limits *limits, size_t size, agentcg **ret)
 	return agentcg_new(NULL, NULL, limits, size, 0, ret, &why);
 }
 
+static int diagnose_with(const agentcg_limits *limits, size_t size)
+{
+	agentcg_diagnosis found;
+
+	return agentcg_diagnose_new(limits, size, 0, &found, sizeof(found), NULL, 0, &why);
+}
+
 /* ---- in ---- */
 
 static void limits_of_the_first_release_work(void)
@@ -71,6 +78,7 @@ static void limits_of_the_first_release_work(void)
 	CHECK_OK(new_with(limits_at_the_edge(AGENTCG_LIMITS_SIZE_V0), AGENTCG_LIMITS_SIZE_V0, &cg));
 	CHECK_EQ(number_in(cg, "pids.max"), 7);
 	destroy_group(cg);
+	CHECK_OK(diagnose_with(limits_at_the_edge(AGENTCG_LIMITS_SIZE_V0), AGENTCG_LIMITS_SIZE_V0));
 }
 
 static void limits_smaller_than_any_release_had_are_refused(void)
@@ -81,6 +89,7 @@ static void limits_smaller_than_any_release_had_are_refused(void)
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
 		CHECK_ERR(new_with(limits_at_the_edge(AGENTCG_LIMITS_SIZE_V0), sizes[i], &cg), -EINVAL);
 		CHECK(cg == untouched);
+		CHECK_ERR(diagnose_with(limits_at_the_edge(AGENTCG_LIMITS_SIZE_V0), sizes[i]), -EINVAL);
 	}
 }
 
@@ -91,6 +100,7 @@ static void larger_limits_whose_new_fields_are_zero_work(void)
 	CHECK_OK(new_with(limits_at_the_edge(sizeof(agentcg_limits) + MORE), sizeof(agentcg_limits) + MORE, &cg));
 	CHECK_EQ(number_in(cg, "pids.max"), 7);
 	destroy_group(cg);
+	CHECK_OK(diagnose_with(limits_at_the_edge(sizeof(agentcg_limits) + MORE), sizeof(agentcg_limits) + MORE));
 }
 
 static void larger_limits_with_any_new_field_set_are_too_big(void)
@@ -103,6 +113,7 @@ static void larger_limits_with_any_new_field_set_are_too_big(void)
 		((unsigned char *)(limits + 1))[i] = 1;
 		CHECK_ERR(new_with(limits, sizeof(*limits) + MORE, &cg), -E2BIG);
 		CHECK(cg == untouched);
+		CHECK_ERR(diagnose_with(limits, sizeof(*limits) + MORE), -E2BIG);
 	}
 }
 
@@ -157,6 +168,11 @@ static int diagnose(void *ret, size_t size)
 	return length > 0 ? 0 : agentcg_get_info(NULL, NULL, 0, &why);
 }
 
+static int diagnose_new(void *ret, size_t size)
+{
+	return agentcg_diagnose_new(NULL, 0, 0, ret, size, NULL, 0, &why);
+}
+
 static int destroy(void *ret, size_t size)
 {
 	agentcg *cg = new_group();
@@ -180,6 +196,7 @@ static const struct output {
 	{ get_info, sizeof(agentcg_info), 32 },
 	{ get_limits, sizeof(agentcg_limits), AGENTCG_LIMITS_SIZE_V0 },
 	{ diagnose, sizeof(agentcg_diagnosis), 32 },
+	{ diagnose_new, sizeof(agentcg_diagnosis), 32 },
 	{ destroy, sizeof(agentcg_stats), AGENTCG_STATS_SIZE_V0 },
 };
 #define FOR_EACH_OUTPUT(o) \

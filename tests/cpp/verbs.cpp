@@ -54,6 +54,23 @@ void the_place_is_told_as_C_tells_it()
 	CHECK(found.text.find(parent) != std::string::npos);
 }
 
+void a_diagnosis_is_for_the_limits_and_flags_that_are_given()
+{
+	agentcgpp::limits limits;
+	limits.pids_max = 17;
+	agentcgpp::diagnosis found = agentcgpp::diagnose(limits, AGENTCG_NEW_KEEP_CALLER);
+	CHECK(found.place != 0 && found.obstacle == 0);
+	CHECK_EQ(found.text.size(), strlen(found.text.c_str()));
+
+	// No systemd is here, and nothing else will do.
+	found = agentcgpp::diagnose(limits, AGENTCG_NEW_SYSTEMD);
+	CHECK(found.place == 0 && found.obstacle == AGENTCG_WHY_NO_SYSTEMD);
+
+	limits.cpu_max_millicpu = 0;
+	THROWN_BY(agentcgpp::diagnose(limits), result_out_of_range);
+	THROWN_BY(agentcgpp::diagnose({}, AGENTCG_NEW_SYSTEMD | AGENTCG_NEW_NO_SYSTEMD), invalid_argument);
+}
+
 /// Until it is killed: memory is charged to the group where it is touched.
 void hold_memory(void *cg)
 {
@@ -245,6 +262,7 @@ int main()
 {
 	RUN(an_agent_is_made_where_it_is_told_with_the_limits_and_the_name_it_is_given);
 	RUN(the_place_is_told_as_C_tells_it);
+	RUN(a_diagnosis_is_for_the_limits_and_flags_that_are_given);
 	RUN(limits_are_set_and_told);
 	RUN(files_are_read_whole_and_written);
 	RUN(processes_are_moved_found_and_counted);
