@@ -271,8 +271,10 @@ int agentcg_diagnose_new(const agentcg_limits *limits,
  *
  * The guard is not a child of the caller, unless the caller is a subreaper
  * (prctl(2)) or the init of its pid namespace. Then a wait(2) for any child
- * finds the guard, and after the guard's end the next call of the library waits
- * for it. */
+ * finds the guard, a wait for all children does not end while the guard lives,
+ * and after its end the next call of the library waits for it. The guard dies
+ * with its pid namespace: if the init of that ends, be it the caller or not,
+ * the empty group is left to agentcg_reap(). */
 #define AGENTCG_NEW_GUARD       (1ull << 0)
 #define AGENTCG_NEW_SYSTEMD     (1ull << 1)  /* agentcg_new(): use no place but a systemd scope. */
 #define AGENTCG_NEW_NO_SYSTEMD  (1ull << 2)  /* agentcg_new(): never ask systemd. */

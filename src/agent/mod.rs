@@ -34,6 +34,7 @@ use crate::sys::random;
 use limits::Nesting;
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
+use orphans::not_opened;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -117,7 +118,7 @@ impl Agent {
             let name = Name::of(place, &uuid)?;
             let mut leaf = place::make_leaf(place, &uuid)?;
             let applied = match limits.apply(&leaf.dir, &leaf.path) {
-                // The tree may have been made when less was to be had.
+                // The tree may have been made when fewer controllers were available.
                 Err(e) if e.reason() == Some(Reason::NoController) => {
                     leaf.complete().and_then(|()| limits.apply(&leaf.dir, &leaf.path))
                 }
@@ -131,7 +132,7 @@ impl Agent {
             let kept = KillFiles::open(&leaf.dir).and_then(|files| Ok((files, Overrides::of(&leaf.dir)?)));
             let (kill_files, overrides) = kept.map_err(|e| {
                 leaf.undo();
-                not_opened(e, &leaf.path)
+                not_opened(e, &shown(&place.path), &uuid)
             })?;
             let guarded = if wish.guard { Some(guarded::take(&leaf, &uuid)?) } else { None };
             let mut agent = Self::at(place.kind, leaf.dir, name, overrides);
@@ -262,11 +263,6 @@ impl Drop for Agent {
         }
         guard::clear_up();
     }
-}
-
-fn not_opened(errno: Errno, path: &[u8]) -> Error {
-    let message = format!("cannot open cgroup.kill and cgroup.events of {}: {}", shown(path), words(errno));
-    Error::new(errno, message).on("cgroup.kill")
 }
 
 /// The uuid as a directory's name. Other spellings are turned down.

@@ -85,7 +85,8 @@ impl Agent {
     }
 }
 
-fn not_opened(errno: Errno, here: &str, uuid: &str) -> Error {
+/// A group that is there, or was just made, without the descriptors and the memory that a handle needs.
+pub(super) fn not_opened(errno: Errno, here: &str, uuid: &str) -> Error {
     refused(errno, format!("cannot open the agent {uuid} under {here}: {}", words(errno)))
 }
 

@@ -47,10 +47,8 @@ impl Agent {
             return Err(Error::new(Errno::EINVAL, "argv is empty: its first word is the program's own name"));
         }
         self.put_back_rest()?;
-        if how.contain {
-            self.bound_nesting()?;
-        }
         let containment = if how.contain {
+            self.bound_nesting()?;
             Some(contain::prepare(program.directory).map_err(not_contained)?)
         } else {
             None

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `memory.events` and `pids.events`, which count what happened: a notification that is lost there loses nothing.
+//! `memory.events` and `pids.events`. They count, so that a lost notification loses no event.
 
 use super::token::{COUNTER, on};
 use crate::cgroupfs::{Dir, FileError, read_once};
@@ -10,10 +10,10 @@ use nix::sys::epoll::Epoll;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// What a file says that is new.
+/// The content of a new file.
 const NEW: &[u8] = b"oom_kill 0\nhigh 0\nmax 0\n";
 
-/// Those that are needed.
+/// The files of the events that are listened to.
 #[derive(Debug)]
 pub struct Counters([Counter; 2]);
 

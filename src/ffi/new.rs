@@ -24,8 +24,10 @@ use std::ffi::{c_char, c_int};
 ///
 /// The guard is not a child of the caller, unless the caller is a subreaper
 /// (prctl(2)) or the init of its pid namespace. Then a wait(2) for any child
-/// finds the guard, and after the guard's end the next call of the library waits
-/// for it.
+/// finds the guard, a wait for all children does not end while the guard lives,
+/// and after its end the next call of the library waits for it. The guard dies
+/// with its pid namespace: if the init of that ends, be it the caller or not,
+/// the empty group is left to agentcg_reap().
 pub const AGENTCG_NEW_GUARD: u64 = 1u64 << 0;
 /// agentcg_new(): use no place but a systemd scope.
 pub const AGENTCG_NEW_SYSTEMD: u64 = 1u64 << 1;

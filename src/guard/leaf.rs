@@ -65,8 +65,8 @@ impl Leaf {
         Ok(process)
     }
 
-    /// Born there; or, where the kernel cannot do that (before 5.7), is not let (seccomp), or kills whom it makes so
-    /// (2025-26), by entering before its program begins.
+    /// Start a guard that is created in the cgroup. Where that is not possible (before 5.7, under a seccomp filter, on kernels
+    /// of 2025-26 that kill such a process) it moves there before its program begins.
     fn start_inside(&self) -> Result<Process> {
         match self.above.make(&self.name) {
             // That of a guard before this one, which was killed.
@@ -100,13 +100,13 @@ impl Leaf {
         self.above.child(&self.name).and_then(|dir| dir.lists(c"cgroup.procs", pid)) == Ok(true)
     }
 
-    /// Once nobody is in it.
+    /// Remove it, if nobody is in it.
     pub fn remove(&self) {
         remove(&self.above, &self.name);
     }
 }
 
-/// A cgroup that is gone, and want of what every process needs, under their own names.
+/// The errno of a cgroup that is gone, or of a lack of what every process needs.
 fn gone(started: Result<Process>) -> Result<Process> {
     started.map_err(|failure| match failure {
         Failure::NotStarted(
@@ -124,7 +124,7 @@ fn gone(started: Result<Process>) -> Result<Process> {
     })
 }
 
-/// And what is above it, if nobody needs that.
+/// Remove a guard's cgroup, and `synwire` above it if that is empty.
 pub fn remove(above: &Dir, leaf: &CStr) {
     // EBUSY: a guard is in it.
     if above.remove(leaf).is_ok() {

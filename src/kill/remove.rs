@@ -12,7 +12,7 @@ use std::ffi::CStr;
 /// still dying in it, something new has come, or the deadline has; try again. A group that is gone already is removed.
 pub fn tree(dir: &Dir, name: &CStr, deadline: Deadline) -> nix::Result<()> {
     match returns(dir).and_then(|()| below(dir, deadline)) {
-        Err(Errno::ENODEV) | Ok(()) => leaf(dir, name),
+        Err(Errno::ENODEV) | Ok(()) => remove(dir, name),
         Err(e) => Err(e),
     }
 }
@@ -20,20 +20,20 @@ pub fn tree(dir: &Dir, name: &CStr, deadline: Deadline) -> nix::Result<()> {
 /// Remove all below `dir`.
 pub fn below(dir: &Dir, deadline: Deadline) -> nix::Result<()> {
     let mut outcome = Ok(());
-    let remove = |parent: &Dir, name: &CStr| match parent.remove(name) {
+    let remove_child = |parent: &Dir, name: &CStr| match parent.remove(name) {
         Err(Errno::ENOENT | Errno::ENODEV) => Ok(()),
         removed => removed,
     };
     let complete = dir.walk(deadline, |step| {
         match step {
             // First without opening it: an empty cgroup of another uid cannot be opened, but removed.
-            Step::Found(parent, name) => match remove(parent, name) {
+            Step::Found(parent, name) => match remove_child(parent, name) {
                 Ok(()) => return Ok(Next::Skip),
                 Err(Errno::EBUSY) => {}
                 Err(e) => outcome = outcome.and(Err(e)),
             },
             Step::Enter(_) => {}
-            Step::Leave(parent, name) => outcome = outcome.and(remove(parent, name)),
+            Step::Leave(parent, name) => outcome = outcome.and(remove_child(parent, name)),
         }
         Ok(Next::Enter)
     })?;
@@ -59,11 +59,15 @@ fn returns(dir: &Dir) -> nix::Result<()> {
 
 /// Remove `dir` alone.
 pub fn leaf(dir: &Dir, name: &CStr) -> nix::Result<()> {
+    returns(dir)?;
+    remove(dir, name)
+}
+
+fn remove(dir: &Dir, name: &CStr) -> nix::Result<()> {
     // By the parent's entry, which is the group's as long as the group lives: cgroups cannot be renamed.
     if !dir.is_alive() {
         return Ok(());
     }
-    returns(dir)?;
     match dir.remove(name) {
         // Only the directory itself says that it is gone.
         Err(Errno::ENOENT | Errno::ENODEV) if !dir.is_alive() => Ok(()),

@@ -217,7 +217,7 @@ pub fn survey<T>(own: &Own, wish: Wish<'_>, mut attempt: impl FnMut(&Site) -> Re
 }
 
 /// The first refusal stands for the best place that there could have been; but where there is a place
-/// and only limits are not to be had, that is what the caller has to know.
+/// and only limits are not available, that is what the caller has to know.
 fn more_telling(first: Error, then: Error) -> Error {
     let only_limits_fail = then.reason() == Some(Reason::NoController) && then.file() != "cgroup.controllers";
     if only_limits_fail && first.reason() == Some(Reason::Populated) { then } else { first }
