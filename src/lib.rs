@@ -45,7 +45,7 @@ pub mod stats;
 mod sys;
 mod systemd;
 
-pub use agent::{Agent, Entry, Info, Spawn, list, reap};
+pub use agent::{Agent, Entry, Info, SpawnOptions, list, reap};
 pub use cgroupfs::controllers::Controllers;
 pub use diagnose::{Diagnosis, diagnose, diagnose_for, feature};
 pub use error::{Error, Reason, Result};
@@ -56,5 +56,5 @@ pub use nix::errno::Errno;
 pub use parse::{OwnerNote, UNLIMITED};
 pub use place::{Kind as PlaceKind, Systemd, Wish, discover as discover_parent, is_available};
 pub use spawn::child::{DEVNULL, INHERIT};
-pub use spawn::parent::{Child, Program, Strings};
+pub use spawn::parent::{Child, Command, Strings};
 pub use sys::deadline::Deadline;

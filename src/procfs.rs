@@ -3,11 +3,11 @@
 
 use crate::parse::{self, ProcStat, Task};
 use crate::sys::descriptors;
-use crate::sys::fallible;
 use crate::sys::fork_mutex::ForkMutex;
+use crate::sys::getdents::for_each_directory;
 use crate::sys::kernfile::{self, errno};
-use crate::sys::listing::directories;
-use crate::sys::retried;
+use crate::sys::retry_on_eintr;
+use crate::sys::try_alloc;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::stat;
@@ -21,7 +21,7 @@ use std::sync::{Arc, Weak};
 /// Returns the `0::` path of a process (`self` or a pid), or `None` if no cgroup2 hierarchy was ever mounted.
 pub fn cgroup_of(process: &str) -> nix::Result<Option<Vec<u8>>> {
     let file = open(&format!("/proc/{process}/cgroup"))?;
-    kernfile::find_line(file, |line| parse::own_cgroup(line).map(fallible::copy))?.transpose()
+    kernfile::find_line(file, |line| parse::own_cgroup(line).map(try_alloc::copy))?.transpose()
 }
 
 /// More than the kernel's longest line, which it cuts at PATH_MAX.
@@ -48,7 +48,7 @@ fn own_path<T>(file: &File, tell: impl FnOnce(&[u8]) -> T) -> nix::Result<Option
     let (mut at, mut filled) = (0u64, 0);
     loop {
         let room = buf.get_mut(filled..).unwrap_or_default();
-        let read = retried(|| file.read_at(room, at).map_err(|e| errno(&e)))?;
+        let read = retry_on_eintr(|| file.read_at(room, at).map_err(|e| errno(&e)))?;
         at += read as u64;
         filled += read;
         let text = buf.get(..filled).unwrap_or_default();
@@ -123,7 +123,7 @@ pub fn any_exits_in(mark: &[u8]) -> bool {
     let stat = |id| Process::open(id).and_then(|process| process.stat()).ok();
     let mut found = false;
     // A process that disappears during the listing has ended.
-    let _ = directories(all.as_fd(), |entry| {
+    let _ = for_each_directory(all.as_fd(), |entry| {
         let Some(pid) = entry.to_str().ok().and_then(|text| text.parse::<i32>().ok()) else { return Ok(()) };
         let exits = stat(pid).is_some_and(|stat| stat.flags & PF_EXITING != 0);
         let is_inside =
@@ -143,7 +143,7 @@ pub fn any_exits_in(mark: &[u8]) -> bool {
 pub fn zombies_in(name: &[u8], most: usize) -> Vec<i32> {
     let mut found = Vec::new();
     let Ok(all) = open("/proc") else { return found };
-    let _listed = directories(all.as_fd(), |entry| {
+    let _listed = for_each_directory(all.as_fd(), |entry| {
         let Some(pid) = entry.to_str().ok().and_then(|text| text.parse::<i32>().ok()) else { return Ok(()) };
         let ended =
             Process::open(pid).and_then(|process| process.stat()).is_ok_and(|stat| stat.state == b'Z');
@@ -217,8 +217,8 @@ pub fn pid_of(pidfd: BorrowedFd<'_>) -> nix::Result<i32> {
 pub fn threads_of(pid: i32) -> nix::Result<Vec<i32>> {
     let mut threads = Vec::new();
     let listed = open(&format!("/proc/{pid}/task")).and_then(|tasks| {
-        directories(tasks.as_fd(), |name| {
-            fallible::extend(&mut threads, name.to_str().ok().and_then(|name| name.parse().ok()))
+        for_each_directory(tasks.as_fd(), |name| {
+            try_alloc::extend(&mut threads, name.to_str().ok().and_then(|name| name.parse().ok()))
         })
     });
     match listed {
@@ -265,7 +265,7 @@ impl Process {
     /// Returns the present state. Fails with `ESRCH` if the process was reaped.
     pub fn stat(&self) -> nix::Result<ProcStat> {
         let mut text = [0; 1024];
-        let end = retried(|| self.0.read_at(&mut text, 0).map_err(|e| errno(&e)))?;
+        let end = retry_on_eintr(|| self.0.read_at(&mut text, 0).map_err(|e| errno(&e)))?;
         text.get(..end).and_then(parse::proc_stat).ok_or(Errno::ESRCH)
     }
 

@@ -3,7 +3,7 @@
 
 use crate::cgroupfs::Dir;
 use crate::procfs::Process;
-use crate::sys::insisted;
+use crate::sys::retry_transient;
 use crate::systemd;
 use nix::errno::Errno;
 
@@ -38,7 +38,7 @@ pub fn pid(dir: &Dir, pid: i32, otherwise: impl FnOnce() -> Result<(), Failure>)
     }
     // The write moves whatever of the process is not exiting, and "succeeds" for a zombie, which it
     // leaves where it was. One that still lives after it was moved.
-    insisted(|e| e == Errno::ESRCH, || process.living())?;
+    retry_transient(|e| e == Errno::ESRCH, || process.living())?;
     Ok(())
 }
 

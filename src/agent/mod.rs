@@ -13,7 +13,7 @@ mod spawn;
 mod stopping;
 
 pub use orphans::{Entry, list, reap};
-pub use spawn::Spawn;
+pub use spawn::SpawnOptions;
 
 use crate::cgroupfs::controllers::Controllers;
 use crate::cgroupfs::overrides::Overrides;
@@ -27,10 +27,10 @@ use crate::limits::Limits;
 use crate::owner;
 use crate::place::{self, Kind, Place, Wish};
 use crate::stats::{Files, Stats};
-use crate::sys::fallible;
 use crate::sys::fork_id::AtomicForkId;
 use crate::sys::fork_mutex::ForkMutex;
 use crate::sys::random;
+use crate::sys::try_alloc;
 use limits::Nesting;
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
@@ -58,7 +58,7 @@ pub struct Agent {
     files: Files,
     killing: KillState,
     nesting: Nesting,
-    spawning: crate::spawn::Known,
+    spawning: crate::spawn::SpawnCache,
     /// Once events are asked for, and in each process anew.
     watch: ForkMutex<Option<Watch>>,
 }
@@ -72,14 +72,14 @@ struct Name {
 }
 
 impl Name {
-    /// Copied, since it lasts longer than the call: [`fallible`] never takes from the reserve.
+    /// Copied, since it lasts longer than the call: [`try_alloc`] never takes from the reserve.
     fn of(place: &Place, uuid: &str) -> Result<Self> {
         let copied = || {
             Ok(Self {
-                path: fallible::copy(&place.path_of(uuid))?,
-                mark: fallible::copy(&[b"/", uuid.as_bytes()].concat())?,
-                uuid: fallible::copy_str(uuid)?,
-                unit: place.unit().map(|unit| fallible::copy_str(&unit)).transpose()?,
+                path: try_alloc::copy(&place.path_of(uuid))?,
+                mark: try_alloc::copy(&[b"/", uuid.as_bytes()].concat())?,
+                uuid: try_alloc::copy_str(uuid)?,
+                unit: place.unit().map(|unit| try_alloc::copy_str(&unit)).transpose()?,
             })
         };
         copied().map_err(out_of_memory)
@@ -158,7 +158,7 @@ impl Agent {
             files: Files::default(),
             killing: KillState { overrides, ..KillState::default() },
             nesting: Nesting::default(),
-            spawning: crate::spawn::Known::default(),
+            spawning: crate::spawn::SpawnCache::default(),
             watch: ForkMutex::new(),
         }
     }

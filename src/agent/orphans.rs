@@ -12,7 +12,7 @@ use crate::owner;
 use crate::parse::OwnerNote;
 use crate::place::{self, Place};
 use crate::sys::deadline::Deadline;
-use crate::sys::fallible;
+use crate::sys::try_alloc;
 use nix::errno::Errno;
 use std::ffi::{CStr, CString};
 use std::time::Duration;
@@ -109,18 +109,18 @@ pub fn list(parent: Option<&CStr>) -> Result<Vec<Entry>> {
             Some(Err(Errno::ENODEV)) => return Ok(()),
             Some(known) => known.map_err(|e| not_opened(e, &shown(&place.path), &uuid))?,
             None => {
-                let uuid = fallible::copy_str(&uuid).map_err(out_of_memory)?;
+                let uuid = try_alloc::copy_str(&uuid).map_err(out_of_memory)?;
                 Entry { uuid, orphan: false, populated: false, owner: OwnerNote::default() }
             }
         };
-        fallible::push(&mut entries, entry).map_err(out_of_memory)
+        try_alloc::push(&mut entries, entry).map_err(out_of_memory)
     })?;
     Ok(entries)
 }
 
 fn entry(dir: &Dir, uuid: &str) -> nix::Result<Entry> {
     let populated = Events::open(dir)?.state()?.populated;
-    let uuid = fallible::copy_str(uuid)?;
+    let uuid = try_alloc::copy_str(uuid)?;
     Ok(Entry { uuid, populated, owner: owner::read(dir)?, orphan: owner::is_orphan(dir)? })
 }
 

@@ -6,8 +6,8 @@ use crate::error::{Error, Reason, Result, shown, words};
 use crate::parse;
 use crate::spawn::child::Step;
 use crate::spawn::contain;
-use crate::spawn::parent::{Child, Program};
-use crate::spawn::{Cradle, Failure};
+use crate::spawn::parent::{Child, Command};
+use crate::spawn::{Failure, Spawner};
 use nix::errno::Errno;
 use nix::unistd::geteuid;
 
@@ -33,7 +33,7 @@ const OF_EXECVE: &[Errno] = &[
 
 /// What is to be known of a child beside its program.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Spawn {
+pub struct SpawnOptions {
     /// In namespaces that it cannot leave.
     pub contain: bool,
     /// A pidfd is wanted.
@@ -42,25 +42,26 @@ pub struct Spawn {
 
 impl Agent {
     /// Start a program inside the group.
-    pub fn spawn(&self, program: &Program<'_>, how: Spawn) -> Result<Child> {
-        if program.argv.is_empty() {
+    pub fn spawn(&self, command: &Command<'_>, how: SpawnOptions) -> Result<Child> {
+        if command.arguments.is_empty() {
             return Err(Error::new(Errno::EINVAL, "argv is empty: its first word is the program's own name"));
         }
         self.put_back_rest()?;
         let containment = if how.contain {
             self.bound_nesting()?;
-            Some(contain::prepare(program.directory).map_err(not_contained)?)
+            Some(contain::prepare(command.directory).map_err(not_contained)?)
         } else {
             None
         };
-        let cradle = Cradle { dir: &self.dir, known: &self.spawning, fetches: self.unit.is_some() };
-        cradle
-            .start(program, containment.as_ref(), how.pidfd, |pid| self.move_pid(pid))
-            .map_err(|failure| self.not_spawned(failure, program))
+        let spawner =
+            Spawner { dir: &self.dir, cache: &self.spawning, moved_by_systemd: self.unit.is_some() };
+        spawner
+            .start(command, containment.as_ref(), how.pidfd, |pid| self.move_pid(pid))
+            .map_err(|failure| self.not_spawned(failure, command))
     }
 
-    fn not_spawned(&self, failure: Failure<Error>, program: &Program<'_>) -> Error {
-        if let Failure::NotMade(e) | Failure::Stopped(Step::Enter, e) = failure {
+    fn not_spawned(&self, failure: Failure<Error>, command: &Command<'_>) -> Error {
+        if let Failure::NotCreated(e) | Failure::Failed(Step::Enter, e) = failure {
             if let Some(error) = self.not_moved_for_policy("the calling thread", 0, e) {
                 return error.on("cgroup.procs");
             }
@@ -72,7 +73,7 @@ impl Agent {
                 format!("{group} is frozen, or a cgroup above it, or is being killed: a program would not begin there"),
             )
             .on("cgroup.freeze"),
-            Failure::Full | Failure::NotMade(Errno::EAGAIN) => Error::new(
+            Failure::PidsLimit | Failure::NotCreated(Errno::EAGAIN) => Error::new(
                 Errno::EAGAIN,
                 format!("no more processes in {group}: pids.max of it or above, or the user's RLIMIT_NPROC, is reached"),
             )
@@ -86,29 +87,29 @@ impl Agent {
                 format!("no memory to begin in {group}: its limit is too low, or all of it is in use"),
             )
             .on("memory.max"),
-            Failure::Filtered(step) => killed_by_filter(step),
-            Failure::NotFetched(e) => e,
-            Failure::Stopped(Step::Enter, e) => self.not_entered(e),
-            Failure::Stopped(Step::OomScore, e) => badly(
+            Failure::KilledByFilter(step) => killed_by_filter(step),
+            Failure::NotMoved(e) => e,
+            Failure::Failed(Step::Enter, e) => self.not_entered(e),
+            Failure::Failed(Step::OomScore, e) => badly(
                 "cannot raise an oom_score_adj of -1000 in /proc/self (is the host dumpable?)",
                 e,
             ),
-            Failure::Stopped(Step::Unshare, e) => no_namespaces(e),
-            Failure::Stopped(Step::Map, e) => cannot_contain(not_mapped(), e),
-            Failure::Stopped(Step::Session, e) => badly("cannot give it a session", e),
-            Failure::Stopped(Step::Keyring, e) => no_keyring(e),
-            Failure::Stopped(Step::Mount, e) => cannot_contain(
+            Failure::Failed(Step::Unshare, e) => no_namespaces(e),
+            Failure::Failed(Step::Map, e) => cannot_contain(not_mapped(), e),
+            Failure::Failed(Step::Session, e) => badly("cannot give it a session", e),
+            Failure::Failed(Step::Keyring, e) => no_keyring(e),
+            Failure::Failed(Step::Mount, e) => cannot_contain(
                 "the hierarchy could not be hidden from it by a mount (a security module?)", e),
-            Failure::Stopped(Step::Scope, e) => cannot_contain("Landlock could not scope its signals", e),
-            Failure::Stopped(Step::Capabilities, e) => cannot_contain("its capabilities could not be dropped", e),
-            Failure::Stopped(Step::Directory, e) => badly("cannot change to the directory cwd_fd", e),
-            Failure::Stopped(Step::Stdio, e) => badly("cannot give it its standard descriptors", e),
-            Failure::Stopped(Step::Exec | Step::Unborn, e) => not_executed(program, e),
-            Failure::NotMade(e @ (Errno::ENOSPC | Errno::EUSERS)) => no_namespaces(e),
-            Failure::NotMade(e @ (Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE)) => badly("no child could be made", e),
+            Failure::Failed(Step::Scope, e) => cannot_contain("Landlock could not scope its signals", e),
+            Failure::Failed(Step::Capabilities, e) => cannot_contain("its capabilities could not be dropped", e),
+            Failure::Failed(Step::Directory, e) => badly("cannot change to the directory cwd_fd", e),
+            Failure::Failed(Step::Stdio, e) => badly("cannot give it its standard descriptors", e),
+            Failure::Failed(Step::Exec | Step::Start, e) => not_executed(command, e),
+            Failure::NotCreated(e @ (Errno::ENOSPC | Errno::EUSERS)) => no_namespaces(e),
+            Failure::NotCreated(e @ (Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE)) => badly("no child could be made", e),
             // The system call names the group by its directory.
-            Failure::NotMade(Errno::ENOENT) if !self.dir.is_alive() => self.failed("start in", "", Errno::ENODEV),
-            Failure::NotMade(e) => self.not_entered(e),
+            Failure::NotCreated(Errno::ENOENT) if !self.dir.is_alive() => self.failed("start in", "", Errno::ENODEV),
+            Failure::NotCreated(e) => self.not_entered(e),
             Failure::Errno(e) => self.failed("start a program in", "cgroup.procs", e),
         }
     }
@@ -118,14 +119,14 @@ impl Agent {
     }
 }
 
-fn not_executed(program: &Program<'_>, e: Errno) -> Error {
-    let file = program.files.last().unwrap_or_default().to_bytes();
+fn not_executed(command: &Command<'_>, e: Errno) -> Error {
+    let file = command.program.last().unwrap_or_default().to_bytes();
     // Of one that was looked for in many directories its name is what matters.
-    let file = shown(if program.files.len() > 1 { parse::split_last(file).1 } else { file });
+    let file = shown(if command.program.len() > 1 { parse::split_last(file).1 } else { file });
     if OF_EXECVE.contains(&e) {
         let hint = match e {
             Errno::ENOEXEC => " (a script needs a first line such as #!/bin/sh)",
-            Errno::ENOENT if program.files.len() == 1 && !file.contains('/') => {
+            Errno::ENOENT if command.program.len() == 1 && !file.contains('/') => {
                 " in its working directory: AGENTCG_SPAWN_SEARCH_PATH has it looked up in PATH"
             }
             Errno::ENOENT => " (the file, or the interpreter that it names)",
@@ -215,7 +216,7 @@ fn cannot_contain(why: &str, e: Errno) -> Error {
 
 fn killed_by_filter(step: Step) -> Error {
     let (act, is_for_containment) = match step {
-        Step::Unborn => ("its start", false),
+        Step::Start => ("its start", false),
         Step::Enter => ("writing cgroup.procs", false),
         Step::OomScore => ("writing oom_score_adj", false),
         Step::Unshare => ("unshare(2)", true),

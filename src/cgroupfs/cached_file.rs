@@ -3,7 +3,7 @@
 //! open, read and close. If the host has few descriptors left, the descriptor is closed again.
 
 use super::{Dir, pread_once};
-use crate::sys::Slot;
+use crate::sys::OnceFd;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
 use std::ffi::CStr;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Debug)]
 pub struct CachedFile {
     name: &'static CStr,
-    slot: Slot,
+    slot: OnceFd,
     /// The file was missing at the last look, and a cached descriptor is dead. Disabling the controller, or
     /// `cgroup.pressure`, removes the file; enabling it makes a new file.
     away: AtomicBool,
@@ -23,7 +23,7 @@ pub struct CachedFile {
 impl CachedFile {
     /// Returns an entry without a descriptor.
     pub const fn new(name: &'static CStr) -> Self {
-        Self { name, slot: Slot::new(), away: AtomicBool::new(false) }
+        Self { name, slot: OnceFd::new(), away: AtomicBool::new(false) }
     }
 
     /// Returns the name of the file.

@@ -19,11 +19,11 @@ pub use walk::{Next, Step};
 
 use crate::parse;
 use crate::sys::descriptors::{open, openat};
-use crate::sys::fallible;
 use crate::sys::fork_mutex::ForkMutex;
+use crate::sys::getdents::for_each_directory;
 use crate::sys::kernfile;
-use crate::sys::listing::directories;
-use crate::sys::retried;
+use crate::sys::retry_on_eintr;
+use crate::sys::try_alloc;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{Mode, fstat, fstatat, mkdirat};
@@ -54,9 +54,9 @@ pub struct Dir {
 impl Dir {
     /// Opens a directory by its absolute path. Fails with `ENOTTY` if it is not on a cgroup2 file system.
     pub fn open(path: &CStr) -> nix::Result<Self> {
-        let fd = retried(|| open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY))?;
+        let fd = retry_on_eintr(|| open(path, OFlag::O_RDONLY | OFlag::O_DIRECTORY))?;
         let dir = Self { fd, restores: false };
-        match retried(|| fstatfs(&dir.fd))?.filesystem_type() {
+        match retry_on_eintr(|| fstatfs(&dir.fd))?.filesystem_type() {
             CGROUP2_SUPER_MAGIC => Ok(dir),
             _ => Err(Errno::ENOTTY),
         }
@@ -86,7 +86,8 @@ impl Dir {
     }
 
     fn make_with(&self, path: &CStr, mode: u32) -> nix::Result<()> {
-        retried(|| mkdirat(&self.fd, path, Mode::from_bits_truncate(mode))).map_err(|e| self.settle(e))?;
+        retry_on_eintr(|| mkdirat(&self.fd, path, Mode::from_bits_truncate(mode)))
+            .map_err(|e| self.settle(e))?;
         // The caller's umask may have removed rights that the owner needs.
         self.allow(path, permissions::DIRECTORY);
         Ok(())
@@ -94,7 +95,7 @@ impl Dir {
 
     /// Removes a cgroup below this one. Fails with `EBUSY` while it has children or processes, exiting processes included.
     pub fn remove(&self, path: &CStr) -> nix::Result<()> {
-        let remove = || retried(|| unlinkat(&self.fd, path, UnlinkatFlags::RemoveDir));
+        let remove = || retry_on_eintr(|| unlinkat(&self.fd, path, UnlinkatFlags::RemoveDir));
         let removed = match remove() {
             Err(Errno::EACCES) if self.restore_directory() => remove(),
             removed => removed,
@@ -185,7 +186,7 @@ impl Dir {
     /// Returns the names of the direct child cgroups.
     pub fn children(&self) -> nix::Result<Vec<CString>> {
         let mut names = Vec::new();
-        self.each_child(|name| fallible::push(&mut names, fallible::copy_cstr(name)?))?;
+        self.each_child(|name| try_alloc::push(&mut names, try_alloc::copy_cstr(name)?))?;
         Ok(names)
     }
 
@@ -202,7 +203,7 @@ impl Dir {
             Err(Errno::EMFILE | Errno::ENFILE) => return self.each_child_here(each),
             opened => opened?,
         };
-        match directories(listing.as_fd(), &mut each) {
+        match for_each_directory(listing.as_fd(), &mut each) {
             Err(Errno::ENOENT) => Ok(()),
             listed => listed,
         }
@@ -216,7 +217,9 @@ impl Dir {
         {
             let _position = POSITION.lock();
             lseek(&self.fd, 0, Whence::SeekSet)?;
-            directories(self.fd.as_fd(), |name| fallible::push(&mut names, fallible::copy_cstr(name)?))?;
+            for_each_directory(self.fd.as_fd(), |name| {
+                try_alloc::push(&mut names, try_alloc::copy_cstr(name)?)
+            })?;
         }
         names.iter().try_for_each(|name| each(name))
     }
@@ -231,7 +234,7 @@ impl Dir {
     pub fn remove_children(&self) -> nix::Result<()> {
         lseek(self.fd.as_fd(), 0, Whence::SeekSet)?;
         let mut names = Vec::new();
-        directories(self.fd.as_fd(), |name| fallible::push(&mut names, fallible::copy_cstr(name)?))?;
+        for_each_directory(self.fd.as_fd(), |name| try_alloc::push(&mut names, try_alloc::copy_cstr(name)?))?;
         names.iter().map(|name| self.remove(name)).fold(Ok(()), Result::and)
     }
 
@@ -239,7 +242,7 @@ impl Dir {
     /// check needs no free descriptor.
     pub fn is_alive(&self) -> bool {
         let found = || faccessat(&self.fd, c"cgroup.controllers", AccessFlags::F_OK, AtFlags::empty());
-        retried(found) != Err(Errno::ENOENT)
+        retry_on_eintr(found) != Err(Errno::ENOENT)
     }
 
     fn open_at(&self, path: &CStr, flags: OFlag) -> nix::Result<OwnedFd> {
@@ -248,7 +251,7 @@ impl Dir {
 
     /// Opens with these flags. Restores access if the agent has removed it.
     fn open_raw(&self, path: &CStr, flags: OFlag) -> nix::Result<OwnedFd> {
-        let open = || retried(|| openat(&self.fd, path, flags));
+        let open = || retry_on_eintr(|| openat(&self.fd, path, flags));
         let mut opened = open();
         for _ in 0..RESTORES {
             if opened.as_ref().err() != Some(&Errno::EACCES) || !self.restore(path, flags) {
@@ -300,12 +303,12 @@ pub fn read_once<'b>(fd: BorrowedFd<'_>, buf: &'b mut [u8]) -> nix::Result<&'b [
 }
 
 fn pread_once(fd: BorrowedFd<'_>, buf: &mut [u8]) -> nix::Result<usize> {
-    retried(|| nix::sys::uio::pread(fd, buf, 0))
+    retry_on_eintr(|| nix::sys::uio::pread(fd, buf, 0))
 }
 
 /// Writes the whole value by one write(2).
 pub fn write_once(fd: BorrowedFd<'_>, value: &[u8]) -> nix::Result<()> {
-    match retried(|| nix::unistd::write(fd, value)) {
+    match retry_on_eintr(|| nix::unistd::write(fd, value)) {
         Ok(n) if n == value.len() => Ok(()),
         Ok(_) => Err(Errno::EIO),
         Err(Errno::EPERM) => Err(Errno::EACCES),

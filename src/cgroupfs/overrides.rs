@@ -4,8 +4,8 @@
 //! put back is remembered and tried again by the next call.
 
 use crate::cgroupfs::{Dir, FileError, read_once, write_once};
-use crate::sys::fallible;
 use crate::sys::fork_mutex::ForkMutex;
+use crate::sys::try_alloc;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
@@ -62,7 +62,7 @@ impl Overrides {
         if let Some(shared) = known.and_then(|(_, overrides)| overrides.upgrade()) {
             return Ok(shared);
         }
-        fallible::reserve(&mut groups, 1)?;
+        try_alloc::reserve(&mut groups, 1)?;
         let overrides = Arc::new(Self::default());
         groups.push((group, Arc::downgrade(&overrides)));
         Ok(overrides)
@@ -93,7 +93,7 @@ impl Overrides {
                 return dir.write(file, value);
             };
             held.before.clear();
-            fallible::extend(&mut held.before, value.iter().copied())?;
+            try_alloc::extend(&mut held.before, value.iter().copied())?;
             if state.users == 0 { self.put_back(state, dir).map_err(|(e, _)| e) } else { Ok(()) }
         })
     }

@@ -4,7 +4,7 @@
 
 use super::Dir;
 use crate::sys::deadline::Deadline;
-use crate::sys::fallible;
+use crate::sys::try_alloc;
 use nix::errno::Errno;
 use std::ffi::{CStr, CString};
 
@@ -40,7 +40,7 @@ impl Dir {
     ) -> nix::Result<bool> {
         let mut complete = true;
         let mut to_do: Vec<Vec<CString>> = Vec::new();
-        fallible::push(&mut to_do, self.children_until(deadline, &mut complete)?)?;
+        try_alloc::push(&mut to_do, self.children_until(deadline, &mut complete)?)?;
         let mut names: Vec<CString> = Vec::new();
         let mut below: Option<Self> = None;
         while let Some(level) = to_do.last_mut() {
@@ -56,8 +56,8 @@ impl Dir {
                 match here.agents_child(&name) {
                     Ok(dir) => {
                         visited(visit(Step::Enter(&dir)), &mut complete)?;
-                        fallible::push(&mut to_do, dir.children_until(deadline, &mut complete)?)?;
-                        fallible::push(&mut names, name)?;
+                        try_alloc::push(&mut to_do, dir.children_until(deadline, &mut complete)?)?;
+                        try_alloc::push(&mut names, name)?;
                         below = Some(dir);
                     }
                     Err(Errno::ENOENT | Errno::ENODEV) => {}
@@ -79,7 +79,7 @@ impl Dir {
     fn children_until(&self, deadline: Deadline, complete: &mut bool) -> nix::Result<Vec<CString>> {
         let mut names = Vec::new();
         match self.each_child(|name| {
-            fallible::push(&mut names, fallible::copy_cstr(name)?)?;
+            try_alloc::push(&mut names, try_alloc::copy_cstr(name)?)?;
             if deadline.passed() { Err(Errno::ETIMEDOUT) } else { Ok(()) }
         }) {
             Ok(()) => {}

@@ -9,9 +9,9 @@
 use crate::cgroupfs::Dir;
 use crate::events::final_counters;
 use crate::sys::descriptors;
-use crate::sys::fallible;
 use crate::sys::fork_mutex::ForkMutex;
 use crate::sys::inotify::{self, ATTRIBUTES, DELETED, Report};
+use crate::sys::try_alloc;
 use nix::errno::Errno;
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{Expiration, TimerFd, TimerSetTimeFlags};
@@ -127,7 +127,7 @@ impl Removal {
         let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
         let file = inotify::add(inotify.as_fd(), &path, DELETED | ATTRIBUTES)?;
         let alarm = Arc::clone(alarm);
-        if let Err(e) = fallible::push(&mut process.watched, (file, Arc::clone(&alarm))) {
+        if let Err(e) = try_alloc::push(&mut process.watched, (file, Arc::clone(&alarm))) {
             process.unwatch(&inotify, file);
             return Err(e);
         }

@@ -4,7 +4,7 @@
 
 use super::error::agentcg_error;
 use crate::error::{Error, Result};
-use crate::sys::cancel::CancellationDisabled;
+use crate::sys::thread::CancellationDisabled;
 use nix::errno::Errno;
 use std::borrow::Cow;
 use std::ffi::{c_char, c_int};
@@ -30,7 +30,7 @@ pub unsafe fn call(
     body: impl FnOnce() -> Result<c_int>,
 ) -> c_int {
     #[cfg(feature = "c-library")]
-    let Some(_reserve) = crate::sys::reserve::hold() else {
+    let Some(_reserve) = crate::sys::reserve_allocator::claim_arena() else {
         // SAFETY: as the caller promises.
         return unsafe { call_without_memory(reterr, codes, || Err(no_memory())) };
     };
@@ -49,7 +49,7 @@ pub unsafe fn call_killing(
     body: impl FnOnce() -> Result<c_int>,
 ) -> c_int {
     #[cfg(feature = "c-library")]
-    let Some(_reserve) = crate::sys::reserve::hold() else {
+    let Some(_reserve) = crate::sys::reserve_allocator::claim_arena() else {
         let refuse = || {
             kill();
             Err(no_memory())
@@ -73,7 +73,7 @@ pub unsafe fn call_always(
     body: impl FnOnce() -> Result<c_int>,
 ) -> c_int {
     #[cfg(feature = "c-library")]
-    let _reserve = crate::sys::reserve::hold();
+    let _reserve = crate::sys::reserve_allocator::claim_arena();
     // SAFETY: as the caller promises.
     unsafe { call_without_memory(reterr, codes, body) }
 }

@@ -4,7 +4,7 @@
 use super::boundary::invalid;
 use crate::agent::Agent;
 use crate::error::{Result, out_of_memory};
-use crate::sys::fallible;
+use crate::sys::try_alloc;
 use nix::errno::Errno;
 use std::ffi::c_char;
 use std::mem::MaybeUninit;
@@ -61,7 +61,7 @@ pub struct HandleMemory(Box<MaybeUninit<Handle>>);
 impl HandleMemory {
     /// Allocate memory for one handle.
     pub fn new() -> Result<Self> {
-        fallible::boxed(MaybeUninit::uninit()).map(Self).map_err(out_of_memory)
+        try_alloc::boxed(MaybeUninit::uninit()).map(Self).map_err(out_of_memory)
     }
 
     /// Make a handle of an agent. The caller owns it.

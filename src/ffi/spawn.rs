@@ -5,12 +5,12 @@ use super::boundary::{self, invalid};
 use super::error::agentcg_error;
 use super::handle::{agent, agentcg};
 use super::memory::{Plain, borrow, check_flags, copy_in_struct, string};
-use crate::agent::Spawn;
+use crate::agent::SpawnOptions;
 use crate::error::out_of_memory;
 use crate::error::{Error, Result};
 use crate::spawn::child::{DEVNULL, INHERIT};
-use crate::spawn::parent::{Program, Strings};
-use crate::spawn::path::candidates;
+use crate::spawn::command::candidates;
+use crate::spawn::parent::{Command, Strings};
 use libc::pid_t;
 use nix::errno::Errno;
 use std::ffi::{c_char, c_int};
@@ -209,16 +209,16 @@ pub unsafe extern "C" fn agentcg_spawn(
                 INHERIT => None,
                 fd => Some(borrow(fd, "cwd_fd").map_err(|e| options.explain(e))?),
             };
-            let program = Program {
-                files: Strings::new(files.iter().map(AsRef::as_ref)).map_err(out_of_memory)?,
-                argv: Strings::listed(argv.cast()).map_err(out_of_memory)?,
-                envp: Strings::listed(envp.cast()).map_err(out_of_memory)?,
+            let command = Command {
+                program: Strings::new(files.iter().map(AsRef::as_ref)).map_err(out_of_memory)?,
+                arguments: Strings::listed(argv.cast()).map_err(out_of_memory)?,
+                environment: Strings::listed(envp.cast()).map_err(out_of_memory)?,
                 new_session: has(AGENTCG_SPAWN_NEW_SESSION),
                 directory,
                 stdio: options.stdio()?,
             };
-            let how = Spawn { contain: has(AGENTCG_SPAWN_CONTAIN), pidfd: !ret_pidfd.is_null() };
-            let child = agent.spawn(&program, how).map_err(|e| options.explain(e))?;
+            let how = SpawnOptions { contain: has(AGENTCG_SPAWN_CONTAIN), pidfd: !ret_pidfd.is_null() };
+            let child = agent.spawn(&command, how).map_err(|e| options.explain(e))?;
             if !ret_pid.is_null() {
                 ret_pid.write(child.pid);
             }

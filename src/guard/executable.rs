@@ -3,7 +3,7 @@
 //! compiled. No environment variable is read.
 
 use crate::parse;
-use crate::sys::object;
+use crate::sys::library_path;
 use std::ffi::CString;
 
 /// Its name, in a directory that is the project's alone.
@@ -14,7 +14,7 @@ const INSTALLED: &str = env!("AGENTCG_GUARD_PROGRAM");
 
 /// Its paths, in the order in which they are tried.
 pub fn candidates() -> Vec<CString> {
-    let beside = object::path().map(|object| [parse::split_last(&object).0, BESIDE].join(&b'/'));
+    let beside = library_path::find().map(|object| [parse::split_last(&object).0, BESIDE].join(&b'/'));
     let mut paths: Vec<CString> = beside.into_iter().filter_map(|path| CString::new(path).ok()).collect();
     if let Ok(installed) = CString::new(INSTALLED) {
         if !paths.contains(&installed) {

@@ -8,7 +8,7 @@ use super::{Failure, LEAVES, Result};
 use crate::cgroupfs::Dir;
 use crate::cgroupfs::events_file::Events;
 use crate::spawn::child::Step;
-use crate::spawn::parent::{self, Way};
+use crate::spawn::parent::{self, Entry};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use std::ffi::{CStr, CString};
@@ -77,16 +77,16 @@ impl Leaf {
             return Err(Failure::Frozen);
         }
         let dir = self.above.child(&self.name)?;
-        let done = Process::start(Some(Way::Born(dir.as_fd())));
+        let done = Process::start(Some(Entry::BornInside(dir.as_fd())));
         match gone(done) {
             Err(Failure::NotStarted(
-                parent::Failure::Killed(Step::Unborn)
-                | parent::Failure::NotMade(Errno::ENOSYS | Errno::EPERM | Errno::EINVAL | Errno::E2BIG),
+                parent::Failure::Killed(Step::Start)
+                | parent::Failure::NotCreated(Errno::ENOSYS | Errno::EPERM | Errno::EINVAL | Errno::E2BIG),
             )) => {}
             done => return done,
         }
         let procs = dir.open_file(c"cgroup.procs", OFlag::O_WRONLY)?;
-        gone(Process::start(Some(Way::Enters(procs.as_fd()))))
+        gone(Process::start(Some(Entry::WritesItself(procs.as_fd()))))
     }
 
     /// Returns true if all in it stands still.
@@ -110,7 +110,7 @@ impl Leaf {
 fn gone(started: Result<Process>) -> Result<Process> {
     started.map_err(|failure| match failure {
         Failure::NotStarted(
-            parent::Failure::NotMade(
+            parent::Failure::NotCreated(
                 e @ (Errno::ENODEV
                 | Errno::ENOENT
                 | Errno::EAGAIN
@@ -118,7 +118,7 @@ fn gone(started: Result<Process>) -> Result<Process> {
                 | Errno::EMFILE
                 | Errno::ENFILE),
             )
-            | parent::Failure::Stopped(Step::Enter, e @ (Errno::ENODEV | Errno::ENOENT | Errno::ENOMEM)),
+            | parent::Failure::Failed(Step::Enter, e @ (Errno::ENODEV | Errno::ENOENT | Errno::ENOMEM)),
         ) => Failure::Errno(e),
         other => other,
     })

@@ -73,7 +73,7 @@ impl Failure {
     pub fn told(&self, purpose: &str) -> Error {
         match self {
             Self::Errno(e)
-            | Self::NotStarted(parent::Failure::NotMade(e) | parent::Failure::Stopped(_, e)) => {
+            | Self::NotStarted(parent::Failure::NotCreated(e) | parent::Failure::Failed(_, e)) => {
                 let code = match e {
                     Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => *e,
                     _ => Errno::EAGAIN,

@@ -8,7 +8,7 @@ use super::{Failure, Result};
 use crate::procfs;
 use crate::spawn::child::{DEVNULL, Step};
 use crate::spawn::detached;
-use crate::spawn::parent::{self, Program, Strings, Way};
+use crate::spawn::parent::{self, Command, Entry, Strings};
 use crate::sys::deadline::Deadline;
 use crate::sys::fork_id::ForkId;
 use crate::sys::fork_mutex::{ForkMutex, ForkMutexGuard};
@@ -38,7 +38,7 @@ pub struct Process {
 
 impl Process {
     /// Start one, inside a cgroup if `way` names one.
-    pub fn start(way: Option<Way<'_>>) -> Result<Self> {
+    pub fn start(way: Option<Entry<'_>>) -> Result<Self> {
         let (socket, far_end) = seqpacket::pair()?;
         let host = ForkId::current();
         // Before Linux 5.3 it has to rely on the socket.
@@ -52,17 +52,17 @@ impl Process {
         // except in a strange root.
         let root = descriptors::open(c"/", OFlag::O_RDONLY | OFlag::O_DIRECTORY);
         let stdio = root.as_ref().map_or(DEVNULL, AsRawFd::as_raw_fd);
-        let program = Program {
-            files: Strings::new(candidates.iter().map(CString::as_c_str))?,
-            argv: Strings::new([c"agentcg-guard", protocol.as_c_str()])?,
+        let command = Command {
+            program: Strings::new(candidates.iter().map(CString::as_c_str))?,
+            arguments: Strings::new([c"agentcg-guard", protocol.as_c_str()])?,
             // What the host's environment has the dynamic linker load is not for the guard.
-            envp: Strings::new([])?,
+            environment: Strings::new([])?,
             new_session: true,
             directory: root.as_ref().ok().map(AsFd::as_fd),
             stdio: [stdio; 3],
         };
-        let pid = detached::start(way, &program, passed).map_err(|failure| match failure {
-            parent::Failure::Stopped(Step::Exec, e) => match e {
+        let pid = detached::start(way, &command, passed).map_err(|failure| match failure {
+            parent::Failure::Failed(Step::Exec, e) => match e {
                 Errno::ENOMEM | Errno::EAGAIN | Errno::EMFILE | Errno::ENFILE => Failure::Errno(e),
                 e => Failure::no_program(&candidates, e),
             },

@@ -9,9 +9,9 @@ use crate::kill::remove;
 use crate::kill::{Failure, KillFiles, KillState, Killing};
 use crate::spawn::relay;
 use crate::sys::deadline::Deadline;
-use crate::sys::fallible;
 use crate::sys::guard as own;
 use crate::sys::seqpacket::{self, Received};
+use crate::sys::try_alloc;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::select::{FdSet, pselect};
@@ -193,7 +193,7 @@ impl Guard<'_> {
         if number.saturating_add(SPARE) >= most {
             return Err(Errno::EMFILE);
         }
-        fallible::push(&mut self.guarded, Guarded::new(id, dir.into(), name))
+        try_alloc::push(&mut self.guarded, Guarded::new(id, dir.into(), name))
     }
 
     /// systemd has sent SIGTERM. In a scope that means that the scope is being stopped, where else it means nothing:

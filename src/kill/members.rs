@@ -10,7 +10,7 @@ use crate::parse;
 use crate::procfs;
 use crate::sys;
 use crate::sys::deadline::Deadline;
-use crate::sys::fallible;
+use crate::sys::try_alloc;
 use nix::errno::Errno;
 use std::ffi::c_int;
 use std::os::fd::AsFd;
@@ -59,12 +59,12 @@ impl Ids {
     /// Returns true if it was not in the set. Cheap for ids in ascending order, in which the kernel lists them.
     pub fn insert(&mut self, id: i32) -> nix::Result<bool> {
         if self.0.last().is_none_or(|&last| last < id) {
-            return fallible::push(&mut self.0, id).map(|()| true);
+            return try_alloc::push(&mut self.0, id).map(|()| true);
         }
         match self.0.binary_search(&id) {
             Ok(_) => Ok(false),
             Err(at) => {
-                fallible::reserve(&mut self.0, 1)?;
+                try_alloc::reserve(&mut self.0, 1)?;
                 self.0.insert(at, id);
                 Ok(true)
             }
@@ -86,7 +86,7 @@ impl Members<'_> {
                 } else if known.insert(id)? {
                     let Some(pid) = process_of(id, is_process)? else { continue };
                     if pid == id || known.insert(pid)? {
-                        fallible::push(&mut census.processes, Process { pid, thread: id })?;
+                        try_alloc::push(&mut census.processes, Process { pid, thread: id })?;
                     }
                 }
             }

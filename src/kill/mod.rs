@@ -21,8 +21,8 @@ use crate::kill::members::{Members, PathsKnown, Process, ignore_gone};
 use crate::parse;
 use crate::procfs;
 use crate::sys::deadline::Deadline;
-use crate::sys::fallible;
 use crate::sys::kernel;
+use crate::sys::try_alloc;
 use kill_overrides::Overridden;
 use libc::SIGKILL;
 use nix::errno::Errno;
@@ -338,7 +338,7 @@ impl Killing<'_> {
             let procs = ignore_gone(dir.read_all(c"cgroup.procs"), Vec::new())?;
             let threads = ignore_gone(dir.read_all(c"cgroup.threads"), Vec::new())?;
             let mut ids = Vec::new();
-            fallible::extend(&mut ids, parse::ids(&procs).chain(parse::ids(&threads)))?;
+            try_alloc::extend(&mut ids, parse::ids(&procs).chain(parse::ids(&threads)))?;
             ids.sort_unstable();
             ids.dedup();
             for id in ids {

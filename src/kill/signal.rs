@@ -4,7 +4,7 @@
 use crate::cgroupfs::events_file::Events;
 use crate::kill::members::{Ids, Members};
 use crate::sys::deadline::Deadline;
-use crate::sys::fallible;
+use crate::sys::try_alloc;
 use nix::errno::Errno;
 use std::ffi::c_int;
 
@@ -64,7 +64,7 @@ impl Members<'_> {
             return Err(Errno::EACCES);
         }
         let mut pids = Vec::new();
-        fallible::extend(&mut pids, census.processes.iter().map(|process| process.pid))?;
+        try_alloc::extend(&mut pids, census.processes.iter().map(|process| process.pid))?;
         pids.sort_unstable();
         Ok(pids)
     }

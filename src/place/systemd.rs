@@ -10,7 +10,7 @@ use crate::cgroupfs::controllers::Controllers;
 use crate::error::{Error, Reason, Result, shown, words};
 use crate::guard::{self, Leaf, Message, Process, Scope};
 use crate::parse;
-use crate::sys::fallible;
+use crate::sys::try_alloc;
 use crate::systemd::{Failure, Manager};
 use nix::errno::Errno;
 use nix::unistd::geteuid;
@@ -101,7 +101,7 @@ pub fn scopes_beside(path: &[u8]) -> nix::Result<Vec<Place>> {
         match dir.child(name) {
             Ok(scope) => {
                 let path = [slice, name.to_bytes()].join(&b'/');
-                fallible::push(&mut scopes, Place::new(Kind::Systemd, Rc::new(scope), path, Room::Free))?;
+                try_alloc::push(&mut scopes, Place::new(Kind::Systemd, Rc::new(scope), path, Room::Free))?;
             }
             Err(e) if may_pass(e) => return Err(e),
             Err(_) => {} // Gone, or another uid's.

@@ -14,7 +14,7 @@ use crate::owner;
 use crate::parse;
 use crate::procfs;
 use crate::sys;
-use crate::sys::insisted;
+use crate::sys::retry_transient;
 use nix::errno::Errno;
 use std::ffi::{CStr, CString};
 
@@ -119,7 +119,7 @@ fn make_and_open(place: &Dir, name: &CStr) -> nix::Result<Option<Dir>> {
 
 /// Remove what the call has made itself. Nobody would do it later, so an error that may pass is not the end of it.
 fn take_back(place: &Dir, name: &CStr) -> nix::Result<()> {
-    insisted(|e| matches!(e, Errno::ENOENT | Errno::ENODEV), || place.remove(name))
+    retry_transient(|e| matches!(e, Errno::ENOENT | Errno::ENODEV), || place.remove(name))
 }
 
 /// Why a step did not work: for good, or because another's clean-up removed what it stood on.

@@ -7,8 +7,8 @@
 
 use super::namespace_holder::NamespaceHolder;
 use crate::sys::process::{close_from, exit};
-use crate::sys::signals;
 use crate::sys::syscall::{above, call, close, open, write};
+use crate::sys::thread;
 use nix::errno::Errno;
 use std::convert::Infallible;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 #[repr(u32)]
 pub enum Step {
     /// It has not run at all.
-    Unborn = 0,
+    Start = 0,
     /// Writing itself into cgroup.procs.
     Enter = 1,
     /// Leaving the host's namespaces.
@@ -48,7 +48,7 @@ pub enum Step {
 }
 
 const STEPS: [Step; 13] = [
-    Step::Unborn,
+    Step::Start,
     Step::Enter,
     Step::Unshare,
     Step::Map,
@@ -67,7 +67,7 @@ const STEPS: [Step; 13] = [
 pub const INHERIT: RawFd = -1;
 /// A standard descriptor: /dev/null.
 pub const DEVNULL: RawFd = -2;
-/// A descriptor of [`Orders::passed`] that is to be closed.
+/// A descriptor of [`ChildSetup::passed`] that is to be closed.
 pub const CLOSED: RawFd = -3;
 
 /// The child's word back, in memory that both have.
@@ -93,7 +93,7 @@ impl Report {
     pub fn read(&self) -> (Step, Option<Errno>) {
         let step = STEPS.get(self.step.load(Ordering::Acquire) as usize);
         let errno = self.errno.load(Ordering::Acquire);
-        (step.copied().unwrap_or(Step::Unborn), (errno != 0).then(|| Errno::from_raw(errno)))
+        (step.copied().unwrap_or(Step::Start), (errno != 0).then(|| Errno::from_raw(errno)))
     }
 }
 
@@ -114,7 +114,7 @@ pub struct Containment {
 pub(super) const NAMESPACES: c_int = libc::CLONE_NEWUSER | libc::CLONE_NEWCGROUP;
 
 /// What it is to do. All pointers are good until it has exec'd.
-pub(super) struct Orders<'a> {
+pub(super) struct ChildSetup<'a> {
     /// cgroup.procs to enter by, or -1.
     pub enter: RawFd,
     /// If it has an oom_score_adj of -1000 from the host, it is set to 0.
@@ -135,46 +135,46 @@ pub(super) struct Orders<'a> {
     pub report: *const Report,
 }
 
-/// The life of the child.
-pub(super) extern "C" fn live(orders: *mut c_void) -> c_int {
+/// The child_main of the child.
+pub(super) extern "C" fn child_main(setup: *mut c_void) -> c_int {
     // SAFETY: who made us keeps both until we have exec'd or ended.
-    let (orders, report) = unsafe {
-        let orders = &*orders.cast::<Orders<'_>>();
-        (orders, &*orders.report)
+    let (setup, report) = unsafe {
+        let setup = &*setup.cast::<ChildSetup<'_>>();
+        (setup, &*setup.report)
     };
     report.pid.store(call(libc::SYS_getpid, [0; 5]).unwrap_or(0), Ordering::Release);
-    let Err(e) = become_program(orders, report);
+    let Err(e) = become_program(setup, report);
     report.failed(e);
     exit(127)
 }
 
-fn become_program(orders: &Orders<'_>, report: &Report) -> nix::Result<Infallible> {
+fn become_program(setup: &ChildSetup<'_>, report: &Report) -> nix::Result<Infallible> {
     report.at(Step::Enter);
-    if orders.enter >= 0 {
-        write(orders.enter, b"0")?;
+    if setup.enter >= 0 {
+        write(setup.enter, b"0")?;
     }
-    if orders.unshare {
+    if setup.unshare {
         report.at(Step::Unshare);
         call(libc::SYS_unshare, [NAMESPACES as isize, 0, 0, 0, 0])?;
     }
-    if let Some(containment) = orders.containment {
+    if let Some(containment) = setup.containment {
         report.at(Step::Map);
         map(containment)?;
     }
     // A contained program could otherwise type into the terminal of its host's session (TIOCSTI).
-    if orders.new_session || orders.containment.is_some() {
+    if setup.new_session || setup.containment.is_some() {
         report.at(Step::Session);
         call(libc::SYS_setsid, [0; 5])?;
     }
-    if orders.containment.is_some() {
+    if setup.containment.is_some() {
         report.at(Step::Keyring);
         leave_keyring()?;
     }
     report.at(Step::Directory);
-    if orders.directory >= 0 {
-        call(libc::SYS_fchdir, [orders.directory as isize, 0, 0, 0, 0])?;
+    if setup.directory >= 0 {
+        call(libc::SYS_fchdir, [setup.directory as isize, 0, 0, 0, 0])?;
     }
-    if let Some(containment) = orders.containment {
+    if let Some(containment) = setup.containment {
         report.at(Step::Mount);
         hide_hierarchy(containment)?;
         report.at(Step::Scope);
@@ -183,17 +183,17 @@ fn become_program(orders: &Orders<'_>, report: &Report) -> nix::Result<Infallibl
         drop_capabilities()?;
     }
     report.at(Step::Stdio);
-    let kept = redirect(orders.stdio, orders.passed)?;
+    let kept = redirect(setup.stdio, setup.passed)?;
     // SAFETY: this process has a table of descriptors of its own, and needs no other any more.
     unsafe { close_from(kept) };
-    if orders.raise_oom_score {
+    if setup.raise_oom_score {
         report.at(Step::OomScore);
         raise_oom_score()?;
     }
-    signals::reset();
+    thread::reset_signals();
     report.at(Step::Exec);
     // SAFETY: the pointers are as execve(2) wants them.
-    Err(unsafe { exec(orders) })
+    Err(unsafe { exec(setup) })
 }
 
 /// Over a process with -1000 the OOM killer passes: at its memory_max it would use CPU time and not be killed. The host
@@ -401,8 +401,8 @@ fn is_placeholder(fd: RawFd) -> bool {
 }
 
 /// As execvp(3) does, but for the shell that it would ask about ENOEXEC.
-unsafe fn exec(orders: &Orders<'_>) -> Errno {
-    let (mut file, mut why) = (orders.files, Errno::ENOENT);
+unsafe fn exec(setup: &ChildSetup<'_>) -> Errno {
+    let (mut file, mut why) = (setup.files, Errno::ENOENT);
     loop {
         // SAFETY: NULL ends them.
         let path = unsafe { *file };
@@ -410,8 +410,8 @@ unsafe fn exec(orders: &Orders<'_>) -> Errno {
             return why;
         }
         // SAFETY: the first is not the end.
-        let only = unsafe { (*orders.files.add(1)).is_null() };
-        match call(libc::SYS_execve, [path as isize, orders.argv as isize, orders.envp as isize, 0, 0]) {
+        let only = unsafe { (*setup.files.add(1)).is_null() };
+        match call(libc::SYS_execve, [path as isize, setup.argv as isize, setup.envp as isize, 0, 0]) {
             Err(Errno::EACCES) => why = Errno::EACCES,
             Err(e) if only => return e,
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ESTALE | Errno::ENODEV | Errno::ETIMEDOUT) => {}

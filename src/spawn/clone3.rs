@@ -5,7 +5,7 @@
 #![allow(unsafe_code)]
 
 use crate::sys::process::{exit, wait};
-use crate::sys::signals::Blocked;
+use crate::sys::thread::BlockedSignals;
 use nix::errno::Errno;
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
@@ -35,7 +35,7 @@ struct CloneArgs {
 /// A child there ends at once. It sends no signal, and only our wait sees it.
 pub fn works(cgroup: BorrowedFd<'_>) -> nix::Result<()> {
     // The host's handlers are not to run in the child.
-    let blocked = Blocked::all()?;
+    let blocked = BlockedSignals::block_all()?;
     let pid = fork(cgroup.as_raw_fd());
     if pid == Ok(0) {
         exit(0);
@@ -58,7 +58,7 @@ fn fork(cgroup: RawFd) -> nix::Result<i32> {
 }
 
 /// What a child of [`start`] runs. It does not return.
-pub(super) type Life = extern "C" fn(*mut c_void) -> c_int;
+pub(super) type ChildMain = extern "C" fn(*mut c_void) -> c_int;
 
 /// Whether a child of [`start`] can have a stack of its own, and so the memory of its parent: only where it is made
 /// by our own instructions, since from libc's syscall(3) it would return on a stack that is another.
@@ -75,11 +75,11 @@ pub(super) unsafe fn start(
     flags: c_int,
     stack: &mut [MaybeUninit<u8>],
     pidfd: *mut c_int,
-    life: Life,
+    child_main: ChildMain,
     argument: *mut c_void,
 ) -> nix::Result<i32> {
     // SAFETY: the caller's promise.
-    unsafe { start_with(0, cgroup, flags, stack, pidfd, life, argument) }
+    unsafe { start_with(0, cgroup, flags, stack, pidfd, child_main, argument) }
 }
 
 /// The same for a child that nobody has to wait for. `EINVAL` before Linux 7.1.
@@ -90,11 +90,11 @@ pub(super) unsafe fn start_reaped(
     cgroup: RawFd,
     flags: c_int,
     stack: &mut [MaybeUninit<u8>],
-    life: Life,
+    child_main: ChildMain,
     argument: *mut c_void,
 ) -> nix::Result<i32> {
     // SAFETY: the caller's promise.
-    unsafe { start_with(CLONE_AUTOREAP, cgroup, flags, stack, std::ptr::null_mut(), life, argument) }
+    unsafe { start_with(CLONE_AUTOREAP, cgroup, flags, stack, std::ptr::null_mut(), child_main, argument) }
 }
 
 unsafe fn start_with(
@@ -103,7 +103,7 @@ unsafe fn start_with(
     flags: c_int,
     stack: &mut [MaybeUninit<u8>],
     pidfd: *mut c_int,
-    life: Life,
+    child_main: ChildMain,
     argument: *mut c_void,
 ) -> nix::Result<i32> {
     let mut args = CloneArgs {
@@ -118,7 +118,7 @@ unsafe fn start_with(
         args.stack_size = ((args.stack + stack.len() as u64) & !15) - args.stack;
     }
     // SAFETY: the arguments are live, and the caller's promise.
-    let result = unsafe { clone3(&raw const args, life, argument) };
+    let result = unsafe { clone3(&raw const args, child_main, argument) };
     match i32::try_from(result) {
         Ok(pid @ 1..) => Ok(pid),
         Ok(e) => Err(Errno::from_raw(-e)),
@@ -132,7 +132,7 @@ fn number(cgroup: RawFd) -> nix::Result<u64> {
 
 /// The child begins on its own stack, of which nothing is the parent's, and never leaves `life`.
 #[cfg(target_arch = "x86_64")]
-unsafe fn clone3(args: *const CloneArgs, life: Life, argument: *mut c_void) -> isize {
+unsafe fn clone3(args: *const CloneArgs, child_main: ChildMain, argument: *mut c_void) -> isize {
     let result;
     // SAFETY: the caller's promise; the kernel keeps all registers but rax, rcx and r11.
     unsafe {
@@ -149,7 +149,7 @@ unsafe fn clone3(args: *const CloneArgs, life: Life, argument: *mut c_void) -> i
             in("rdi") args,
             in("rsi") size_of::<CloneArgs>(),
             in("r12") argument,
-            in("r13") life as *const c_void,
+            in("r13") child_main as *const c_void,
             out("rcx") _,
             out("r11") _,
         );
@@ -159,7 +159,7 @@ unsafe fn clone3(args: *const CloneArgs, life: Life, argument: *mut c_void) -> i
 
 /// As above.
 #[cfg(target_arch = "aarch64")]
-unsafe fn clone3(args: *const CloneArgs, life: Life, argument: *mut c_void) -> isize {
+unsafe fn clone3(args: *const CloneArgs, child_main: ChildMain, argument: *mut c_void) -> isize {
     let result;
     // SAFETY: the caller's promise; the kernel keeps all registers but x0.
     unsafe {
@@ -175,7 +175,7 @@ unsafe fn clone3(args: *const CloneArgs, life: Life, argument: *mut c_void) -> i
             inlateout("x0") args => result,
             in("x1") size_of::<CloneArgs>(),
             in("x20") argument,
-            in("x21") life as *const c_void,
+            in("x21") child_main as *const c_void,
         );
     }
     result
@@ -183,12 +183,12 @@ unsafe fn clone3(args: *const CloneArgs, life: Life, argument: *mut c_void) -> i
 
 /// Here the child is a copy on the stack that it was made on.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-unsafe fn clone3(args: *const CloneArgs, life: Life, argument: *mut c_void) -> isize {
+unsafe fn clone3(args: *const CloneArgs, child_main: ChildMain, argument: *mut c_void) -> isize {
     // SAFETY: the caller's promise, and no memory is shared.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, args, size_of::<CloneArgs>()) };
     match pid {
         0 => {
-            life(argument);
+            child_main(argument);
             exit(0)
         }
         -1 => -(Errno::last_raw() as isize),
@@ -203,7 +203,7 @@ pub(super) unsafe fn clone(
     flags: c_int,
     top: *mut c_void,
     pidfd: *mut c_int,
-    life: Life,
+    child_main: ChildMain,
     argument: *mut c_void,
 ) -> isize {
     let result;
@@ -228,7 +228,7 @@ pub(super) unsafe fn clone(
             in("r10") 0_isize,
             in("r8") 0_isize,
             in("r12") argument,
-            in("r13") life as *const c_void,
+            in("r13") child_main as *const c_void,
             out("rcx") _,
             out("r11") _,
             exit = const libc::SYS_exit_group,
@@ -243,7 +243,7 @@ pub(super) unsafe fn clone(
     flags: c_int,
     top: *mut c_void,
     pidfd: *mut c_int,
-    life: Life,
+    child_main: ChildMain,
     argument: *mut c_void,
 ) -> isize {
     let result;
@@ -266,7 +266,7 @@ pub(super) unsafe fn clone(
             in("x3") 0_isize,
             in("x4") 0_isize,
             in("x20") argument,
-            in("x21") life as *const c_void,
+            in("x21") child_main as *const c_void,
             exit = const libc::SYS_exit_group,
         );
     }
@@ -279,12 +279,12 @@ pub(super) unsafe fn clone(
     flags: c_int,
     top: *mut c_void,
     pidfd: *mut c_int,
-    life: Life,
+    child_main: ChildMain,
     argument: *mut c_void,
 ) -> isize {
     let nothing = std::ptr::null_mut::<c_void>();
     // SAFETY: the caller's promise.
-    match unsafe { libc::clone(life, top, flags, argument, pidfd, nothing, nothing) } {
+    match unsafe { libc::clone(child_main, top, flags, argument, pidfd, nothing, nothing) } {
         -1 => -(Errno::last_raw() as isize),
         pid => pid as isize,
     }

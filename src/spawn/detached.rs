@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A program that is not a child of the calling process.
 //!
-//! An intermediate process starts it and ends at once, so that the kernel gives it to init, or to the nearest
+//! An intermediary process starts it and ends at once, so that the kernel gives it to init, or to the nearest
 //! subreaper. Both share the caller's memory until execve(2) and the calling thread is suspended meanwhile, as with
-//! vfork(2). The exit signal of the intermediate process is 0: no SIGCHLD, and only a wait with __WCLONE finds it.
+//! vfork(2). The exit signal of the intermediary process is 0: no SIGCHLD, and only a wait with __WCLONE finds it.
 
 #![allow(unsafe_code)]
 
-use super::child::{Orders, Report, Step, live};
+use super::child::{ChildSetup, Report, Step, child_main};
 use super::clone3::{self, HAS_OWN_STACK};
-use super::parent::{Care, Failure, Program, Stack, Way, clone, orders};
+use super::parent::{Command, Entry, Failure, Options, Stack, clone, setup};
 use crate::sys::process::{exit, wait};
-use crate::sys::shared::Shared;
-use crate::sys::signals::Blocked;
+use crate::sys::shared_memory::SharedMemory;
 use crate::sys::syscall::call;
+use crate::sys::thread::BlockedSignals;
 use nix::errno::Errno;
 use std::ffi::{c_int, c_void};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -23,95 +23,100 @@ use std::sync::atomic::{AtomicI32, Ordering};
 /// What the processes share even where CLONE_VM copies the memory, as valgrind has it.
 #[derive(Default)]
 #[repr(C)]
-struct Common {
+struct SharedState {
     report: Report,
     pid: AtomicI32,
     outcome: AtomicI32,
 }
 
-/// Values of [`Common::outcome`]; a positive value is the errno of the clone(2) that failed.
+/// Values of [`SharedState::outcome`]; a positive value is the errno of the clone(2) that failed.
 const NOT_STARTED: c_int = 0;
 const BEGUN: c_int = -1;
 const EXITED: c_int = -2;
 const KILLED: c_int = -3;
 
-struct Intermediate<'a> {
-    common: *const Common,
+struct Intermediary<'a> {
+    shared: *const SharedState,
     /// The cgroup's directory, or -1.
     born_in: RawFd,
     stack: Stack,
-    orders: Orders<'a>,
+    setup: ChildSetup<'a>,
 }
 
 /// Start the program, inside a cgroup if `way` names one, with `passed` as its descriptors 3 and 4 (see
-/// [`Orders::passed`]). Returns its pid once it has begun.
-pub fn start(way: Option<Way<'_>>, program: &Program<'_>, passed: [RawFd; 2]) -> Result<i32, Failure> {
-    let common = Shared::<Common>::new().map_err(Failure::NotMade)?;
+/// [`ChildSetup::passed`]). Returns its pid once it has begun.
+pub fn start(way: Option<Entry<'_>>, command: &Command<'_>, passed: [RawFd; 2]) -> Result<i32, Failure> {
+    let shared = SharedMemory::<SharedState>::new().map_err(Failure::NotCreated)?;
     // A host that is not to be chosen by the OOM killer has a guard that is not either.
-    let care = Care { containment: None, raise_oom_score: false, copied: false, pidfd: false, watched: None };
-    let mut intermediate = Intermediate {
-        common: common.as_ptr(),
+    let options =
+        Options { containment: None, raise_oom_score: false, copied: false, pidfd: false, watched: None };
+    let mut intermediary = Intermediary {
+        shared: shared.as_ptr(),
         born_in: -1,
-        stack: Stack::new().map_err(Failure::NotMade)?,
-        orders: orders(program, care, &common.report),
+        stack: Stack::new().map_err(Failure::NotCreated)?,
+        setup: setup(command, options, &shared.report),
     };
-    intermediate.orders.passed = Some(passed);
+    intermediary.setup.passed = Some(passed);
     match way {
-        Some(Way::Born(dir)) => intermediate.born_in = dir.as_raw_fd(),
-        Some(Way::Enters(procs)) => intermediate.orders.enter = procs.as_raw_fd(),
+        Some(Entry::BornInside(dir)) => intermediary.born_in = dir.as_raw_fd(),
+        Some(Entry::WritesItself(procs)) => intermediary.setup.enter = procs.as_raw_fd(),
         None => {}
     }
-    run(&mut intermediate).map_err(Failure::NotMade)?;
-    let (step, errno) = common.report.read();
-    match common.outcome.load(Ordering::Acquire) {
-        BEGUN => Ok(common.pid.load(Ordering::Acquire)),
-        EXITED => Err(errno.map_or(Failure::Mute, |e| Failure::Stopped(step, e))),
+    run(&mut intermediary).map_err(Failure::NotCreated)?;
+    let (step, errno) = shared.report.read();
+    match shared.outcome.load(Ordering::Acquire) {
+        BEGUN => Ok(shared.pid.load(Ordering::Acquire)),
+        EXITED => Err(errno.map_or(Failure::NoReport, |e| Failure::Failed(step, e))),
         KILLED => Err(Failure::Killed(step)),
-        NOT_STARTED => Err(Failure::Killed(Step::Unborn)),
-        e => Err(Failure::NotMade(Errno::from_raw(e))),
+        NOT_STARTED => Err(Failure::Killed(Step::Start)),
+        e => Err(Failure::NotCreated(Errno::from_raw(e))),
     }
 }
 
-/// Run the intermediate process to its end.
-fn run(intermediate: &mut Intermediate<'_>) -> nix::Result<()> {
+/// Run the intermediary process to its end.
+fn run(intermediary: &mut Intermediary<'_>) -> nix::Result<()> {
     // Without CLONE_FILES, though nothing here needs a table of descriptors of its own: valgrind ends the host for it.
     let flags = libc::CLONE_VM | libc::CLONE_VFORK;
     let mut stack = Stack::new()?;
     let pid = loop {
         // The host's handlers are not to run in the children.
-        let _blocked = Blocked::all()?;
-        // SAFETY: this thread stands still until the child has ended, which keeps to `start_and_end`.
-        let argument = (&raw mut *intermediate).cast::<c_void>();
-        match unsafe { clone(flags, stack.bytes(), null_mut(), start_and_end, argument) } {
+        let _blocked = BlockedSignals::block_all()?;
+        // SAFETY: this thread stands still until the child has ended, which keeps to `intermediary_main`.
+        let argument = (&raw mut *intermediary).cast::<c_void>();
+        match unsafe { clone(flags, stack.bytes(), null_mut(), intermediary_main, argument) } {
             Err(Errno::EINTR) => {}
             made => break made?,
         }
     };
-    // ECHILD: another thread of the host waits for children of every kind. The outcome is in `common`.
+    // ECHILD: another thread of the host waits for children of every kind. The outcome is in `shared`.
     let _ = wait(pid);
     Ok(())
 }
 
-extern "C" fn start_and_end(intermediate: *mut c_void) -> c_int {
+extern "C" fn intermediary_main(intermediary: *mut c_void) -> c_int {
     // SAFETY: both are there until we have ended.
-    let (intermediate, common) = unsafe {
-        let intermediate = &mut *intermediate.cast::<Intermediate<'_>>();
-        let common = &*intermediate.common;
-        (intermediate, common)
+    let (intermediary, shared) = unsafe {
+        let intermediary = &mut *intermediary.cast::<Intermediary<'_>>();
+        let shared = &*intermediary.shared;
+        (intermediary, shared)
     };
     let flags = libc::CLONE_VM | libc::CLONE_VFORK;
-    let orders = (&raw mut intermediate.orders).cast::<c_void>();
-    let stack = intermediate.stack.bytes();
+    let setup = (&raw mut intermediary.setup).cast::<c_void>();
+    let stack = intermediary.stack.bytes();
     let made = loop {
-        // SAFETY: this process stands still until its child has exec'd or ended, and the child keeps to `live`.
+        // SAFETY: this process stands still until its child has exec'd or ended, and the child keeps to `child_main`.
         let made = unsafe {
-            match intermediate.born_in {
-                -1 => clone(flags, stack, null_mut(), live, orders),
-                cgroup if HAS_OWN_STACK => match clone3::start_reaped(cgroup, flags, stack, live, orders) {
-                    Err(Errno::EINVAL) => clone3::start(cgroup, flags, stack, null_mut(), live, orders),
-                    made => made,
-                },
-                cgroup => clone3::start(cgroup, libc::CLONE_VFORK, stack, null_mut(), live, orders),
+            match intermediary.born_in {
+                -1 => clone(flags, stack, null_mut(), child_main, setup),
+                cgroup if HAS_OWN_STACK => {
+                    match clone3::start_reaped(cgroup, flags, stack, child_main, setup) {
+                        Err(Errno::EINVAL) => {
+                            clone3::start(cgroup, flags, stack, null_mut(), child_main, setup)
+                        }
+                        made => made,
+                    }
+                }
+                cgroup => clone3::start(cgroup, libc::CLONE_VFORK, stack, null_mut(), child_main, setup),
             }
         };
         if made != Err(Errno::EINTR) {
@@ -120,12 +125,12 @@ extern "C" fn start_and_end(intermediate: *mut c_void) -> c_int {
     };
     let outcome = match made {
         Ok(pid) => {
-            common.pid.store(pid, Ordering::Release);
-            outcome_of(pid, &common.report)
+            shared.pid.store(pid, Ordering::Release);
+            outcome_of(pid, &shared.report)
         }
         Err(e) => e as c_int,
     };
-    common.outcome.store(outcome, Ordering::Release);
+    shared.outcome.store(outcome, Ordering::Release);
     exit(0)
 }
 

@@ -63,13 +63,13 @@ impl NamespaceHolder {
     /// In the child. The holder has the child's memory until it executes the program.
     pub(super) fn start(&self) -> nix::Result<Running> {
         let mut stack = [const { MaybeUninit::uninit() }; 16 << 10];
-        let orders = Orders { file: self.0.as_raw_fd(), errno: AtomicI32::new(0) };
-        let argument = (&raw const orders).cast_mut().cast::<c_void>();
+        let setup = HolderSetup { file: self.0.as_raw_fd(), errno: AtomicI32::new(0) };
+        let argument = (&raw const setup).cast_mut().cast::<c_void>();
         let flags = libc::CLONE_VM | libc::CLONE_VFORK;
-        // SAFETY: the child stands still until the holder has exec'd or ended, and that keeps to `become_it`.
-        let pid = unsafe { clone(flags, &mut stack, null_mut(), become_it, argument) }?;
+        // SAFETY: the child stands still until the holder has exec'd or ended, and that keeps to `holder_main`.
+        let pid = unsafe { clone(flags, &mut stack, null_mut(), holder_main, argument) }?;
         let running = Running(pid);
-        match orders.errno.load(Ordering::Acquire) {
+        match setup.errno.load(Ordering::Acquire) {
             0 => Ok(running),
             e => {
                 running.end()?;
@@ -104,22 +104,22 @@ fn image() -> Vec<u8> {
     file
 }
 
-struct Orders {
+struct HolderSetup {
     file: RawFd,
     /// Why it is not the program.
     errno: AtomicI32,
 }
 
-extern "C" fn become_it(orders: *mut c_void) -> c_int {
+extern "C" fn holder_main(setup: *mut c_void) -> c_int {
     // SAFETY: who made us keeps it until we have exec'd or ended.
-    let orders = unsafe { &*orders.cast::<Orders>() };
+    let setup = unsafe { &*setup.cast::<HolderSetup>() };
     // In a group that is killed it goes with the rest; this is for one that is killed alone.
     let dies_with_child = [libc::PR_SET_PDEATHSIG as isize, libc::SIGKILL as isize, 0, 0, 0];
     let nothing: [*const c_char; 1] = [null()];
     let (path, words) = (c"".as_ptr() as isize, nothing.as_ptr() as isize);
-    let execve = [orders.file as isize, path, words, words, libc::AT_EMPTY_PATH as isize];
+    let execve = [setup.file as isize, path, words, words, libc::AT_EMPTY_PATH as isize];
     let done = call(libc::SYS_prctl, dies_with_child).and_then(|_| call(libc::SYS_execveat, execve));
-    orders.errno.store(done.err().map_or(0, |e| e as i32), Ordering::Release);
+    setup.errno.store(done.err().map_or(0, |e| e as i32), Ordering::Release);
     exit(127)
 }
 

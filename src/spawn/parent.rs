@@ -7,13 +7,13 @@
 
 #![allow(unsafe_code)]
 
-use super::child::{Containment, NAMESPACES, Orders, Report, Step, live};
-use super::clone3::{self, HAS_OWN_STACK, Life};
-use super::sentinel::{self, FreezeFiles};
+use super::child::{ChildSetup, Containment, NAMESPACES, Report, Step, child_main};
+use super::clone3::{self, ChildMain, HAS_OWN_STACK};
+use super::watchdog::{self, FreezeFiles};
 use crate::sys::descriptors::{self, hold_stdio};
-use crate::sys::fallible;
-use crate::sys::shared::Shared;
-use crate::sys::signals::Blocked;
+use crate::sys::shared_memory::SharedMemory;
+use crate::sys::thread::BlockedSignals;
+use crate::sys::try_alloc;
 use nix::errno::Errno;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::marker::PhantomData;
@@ -31,7 +31,7 @@ impl<'a> Strings<'a> {
     /// These.
     pub fn new(all: impl IntoIterator<Item = &'a CStr>) -> nix::Result<Self> {
         let mut strings = Vec::new();
-        fallible::extend(&mut strings, all.into_iter().map(CStr::as_ptr).chain([null()]))?;
+        try_alloc::extend(&mut strings, all.into_iter().map(CStr::as_ptr).chain([null()]))?;
         Ok(Self(strings, PhantomData))
     }
 
@@ -43,9 +43,9 @@ impl<'a> Strings<'a> {
         let mut all = Vec::new();
         // SAFETY: the caller's promise.
         while let Some(one) = unsafe { (*list.add(all.len())).as_ref() } {
-            fallible::push(&mut all, &raw const *one)?;
+            try_alloc::push(&mut all, &raw const *one)?;
         }
-        fallible::push(&mut all, null())?;
+        try_alloc::push(&mut all, null())?;
         Ok(Self(all, PhantomData))
     }
 
@@ -73,13 +73,13 @@ impl<'a> Strings<'a> {
 
 /// What a child is to become.
 #[derive(Debug)]
-pub struct Program<'a> {
+pub struct Command<'a> {
     /// Paths, tried in turn.
-    pub files: Strings<'a>,
+    pub program: Strings<'a>,
     /// Its arguments, its name first.
-    pub argv: Strings<'a>,
+    pub arguments: Strings<'a>,
     /// Its environment.
-    pub envp: Strings<'a>,
+    pub environment: Strings<'a>,
     /// A session of its own.
     pub new_session: bool,
     /// Its working directory, if not ours.
@@ -90,16 +90,16 @@ pub struct Program<'a> {
 
 /// How the child gets into the cgroup.
 #[derive(Debug, Clone, Copy)]
-pub enum Way<'a> {
+pub enum Entry<'a> {
     /// Born there (5.7): the cgroup's directory.
-    Born(BorrowedFd<'a>),
+    BornInside(BorrowedFd<'a>),
     /// By its own first act: the cgroup's cgroup.procs, open to write.
-    Enters(BorrowedFd<'a>),
+    WritesItself(BorrowedFd<'a>),
 }
 
 /// What else is to be known about it.
 #[derive(Debug, Clone, Copy)]
-pub struct Care<'a> {
+pub struct Options<'a> {
     /// In namespaces of its own.
     pub containment: Option<&'a Containment>,
     /// With a copy of the host's memory: who kills all that have the child's memory must not mean the host.
@@ -128,17 +128,17 @@ pub struct Child {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
     /// clone(2) or what it takes was refused.
-    NotMade(Errno),
+    NotCreated(Errno),
     /// The child could not do this.
-    Stopped(Step, Errno),
+    Failed(Step, Errno),
     /// It was killed before it had become the program, and when it had got so far.
     Killed(Step),
     /// A seccomp filter killed it at this step.
-    Filtered(Step),
+    KilledByFilter(Step),
     /// The group was frozen, and it was killed for that.
     Frozen,
     /// It could not do something, but had no memory of ours to say what in: in valgrind vfork(2) is fork(2).
-    Mute,
+    NoReport,
 }
 
 /// How much a child uses is known, and small: it calls nothing that it does not know.
@@ -149,7 +149,7 @@ pub(super) struct Stack(Vec<u8>);
 
 impl Stack {
     pub fn new() -> nix::Result<Self> {
-        fallible::with_capacity(STACK_BYTES).map(Self)
+        try_alloc::with_capacity(STACK_BYTES).map(Self)
     }
 
     pub fn bytes(&mut self) -> &mut [MaybeUninit<u8>] {
@@ -158,77 +158,77 @@ impl Stack {
 }
 
 /// Start the program.
-pub fn start(way: Way<'_>, program: &Program<'_>, care: Care<'_>) -> Result<Child, Failure> {
-    let enter = if let Way::Enters(procs) = way { procs.as_raw_fd() } else { -1 };
+pub fn start(way: Entry<'_>, command: &Command<'_>, options: Options<'_>) -> Result<Child, Failure> {
+    let enter = if let Entry::WritesItself(procs) = way { procs.as_raw_fd() } else { -1 };
     // unshare(2) is for those that share nothing.
-    let unshare = care.containment.is_some() && enter >= 0;
-    let born = matches!(way, Way::Born(_));
-    let copied = care.copied || unshare || (born && !HAS_OWN_STACK);
+    let unshare = options.containment.is_some() && enter >= 0;
+    let born = matches!(way, Entry::BornInside(_));
+    let copied = options.copied || unshare || (born && !HAS_OWN_STACK);
     let mut flags = libc::CLONE_VFORK;
     flags |= if copied { 0 } else { libc::CLONE_VM };
-    flags |= if care.containment.is_some() && !unshare { NAMESPACES } else { 0 };
-    let (own, common) = (Report::default(), copied.then(Shared::<Report>::new).transpose());
-    let common = common.map_err(Failure::NotMade)?;
+    flags |= if options.containment.is_some() && !unshare { NAMESPACES } else { 0 };
+    let (own, common) = (Report::default(), copied.then(SharedMemory::<Report>::new).transpose());
+    let common = common.map_err(Failure::NotCreated)?;
     let report = common.as_deref().unwrap_or(&own);
-    let mut orders = orders(program, care, report);
-    (orders.enter, orders.unshare) = (enter, unshare);
-    let watched = care.watched.filter(|_| shares_memory());
+    let mut setup = setup(command, options, report);
+    (setup.enter, setup.unshare) = (enter, unshare);
+    let watched = options.watched.filter(|_| shares_memory());
     let pidfd = AtomicI32::new(-1);
-    let makes_pidfd = care.pidfd || watched.is_some();
+    let makes_pidfd = options.pidfd || watched.is_some();
     flags |= if makes_pidfd { libc::CLONE_PIDFD } else { 0 };
-    let _held = makes_pidfd.then(hold_stdio).transpose().map_err(Failure::NotMade)?;
-    let argument = (&raw mut orders).cast::<c_void>();
-    let mut stack = Stack::new().map_err(Failure::NotMade)?;
-    let blocked = Blocked::all().map_err(Failure::NotMade)?;
-    // SAFETY: this thread stands still until the child has exec'd or ended, and the child keeps to `live`.
+    let _held = makes_pidfd.then(hold_stdio).transpose().map_err(Failure::NotCreated)?;
+    let argument = (&raw mut setup).cast::<c_void>();
+    let mut stack = Stack::new().map_err(Failure::NotCreated)?;
+    let blocked = BlockedSignals::block_all().map_err(Failure::NotCreated)?;
+    // SAFETY: this thread stands still until the child has exec'd or ended, and the child keeps to `child_main`.
     let mut make = || unsafe {
         match way {
-            Way::Born(dir) => {
-                clone3::start(dir.as_raw_fd(), flags, stack.bytes(), pidfd.as_ptr(), live, argument)
+            Entry::BornInside(dir) => {
+                clone3::start(dir.as_raw_fd(), flags, stack.bytes(), pidfd.as_ptr(), child_main, argument)
             }
-            Way::Enters(_) => clone(flags, stack.bytes(), pidfd.as_ptr(), live, argument),
+            Entry::WritesItself(_) => clone(flags, stack.bytes(), pidfd.as_ptr(), child_main, argument),
         }
     };
     let (made, was_frozen) = match watched {
         None => (make(), false),
-        Some(files) => sentinel::beside(files, &pidfd, make).map_err(Failure::NotMade)?,
+        Some(files) => watchdog::guard(files, &pidfd, make).map_err(Failure::NotCreated)?,
     };
     drop(blocked);
     let pid = match made {
-        Err(Errno::EINTR) => return start(way, program, care),
-        // The sentinel has the same errno as this thread.
+        Err(Errno::EINTR) => return start(way, command, options),
+        // The watchdog has the same errno as this thread.
         Err(_) if watched.is_some() && enter >= 0 => {
-            return start(way, program, Care { watched: None, ..care });
+            return start(way, command, Options { watched: None, ..options });
         }
-        made => made.map_err(Failure::NotMade)?,
+        made => made.map_err(Failure::NotCreated)?,
     };
     let pidfd = pidfd.into_inner();
     // SAFETY: the kernel has just made it for us.
     let pidfd = (pidfd >= 0).then(|| unsafe { descriptors::made(pidfd) });
     match has_begun(pid, report) {
-        Err(Failure::Mute) if !copied => start(way, program, Care { copied: true, ..care }),
+        Err(Failure::NoReport) if !copied => start(way, command, Options { copied: true, ..options }),
         Ok(_) if was_frozen => {
             reap(pid);
             Err(Failure::Frozen)
         }
         Err(Failure::Killed(_)) if was_frozen => Err(Failure::Frozen),
-        begun => begun.map(|seen| Child { pid, pidfd: pidfd.filter(|_| care.pidfd), seen }),
+        begun => begun.map(|seen| Child { pid, pidfd: pidfd.filter(|_| options.pidfd), seen }),
     }
 }
 
-pub(super) fn orders<'a>(program: &'a Program<'_>, care: Care<'a>, report: &Report) -> Orders<'a> {
-    Orders {
+pub(super) fn setup<'a>(command: &'a Command<'_>, options: Options<'a>, report: &Report) -> ChildSetup<'a> {
+    ChildSetup {
         enter: -1,
-        raise_oom_score: care.raise_oom_score,
+        raise_oom_score: options.raise_oom_score,
         unshare: false,
-        containment: care.containment,
-        new_session: program.new_session,
-        directory: program.directory.map_or(-1, |fd| fd.as_raw_fd()),
-        stdio: program.stdio,
+        containment: options.containment,
+        new_session: command.new_session,
+        directory: command.directory.map_or(-1, |fd| fd.as_raw_fd()),
+        stdio: command.stdio,
         passed: None,
-        files: program.files.as_ptr(),
-        argv: program.argv.as_ptr(),
-        envp: program.envp.as_ptr(),
+        files: command.program.as_ptr(),
+        argv: command.arguments.as_ptr(),
+        envp: command.environment.as_ptr(),
         report: &raw const *report,
     }
 }
@@ -241,13 +241,13 @@ pub(super) unsafe fn clone(
     flags: c_int,
     stack: &mut [MaybeUninit<u8>],
     pidfd: *mut c_int,
-    life: Life,
+    child_main: ChildMain,
     argument: *mut c_void,
 ) -> nix::Result<i32> {
     let end = stack.as_mut_ptr().wrapping_add(stack.len());
     let top = end.wrapping_sub(end as usize % 16).cast::<c_void>();
     // SAFETY: the caller's promise.
-    match i32::try_from(unsafe { clone3::clone(flags, top, pidfd, life, argument) }) {
+    match i32::try_from(unsafe { clone3::clone(flags, top, pidfd, child_main, argument) }) {
         Ok(pid @ 1..) => Ok(pid),
         Ok(e) => Err(Errno::from_raw(-e)),
         Err(_) => Err(Errno::ESRCH),
@@ -265,12 +265,12 @@ pub(super) fn has_begun(pid: i32, report: &Report) -> Result<bool, Failure> {
     }
     match (report.read(), outcome) {
         (_, Outcome::Begun) => Ok(true),
-        ((step, Some(e)), _) => Err(Failure::Stopped(step, e)),
-        (_, Outcome::Exited) => Err(Failure::Mute),
-        ((step, None), Outcome::Killed(libc::SIGSYS)) => Err(Failure::Filtered(step)),
+        ((step, Some(e)), _) => Err(Failure::Failed(step, e)),
+        (_, Outcome::Exited) => Err(Failure::NoReport),
+        ((step, None), Outcome::Killed(libc::SIGSYS)) => Err(Failure::KilledByFilter(step)),
         ((step, None), Outcome::Killed(_)) => Err(Failure::Killed(step)),
         // It did not get as far as execve(2), unless what it writes is not seen.
-        ((step, None), Outcome::Taken) if step < Step::Exec && (step > Step::Unborn || shares_memory()) => {
+        ((step, None), Outcome::Taken) if step < Step::Exec && (step > Step::Start || shares_memory()) => {
             Err(Failure::Killed(step))
         }
         ((_, None), Outcome::Taken) => Ok(false),
@@ -331,7 +331,7 @@ fn shares_memory() -> bool {
     }
     let word = AtomicBool::new(false);
     let argument = (&raw const word).cast_mut().cast::<c_void>();
-    let (Ok(mut stack), Ok(_blocked)) = (Stack::new(), Blocked::all()) else { return true };
+    let (Ok(mut stack), Ok(_blocked)) = (Stack::new(), BlockedSignals::block_all()) else { return true };
     // SAFETY: this thread stands still until the child has ended, which writes nothing else.
     let made =
         unsafe { clone(libc::CLONE_VM | libc::CLONE_VFORK, stack.bytes(), null_mut(), mark, argument) };

@@ -10,8 +10,8 @@
 #![allow(unsafe_code)]
 
 use super::parent::clone;
-use crate::sys::fallible;
 use crate::sys::process::{exit, wait_status};
+use crate::sys::try_alloc;
 use nix::errno::Errno;
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
@@ -41,7 +41,7 @@ struct Relay<'a> {
 /// Have this done by children of a process with one thread, by `most` of them at the most. What one of them has changed
 /// in memory the next one does not see. They are told who waits. The error is that of a child that could not be made.
 pub fn run(most: u32, work: &mut dyn FnMut(&Waiting)) -> nix::Result<()> {
-    let mut stack: Vec<u8> = fallible::with_capacity((WAITING - 1) * STACK_BYTES)?;
+    let mut stack: Vec<u8> = try_alloc::with_capacity((WAITING - 1) * STACK_BYTES)?;
     let mut relay = Relay {
         work,
         stack: stack.spare_capacity_mut(),
@@ -110,7 +110,7 @@ fn copied(relay: &mut Relay<'_>) -> nix::Result<Option<c_int>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::shared::Shared;
+    use crate::sys::shared_memory::SharedMemory;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     /// In a process of its own, which has one thread. Returns its exit status.
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn whoever_is_killed_has_a_successor() {
-        let count = Shared::<AtomicU32>::new().expect("shared memory");
+        let count = SharedMemory::<AtomicU32>::new().expect("shared memory");
         let done = alone(|| {
             let run = run(100, &mut |waiting| {
                 let number = count.fetch_add(1, Ordering::SeqCst) as usize;
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn it_ends_with_a_worker_that_was_not_killed_and_with_the_last() {
         for (number, expected) in [(libc::SIGKILL, 7), (libc::SIGTERM, 1)] {
-            let count = Shared::<AtomicU32>::new().expect("shared memory");
+            let count = SharedMemory::<AtomicU32>::new().expect("shared memory");
             let done = alone(|| {
                 run(7, &mut |_| {
                     count.fetch_add(1, Ordering::SeqCst);

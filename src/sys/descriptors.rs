@@ -13,7 +13,7 @@
 //! call. Such a descriptor is moved at once.
 
 use super::fork_mutex::ForkMutex;
-use super::signals::Blocked;
+use super::thread::BlockedSignals;
 use nix::NixPath;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, OFlag};
@@ -51,7 +51,7 @@ pub fn hold_stdio() -> nix::Result<StdioHeld> {
         return Ok(StdioHeld { by_placeholders: false });
     }
     // A handler of the host's that calls agentcg_move_self() must not find the lock held by its own thread.
-    let _blocked = Blocked::all()?;
+    let _blocked = BlockedSignals::block_all()?;
     PLACEHOLDERS.lock().place()?;
     Ok(StdioHeld { by_placeholders: true })
 }
@@ -59,7 +59,7 @@ pub fn hold_stdio() -> nix::Result<StdioHeld> {
 impl Drop for StdioHeld {
     fn drop(&mut self) {
         if self.by_placeholders {
-            let _blocked = Blocked::all();
+            let _blocked = BlockedSignals::block_all();
             PLACEHOLDERS.lock().release();
         }
     }

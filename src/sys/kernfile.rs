@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Reading files that the kernel makes as they are read: no size to ask for, a page or so at a time.
 
-use crate::sys::fallible;
+use crate::sys::try_alloc;
 use nix::errno::Errno;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
@@ -38,7 +38,7 @@ fn read_chunk(mut file: &File, text: &mut Vec<u8>) -> nix::Result<bool> {
     loop {
         match file.read(&mut chunk) {
             Ok(n) => {
-                fallible::append(text, chunk.get(..n).unwrap_or_default())?;
+                try_alloc::append(text, chunk.get(..n).unwrap_or_default())?;
                 return Ok(n > 0);
             }
             Err(e) if e.kind() == ErrorKind::Interrupted => {}

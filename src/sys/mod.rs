@@ -4,26 +4,25 @@
 
 #![allow(unsafe_code)]
 
-pub mod cancel;
 pub mod deadline;
 pub mod descriptors;
-pub mod fallible;
 pub mod fork_id;
 pub mod fork_mutex;
+pub mod getdents;
 pub mod guard;
 pub mod inotify;
 pub mod kernel;
 pub mod kernfile;
-pub mod listing;
-pub mod object;
+pub mod library_path;
 pub mod process;
 pub mod random;
 #[cfg(feature = "c-library")]
-pub mod reserve;
+pub mod reserve_allocator;
 pub mod seqpacket;
-pub mod shared;
-pub mod signals;
+pub mod shared_memory;
 pub mod syscall;
+pub mod thread;
+pub mod try_alloc;
 
 pub use descriptors::pidfd_open;
 
@@ -35,11 +34,11 @@ use std::sync::atomic::{AtomicI32, Ordering};
 /// A place for one descriptor, filled at most once and emptied by drop. There is no lock in it that
 /// a fork could leave locked in the child.
 #[derive(Debug)]
-pub struct Slot(AtomicI32);
+pub struct OnceFd(AtomicI32);
 
 const EMPTY: RawFd = -1;
 
-impl Slot {
+impl OnceFd {
     /// Nothing in it.
     pub const fn new() -> Self {
         Self(AtomicI32::new(EMPTY))
@@ -74,7 +73,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for OnceFd {
     fn drop(&mut self) {
         let fd = *self.0.get_mut();
         if fd != EMPTY {
@@ -222,7 +221,7 @@ pub fn xattr_size(fd: BorrowedFd<'_>, name: &CStr) -> nix::Result<()> {
 
 /// A call whose failure would leave something half done, made again where the cause may pass. `is_final`: an errno that
 /// another try would give again.
-pub fn insisted<T>(
+pub fn retry_transient<T>(
     is_final: impl Fn(Errno) -> bool,
     mut call: impl FnMut() -> nix::Result<T>,
 ) -> nix::Result<T> {
@@ -238,7 +237,7 @@ pub fn insisted<T>(
 }
 
 /// A call that a signal may interrupt, made again until none does.
-pub fn retried<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
+pub fn retry_on_eintr<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
     loop {
         match call() {
             Err(Errno::EINTR) => {}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What processes of the library's own do at their end, and before they become others.
 
-use super::listing::links;
+use super::getdents::for_each_link;
 use super::syscall::call;
 use nix::errno::Errno;
 use std::ffi::c_int;
@@ -68,7 +68,7 @@ unsafe fn close_listed(first: RawFd) -> nix::Result<()> {
     };
     let mut complete = false;
     // SAFETY: it is open until the end of this function.
-    let listed = links(unsafe { BorrowedFd::borrow_raw(list) }, |name| {
+    let listed = for_each_link(unsafe { BorrowedFd::borrow_raw(list) }, |name| {
         match name.to_str().ok().and_then(|name| name.parse::<RawFd>().ok()) {
             Some(number) if number == list => complete = true,
             // The list goes by number: to close one that was listed hides no other.

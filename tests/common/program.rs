@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Programs for the library to start: roles of the test program, as members are.
 
-use agentcg::{Agent, Child, DEVNULL, Errno, INHERIT, Program, Result, Spawn, Strings};
+use agentcg::{Agent, Child, Command, DEVNULL, Errno, INHERIT, Result, SpawnOptions, Strings};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use std::ffi::{CStr, CString};
@@ -13,7 +13,7 @@ pub struct How<'a> {
     /// The role's arguments.
     pub args: &'a [&'a str],
     /// As the library takes it.
-    pub spawn: Spawn,
+    pub spawn: SpawnOptions,
     /// Its standard descriptors.
     pub stdio: [i32; 3],
     /// Its working directory, if not ours.
@@ -22,16 +22,21 @@ pub struct How<'a> {
 
 impl Default for How<'_> {
     fn default() -> Self {
-        Self { args: &[], spawn: Spawn::default(), stdio: [DEVNULL, INHERIT, INHERIT], directory: None }
+        Self {
+            args: &[],
+            spawn: SpawnOptions::default(),
+            stdio: [DEVNULL, INHERIT, INHERIT],
+            directory: None,
+        }
     }
 }
 
 /// Of the caller's descriptors all but the first, of its directory all, of its environment nothing.
-pub fn plain<'a>(files: &[&'a CStr], argv: impl IntoIterator<Item = &'a CStr>) -> Program<'a> {
-    Program {
-        files: Strings::new(files.iter().copied()).expect("memory"),
-        argv: Strings::new(argv).expect("memory"),
-        envp: Strings::new([]).expect("memory"),
+pub fn plain<'a>(files: &[&'a CStr], argv: impl IntoIterator<Item = &'a CStr>) -> Command<'a> {
+    Command {
+        program: Strings::new(files.iter().copied()).expect("memory"),
+        arguments: Strings::new(argv).expect("memory"),
+        environment: Strings::new([]).expect("memory"),
         new_session: false,
         directory: None,
         stdio: How::default().stdio,
@@ -46,9 +51,9 @@ pub fn start(agent: &Agent, role: &str, how: How<'_>) -> Result<Child> {
         .chain(how.args)
         .map(|word| CString::new(*word).expect("no NUL in a word"))
         .collect();
-    let program = plain(&[file], words.iter().map(CString::as_c_str));
-    let program = Program { directory: how.directory, stdio: how.stdio, ..program };
-    agent.spawn(&program, how.spawn)
+    let command = plain(&[file], words.iter().map(CString::as_c_str));
+    let command = Command { directory: how.directory, stdio: how.stdio, ..command };
+    agent.spawn(&command, how.spawn)
 }
 
 /// Its end, which comes by itself.

@@ -7,7 +7,7 @@ use crate::common::group::Group;
 use crate::common::member::role;
 use crate::common::program::{self, How};
 use crate::common::{lab, patience, wait_until};
-use agentcg::{Agent, Errno, Limits, Spawn};
+use agentcg::{Agent, Errno, Limits, SpawnOptions};
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::{chown, getegid, geteuid};
@@ -22,7 +22,7 @@ fn plays(role: &str, args: &[&str]) -> String {
     let (ours, its): (OwnedFd, OwnedFd) = nix::unistd::pipe().unwrap();
     let how = How {
         args,
-        spawn: Spawn { contain: true, pidfd: false },
+        spawn: SpawnOptions { contain: true, pidfd: false },
         stdio: [agentcg::DEVNULL, its.as_raw_fd(), 2],
         ..How::default()
     };
@@ -118,7 +118,7 @@ pub fn has_agents(_: &[String]) {
     role::say(&format!("pids.max {}", Cgroup::at(agent.path()).read("pids.max")));
     let play = |act, more: &[&str], contain| {
         let args = [&[act, "/sys/fs/cgroup", "/sys/fs/cgroup/supervisor", "1"], more].concat();
-        let how = How { args: &args, spawn: Spawn { contain, pidfd: false }, ..How::default() };
+        let how = How { args: &args, spawn: SpawnOptions { contain, pidfd: false }, ..How::default() };
         let child = program::start(&agent, "act", how)?;
         Ok::<_, agentcg::Error>(match program::wait(&child) {
             WaitStatus::Exited(_, 0) => Ok(()),
@@ -141,7 +141,7 @@ pub fn has_agents(_: &[String]) {
 #[test]
 fn it_is_killed_and_removed_with_the_cgroups_that_it_has_made() {
     let stage = Stage::new();
-    let how = How { spawn: Spawn { contain: true, pidfd: false }, ..How::default() };
+    let how = How { spawn: SpawnOptions { contain: true, pidfd: false }, ..How::default() };
     let child = program::start(&stage.agent, "hides_below", how).unwrap();
     let below = stage.agent.cgroup.join("below/further");
     wait_until("it has gone below", || below.exists() && below.lists(child.pid));
@@ -167,7 +167,7 @@ fn the_cgroups_that_it_can_make_are_bounded_unless_the_caller_has_chosen_bounds(
     ] {
         let scratch = Scratch::new();
         let group = Group::under(&scratch, &limits);
-        let how = How { spawn: Spawn { contain, pidfd: false }, ..How::default() };
+        let how = How { spawn: SpawnOptions { contain, pidfd: false }, ..How::default() };
         let child =
             program::start(group.agent(), "looks_at_its_bounds", how).unwrap_or_else(|e| panic!("{e}"));
         assert!(matches!(program::wait(&child), WaitStatus::Exited(_, 0)));

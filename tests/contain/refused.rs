@@ -7,11 +7,11 @@ use crate::common::lab;
 use crate::common::program::{self, How};
 use crate::common::seccomp;
 use crate::common::way::Way;
-use agentcg::{Errno, Reason, Spawn};
+use agentcg::{Errno, Reason, SpawnOptions};
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 
-const CONTAINED: Spawn = Spawn { contain: true, pidfd: true };
+const CONTAINED: SpawnOptions = SpawnOptions { contain: true, pidfd: true };
 
 fn is_refused(stage: &Stage, errno: Errno, how: How<'_>) {
     let before = children();

@@ -6,7 +6,7 @@ use crate::common::group::{Group, own_pid};
 use crate::common::lab;
 use crate::common::member::Member;
 use crate::common::program::{self, How};
-use agentcg::{Errno, Limits, Spawn};
+use agentcg::{Errno, Limits, SpawnOptions};
 use nix::sys::wait::WaitStatus;
 use std::sync::Once;
 
@@ -60,7 +60,7 @@ impl Stage {
         let paths = [&self.sibling.cgroup, &self.host].map(|cgroup| cgroup.0.to_string_lossy().into_owned());
         let pid = host.to_string();
         let args = [&[act, &paths[0], &paths[1], &pid], more].concat();
-        let how = How { args: &args, spawn: Spawn { contain, pidfd: false }, ..how };
+        let how = How { args: &args, spawn: SpawnOptions { contain, pidfd: false }, ..how };
         let child = program::start(&self.agent, "act", how).unwrap_or_else(|e| panic!("{act}: {e}"));
         match program::wait(&child) {
             WaitStatus::Exited(_, 0) => Ok(()),

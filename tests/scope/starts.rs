@@ -5,7 +5,7 @@ use crate::common::cgroup::Cgroup;
 use crate::common::program::{self, How};
 use crate::common::{lab, patience};
 use crate::programs::{limits, only_systemd};
-use agentcg::{Agent, Errno, Spawn};
+use agentcg::{Agent, Errno, SpawnOptions};
 use nix::sys::wait::WaitStatus;
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -22,7 +22,7 @@ fn a_program_starts_inside_a_scope() {
     let agent = Agent::new_where(only_systemd(), None, &limits()).unwrap_or_else(|e| panic!("{e}"));
     let tail = format!("/synwire/agents/{}", agent.uuid());
     for (contain, tail) in [(false, tail.as_str()), (true, "/")] {
-        let spawn = Spawn { contain, pidfd: true };
+        let spawn = SpawnOptions { contain, pidfd: true };
         let child = program::start(&agent, "inside", How { args: &[tail], spawn, ..How::default() })
             .unwrap_or_else(|e| panic!("contained: {contain}: {e}"));
         let pidfd = child.pidfd.as_ref().unwrap();
@@ -33,7 +33,7 @@ fn a_program_starts_inside_a_scope() {
     }
 
     let nowhere = program::plain(&[c"/nowhere"], [c"nowhere"]);
-    let e = agent.spawn(&nowhere, Spawn::default()).unwrap_err();
+    let e = agent.spawn(&nowhere, SpawnOptions::default()).unwrap_err();
     assert_eq!(e.errno(), Errno::ENOENT, "{e}");
     assert!(program::no_child_is_left());
     assert!(Cgroup::at(agent.path()).members().is_empty());

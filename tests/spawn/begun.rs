@@ -6,7 +6,7 @@ use super::ways::Way;
 use crate::common::group::Group;
 use crate::common::member::{Member, role};
 use crate::common::program::{self, How};
-use agentcg::{DEVNULL, Errno, Limits, Spawn};
+use agentcg::{DEVNULL, Errno, Limits, SpawnOptions};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use std::fs::File;
 use std::io::Read;
@@ -35,7 +35,7 @@ pub fn host_with_a_reaper(args: &[String]) {
             let group = Group::plain();
             way.close(&group);
             let nowhere = program::plain(&[c"/nowhere"], [c"x"]);
-            let missing = group.spawn(&nowhere, Spawn::default());
+            let missing = group.spawn(&nowhere, SpawnOptions::default());
             assert_eq!(missing.err().map(|e| e.errno()), Some(Errno::ENOENT));
             let (from_it, its) = nix::unistd::pipe().unwrap();
             let how = How { stdio: [DEVNULL, its.as_raw_fd(), 2], ..How::default() };
@@ -103,7 +103,7 @@ fn tiny(oom_group: bool) -> Limits {
 fn want_of_memory_is_told(way: Way, oom_group: bool, contain: bool) {
     let group = Group::new(&tiny(oom_group));
     way.close(&group);
-    let how = How { spawn: Spawn { contain, pidfd: false }, ..How::default() };
+    let how = How { spawn: SpawnOptions { contain, pidfd: false }, ..How::default() };
     match program::start(&group, "begins", how) {
         Err(e) => assert_eq!((e.errno(), e.file(), e.reason()), (Errno::ENOMEM, "memory.max", None), "{e}"),
         // Linux 5.10 gives up the old memory first, and finds no new one then: it has begun, and dies.

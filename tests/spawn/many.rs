@@ -6,7 +6,7 @@ use super::ways::Way;
 use crate::common::group::Group;
 use crate::common::member::{Member, role};
 use crate::common::program;
-use agentcg::{Child, Spawn};
+use agentcg::{Child, SpawnOptions};
 use nix::sys::wait::WaitStatus;
 use std::ffi::{CStr, CString};
 use std::process::Command;
@@ -30,7 +30,7 @@ fn forks_first() -> CString {
 
 fn start(group: &Group, file: &CStr, tail: &CStr) -> Child {
     let program = program::plain(&[file], [file, tail]);
-    group.spawn(&program, Spawn::default()).unwrap()
+    group.spawn(&program, SpawnOptions::default()).unwrap()
 }
 
 /// Starts them, and says of each batch how many were where they should be.

@@ -5,7 +5,7 @@
 use crate::common::group::Group;
 use crate::common::member::{Member, role};
 use crate::common::program::{self, How};
-use agentcg::{Agent, Errno, Limits, Spawn};
+use agentcg::{Agent, Errno, Limits, SpawnOptions};
 use std::ffi::CString;
 use std::fs;
 
@@ -56,7 +56,7 @@ pub fn host_of_full(args: &[String]) {
 fn start_with_long_words(agent: &Agent) -> agentcg::Result<agentcg::Child> {
     let word = CString::new(vec![b'x'; WORD]).unwrap();
     let program = program::plain(&[c"/bin/true"], vec![word.as_c_str(); WORDS]);
-    agent.spawn(&program, Spawn::default())
+    agent.spawn(&program, SpawnOptions::default())
 }
 
 fn the_host_lives(oom_group: bool) {

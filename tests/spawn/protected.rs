@@ -6,7 +6,7 @@ use crate::common::group::Group;
 use crate::common::lab;
 use crate::common::member::{Member, role};
 use crate::common::program::{self, How};
-use agentcg::{DEVNULL, Errno, Spawn};
+use agentcg::{DEVNULL, Errno, SpawnOptions};
 use nix::sys::wait::WaitStatus;
 use std::fs::{self, File};
 use std::io::Read;
@@ -21,7 +21,7 @@ pub fn tells_its_oom_score(_: &[String]) {
 
 fn oom_score_in(group: &Group, contain: bool) -> String {
     let (from_it, its) = nix::unistd::pipe().unwrap();
-    let spawn = Spawn { contain, pidfd: false };
+    let spawn = SpawnOptions { contain, pidfd: false };
     let how = How { stdio: [DEVNULL, its.as_raw_fd(), 2], spawn, ..How::default() };
     let child = program::start(group, "tells_its_oom_score", how).unwrap_or_else(|e| panic!("{e}"));
     drop(its);

@@ -57,7 +57,7 @@ fn what_is_killed_at_birth_is_started_once_and_by_each_handle() {
 fn a_program_that_is_not_there_leaves_no_child_on_each_way() {
     on_each_way(|_, group| {
         let program = program::plain(&[c"/nowhere", c"/proc/self/exe/nowhere"], [c"x"]);
-        let e = group.spawn(&program, agentcg::Spawn { pidfd: true, contain: false }).unwrap_err();
+        let e = group.spawn(&program, agentcg::SpawnOptions { pidfd: true, contain: false }).unwrap_err();
         assert_eq!((e.errno(), e.reason()), (Errno::ENOENT, None), "{e}");
         assert!(group.cgroup.members().is_empty() && program::no_child_is_left());
     });

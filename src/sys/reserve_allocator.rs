@@ -4,7 +4,7 @@
 //! Most of std allocates infallibly: when the allocator returns null the process is aborted. A library must not do
 //! that to its host, and on stable Rust an allocator must not unwind. So each call of the library holds an arena from
 //! its begin to its end, and the small allocations of that call come from the arena while malloc fails. What can grow
-//! without bound is allocated by [`super::fallible`], which never takes from the reserve and returns `ENOMEM`.
+//! without bound is allocated by [`super::try_alloc`], which never takes from the reserve and returns `ENOMEM`.
 //!
 //! * An arena belongs to one call, and a call whose arena cannot be had does not begin: `ENOMEM`. A static region holds
 //!   64 arenas; the regions for more concurrent calls are mapped when they are needed.
@@ -32,10 +32,10 @@ const PROBES: usize = 8;
 const ALIGNMENT: usize = 16;
 
 /// The allocator.
-pub struct Reserve;
+pub struct ReserveAllocator;
 
 #[global_allocator]
-static ALLOCATOR: Reserve = Reserve;
+static ALLOCATOR: ReserveAllocator = ReserveAllocator;
 
 /// Who owns an arena: pthread_self(3), or 0. On a cache line of its own, since every call writes one.
 #[repr(C, align(64))]
@@ -85,8 +85,8 @@ struct Region<'a> {
     mapped: bool,
 }
 
-/// The arena that the calling thread holds, from [`hold`] on until this is dropped.
-pub struct Held {
+/// The arena that the calling thread holds, from [`claim_arena`] on until this is dropped.
+pub struct ClaimedArena {
     thread: usize,
     region: Region<'static>,
     number: usize,
@@ -94,23 +94,27 @@ pub struct Held {
 
 /// Begin a call: nothing if there is no memory for it.
 #[inline]
-pub fn hold() -> Option<Held> {
+pub fn claim_arena() -> Option<ClaimedArena> {
     if !BEGUN.load(Ordering::Relaxed) {
         begin();
     }
     let thread = this_thread();
     let (region, number) = (Region::first(), hash(thread) % FIRST_ARENAS);
-    if region.claim(number, thread) { Some(Held { thread, region, number }) } else { hold_another(thread) }
+    if region.claim(number, thread) {
+        Some(ClaimedArena { thread, region, number })
+    } else {
+        claim_another(thread)
+    }
 }
 
 #[cold]
-fn hold_another(thread: usize) -> Option<Held> {
+fn claim_another(thread: usize) -> Option<ClaimedArena> {
     // A signal handler may have left its last call by siglongjmp(3).
     let (region, number) = owned_by(thread).next().or_else(|| claim_any(thread))?;
-    Some(Held { thread, region, number })
+    Some(ClaimedArena { thread, region, number })
 }
 
-impl Drop for Held {
+impl Drop for ClaimedArena {
     #[inline]
     fn drop(&mut self) {
         // Only a call that was short of memory has taken from its arena, and only such a call may hold another one.
@@ -386,7 +390,7 @@ fn is_of_reserve(block: *mut u8) -> bool {
     regions().any(|region| region.arena_of(block).is_some())
 }
 
-impl Reserve {
+impl ReserveAllocator {
     /// Memory of the system's and not of the reserve's; null if there is none. It is freed and grown as any other.
     ///
     /// # Safety
@@ -399,7 +403,7 @@ impl Reserve {
 
 // SAFETY: System's own promises; and blocks of the reserve that do not overlap, are as large as asked, and aligned to
 // what malloc(3) aligns to.
-unsafe impl GlobalAlloc for Reserve {
+unsafe impl GlobalAlloc for ReserveAllocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promise.
@@ -471,7 +475,7 @@ mod tests {
 
     #[test]
     fn blocks_are_aligned_and_do_not_overlap() {
-        let _held = hold().expect("an arena");
+        let _held = claim_arena().expect("an arena");
         let mut taken: Vec<(usize, usize)> = Vec::new();
         for size in [1, 100, 17, 5000, 3, 16, 32, 9000] {
             let start = take(size) as usize;
@@ -484,7 +488,7 @@ mod tests {
 
     #[test]
     fn work_that_is_repeated_takes_no_more_than_once() {
-        let held = hold().expect("an arena");
+        let held = claim_arena().expect("an arena");
         let arena = held.region.arena(held.number).expect("its state");
         for _ in 0..1000 {
             let blocks: Vec<_> = (1..20).map(|n| take(n * 37)).collect();
@@ -499,7 +503,7 @@ mod tests {
 
     #[test]
     fn a_call_that_needs_more_than_an_arena_gets_another() {
-        let _held = hold().expect("an arena");
+        let _held = claim_arena().expect("an arena");
         let blocks: Vec<_> = (0..10).map(|_| take(ARENA_BYTES - HEADER)).collect();
         assert!(blocks.iter().all(|block| !block.is_null()));
         assert!(take(ARENA_BYTES).is_null());
@@ -508,12 +512,12 @@ mod tests {
 
     #[test]
     fn a_block_that_outlives_its_call_keeps_its_arena_from_the_next() {
-        let held = hold().expect("an arena");
+        let held = claim_arena().expect("an arena");
         let (block, number) = (take(100), held.number);
         let arena = held.region.arena(number).expect("its state");
         drop(held);
         for _ in 0..2 * FIRST_ARENAS {
-            let next = hold().expect("an arena");
+            let next = claim_arena().expect("an arena");
             assert!(next.region.mapped || next.number != number);
             let other = take(100);
             assert!(give_back(other));
@@ -531,7 +535,7 @@ mod tests {
         std::thread::scope(|scope| {
             for _ in 0..CALLS {
                 scope.spawn(|| {
-                    let _held = hold().expect("an arena");
+                    let _held = claim_arena().expect("an arena");
                     all_hold.wait();
                     let block = take(1000);
                     assert!(!block.is_null());
@@ -544,7 +548,7 @@ mod tests {
 
     #[test]
     fn a_block_may_be_freed_by_another_thread() {
-        let held = hold().expect("an arena");
+        let held = claim_arena().expect("an arena");
         let blocks: Vec<usize> = (0..100).map(|_| take(50) as usize).collect();
         std::thread::scope(|scope| {
             scope.spawn(|| assert!(blocks.iter().all(|&block| give_back(block as *mut u8))));
@@ -561,19 +565,19 @@ mod tests {
 
     #[test]
     fn growing_keeps_what_is_in_the_block() {
-        let _held = hold().expect("an arena");
+        let _held = claim_arena().expect("an arena");
         let block = take(100);
         // SAFETY: a block of the reserve's, of this layout.
-        let grown = unsafe { Reserve.realloc(block, layout(100), 200) };
+        let grown = unsafe { ReserveAllocator.realloc(block, layout(100), 200) };
         // SAFETY: as large as that.
         assert!(unsafe { std::slice::from_raw_parts(grown, 100) }.iter().all(|&byte| byte == 0xa5));
         // SAFETY: a block of the allocator's, of this layout.
-        unsafe { Reserve.dealloc(grown, layout(200)) };
+        unsafe { ReserveAllocator.dealloc(grown, layout(200)) };
     }
 
     #[test]
     fn a_forked_child_finds_the_arenas_of_other_threads_free() {
-        let held = hold().expect("an arena");
+        let held = claim_arena().expect("an arena");
         // SAFETY: the child looks at the owners and ends.
         let child = unsafe { libc::fork() };
         if child == 0 {

@@ -7,9 +7,9 @@ use std::ops::Deref;
 use std::ptr::{NonNull, null_mut};
 
 /// One value, in a mapping of its own, which goes with it. Nothing in it is dropped: atomic integers need not be.
-pub struct Shared<T>(NonNull<T>);
+pub struct SharedMemory<T>(NonNull<T>);
 
-impl<T: Default> Shared<T> {
+impl<T: Default> SharedMemory<T> {
     pub fn new() -> nix::Result<Self> {
         let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
         // SAFETY: a new mapping, where the kernel likes.
@@ -26,7 +26,7 @@ impl<T: Default> Shared<T> {
     }
 }
 
-impl<T> Deref for Shared<T> {
+impl<T> Deref for SharedMemory<T> {
     type Target = T;
     fn deref(&self) -> &T {
         // SAFETY: the mapping is there until this is dropped, and written before anybody could look.
@@ -34,7 +34,7 @@ impl<T> Deref for Shared<T> {
     }
 }
 
-impl<T> Drop for Shared<T> {
+impl<T> Drop for SharedMemory<T> {
     fn drop(&mut self) {
         // SAFETY: our own mapping, which nobody here can name any more.
         unsafe { libc::munmap(self.0.as_ptr().cast::<c_void>(), size_of::<T>()) };

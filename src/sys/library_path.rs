@@ -13,8 +13,8 @@ struct Search {
 }
 
 /// The path of that file, absolute; nothing if it is not known.
-pub fn path() -> Option<Vec<u8>> {
-    let mut search = Search { address: path as *const () as usize, name: None };
+pub fn find() -> Option<Vec<u8>> {
+    let mut search = Search { address: find as *const () as usize, name: None };
     // SAFETY: the callback is given what it takes, while it is live.
     unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut search).cast()) };
     match search.name {
@@ -50,7 +50,7 @@ fn mapped(address: usize) -> Option<Vec<u8>> {
 
 /// Stops at the object whose code holds the address.
 unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, search: *mut c_void) -> c_int {
-    // SAFETY: the loader's own list, while it holds it still; and `path`'s search.
+    // SAFETY: the loader's own list, while it holds it still; and the search of `find`.
     let (info, search, headers) = unsafe {
         let info = &*info;
         let headers = std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum));
@@ -80,8 +80,8 @@ mod tests {
     #[test]
     fn a_program_is_found_by_the_kernel_and_by_its_mappings() {
         let own = std::env::current_exe().expect("a path").into_os_string().into_vec();
-        assert_eq!(path().as_deref(), Some(own.as_slice()));
-        assert_eq!(mapped(path as *const () as usize).as_deref(), Some(own.as_slice()));
+        assert_eq!(find().as_deref(), Some(own.as_slice()));
+        assert_eq!(mapped(find as *const () as usize).as_deref(), Some(own.as_slice()));
         assert_eq!(mapped(1), None);
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What is in a directory, by getdents64(2) itself: opendir(3) takes its buffer from the host's malloc.
 
-use super::retried;
+use super::retry_on_eintr;
 use nix::errno::Errno;
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -13,12 +13,15 @@ const NAME: usize = 19;
 
 /// Pass the names of the directories right below, without `.` and `..`, to `each` until that fails. `dir` is opened for
 /// this call alone.
-pub fn directories(dir: BorrowedFd<'_>, each: impl FnMut(&CStr) -> nix::Result<()>) -> nix::Result<()> {
+pub fn for_each_directory(
+    dir: BorrowedFd<'_>,
+    each: impl FnMut(&CStr) -> nix::Result<()>,
+) -> nix::Result<()> {
     entries(dir, libc::DT_DIR, each)
 }
 
 /// The same for symbolic links, such as those of /proc/self/fd. It allocates nothing.
-pub fn links(dir: BorrowedFd<'_>, each: impl FnMut(&CStr) -> nix::Result<()>) -> nix::Result<()> {
+pub fn for_each_link(dir: BorrowedFd<'_>, each: impl FnMut(&CStr) -> nix::Result<()>) -> nix::Result<()> {
     entries(dir, libc::DT_LNK, each)
 }
 
@@ -30,7 +33,7 @@ fn entries(
     let mut buf = [0u8; 4096];
     loop {
         // SAFETY: the kernel writes at most the buffer's length.
-        let read = retried(|| unsafe {
+        let read = retry_on_eintr(|| unsafe {
             Errno::result(libc::syscall(libc::SYS_getdents64, dir.as_raw_fd(), buf.as_mut_ptr(), buf.len()))
         });
         let read = usize::try_from(read?).unwrap_or_default();
@@ -70,7 +73,7 @@ mod tests {
         }
         let mut names = Vec::new();
         let dir = std::fs::File::open(&top).expect("open");
-        let listed = directories(dir.as_fd(), |name| {
+        let listed = for_each_directory(dir.as_fd(), |name| {
             names.push(name.to_string_lossy().into_owned());
             Ok(())
         });

@@ -34,12 +34,12 @@ struct Shared<'a> {
     host: i32,
 }
 
-/// Between two looks. Who freezes a group for a moment only, as a kill without cgroup.kill does, is not in the way.
+/// Intermediary two looks. Who freezes a group for a moment only, as a kill without cgroup.kill does, is not in the way.
 static LOOK: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// Do `work`, which starts a child and leaves its pidfd there. The child is killed if the group is frozen at two looks that
 /// follow one another. Returns true with the result if it was. All signals are blocked for the calling thread.
-pub(super) fn beside<T>(
+pub(super) fn guard<T>(
     files: FreezeFiles<'_>,
     pidfd: &AtomicI32,
     work: impl FnOnce() -> T,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where a program may be, by the rules of execvp(3). Pure.
 
-use crate::sys::fallible;
+use crate::sys::try_alloc;
 use nix::errno::Errno;
 use std::ffi::{CStr, CString};
 
@@ -16,10 +16,10 @@ pub fn candidates(file: &CStr, searched: Option<Option<&CStr>>) -> nix::Result<V
     match searched {
         Some(path) if !name.is_empty() && !name.contains(&b'/') => {
             for directory in path.map_or(USUAL, CStr::to_bytes).split(|&b| b == b':') {
-                fallible::push(&mut paths, within(directory, name)?)?;
+                try_alloc::push(&mut paths, within(directory, name)?)?;
             }
         }
-        _ => fallible::push(&mut paths, fallible::copy_cstr(file)?)?,
+        _ => try_alloc::push(&mut paths, try_alloc::copy_cstr(file)?)?,
     }
     Ok(paths)
 }
@@ -27,7 +27,7 @@ pub fn candidates(file: &CStr, searched: Option<Option<&CStr>>) -> nix::Result<V
 fn within(directory: &[u8], name: &[u8]) -> nix::Result<CString> {
     let parts = [directory, if directory.is_empty() { b"" } else { b"/" }, name, b"\0"];
     // As long as its capacity, so that nothing is allocated to cut it.
-    let mut path = fallible::with_capacity(parts.iter().map(|part| part.len()).sum())?;
+    let mut path = try_alloc::with_capacity(parts.iter().map(|part| part.len()).sum())?;
     parts.iter().for_each(|part| path.extend_from_slice(part));
     CString::from_vec_with_nul(path).map_err(|_| Errno::EINVAL)
 }

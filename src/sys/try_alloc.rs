@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Memory that grows with what the kernel, the agent or the caller has: `ENOMEM` if there is none. In the C library it
-//! never comes from the reserve ([`super::reserve`]), which is small and for what is bounded.
+//! never comes from the reserve ([`super::reserve_allocator`]), which is small and for what is bounded.
 
 use nix::errno::Errno;
 use std::alloc::Layout;
 use std::ffi::{CStr, CString};
 
 #[cfg(feature = "c-library")]
-use super::reserve::Reserve;
+use super::reserve_allocator::ReserveAllocator;
 
 /// The fewest elements that a vector grows to.
 const FEWEST: usize = 4;
@@ -104,7 +104,7 @@ pub fn boxed<T>(value: T) -> nix::Result<Box<T>> {
 unsafe fn allocate(layout: Layout) -> *mut u8 {
     // SAFETY: the caller's promise.
     #[cfg(feature = "c-library")]
-    return unsafe { Reserve::alloc_from_system(layout) };
+    return unsafe { ReserveAllocator::alloc_from_system(layout) };
     // SAFETY: the caller's promise.
     #[cfg(not(feature = "c-library"))]
     return unsafe { std::alloc::alloc(layout) };
