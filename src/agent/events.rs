@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How an agent's events reach who waits for them.
+//! The events of an agent.
 
 use super::Agent;
 use crate::cgroupfs::FileError;
@@ -14,27 +14,27 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::sync::Arc;
 
 impl Agent {
-    /// Listen to these events (bits of [`crate::events`]) and no others. The descriptor, which is the same each time, is
-    /// readable when one may have happened.
+    /// Selects the events to report (bits of [`crate::events`]). Returns a descriptor, the same in each call, that is
+    /// readable when an event may have happened.
     pub fn event_fd(&self, which: u64) -> Result<RawFd> {
         let mut watch = self.watch.lock();
         let mut fresh = None;
-        let chosen = match &mut *watch {
+        let selected = match &mut *watch {
             Some(watch) => watch,
             None => fresh.insert(Watch::new().map_err(|e| self.failed("have a descriptor for", "", e))?),
         };
-        chosen.choose(&self.dir, which).map_err(|e| self.not_watched(e))?;
-        let fd = chosen.epoll().0.as_raw_fd();
+        selected.select(&self.dir, which).map_err(|e| self.not_watched(e))?;
+        let fd = selected.epoll().0.as_raw_fd();
         if let Some(fresh) = fresh {
             *watch = Some(fresh);
         }
         Ok(fd)
     }
 
-    /// The events since the last time, waiting for one until the deadline; 0 if none came.
+    /// Returns the events since the last call. Waits for one until the deadline, and returns 0 if none came.
     pub fn next_events(&self, deadline: Deadline) -> Result<u64> {
         loop {
-            let (found, epoll) = self.look()?;
+            let (found, epoll) = self.found_events()?;
             if found != 0 || deadline.passed() {
                 return Ok(found);
             }
@@ -42,15 +42,15 @@ impl Agent {
         }
     }
 
-    fn look(&self) -> Result<(u64, Arc<Epoll>)> {
+    fn found_events(&self) -> Result<(u64, Arc<Epoll>)> {
         match &mut *self.watch.lock() {
             Some(watch) if watch.which() != 0 => {
-                let found = watch.look(&self.dir).map_err(|e| self.not_watched(e))?;
+                let found = watch.next(&self.dir).map_err(|e| self.not_watched(e))?;
                 Ok((found, Arc::clone(watch.epoll())))
             }
             _ => Err(Error::new(
                 Errno::EINVAL,
-                "no events were asked for, in this process: call agentcg_event_fd() first",
+                "this process has selected no events: call agentcg_event_fd() first",
             )),
         }
     }
@@ -58,12 +58,12 @@ impl Agent {
     fn not_watched(&self, (errno, file): FileError) -> Error {
         let file = file.to_str().unwrap_or_default();
         if errno != Errno::ENOENT {
-            return self.failed("listen to", file, errno);
+            return self.failed("watch", file, errno);
         }
         let (group, controller) = (shown(&self.path), file.split('.').next().unwrap_or_default());
         Error::new(
             Errno::EOPNOTSUPP,
-            format!("{group} has no {file}: without the {controller} controller its events cannot be told"),
+            format!("{group} has no {file}: its events need the {controller} controller"),
         )
         .because(Reason::NoController)
         .on(file)

@@ -4,7 +4,7 @@
 use super::Agent;
 use crate::cgroupfs::events_file::Events;
 use crate::error::{Error, Reason, Result, shown, words};
-use crate::events::final_counters::{self, Farewell};
+use crate::events::final_counters::{self, FinalCounters};
 use crate::kill;
 use crate::kill::remove;
 use crate::kill::reuse;
@@ -102,9 +102,9 @@ impl Agent {
     /// All are dead, of which the kernel notifies nobody while `populated` stays 1: have those look who watch.
     fn ring_for_the_dead(&self, events: &Events<'_>) {
         if kernel::populated_outlives_death() && events.state().is_ok_and(|state| state.populated) {
-            final_counters::ring(&self.dir);
+            final_counters::wake_watchers(&self.dir);
             if let Some(watch) = &*self.watch.lock() {
-                watch.ring();
+                watch.wake();
             }
         }
     }
@@ -116,20 +116,22 @@ impl Agent {
         let mut retry = FIRST_RETRY;
         let mut last = Stats::default();
         // Most are empty when they are given up, and then the kernel removes them at the first word.
-        if !measure && !final_counters::is_asked_for(&self.dir) && remove::leaf(&self.dir, &name).is_ok() {
+        if !measure && !final_counters::is_requested(&self.dir) && remove::leaf(&self.dir, &name).is_ok() {
             self.end();
             return Ok(last);
         }
-        let mut farewell: Option<Farewell<'_>> = None;
+        let mut final_counters: Option<FinalCounters<'_>> = None;
         loop {
             match self.empty(if_empty, deadline) {
                 Ok(()) => {
                     if measure {
                         last = self.read_stats(u64::MAX).or_else(gone_is_nothing(last))?;
-                        last.frozen =
-                            farewell.as_ref().and_then(Farewell::was_frozen).map_or(last.frozen, u64::from);
+                        last.frozen = final_counters
+                            .as_ref()
+                            .and_then(FinalCounters::was_frozen)
+                            .map_or(last.frozen, u64::from);
                     }
-                    farewell = farewell.or_else(|| Farewell::say(&self.dir));
+                    final_counters = final_counters.or_else(|| FinalCounters::publish(&self.dir));
                 }
                 // Somebody else has removed it: nothing of it is left.
                 Err(e) if e.reason() == Some(Reason::Gone) => {

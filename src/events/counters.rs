@@ -1,35 +1,42 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `memory.events` and `pids.events`. They count, so that a lost notification loses no event.
 
-use super::token::{COUNTER, on};
 use crate::cgroupfs::{Dir, FileError, read_once};
 use crate::events::final_counters::Counts;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sys::epoll::Epoll;
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
+
+/// The bit of a counter's file in the epoll instance.
+pub const COUNTER: u64 = 1 << 0;
+
+/// Returns the request for the kernel's notifications of a file.
+pub fn notification(bit: u64) -> EpollEvent {
+    EpollEvent::new(EpollFlags::EPOLLPRI, bit)
+}
 
 /// The content of a new file.
 const NEW: &[u8] = b"oom_kill 0\nhigh 0\nmax 0\n";
 
-/// The files of the events that are listened to.
+/// The files that count the selected events.
 #[derive(Debug)]
 pub struct Counters([Counter; 2]);
 
-/// A file that counts.
+/// A file with counters.
 #[derive(Debug)]
 struct Counter {
     name: &'static CStr,
     needed: bool,
-    /// None while its controller is disabled.
+    /// `None` while its controller is disabled.
     fd: Option<OwnedFd>,
-    /// Take what it says into the counts.
+    /// Parses the file into the counts.
     take: fn(&mut Counts, &[u8]),
 }
 
 impl Counters {
-    /// Open what is needed, and take what they say.
+    /// Opens the files that are needed, and reads them into `counts`.
     pub fn open(
         dir: &Dir,
         epoll: &Epoll,
@@ -50,26 +57,26 @@ impl Counters {
         Ok(fresh)
     }
 
-    /// Be woken by them: all, or none.
-    pub fn listen(&self, epoll: &Epoll) -> Result<(), FileError> {
+    /// Adds the files to the epoll instance, all or none.
+    pub fn add_to(&self, epoll: &Epoll) -> Result<(), FileError> {
         let all = self.0.iter().try_for_each(|counter| {
-            match counter.fd.as_ref().map_or(Ok(()), |fd| epoll.add(fd, on(COUNTER))) {
-                // Opened anew by the first read.
+            match counter.fd.as_ref().map_or(Ok(()), |fd| epoll.add(fd, notification(COUNTER))) {
+                // A read has opened it again and added it.
                 Err(Errno::EEXIST) => Ok(()),
                 added => added.map_err(|e| (e, counter.name)),
             }
         });
-        all.inspect_err(|_| self.ignore(epoll))
+        all.inspect_err(|_| self.remove_from(epoll))
     }
 
-    /// Not any more.
-    pub fn ignore(&self, epoll: &Epoll) {
+    /// Removes the files from the epoll instance.
+    pub fn remove_from(&self, epoll: &Epoll) {
         for counter in &self.0 {
-            counter.ignore(epoll);
+            counter.remove_from(epoll);
         }
     }
 
-    /// Take what they say now. `known` is what they said before: 0 for a file that is new.
+    /// Reads the present counts. `known` has the counts of the last read; it becomes 0 for a new file.
     pub fn read(
         &mut self,
         dir: &Dir,
@@ -84,7 +91,7 @@ impl Counters {
 }
 
 impl Counter {
-    /// Read what it says, if it is there. On failure the next read does what this one has not.
+    /// Reads the file, if it exists. After a failure the next read does what this one has not done.
     fn read(&mut self, dir: &Dir, epoll: &Epoll, known: &mut Counts, counts: &mut Counts) -> nix::Result<()> {
         if !self.needed {
             return Ok(());
@@ -92,14 +99,14 @@ impl Counter {
         let mut buf = [0; 512];
         if let Some(fd) = &self.fd {
             match read_once(fd.as_fd(), &mut buf) {
-                // Its controller was disabled. If it is enabled again there is another file, which counts from 0.
+                // The controller was disabled. If it is enabled again there is a new file, which counts from 0.
                 Err(Errno::ENODEV) => {}
                 text => {
                     (self.take)(counts, text?);
                     return Ok(());
                 }
             }
-            self.ignore(epoll);
+            self.remove_from(epoll);
             self.fd = None;
         }
         let fresh = match dir.open_file(self.name, OFlag::O_RDONLY) {
@@ -110,15 +117,15 @@ impl Counter {
             Err(Errno::ENODEV) => return Ok(()),
             text => (self.take)(counts, text?),
         }
-        epoll.add(&fresh, on(COUNTER))?;
+        epoll.add(&fresh, notification(COUNTER))?;
         (self.take)(known, NEW);
         self.fd = Some(fresh);
         Ok(())
     }
 
-    fn ignore(&self, epoll: &Epoll) {
+    fn remove_from(&self, epoll: &Epoll) {
         if let Some(fd) = &self.fd {
-            let _it_may_not_have_been_there = epoll.delete(fd);
+            let _ = epoll.delete(fd); // ENOENT: it was not added.
         }
     }
 }

@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The final counters of a group, left by whoever removes it for those who watch it. The kernel discards all counters
-//! with the directory, and a removal wakes nobody who waits in poll(2) or epoll(7). A freeze of an empty group does.
+//! The final counters of a group. The remover of a group publishes them for its watchers, because the kernel discards all
+//! counters with the directory. The removal wakes no process that waits in poll(2) or epoll(7); a freeze of the empty group
+//! does, so the remover changes `cgroup.freeze`.
 //!
-//! The agent owns its group's directory, and can write, delete and crowd out every `user.*` attribute there. So nothing is
-//! read from that directory:
+//! The agent owns its group's directory. It can write and delete every `user.*` attribute there, and use up their space.
+//! Therefore the library reads nothing from that directory:
 //!
-//! * A watcher holds a read lock (`F_OFD_SETLK`) on the group's directory. Nobody else can release it, nobody can hold one that
-//!   excludes it, since a directory cannot be opened for writing, and the kernel releases it when the watcher's handle is
-//!   closed. `F_OFD_GETLK` shows it to the remover.
-//! * The counters are put on the parent directory, `agents`, which an agent in a cgroup namespace of its own does not see.
-//!   A directory that was removed keeps its attributes for those who have it, or one below it, open.
+//! * A watcher holds a read lock (`F_OFD_SETLK`) on the group's directory. No other process can release it. No process can
+//!   hold a lock that excludes it, since a directory cannot be opened for writing. The kernel releases it when the watcher's
+//!   handle is closed. `F_OFD_GETLK` shows it to the remover.
+//! * The remover writes the counters to the parent directory, `agents`, which an agent in its own cgroup namespace does not
+//!   see. A removed directory keeps its attributes for processes that have it, or a directory below it, open.
 //!
-//! A directory has 128 `user.*` attributes and 128 KiB of them, so groups share [`ATTRIBUTES`]: each has a line for each of the
-//! last groups removed whose id falls on it, some 140 of the usual length. The oldest line goes first. A thousand groups that
-//! are removed before their watchers look lose none. All goes with `agents`, after its last group.
+//! A directory can have 128 `user.*` attributes of 128 KiB together, so the groups share [`ATTRIBUTES`]. The id of a group
+//! selects the attribute, which has one line per group that was removed: about 140 lines of the usual length. The oldest
+//! line is dropped first. If a thousand groups are removed before their watchers look, no line is lost. The attributes
+//! disappear with `agents`, after its last group.
 //!
-//! Before Linux 5.7 there are no such attributes: a watcher learns of the removal, not of the last counts.
+//! Before Linux 5.7 these attributes do not exist: a watcher then sees the removal, and not the final counters.
 
 use crate::cgroupfs::Dir;
 use crate::cgroupfs::events_file::Events;
@@ -27,7 +29,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
-/// On the directory that holds the group. A group's is that of its id modulo their number.
+/// Attributes of the parent directory. A group uses the one with the number of its id modulo their count.
 const ATTRIBUTES: [&CStr; 16] = [
     c"user.agentcg.final.0",
     c"user.agentcg.final.1",
@@ -46,33 +48,33 @@ const ATTRIBUTES: [&CStr; 16] = [
     c"user.agentcg.final.14",
     c"user.agentcg.final.15",
 ];
-/// Bytes of one attribute. All of them are half of what a directory may have.
+/// The most bytes of one attribute. All of them together are half of what a directory can have.
 const LONGEST: usize = 4096;
 
-/// A file whose reports wake those who watch. Each cgroup has it but the root, and nobody keeps it open.
-pub const BELL: &CStr = c"cgroup.type";
+/// The file whose inotify(7) reports wake the watches. Every cgroup but the root has it, and nobody keeps it open.
+pub const WATCHED: &CStr = c"cgroup.type";
 const FREEZE: &CStr = c"cgroup.freeze";
 
-/// Two removers that change an attribute at the same time take turns. Whoever can open the directory can hold this lock, too,
-/// and must not hold up a removal.
+/// Removers that change an attribute lock the directory. Any process that can open the directory can hold the lock, so the
+/// wait for it is short.
 const LOCK_TRIES: u32 = 20;
 const LOCK_PAUSE: Duration = Duration::from_millis(1);
 
-/// What happened in a group, and how often.
+/// The counters of a group's events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Of `memory.events`: processes killed.
+    /// `oom_kill` of `memory.events`: processes that were killed.
     pub oom_kill: u64,
-    /// Of `memory.events`.
+    /// `high` of `memory.events`.
     pub high: u64,
-    /// Of `memory.events`.
+    /// `max` of `memory.events`.
     pub max: u64,
-    /// Of `pids.events`: forks refused.
+    /// `max` of `pids.events`: forks that were refused.
     pub pids_max: u64,
 }
 
 impl Counts {
-    /// From `memory.events`.
+    /// Parses `memory.events`.
     pub fn take_memory(&mut self, text: &[u8]) {
         for (key, value) in parse::pairs(text) {
             match key {
@@ -84,12 +86,12 @@ impl Counts {
         }
     }
 
-    /// From `pids.events`.
+    /// Parses `pids.events`.
     pub fn take_pids(&mut self, text: &[u8]) {
         self.pids_max = parse::value(text, b"max").unwrap_or(self.pids_max);
     }
 
-    /// As the line of a group has them, behind its id.
+    /// Parses the line of a group: its id, then the counts.
     fn from_line(line: &[u8]) -> Self {
         let mut numbers = parse::words(line).skip(1).map(|word| parse::number(word).unwrap_or_default());
         let mut next = || numbers.next().unwrap_or_default();
@@ -97,18 +99,18 @@ impl Counts {
     }
 }
 
-/// Have the remover leave the final counters, until the open directory is closed by all who have it.
-pub fn ask_for(dir: &Dir) -> nix::Result<()> {
+/// Requests the final counters from the remover, until every process has closed this open directory.
+pub fn request(dir: &Dir) -> nix::Result<()> {
     match sys::share_lock(dir.as_fd()) {
         Err(e @ (Errno::ENOMEM | Errno::EINTR)) => Err(e),
-        // No such locks (a sandbox's filter): the removal is told, the last counts are not.
+        // A seccomp filter refuses such locks. The removal is reported; the final counters are not.
         _ => Ok(()),
     }
 }
 
-/// True if somebody watches, or if that cannot be seen.
-pub fn is_asked_for(dir: &Dir) -> bool {
-    // Opened anew: an open file does not see its own locks, and a watcher may have this very one.
+/// Returns true if a watcher has requested the final counters, or if that is unknown.
+pub fn is_requested(dir: &Dir) -> bool {
+    // Another open file, because an open file does not see its own locks, and a watcher may have this one.
     match dir.child(c".") {
         Ok(dir) => sys::is_share_locked(dir.as_fd()).unwrap_or(true),
         Err(Errno::ENODEV) => false,
@@ -116,20 +118,18 @@ pub fn is_asked_for(dir: &Dir) -> bool {
     }
 }
 
-/// Have those look who watch, by a report that comes where the kernel reports removals: the file gets the mode that it
-/// has.
-pub fn ring(dir: &Dir) {
-    // Not its owner, or gone: they look at growing intervals.
-    let _ = dir.touch(BELL);
+/// Wakes the watches of a group on kernels that report removals, by setting the mode of a file to its present mode.
+pub fn wake_watchers(dir: &Dir) {
+    // EPERM, ENOENT: then the watches read at growing intervals.
+    let _ = dir.touch(WATCHED);
 }
 
-/// The final counters, once somebody is about to remove the group or has done so.
-/// Fails only where it may succeed later.
-pub fn left(dir: &Dir) -> nix::Result<Option<Counts>> {
-    let found = Notes::of(dir).and_then(|notes| {
+/// Returns the final counters, if a remover has published them. Fails only with errors that may pass.
+pub fn read(dir: &Dir) -> nix::Result<Option<Counts>> {
+    let found = Record::of(dir).and_then(|record| {
         let mut buf = [0; LONGEST];
-        let text = notes.read(&mut buf)?;
-        Ok(lines(text).find(|line| notes.is_own(line)).map(Counts::from_line))
+        let text = record.read(&mut buf)?;
+        Ok(lines(text).find(|line| record.is_own(line)).map(Counts::from_line))
     });
     match found {
         Err(e) if !matches!(e, Errno::EINTR | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM) => Ok(None),
@@ -137,15 +137,15 @@ pub fn left(dir: &Dir) -> nix::Result<Option<Counts>> {
     }
 }
 
-/// The attribute that has a group's line.
-struct Notes<'a> {
+/// The line of a group in an attribute of the parent directory.
+struct Record<'a> {
     group: &'a Dir,
     id: u64,
-    /// The directory above; nothing if no descriptor is left for it.
+    /// The parent directory; `None` if no descriptor is left for it.
     above: Option<Dir>,
 }
 
-impl<'a> Notes<'a> {
+impl<'a> Record<'a> {
     fn of(group: &'a Dir) -> nix::Result<Self> {
         let id = fstat(group)?.st_ino;
         let above = match group.child(c"..") {
@@ -160,7 +160,7 @@ impl<'a> Notes<'a> {
         ATTRIBUTES.get(number).copied().unwrap_or_default()
     }
 
-    /// Names the directory above without a descriptor of its own.
+    /// Returns a path of the parent directory that needs no further descriptor.
     fn path(&self) -> CString {
         let path = format!("/proc/self/fd/{}/..", self.group.as_fd().as_raw_fd());
         CString::new(path).unwrap_or_default()
@@ -172,7 +172,7 @@ impl<'a> Notes<'a> {
             None => sys::get_xattr_at(&self.path(), self.name(), buf),
         };
         match read {
-            // None yet; no attributes before Linux 5.7; one that is longer is not the library's.
+            // ENODATA: none yet. EOPNOTSUPP: Linux before 5.7. ERANGE: longer than the library writes.
             Err(Errno::ENODATA | Errno::EOPNOTSUPP | Errno::ERANGE) => Ok(&[]),
             other => other,
         }
@@ -182,9 +182,9 @@ impl<'a> Notes<'a> {
         parse::words(line).next().and_then(parse::number) == Some(self.id)
     }
 
-    /// Replace the group's line, or delete it.
+    /// Replaces the group's line, or deletes it.
     fn write(&self, counts: Option<Counts>) -> nix::Result<()> {
-        let _lock = self.above.as_ref().map(Turn::wait);
+        let _lock = self.above.as_ref().map(AttributeLock::wait);
         let mut buf = [0; LONGEST];
         let old = self.read(&mut buf)?;
         let mut text = Vec::new();
@@ -198,7 +198,7 @@ impl<'a> Notes<'a> {
         }
         let mut kept = text.as_slice();
         while kept.len() > LONGEST {
-            // The oldest.
+            // Drop the oldest line.
             kept =
                 kept.iter().position(|&b| b == b'\n').and_then(|end| kept.get(end + 1..)).unwrap_or_default();
         }
@@ -213,11 +213,11 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|&b| b == b'\n').filter(|line| !line.is_empty())
 }
 
-/// The right to change attributes of a directory.
-struct Turn<'a>(&'a Dir);
+/// The lock of the removers that change attributes of a directory.
+struct AttributeLock<'a>(&'a Dir);
 
-impl<'a> Turn<'a> {
-    /// Without it, at last: a line that is lost is better than a removal that waits.
+impl<'a> AttributeLock<'a> {
+    /// Waits for the lock, and goes on without it after 20 ms: a lost line is better than a removal that waits.
     fn wait(above: &'a Dir) -> Self {
         for _ in 0..LOCK_TRIES {
             if sys::flock(above.as_fd(), Lock::Exclusive) == Ok(true) {
@@ -229,26 +229,26 @@ impl<'a> Turn<'a> {
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for AttributeLock<'_> {
     fn drop(&mut self) {
-        // A forked child may keep the file open.
-        let _not_locked = sys::flock(self.0.as_fd(), Lock::None);
+        // Closing is not enough: a forked child may have the file open.
+        let _ = sys::flock(self.0.as_fd(), Lock::None); // The lock was not taken.
     }
 }
 
-/// Said before a removal, taken back if it comes to none.
+/// Published final counters. They are withdrawn on drop if the group still exists.
 #[derive(Debug)]
-pub struct Farewell<'a> {
+pub struct FinalCounters<'a> {
     dir: &'a Dir,
-    /// What `cgroup.freeze` was.
+    /// The state of `cgroup.freeze` before, if it was changed.
     frozen_before: Option<bool>,
 }
 
-impl<'a> Farewell<'a> {
-    /// Leave the final counters for those who watch `dir`, in which nothing lives any more, and wake them. Nothing if there
-    /// are none.
-    pub fn say(dir: &'a Dir) -> Option<Self> {
-        if !is_asked_for(dir) {
+impl<'a> FinalCounters<'a> {
+    /// Publishes the final counters of a group in which no process lives, and wakes its watchers. Returns `None` if there
+    /// are no watchers.
+    pub fn publish(dir: &'a Dir) -> Option<Self> {
+        if !is_requested(dir) {
             return None;
         }
         let mut counts = Counts::default();
@@ -259,16 +259,16 @@ impl<'a> Farewell<'a> {
         if let Ok(text) = dir.read(c"pids.events", &mut buf) {
             counts.take_pids(text);
         }
-        // Else they learn of the removal alone.
-        let _left = Notes::of(dir).and_then(|notes| notes.write(Some(counts)));
-        // A change is what wakes. If the kernel puts the notification off, for there was another in the last 20 ms,
-        // the watchers are awake anyway, and look again after it.
+        // After a failure the watchers see the removal alone.
+        let _ = Record::of(dir).and_then(|record| record.write(Some(counts)));
+        // A change of the state wakes the watchers. If the kernel delays the notification, because there was another in the
+        // last 20 ms, the watchers are awake, and read again later.
         let frozen = Events::open(dir).and_then(|events| events.state()).map(|state| state.frozen);
         let frozen_before = frozen.ok().filter(|&frozen| set_frozen(dir, !frozen));
         Some(Self { dir, frozen_before })
     }
 
-    /// Whether the group was frozen before.
+    /// Returns the state of `cgroup.freeze` before the call, if the call has changed it.
     pub fn was_frozen(&self) -> Option<bool> {
         self.frozen_before
     }
@@ -278,17 +278,17 @@ fn set_frozen(dir: &Dir, frozen: bool) -> bool {
     dir.write(FREEZE, if frozen { b"1" } else { b"0" }).is_ok()
 }
 
-impl Drop for Farewell<'_> {
+impl Drop for FinalCounters<'_> {
     fn drop(&mut self) {
         if !self.dir.is_alive() {
             return;
         }
         if let Some(frozen) = self.frozen_before {
-            // Gone meanwhile, else: as it let itself be changed it lets itself be changed back.
+            // A file that could be written before can be written now, unless the group was removed.
             set_frozen(self.dir, frozen);
         }
-        // Not before: who looks in between would take the freeze for somebody's wish.
-        let _not_left = Notes::of(self.dir).and_then(|notes| notes.write(None));
+        // After the freeze: without the line a watcher would report the freeze.
+        let _ = Record::of(self.dir).and_then(|record| record.write(None)); // A line that stays does no harm.
     }
 }
 

@@ -1,22 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What happens in a group, told by one descriptor: an epoll instance over the group's own files, which the kernel
-//! notifies.
+//! Reports the events of a group through one descriptor: an epoll instance over the files of the group.
 //!
-//! A notification says that a file has changed, and a read says what it says now. What came and went between two
-//! reads shows as a notification without a difference. The kernel notifies at most once in 10 ms a file (up to 20
-//! where its clock ticks so), puts off what comes earlier, and drops what it has put off when the group is removed; the
-//! removal itself wakes nobody. So after each notification the watcher looks again once that time has passed, and at an
-//! empty group, which alone can be removed, at growing intervals. Who removes it with this library wakes it
-//! ([`crate::events::final_counters`]), and from Linux 7.1 on so does the kernel ([`removals`]).
+//! A notification of the kernel says that a file has changed; a read returns the present state. If a state has changed and
+//! changed back between two reads, there is a notification without a difference. The kernel notifies each file at most
+//! once in 10 ms (20 ms with a slow clock tick). It delays a notification that comes earlier, and drops a delayed one when
+//! the group is removed. The removal itself notifies nobody. Therefore the watch reads again when that time has passed
+//! after a notification, and reads an empty group, the only kind that can be removed, at growing intervals. A remover that
+//! uses this library wakes the watch ([`final_counters`]). From Linux 7.1 on the kernel does, too ([`removals`]).
 //!
-//! A group is empty if nothing lives in it. From Linux 6.19 on `populated` can stay 1 for tasks that have ended, and no
-//! notification comes of their end. There a populated group is looked at at growing intervals, too.
+//! A group is empty if no process lives in it. From Linux 6.19 on `populated` can stay 1 for tasks that have ended, and the
+//! kernel does not notify when they go. On these kernels the watch reads a populated group at growing intervals, too.
 
 mod counters;
 pub mod final_counters;
 mod removals;
 mod sources;
-mod token;
 
 use crate::cgroupfs::events_file::State;
 use crate::cgroupfs::{Dir, FileError};
@@ -28,83 +26,88 @@ use counters::Counters;
 use final_counters::Counts;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
-pub use removals::Alarm;
 use removals::Removal;
-use sources::Sources;
+pub use removals::Wakeup;
+use sources::{STATE, Sources};
 use std::sync::Arc;
 use std::time::Duration;
-use token::{ALARM, REMOVALS, STATE};
 
-/// The last process is gone.
+/// The last process has ended or left.
 pub const EMPTY: u64 = 1 << 0;
-/// A process came into the empty group.
+/// A process has entered the empty group.
 pub const POPULATED: u64 = 1 << 1;
-/// All are parked.
+/// All processes are frozen.
 pub const FROZEN: u64 = 1 << 2;
-/// They go on.
+/// The processes run again.
 pub const THAWED: u64 = 1 << 3;
-/// A process was killed, for there was no memory.
+/// The OOM killer has killed a process.
 pub const OOM_KILL: u64 = 1 << 4;
 /// `memory.high` was reached.
 pub const MEMORY_HIGH: u64 = 1 << 5;
 /// `memory.max` was reached.
 pub const MEMORY_MAX: u64 = 1 << 6;
-/// A fork was refused.
+/// `pids.max` has refused a fork.
 pub const PIDS_MAX: u64 = 1 << 7;
 /// The group was removed.
 pub const GONE: u64 = 1 << 8;
 
-/// Past the time for which the kernel puts off a notification, in two steps.
+/// The bits of the other sources in the epoll instance: [`sources::STATE`], [`counters::COUNTER`].
+const WAKEUP: u64 = 1 << 2;
+const REMOVALS: u64 = 1 << 3;
+
+/// Two of these intervals are longer than the kernel delays a notification.
 const SETTLE: Duration = Duration::from_millis(12);
-const LOOKS_TO_SETTLE: u32 = 2;
-/// What may be spent on the lists of a group, however many cgroups the agent has made in it.
+const READS_TO_SETTLE: u32 = 2;
+/// The longest time to read the lists of a group, however many cgroups the agent has made in it.
 const LONGEST_READING: Duration = Duration::from_millis(20);
 const READINGS: u32 = 3;
 const LONGEST_INTERVAL: Duration = Duration::from_secs(4);
 
-/// What is listened to in one group.
+/// The watch of one group.
 #[derive(Debug)]
 pub struct Watch {
     epoll: Arc<Epoll>,
-    alarm: Arc<Alarm>,
-    /// Where the kernel may report the removal.
+    wakeup: Arc<Wakeup>,
+    /// The kernel's reports of the removal, if there are any.
     removal: Option<Removal>,
     which: u64,
-    /// Nothing while nothing is listened to.
+    /// `None` while no event is selected.
     sources: Option<Sources>,
-    /// What the last look has shown: `cgroup.events` as it reads, and with `populated` as [`Watch`] means it.
+    /// The content of `cgroup.events` at the last read.
     read: State,
+    /// The same, with `populated` false if only tasks that have ended are left.
     state: State,
     counts: Counts,
-    /// The group is empty, and that was told.
-    told_empty: bool,
-    /// Found, but not yet told.
+    /// The group is empty, and EMPTY was reported.
+    empty_reported: bool,
+    /// Events that were found and not yet reported.
     pending: u64,
-    /// A look that has not come to its end is due, and what it has to account for: a notification of `cgroup.events`.
+    /// A read is due that failed or has not been made.
     due: bool,
+    /// The kernel has notified `cgroup.events` since the last successful read.
     notified: bool,
     gone: bool,
-    /// Looks since the last notification, and the time to the next.
+    /// The number of reads since the last notification, and the interval to the next.
     quiet: u32,
     interval: Duration,
 }
 
 impl Watch {
-    /// Nothing is listened to yet.
+    /// Makes a watch without selected events.
     pub fn new() -> nix::Result<Self> {
         let epoll = descriptors::epoll()?;
-        let alarm = Alarm::new()?;
-        epoll.add(&alarm, EpollEvent::new(EpollFlags::EPOLLIN, ALARM))?;
+        let wakeup = Wakeup::new()?;
+        epoll.add(&wakeup, EpollEvent::new(EpollFlags::EPOLLIN, WAKEUP))?;
         Ok(Self {
             epoll: Arc::new(epoll),
-            alarm: Arc::new(alarm),
+            wakeup: Arc::new(wakeup),
             removal: None,
             which: 0,
             sources: None,
             read: State { populated: false, frozen: false },
             state: State { populated: false, frozen: false },
             counts: Counts::default(),
-            told_empty: false,
+            empty_reported: false,
             pending: 0,
             due: false,
             notified: false,
@@ -114,37 +117,37 @@ impl Watch {
         })
     }
 
-    /// Readable when there may be something to tell.
+    /// Returns the epoll instance, which is readable when there may be events.
     pub fn epoll(&self) -> &Arc<Epoll> {
         &self.epoll
     }
 
-    /// What is listened to.
+    /// Returns the selected events.
     pub fn which(&self) -> u64 {
         self.which
     }
 
-    /// Listen to these from now on, and not to others. What was found of them before is still told. On failure all is
-    /// as it was.
-    pub fn choose(&mut self, dir: &Dir, which: u64) -> Result<(), FileError> {
+    /// Selects the events to report, in place of those selected before. Reports events of them that were found before. A
+    /// failure changes nothing.
+    pub fn select(&mut self, dir: &Dir, which: u64) -> Result<(), FileError> {
         self.pending |= self.find(dir)?;
         if which != 0 {
-            self.turn_to(dir, which)?;
+            self.open_sources(dir, which)?;
         } else if let Some(old) = self.sources.take() {
-            old.ignore(&self.epoll);
+            old.remove_from(&self.epoll);
             self.end_removal();
         }
         (self.which, self.pending) = (which, self.pending & which);
-        self.look_again(dir, true);
+        self.schedule(dir, true);
         Ok(())
     }
 
-    fn turn_to(&mut self, dir: &Dir, which: u64) -> Result<(), FileError> {
+    fn open_sources(&mut self, dir: &Dir, which: u64) -> Result<(), FileError> {
         let (memory, pids) = (which & (OOM_KILL | MEMORY_HIGH | MEMORY_MAX) != 0, which & PIDS_MAX != 0);
         let mut counts = self.counts;
         let counters = Counters::open(dir, &self.epoll, memory, pids, &mut counts)?;
         let state = if let Some(sources) = &mut self.sources {
-            sources.count(counters, &self.epoll)?;
+            sources.replace_counters(counters, &self.epoll)?;
             self.state
         } else {
             let (fresh, read) = Sources::open(dir, &self.epoll, counters)?;
@@ -153,50 +156,51 @@ impl Watch {
             self.read = read;
             State { populated: is_populated(dir, read), ..read }
         };
-        // What happened before it was listened to is no event.
+        // A condition that held before an event was selected is no event.
         self.pending |= self.compare(dir, self.read, state, counts, false)? & self.which;
         Ok(())
     }
 
-    /// Nothing where the kernel has no more to give: the looks at growing intervals find the removal, too.
+    /// Asks the kernel to report the removal. Without its reports the reads at growing intervals find the removal.
     fn watch_removal(&self, dir: &Dir) -> Option<Removal> {
-        let removal = Removal::watch(dir, &self.alarm).ok()?;
+        let removal = Removal::watch(dir, &self.wakeup).ok()?;
         let readable = EpollEvent::new(EpollFlags::EPOLLIN, REMOVALS);
         self.epoll.add(removal.inotify(), readable).is_ok().then_some(removal)
     }
 
     fn end_removal(&mut self) {
         if let Some(removal) = self.removal.take() {
-            let _ = self.epoll.delete(removal.inotify()); // ENOENT: it was given up
+            let _ = self.epoll.delete(removal.inotify()); // ENOENT: the instance was closed.
         }
     }
 
-    /// Make the descriptor readable: something has changed that the kernel does not notify of.
-    pub fn ring(&self) {
+    /// Makes the descriptor readable, for a change of which the kernel does not notify.
+    pub fn wake(&self) {
         if self.sources.is_some() {
-            self.alarm.ring();
+            self.wakeup.wake();
         }
     }
 
-    /// The events since the last look. `ENODEV` once the group is gone and that was told.
-    pub fn look(&mut self, dir: &Dir) -> Result<u64, FileError> {
+    /// Returns the events since the last call. Fails with `ENODEV` if the group was removed and GONE was reported.
+    pub fn next(&mut self, dir: &Dir) -> Result<u64, FileError> {
         let found = self.find(dir)?;
-        let told = (self.pending | found) & self.which;
+        let reported = (self.pending | found) & self.which;
         self.pending = 0;
-        if told == 0 && self.gone {
+        if reported == 0 && self.gone {
             return Err((Errno::ENODEV, c"cgroup.events"));
         }
-        Ok(told)
+        Ok(reported)
     }
 
-    /// What is new. If that cannot be read now, the descriptor is readable again in a moment, and the next look finds it.
+    /// Finds new events. If the files cannot be read now, the descriptor becomes readable again a moment later, and the next
+    /// call finds the events.
     fn find(&mut self, dir: &Dir) -> Result<u64, FileError> {
         if self.sources.is_none() {
             return Ok(0);
         }
         let found = self.find_now(dir);
         if self.due {
-            self.alarm.ring_after(SETTLE);
+            self.wakeup.wake_after(SETTLE);
         }
         found
     }
@@ -205,27 +209,27 @@ impl Watch {
         let Some(sources) = &mut self.sources else { return Ok(0) };
         let mut ready = [EpollEvent::empty(); 5];
         let count = match self.epoll.wait(&mut ready, EpollTimeout::ZERO) {
-            // A signal: the next look finds the same.
+            // The next call finds the same.
             Err(Errno::EINTR) => 0,
             other => other.map_err(|e| (e, c"cgroup.events"))?,
         };
         let ready = ready.iter().take(count).fold(0, |sum, one| sum | one.data());
         if ready & REMOVALS != 0 {
-            removals::pass_on();
+            removals::dispatch();
         }
-        let rung = self.alarm.take();
-        self.due |= rung || ready & !REMOVALS != 0;
+        let woken = self.wakeup.take_woken();
+        self.due |= woken || ready & !REMOVALS != 0;
         self.notified |= ready & STATE != 0;
-        // An end that was found before, while other events were chosen, may be over.
+        // EMPTY that was found earlier, while other events were selected, may no longer hold.
         if !self.due && self.pending & EMPTY == 0 {
             return Ok(0);
         }
-        if ready & ALARM != 0 || rung {
-            self.alarm.expire();
+        if ready & WAKEUP != 0 || woken {
+            self.wakeup.acknowledge();
         }
         let mut counts = self.counts;
         let found = match sources.read(dir, &self.epoll, self.notified, &mut self.counts, &mut counts) {
-            // Of one file ENODEV may mean that its controller was disabled just now.
+            // A controller may just have been disabled.
             Err((Errno::ENODEV, _)) if dir.is_alive() => {
                 self.due = true;
                 return Ok(0);
@@ -235,7 +239,7 @@ impl Watch {
                 let read = other?;
                 let state = State { populated: is_populated(dir, read), ..read };
                 let found = self.compare(dir, read, state, counts, self.notified)?;
-                self.look_again(dir, rung || ready & !(ALARM | REMOVALS) != 0);
+                self.schedule(dir, woken || ready & !(WAKEUP | REMOVALS) != 0);
                 found
             }
         };
@@ -243,7 +247,8 @@ impl Watch {
         Ok(found)
     }
 
-    /// What is new in what was read, of which the kernel had notified or not. On failure nothing is taken note of.
+    /// Returns the events between the last state and the one that was read. `notified`: the kernel has notified
+    /// `cgroup.events`. A failure changes nothing.
     fn compare(
         &mut self,
         dir: &Dir,
@@ -254,9 +259,9 @@ impl Watch {
     ) -> Result<u64, FileError> {
         let unchanged = read == self.read && state == self.state;
         let odd = (notified && unchanged) || (!state.populated && state.frozen != self.state.frozen);
-        let ends = odd && final_counters::left(dir).map_err(|e| (e, c""))?.is_some();
+        let ends = odd && final_counters::read(dir).map_err(|e| (e, c""))?.is_some();
         if !state.populated && ends {
-            // Whoever is about to remove it has woken us.
+            // The remover changes cgroup.freeze to wake the watch.
             state.frozen = self.state.frozen;
         }
         self.read = read;
@@ -269,14 +274,15 @@ impl Watch {
             found |= if state.frozen { FROZEN } else { THAWED };
         }
         if notified && unchanged && !ends {
-            // It came and went, or the kernel had put this off and it is seen already. Rather told twice than never.
+            // The state has changed and changed back, or the notification was delayed and the change is reported already.
+            // Report it twice rather than never.
             found |= if state.populated { FROZEN | THAWED } else { POPULATED | EMPTY };
         }
         if state.populated {
-            // An end that is over is none to act on.
+            // EMPTY does not hold any more.
             self.pending &= !EMPTY;
         }
-        self.told_empty = !state.populated && (self.told_empty || found & EMPTY != 0);
+        self.empty_reported = !state.populated && (self.empty_reported || found & EMPTY != 0);
         Ok(found)
     }
 
@@ -293,41 +299,42 @@ impl Watch {
         grown.iter().filter(|(grown, _)| *grown).fold(0, |sum, (_, event)| sum | event)
     }
 
-    /// The group is removed. What happened in its last moments its remover may have left word of.
+    /// Ends the watch of a group that was removed. Its final counters show what happened in its last moments.
     fn end(&mut self, dir: &Dir) -> Result<u64, FileError> {
-        let left = final_counters::left(dir).map_err(|e| (e, c""))?;
-        let mut found = left.map_or(0, |last| self.compare_counts(last)) | GONE;
-        if !self.told_empty {
+        let last = final_counters::read(dir).map_err(|e| (e, c""))?;
+        let mut found = last.map_or(0, |last| self.compare_counts(last)) | GONE;
+        if !self.empty_reported {
             found |= EMPTY;
         }
         if let Some(sources) = self.sources.take() {
-            sources.ignore(&self.epoll);
+            sources.remove_from(&self.epoll);
         }
         if let Some(removal) = &self.removal {
             removal.found();
         }
         self.end_removal();
         self.gone = true;
-        self.alarm.take();
-        self.alarm.expire();
-        self.alarm.silence();
+        self.wakeup.take_woken();
+        self.wakeup.acknowledge();
+        self.wakeup.cancel();
         Ok(found)
     }
 
-    fn look_again(&mut self, dir: &Dir, notified: bool) {
+    /// Sets the time of the next read.
+    fn schedule(&mut self, dir: &Dir, notified: bool) {
         (self.quiet, self.interval) = match (notified, self.quiet) {
             (true, _) => (0, SETTLE),
-            (false, quiet) if quiet + 1 < LOOKS_TO_SETTLE => (quiet + 1, SETTLE),
+            (false, quiet) if quiet + 1 < READS_TO_SETTLE => (quiet + 1, SETTLE),
             (false, quiet) => (quiet.saturating_add(1), (self.interval * 3 / 2).min(LONGEST_INTERVAL)),
         };
         let may_end =
             self.read.populated && self.which & (EMPTY | GONE) != 0 && kernel::populated_outlives_death();
         let may_go =
-            !self.state.populated && (self.which & GONE != 0 || final_counters::left(dir) != Ok(None));
-        if self.sources.is_some() && (self.quiet < LOOKS_TO_SETTLE || may_end || may_go) {
-            self.alarm.ring_after(self.interval);
+            !self.state.populated && (self.which & GONE != 0 || final_counters::read(dir) != Ok(None));
+        if self.sources.is_some() && (self.quiet < READS_TO_SETTLE || may_end || may_go) {
+            self.wakeup.wake_after(self.interval);
         } else {
-            self.alarm.silence();
+            self.wakeup.cancel();
         }
     }
 }

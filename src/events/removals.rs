@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where the kernel reports the removal of a cgroup at once: from Linux 7.1 on inotify(7) reports that its files are
-//! deleted. Of a file that somebody has open it does so at the last close, so a file is watched that nobody keeps. A user has
-//! 128 inotify instances, so the process has one for its watches, up to 64 of them. Every one of those waits for it. Whoever is
-//! woken first takes all reports, and passes them on to the watches that they concern.
+//! The kernel's reports of removed cgroups. From Linux 7.1 on inotify(7) reports at once that the files of a cgroup are
+//! deleted. It reports an open file only at the last close, so the watch is on a file that nobody keeps open. A user has 128
+//! inotify instances; therefore the process has one instance for up to 64 watches. All of them wait for it. The first one
+//! that wakes reads all reports and dispatches them to the watches.
 //!
-//! An instance that does not report a removal that a watch has found by itself is closed: this kernel reports none.
+//! If the instance does not report a removal that a watch has found by a read, this kernel reports none, and the instance is
+//! closed.
 
 use crate::cgroupfs::Dir;
 use crate::events::final_counters;
@@ -23,95 +24,95 @@ use std::time::{Duration, Instant};
 
 static PROCESS: ForkMutex<Process> = ForkMutex::new();
 
-/// How many watches share the instance; others look for a removal themselves, at growing intervals. The kernel lets a file
-/// wake 500 epoll instances through another, and 100 through two (`path_limits` of fs/eventpoll.c): with more the host's own
-/// epoll_ctl(2) would be EINVAL.
+/// How many watches share the instance. Further watches find a removal by reads at growing intervals. The kernel lets a file
+/// wake 500 epoll instances through another, and 100 through two (`path_limits` of fs/eventpoll.c). With more watches the
+/// host's own epoll_ctl(2) would fail with EINVAL.
 const MOST_WATCHES: usize = 64;
-/// By when a removal is reported where removals are.
+/// A kernel that reports removals does so within this time.
 const REPORTED_WITHIN: Duration = Duration::from_secs(1);
 
-/// All that the process watches.
+/// The watches of the process.
 #[derive(Default)]
 struct Process {
     inotify: Option<Arc<OwnedFd>>,
-    watched: Vec<(c_int, Arc<Alarm>)>,
-    /// Since when a removal is found that is not reported yet.
+    watched: Vec<(c_int, Arc<Wakeup>)>,
+    /// The file of a removal that a watch has found and the kernel has not reported, and the time at which it was found.
     unreported: Option<(c_int, Instant)>,
     /// This kernel reports no removal.
     useless: bool,
 }
 
-/// What makes the descriptor of one watch readable.
+/// A timer that makes the descriptor of one watch readable.
 #[derive(Debug)]
-pub struct Alarm {
+pub struct Wakeup {
     timer: TimerFd,
-    rung: AtomicBool,
+    woken: AtomicBool,
 }
 
-impl Alarm {
-    /// One that is silent.
+impl Wakeup {
+    /// Makes a timer that is not set.
     pub fn new() -> nix::Result<Self> {
-        Ok(Self { timer: descriptors::timer()?, rung: AtomicBool::new(false) })
+        Ok(Self { timer: descriptors::timer()?, woken: AtomicBool::new(false) })
     }
 
-    /// It is readable from now on.
-    pub fn ring(&self) {
-        self.rung.store(true, Ordering::SeqCst);
+    /// Makes the descriptor readable now.
+    pub fn wake(&self) {
+        self.woken.store(true, Ordering::SeqCst);
         self.set(Duration::from_nanos(1));
     }
 
-    /// Returns true if it was rung since.
-    pub fn take(&self) -> bool {
-        self.rung.swap(false, Ordering::SeqCst)
+    /// Returns true if [`Self::wake`] was called since the last call.
+    pub fn take_woken(&self) -> bool {
+        self.woken.swap(false, Ordering::SeqCst)
     }
 
-    /// It is readable after that time, at once if it was rung meanwhile.
-    pub fn ring_after(&self, wait: Duration) {
+    /// Makes the descriptor readable after that time, or now if another thread has called [`Self::wake`].
+    pub fn wake_after(&self, wait: Duration) {
         self.set(wait);
-        if self.rung.load(Ordering::SeqCst) {
+        if self.woken.load(Ordering::SeqCst) {
             self.set(Duration::from_nanos(1));
         }
     }
 
     fn set(&self, wait: Duration) {
-        let _a_time_is_valid =
-            self.timer.set(Expiration::OneShot(TimeSpec::from(wait)), TimerSetTimeFlags::empty());
+        // The only error is that of an invalid time.
+        let _ = self.timer.set(Expiration::OneShot(TimeSpec::from(wait)), TimerSetTimeFlags::empty());
     }
 
-    /// It is readable only if it was rung.
-    pub fn silence(&self) {
-        let _was_not_set = self.timer.unset();
-        if self.rung.load(Ordering::SeqCst) {
+    /// Cancels the timer, except for a [`Self::wake`].
+    pub fn cancel(&self) {
+        let _ = self.timer.unset(); // It was not set.
+        if self.woken.load(Ordering::SeqCst) {
             self.set(Duration::from_nanos(1));
         }
     }
 
-    /// It is unreadable until its time comes again.
-    pub fn expire(&self) {
-        let _not_expired = self.timer.wait();
+    /// Makes the descriptor unreadable until the timer expires again.
+    pub fn acknowledge(&self) {
+        let _ = self.timer.wait(); // EAGAIN: it has not expired.
     }
 }
 
-impl AsFd for Alarm {
+impl AsFd for Wakeup {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.timer.as_fd()
     }
 }
 
-/// The reports for one watch.
+/// The kernel's reports for one watch.
 #[derive(Debug)]
 pub struct Removal {
     inotify: Arc<OwnedFd>,
     file: c_int,
-    alarm: Arc<Alarm>,
+    wakeup: Arc<Wakeup>,
 }
 
 impl Removal {
-    /// Have `alarm` rung when the group is removed, or [`final_counters::ring`] called. Fails where there is no inotify instance left,
-    /// no /proc, no right to the file any more, or where the kernel reports nothing (`EOPNOTSUPP`).
-    pub fn watch(dir: &Dir, alarm: &Arc<Alarm>) -> nix::Result<Self> {
+    /// Wakes `wakeup` when the group is removed or [`final_counters::wake_watchers`] is called. Fails if no inotify instance
+    /// is left, without /proc, without the right to the file, or if the kernel reports nothing (`EOPNOTSUPP`).
+    pub fn watch(dir: &Dir, wakeup: &Arc<Wakeup>) -> nix::Result<Self> {
         let mut process = PROCESS.lock();
-        process.judge();
+        process.close_if_useless();
         if process.useless {
             return Err(Errno::EOPNOTSUPP);
         }
@@ -122,31 +123,34 @@ impl Removal {
             Some(inotify) => Arc::clone(inotify),
             None => Arc::new(descriptors::inotify()?),
         };
-        let path =
-            format!("/proc/self/fd/{}/{}", dir.as_fd().as_raw_fd(), final_counters::BELL.to_string_lossy());
+        let path = format!(
+            "/proc/self/fd/{}/{}",
+            dir.as_fd().as_raw_fd(),
+            final_counters::WATCHED.to_string_lossy()
+        );
         let path = CString::new(path).map_err(|_| Errno::EINVAL)?;
         let file = inotify::add(inotify.as_fd(), &path, DELETED | ATTRIBUTES)?;
-        let alarm = Arc::clone(alarm);
-        if let Err(e) = try_alloc::push(&mut process.watched, (file, Arc::clone(&alarm))) {
+        let wakeup = Arc::clone(wakeup);
+        if let Err(e) = try_alloc::push(&mut process.watched, (file, Arc::clone(&wakeup))) {
             process.unwatch(&inotify, file);
             return Err(e);
         }
-        // Only now: an instance without a watch would stay open for ever.
+        // Not before: an instance without a watch would stay open.
         process.inotify = Some(Arc::clone(&inotify));
-        Ok(Self { inotify, file, alarm })
+        Ok(Self { inotify, file, wakeup })
     }
 
-    /// Readable when there may be reports, for whichever watch.
+    /// Returns the inotify instance, which is readable when there are reports for any watch.
     pub fn inotify(&self) -> &Arc<OwnedFd> {
         &self.inotify
     }
 
-    /// The watch has found the group removed.
+    /// Records that the watch has found the removal by a read.
     pub fn found(&self) {
         let mut process = PROCESS.lock();
         if process.has(&self.inotify) {
             process.unreported.get_or_insert((self.file, Instant::now()));
-            process.pass_on();
+            process.dispatch();
         }
     }
 }
@@ -154,14 +158,14 @@ impl Removal {
 impl Drop for Removal {
     fn drop(&mut self) {
         let mut process = PROCESS.lock();
-        // Not in a forked child, whose parent goes on to watch.
+        // In a forked child the watches are the parent's.
         if !process.has(&self.inotify) {
             return;
         }
-        let (file, alarm) = (self.file, &self.alarm);
-        process.watched.retain(|(other, one)| *other != file || !Arc::ptr_eq(one, alarm));
+        let (file, wakeup) = (self.file, &self.wakeup);
+        process.watched.retain(|(other, one)| *other != file || !Arc::ptr_eq(one, wakeup));
         process.unwatch(&self.inotify, file);
-        // The instance goes with the last watch.
+        // The last watch closes the instance.
         if process.watched.is_empty() {
             process.watched = Vec::new();
             process.inotify = None;
@@ -170,9 +174,9 @@ impl Drop for Removal {
     }
 }
 
-/// Take all reports, and ring the alarms that they are for.
-pub fn pass_on() {
-    PROCESS.lock().pass_on();
+/// Reads all reports and wakes the watches that they are for.
+pub fn dispatch() {
+    PROCESS.lock().dispatch();
 }
 
 impl Process {
@@ -188,11 +192,11 @@ impl Process {
         }
     }
 
-    fn pass_on(&mut self) {
+    fn dispatch(&mut self) {
         let Some(inotify) = self.inotify.clone() else { return };
         let mut buf = [0; 4096];
         loop {
-            // Without memory the reports stay where they are.
+            // ENOMEM: the kernel keeps the reports.
             let Ok(reports) = inotify::read(inotify.as_fd(), &mut buf) else { return };
             let mut any = false;
             for Report { file, what } in reports {
@@ -204,7 +208,7 @@ impl Process {
                 self.watched
                     .iter()
                     .filter(|(one, _)| all || *one == file)
-                    .for_each(|(_, alarm)| alarm.ring());
+                    .for_each(|(_, wakeup)| wakeup.wake());
             }
             if !any {
                 return;
@@ -212,9 +216,9 @@ impl Process {
         }
     }
 
-    /// Give up an instance that reports no removal.
-    fn judge(&mut self) {
-        self.pass_on();
+    /// Closes an instance that has not reported a removal.
+    fn close_if_useless(&mut self) {
+        self.dispatch();
         if self.unreported.is_some_and(|(_, since)| since.elapsed() > REPORTED_WITHIN) {
             self.useless = true;
             self.inotify = None;

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The files of a group that are listened to. Each has a descriptor of its own: a read takes the notifications from
-//! all who share one.
+//! The files of a group in its epoll instance. Each watch has its own descriptors: a read takes the notification away from
+//! everyone that shares the descriptor.
 
-use super::counters::Counters;
-use super::token::{STATE, on};
+use super::counters::{COUNTER, Counters, notification};
 use crate::cgroupfs::events_file::{Events, State};
 use crate::cgroupfs::{Dir, FileError};
 use crate::events::final_counters::{self, Counts};
@@ -12,8 +11,11 @@ use std::ffi::CStr;
 
 const EVENTS: &CStr = c"cgroup.events";
 
-/// `cgroup.events`, whatever is asked for, since each removal begins with the end of the last process; the
-/// others as they are needed.
+/// The bit of `cgroup.events` in the epoll instance.
+pub const STATE: u64 = COUNTER << 1;
+
+/// The files of one watch. `cgroup.events` is always among them, because each removal begins with the end of the last
+/// process.
 #[derive(Debug)]
 pub struct Sources {
     events: Events<'static>,
@@ -21,36 +23,36 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Be woken by `cgroup.events` and these counters, all or none. Tells what it says.
+    /// Adds `cgroup.events` and these counters to the epoll instance, all or none. Returns the state of the group.
     pub fn open(dir: &Dir, epoll: &Epoll, counters: Counters) -> Result<(Self, State), FileError> {
         let opened = Events::open(dir).and_then(|events| {
-            final_counters::ask_for(dir)?;
-            // Until it is read for the first time it is ready.
+            final_counters::request(dir)?;
+            // The file is ready until the first read.
             let state = events.state()?;
-            epoll.add(&events, on(STATE))?;
+            epoll.add(&events, notification(STATE))?;
             Ok((Self { events, counters }, state))
         });
         let (sources, state) = opened.map_err(|e| (e, EVENTS))?;
-        sources.counters.listen(epoll).inspect_err(|_| sources.ignore(epoll))?;
+        sources.counters.add_to(epoll).inspect_err(|_| sources.remove_from(epoll))?;
         Ok((sources, state))
     }
 
-    /// Count these from now on, and not the others. `cgroup.events` stays listened to: of what came and went there may
-    /// be nothing to see but the notification, and that must not fall between two descriptors.
-    pub fn count(&mut self, fresh: Counters, epoll: &Epoll) -> Result<(), FileError> {
-        fresh.listen(epoll)?;
-        std::mem::replace(&mut self.counters, fresh).ignore(epoll);
+    /// Replaces the counters. The descriptor of `cgroup.events` stays: a change and its reverse may leave nothing but the
+    /// notification, which a new descriptor would not have.
+    pub fn replace_counters(&mut self, fresh: Counters, epoll: &Epoll) -> Result<(), FileError> {
+        fresh.add_to(epoll)?;
+        std::mem::replace(&mut self.counters, fresh).remove_from(epoll);
         Ok(())
     }
 
-    /// Not any more. Closing alone would not do: a forked child may hold them open.
-    pub fn ignore(&self, epoll: &Epoll) {
-        let _it_may_not_have_been_there = epoll.delete(&self.events);
-        self.counters.ignore(epoll);
+    /// Removes all files from the epoll instance. Closing them is not enough, since a forked child may have them open.
+    pub fn remove_from(&self, epoll: &Epoll) {
+        let _ = epoll.delete(&self.events); // ENOENT: it was not added.
+        self.counters.remove_from(epoll);
     }
 
-    /// What they say now. `ENODEV`: the group was removed. If epoll told of `cgroup.events` its notifications until now
-    /// are taken; else they stay, for one that comes just now is still to be told of.
+    /// Reads the state and the counters. Fails with `ENODEV` if the group was removed. If epoll has reported `cgroup.events`
+    /// the read takes its notification. Otherwise it leaves one that comes just now for the next call.
     pub fn read(
         &mut self,
         dir: &Dir,
@@ -59,16 +61,16 @@ impl Sources {
         known: &mut Counts,
         counts: &mut Counts,
     ) -> Result<State, FileError> {
-        let state = if notified { self.events.state() } else { self.glance(dir) };
+        let state = if notified { self.events.state() } else { self.state_by_another(dir) };
         let state = state.map_err(|e| (e, EVENTS))?;
         self.counters.read(dir, epoll, known, counts)?;
         Ok(state)
     }
 
-    /// What `cgroup.events` says, read by a descriptor that takes no notification from the other. It is not kept: most
-    /// looks are told of, and there may be thousands of groups.
-    fn glance(&self, dir: &Dir) -> nix::Result<State> {
-        // With no descriptor left, or no right to open the file any more, the other still tells a removal.
+    /// Reads `cgroup.events` by another descriptor, which takes no notification. That descriptor is not cached: most reads
+    /// follow a notification, and there may be thousands of groups.
+    fn state_by_another(&self, dir: &Dir) -> nix::Result<State> {
+        // Without another descriptor, or without the right to open the file, this one still shows a removal.
         Events::open(dir).map_or_else(|_| self.events.state(), |events| events.state())
     }
 }

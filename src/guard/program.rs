@@ -3,7 +3,7 @@
 
 use super::message::{Answer, HELLO, LENGTH, Message, PROTOCOL, from_inside};
 use crate::cgroupfs::{Dir, write_once};
-use crate::events::final_counters::Farewell;
+use crate::events::final_counters::FinalCounters;
 use crate::kill::members::Members;
 use crate::kill::remove;
 use crate::kill::{Failure, KillFiles, KillState, Killing};
@@ -304,7 +304,7 @@ impl Guarded {
             }
         }
         let removed = {
-            let _taken_back_if_it_stays = Farewell::say(&self.dir);
+            let _withdrawn_if_it_stays = FinalCounters::publish(&self.dir);
             remove::tree(&self.dir, &self.name, Deadline::after(TURN))
         };
         match removed {
