@@ -57,7 +57,7 @@ fn eight_threads_make_and_destroy_ten_thousand_groups() {
         for _ in 0..8 {
             scope.spawn(|| {
                 start.wait();
-                new_and_destroy(&parent, 10_000 / 8);
+                new_and_destroy(&parent, common::of_many(10_000 / 8));
             });
         }
     });

@@ -30,7 +30,7 @@ fn two_hundred_rounds_leave_no_directory() {
     let scratch = Scratch::new();
     let keeper = Group::under(&scratch, &plain());
     let before = scratch.parent.picture();
-    for round in 0..200 {
+    for round in 0..common::of_many(200) {
         let group = Group::under(&scratch, &plain());
         // Every other one has members, and cgroups that they have made.
         if round % 2 == 0 {

@@ -287,7 +287,7 @@ fn a_hundred_agents_of_ten_processes_are_gone_each_time() {
     let rounds = std::env::var("AGENTCG_GUARD_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
     for round in 0..rounds {
         let mut program = Program::start();
-        for _ in 0..100 {
+        for _ in 0..common::of_many(100) {
             program.guarded(10);
         }
         let start = Instant::now();

@@ -39,6 +39,11 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
+/// The number of repetitions for a test that has `most` of them: `make check` runs one of `AGENTCG_STRIDE`.
+pub fn of_many(most: usize) -> usize {
+    most.div_ceil(ptrace::stride() as usize)
+}
+
 /// For tests that look at the whole place: only one at a time may change it.
 pub fn alone() -> MutexGuard<'static, ()> {
     static PLACE: Mutex<()> = Mutex::new(());

@@ -5,7 +5,7 @@ use super::reported::instances;
 use super::{MIB, offered, role};
 use crate::common::cgroup::Cgroup;
 use crate::common::group::Group;
-use crate::common::{PATIENCE, lab};
+use crate::common::{PATIENCE, lab, of_many};
 use agentcg::events::{EMPTY, GONE, MEMORY_HIGH, OOM_KILL, PIDS_MAX};
 use agentcg::{Agent, Deadline, Limits};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -84,7 +84,7 @@ pub fn room_for_groups() -> usize {
 
 #[test]
 fn a_thousand_groups_in_one_loop_are_told_as_they_are_destroyed_with_one_inotify_instance_at_most() {
-    let many = room_for_groups();
+    let many = of_many(room_for_groups());
     let groups: Vec<Group> = (0..many).map(|_| Group::plain()).collect();
     let mut all = Loop::over(&groups, offered());
     assert!(instances() <= 1, "a user has 128");

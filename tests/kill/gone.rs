@@ -4,7 +4,7 @@
 
 use crate::common::group::Group;
 use crate::common::member::Member;
-use crate::common::{patience, wait_until};
+use crate::common::{of_many, patience, wait_until};
 use agentcg::{CpuMax, Limits, Reason};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -48,7 +48,7 @@ fn busy_group() -> (Group, Vec<Member>) {
 #[test]
 fn a_group_whose_cpu_controller_comes_and_goes_is_killed_and_removed() {
     let beside = Group::plain();
-    for round in 0..30 {
+    for round in 0..of_many(30) {
         let (group, mut members) = busy_group();
         while_cpu_comes_and_goes(&beside, || {
             if round % 2 == 0 {
