@@ -37,7 +37,7 @@ impl Agent {
     /// Send the kill where no memory is left for anything else: three system calls, and nothing is allocated.
     pub fn send_kill(&self) {
         let killing = self.killing();
-        if killing.hold_caller(Deadline::within(Some(Duration::ZERO))) == Ok(false) {
+        if killing.contains_caller(Deadline::within(Some(Duration::ZERO))) == Ok(false) {
             let _ = killing.send(); // The caller is told of the memory.
         }
     }
@@ -45,7 +45,7 @@ impl Agent {
     /// The same after `grace`, unless all have ended by then. To ask them to end takes memory.
     pub fn send_kill_after(&self, grace: Deadline) {
         let killing = self.killing();
-        if killing.hold_caller(Deadline::within(Some(Duration::ZERO))) != Ok(false) {
+        if killing.contains_caller(Deadline::within(Some(Duration::ZERO))) != Ok(false) {
             return;
         }
         let ended = killing.events().and_then(|events| events.wait(grace, |now| !now.populated));
@@ -77,7 +77,7 @@ impl Agent {
             kill::Failure::Alive(_) => {
                 Error::new(Errno::ETIMEDOUT, format!("killed, but not yet gone: processes still live in {group}, perhaps in uninterruptible sleep"))
             }
-            kill::Failure::NotPutBack(e) => return self.not_put_back(e),
+            kill::Failure::NotRestored(e) => return self.not_put_back(e),
             kill::Failure::Errno(e) => self.failed("kill all by", "cgroup.kill", e),
         }
         .on("cgroup.kill")
@@ -159,7 +159,7 @@ impl Agent {
         if !if_empty {
             return match self.killing().kill_all(deadline) {
                 // It is about to be removed with what it held.
-                Err(kill::Failure::NotPutBack(_)) => Ok(()),
+                Err(kill::Failure::NotRestored(_)) => Ok(()),
                 killed => killed.map_err(|failure| self.not_killed(failure)),
             };
         }

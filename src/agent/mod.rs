@@ -165,7 +165,7 @@ impl Agent {
 
     /// We hold its lock.
     fn own(&self, created_unix_ns: u64) {
-        self.killing().learn_paths();
+        self.killing().cache_namespace();
         self.owner.set_current();
         owner::sign(&self.dir, std::process::id(), created_unix_ns);
     }
@@ -217,7 +217,7 @@ impl Agent {
 
     /// Try again to put back what an earlier call had to leave changed.
     fn put_back_rest(&self) -> Result<()> {
-        self.killing.overrides.put_back_rest(&self.dir).map_err(|e| self.not_put_back(e))
+        self.killing.overrides.restore_remaining(&self.dir).map_err(|e| self.not_put_back(e))
     }
 
     fn not_put_back(&self, (errno, file): FileError) -> Error {

@@ -121,7 +121,7 @@ impl Agent {
         if !self.dir.is_alive() {
             return Err(self.failed("look into", "cgroup.procs", Errno::ENODEV));
         }
-        self.members().list(pid).map_err(|e| match e {
+        self.members().lists_contain(pid).map_err(|e| match e {
             Errno::ESRCH => no_process(pid),
             // As the mount option hidepid has it.
             Errno::EPERM => Error::new(Errno::EACCES, format!("/proc does not let us look at process {pid}")),

@@ -74,7 +74,7 @@ impl Agent {
         if sent.unnameable {
             return some("outside our pid namespace");
         }
-        if sent.closed {
+        if sent.unreadable {
             return some("in cgroups that are closed to us").map_err(|e| e.because(Reason::NotDelegated));
         }
         Ok(count)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Files of a group that the library changes for a while, and puts back. Each is opened before it is changed, and stays open
-//! until it is put back, so that neither a lack of descriptors nor a change of its mode can prevent that. What could not be
-//! put back is remembered and tried again by the next call.
+//! Files of a group that a call changes temporarily. The library opens each file before it changes it, and keeps it
+//! open until its value is restored: neither a lack of descriptors nor a change of the file's mode can then prevent
+//! that. A value that cannot be restored is remembered, and the next call tries again.
 
 use crate::cgroupfs::{Dir, FileError, read_once, write_once};
 use crate::sys::fork_mutex::ForkMutex;
@@ -14,46 +14,47 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-/// The changed files of one group, for all threads that use a handle of it. A forked child has none: its parent puts back.
+/// The temporarily changed files of one group, shared by all threads of the process. In a forked child there are none:
+/// the parent restores them.
 #[derive(Debug, Default)]
 pub struct Overrides {
     state: ForkMutex<State>,
-    /// Something is changed, or could not be put back.
+    /// `State::saved` is not empty.
     any: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// How many calls need the changes now. The last of them puts back.
+    /// The number of calls that need the changes. The last of them restores the files.
     users: usize,
-    held: Vec<Held>,
+    saved: Vec<SavedFile>,
 }
 
-/// A file with what it held before.
+/// An open file and the value to restore.
 #[derive(Debug)]
-struct Held {
+struct SavedFile {
     file: &'static CStr,
     fd: OwnedFd,
-    before: Vec<u8>,
+    value: Vec<u8>,
 }
 
-/// The list of all keeps no memory for those that are gone.
 impl Drop for Overrides {
     fn drop(&mut self) {
         let mut groups = OF_GROUPS.lock();
         groups.retain(|(_, overrides)| overrides.strong_count() > 0);
+        // An empty list keeps no memory.
         if groups.is_empty() {
             *groups = Vec::new();
         }
     }
 }
 
-/// Each with the inode number of its group.
+/// The overrides of every group, each with the inode number of the group's directory.
 static OF_GROUPS: ForkMutex<Vec<(u64, Weak<Overrides>)>> = ForkMutex::new();
 
 impl Overrides {
-    /// Those of this group. All handles of the process share them: a second one would take what the first has changed for
-    /// what the file is to hold, and put that back last.
+    /// Returns the overrides of a group. All handles of the process share them. Otherwise a second handle would save
+    /// the temporary value that the first has written, and restore it last.
     pub fn of(dir: &Dir) -> nix::Result<Arc<Self>> {
         let group = fstat(dir)?.st_ino;
         let mut groups = OF_GROUPS.lock();
@@ -68,89 +69,93 @@ impl Overrides {
         Ok(overrides)
     }
 
-    /// Begin a call that changes files. They are put back at its end.
-    pub fn begin(&self) -> Hold<'_> {
-        self.with(|state| state.users += 1);
-        Hold { overrides: self, released: false }
+    /// Begins a call that changes files temporarily.
+    pub fn begin(&self) -> OverrideUser<'_> {
+        self.with_state(|state| state.users += 1);
+        OverrideUser { overrides: self, ended: false }
     }
 
-    /// Remember a file that is to be put back by the next call.
-    pub fn remember(&self, file: &'static CStr, fd: OwnedFd, before: Vec<u8>) {
-        self.with(|state| {
-            // The first value that was found is the caller's.
-            if state.find(file).is_none() && state.held.try_reserve(1).is_ok() {
-                state.held.push(Held { file, fd, before });
+    /// Saves a value that the caller could not restore. The next call tries again.
+    pub fn remember(&self, file: &'static CStr, fd: OwnedFd, value: Vec<u8>) {
+        self.with_state(|state| {
+            // An older saved value is the one that the caller of the library has set.
+            if state.find(file).is_none() && state.saved.try_reserve(1).is_ok() {
+                state.saved.push(SavedFile { file, fd, value });
                 self.any.store(true, Ordering::Relaxed);
             }
         });
     }
 
-    /// Write a value that is to stay. If a call has changed the file, that call keeps its change and puts back this value in
-    /// place of the one from before.
+    /// Writes a permanent value. While calls override the file, the value is saved, and the last of those calls
+    /// restores it.
     pub fn write(&self, dir: &Dir, file: &CStr, value: &[u8]) -> nix::Result<()> {
-        self.with(|state| {
-            let Some(held) = state.held.iter_mut().find(|held| held.file == file) else {
+        self.with_state(|state| {
+            let Some(saved) = state.saved.iter_mut().find(|saved| saved.file == file) else {
                 return dir.write(file, value);
             };
-            held.before.clear();
-            try_alloc::extend(&mut held.before, value.iter().copied())?;
-            if state.users == 0 { self.put_back(state, dir).map_err(|(e, _)| e) } else { Ok(()) }
+            saved.value.clear();
+            try_alloc::extend(&mut saved.value, value.iter().copied())?;
+            self.restore_if_unused(state, dir).map_err(|(e, _)| e)
         })
     }
 
-    /// What the file is to hold after the calls that have changed it; `None` if none has.
-    pub fn wanted<R>(&self, file: &CStr, look: impl Fn(&[u8]) -> R) -> Option<R> {
-        self.with(|state| state.find(file).map(|held| look(&held.before)))
+    /// Passes the saved value of a file to `parse` and returns its result. Returns `None` if the file is not
+    /// overridden.
+    pub fn saved_value<R>(&self, file: &CStr, parse: impl Fn(&[u8]) -> R) -> Option<R> {
+        self.with_state(|state| state.find(file).map(|saved| parse(&saved.value)))
     }
 
-    /// The caller has given these files new values: what they held before is no longer wanted.
+    /// Discards the saved values of these files, because the caller has given the files new values.
     pub fn forget(&self, files: &[&CStr]) {
         if self.any.load(Ordering::Relaxed) {
-            self.with(|state| state.held.retain(|held| !files.contains(&held.file)));
+            self.with_state(|state| state.saved.retain(|saved| !files.contains(&saved.file)));
         }
     }
 
-    /// Put back what an earlier call could not.
-    pub fn put_back_rest(&self, dir: &Dir) -> Result<(), FileError> {
+    /// Restores the files that earlier calls could not restore. Does nothing while another call needs the changes.
+    pub fn restore_remaining(&self, dir: &Dir) -> Result<(), FileError> {
         if !self.any.load(Ordering::Relaxed) {
             return Ok(());
         }
-        self.with(|state| if state.users == 0 { self.put_back(state, dir) } else { Ok(()) })
+        self.with_state(|state| self.restore_if_unused(state, dir))
     }
 
-    fn with<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
+    fn with_state<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
         work(&mut self.state.lock())
     }
 
-    fn put_back(&self, state: &mut State, dir: &Dir) -> Result<(), FileError> {
-        let outcome = state.put_back(dir);
-        self.any.store(!state.held.is_empty(), Ordering::Relaxed);
+    fn restore_if_unused(&self, state: &mut State, dir: &Dir) -> Result<(), FileError> {
+        if state.users > 0 {
+            return Ok(());
+        }
+        let outcome = state.restore(dir);
+        self.any.store(!state.saved.is_empty(), Ordering::Relaxed);
         outcome
     }
 }
 
-/// A call during which files are changed.
+/// One call that changes files temporarily.
 #[derive(Debug)]
-pub struct Hold<'a> {
+pub struct OverrideUser<'a> {
     overrides: &'a Overrides,
-    released: bool,
+    ended: bool,
 }
 
-impl Hold<'_> {
-    /// Write a value, for the time of this call. `replaces` decides by what the file holds whether it must be changed.
-    /// Returns false if there is no such file.
+impl OverrideUser<'_> {
+    /// Writes a temporary value if `must_change` returns true for the value that the file has. Returns false if the
+    /// file does not exist.
     pub fn set(
         &self,
         dir: &Dir,
         file: &'static CStr,
         value: &[u8],
-        replaces: impl Fn(&[u8]) -> bool,
+        must_change: impl Fn(&[u8]) -> bool,
     ) -> nix::Result<bool> {
-        self.overrides.with(|state| {
-            if let Some(held) = state.find(file) {
-                match write_once(held.fd.as_fd(), value) {
-                    // Its controller was disabled. What it held went with it.
-                    Err(Errno::ENODEV) => state.held.retain(|held| held.file != file),
+        self.overrides.with_state(|state| {
+            if let Some(saved) = state.find(file) {
+                match write_once(saved.fd.as_fd(), value) {
+                    // Its controller was disabled, which discards the value.
+                    Err(Errno::ENODEV) => state.saved.retain(|saved| saved.file != file),
                     written => return written.map(|()| true),
                 }
             }
@@ -163,13 +168,13 @@ impl Hold<'_> {
                 Err(Errno::ENOENT) => return Ok(false),
                 read => read?.trim_ascii_end(),
             };
-            if !replaces(before) {
+            if !must_change(before) {
                 return Ok(true);
             }
-            state.held.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+            state.saved.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
             let written = write_once(fd.as_fd(), value).map_err(|e| dir.settle(e));
             if written != Err(Errno::ENOENT) {
-                state.held.push(Held { file, fd, before: before.to_vec() });
+                state.saved.push(SavedFile { file, fd, value: before.to_vec() });
                 self.overrides.any.store(true, Ordering::Relaxed);
             }
             match written {
@@ -179,60 +184,60 @@ impl Hold<'_> {
         })
     }
 
-    /// Whether this file is changed now.
-    pub fn holds(&self, file: &CStr) -> bool {
-        self.overrides.with(|state| state.find(file).is_some())
+    /// Returns true if the file has a temporary value.
+    pub fn overrides(&self, file: &CStr) -> bool {
+        self.overrides.with_state(|state| state.find(file).is_some())
     }
 
-    /// End the call. If no other call needs the changes all files are put back. The first that could not be is returned.
-    pub fn release(mut self, dir: &Dir) -> Result<(), FileError> {
-        self.released = true;
-        self.overrides.with(|state| {
+    /// Ends the call. Restores all files if no other call needs the changes. Returns the first failure.
+    pub fn restore(mut self, dir: &Dir) -> Result<(), FileError> {
+        self.ended = true;
+        self.overrides.with_state(|state| {
             state.users = state.users.saturating_sub(1);
-            if state.users == 0 { self.overrides.put_back(state, dir) } else { Ok(()) }
+            self.overrides.restore_if_unused(state, dir)
         })
     }
 }
 
-/// A call that ends without [`Hold::release`] leaves its changes to be put back by the next.
-impl Drop for Hold<'_> {
+/// A call that ends without [`OverrideUser::restore`] leaves its changes to the next call.
+impl Drop for OverrideUser<'_> {
     fn drop(&mut self) {
-        if !self.released {
-            self.overrides.with(|state| state.users = state.users.saturating_sub(1));
+        if !self.ended {
+            self.overrides.with_state(|state| state.users = state.users.saturating_sub(1));
         }
     }
 }
 
 impl State {
-    fn find(&self, file: &CStr) -> Option<&Held> {
-        self.held.iter().find(|held| held.file == file)
+    fn find(&self, file: &CStr) -> Option<&SavedFile> {
+        self.saved.iter().find(|saved| saved.file == file)
     }
 
-    fn put_back(&mut self, dir: &Dir) -> Result<(), FileError> {
+    /// Restores the files, the last changed first. Keeps those that could not be restored.
+    fn restore(&mut self, dir: &Dir) -> Result<(), FileError> {
         let mut outcome = Ok(());
-        let mut at = self.held.len();
-        // The last changed first.
-        while at > 0 {
-            at -= 1;
-            let Some(held) = self.held.get(at) else { break };
-            match held.put_back(dir) {
-                Ok(()) => drop(self.held.remove(at)),
-                Err(e) => outcome = outcome.and(Err((e, held.file))),
+        let mut index = self.saved.len();
+        while index > 0 {
+            index -= 1;
+            let Some(saved) = self.saved.get(index) else { break };
+            match saved.restore(dir) {
+                Ok(()) => drop(self.saved.remove(index)),
+                Err(e) => outcome = outcome.and(Err((e, saved.file))),
             }
         }
         outcome
     }
 }
 
-impl Held {
-    fn put_back(&self, dir: &Dir) -> nix::Result<()> {
-        match write_once(self.fd.as_fd(), &self.before) {
+impl SavedFile {
+    fn restore(&self, dir: &Dir) -> nix::Result<()> {
+        match write_once(self.fd.as_fd(), &self.value) {
             Err(Errno::ENODEV) => {}
             written => return written,
         }
-        // Its controller was disabled meanwhile. If it is enabled again there is another file of that name; if it is not, or
-        // if the group was removed, there is nothing to put back.
-        match dir.write(self.file, &self.before) {
+        // The file's controller was disabled. If it was enabled again, there is a new file of that name. Otherwise, and
+        // if the group was removed, there is nothing to restore.
+        match dir.write(self.file, &self.value) {
             Err(Errno::ENOENT | Errno::ENODEV) => Ok(()),
             written => written,
         }
@@ -245,8 +250,8 @@ mod tests {
     use crate::sys::descriptors::open;
     use std::sync::Barrier;
 
-    /// A file that takes each write for a whole value, as those of a group do, and needs no kernel of its own: the name of
-    /// the test's thread.
+    /// The name of the test's thread. Like a file of a group, it takes each write as a whole value; unlike one, it
+    /// needs no kernel of the lab.
     const FILE: &CStr = c"comm";
 
     fn of_this_thread() -> Dir {
@@ -257,13 +262,10 @@ mod tests {
         String::from_utf8(dir.read_all(FILE).expect("it can be read")).expect("text").trim_end().to_owned()
     }
 
-    /// Two calls that overlap, each in a thread and by a handle of its own: `meanwhile` runs while both have changed the
-    /// file, and `between` after the one that began first has ended. Returns what the file holds when both have.
-    fn two_at_once(
-        dir: &Dir,
-        meanwhile: impl FnOnce(&Overrides),
-        between: impl FnOnce(&Overrides),
-    ) -> String {
+    /// Runs two overlapping calls, each in its own thread and with its own handle. Runs `both_active` after both have
+    /// changed the file, and `between` after the first call has ended. Returns the value of the file after both have
+    /// ended.
+    fn overlap(dir: &Dir, both_active: impl FnOnce(&Overrides), between: impl FnOnce(&Overrides)) -> String {
         dir.write(FILE, b"before").expect("it can be written");
         let step = Barrier::new(2);
         std::thread::scope(|scope| {
@@ -273,57 +275,58 @@ mod tests {
                 assert_eq!(first.set(dir, FILE, b"first", |_| true), Ok(true));
                 step.wait();
                 step.wait();
-                assert_eq!(first.release(dir), Ok(()));
+                assert_eq!(first.restore(dir), Ok(()));
                 step.wait();
             });
             let overrides = Overrides::of(dir).expect("memory");
             step.wait();
             let second = overrides.begin();
             assert_eq!(second.set(dir, FILE, b"second", |_| true), Ok(true));
-            meanwhile(&overrides);
+            both_active(&overrides);
             assert_eq!(value(dir), "second");
             step.wait();
             step.wait();
-            assert_eq!(value(dir), "second", "it is needed by one of them still");
+            assert_eq!(value(dir), "second", "the second call needs it");
             between(&overrides);
-            assert_eq!(second.release(dir), Ok(()));
-            assert_eq!(overrides.wanted(FILE, |_| ()), None);
+            assert_eq!(second.restore(dir), Ok(()));
+            assert_eq!(overrides.saved_value(FILE, |_| ()), None);
         });
         value(dir)
     }
 
     #[test]
-    fn of_two_calls_at_once_the_last_puts_back_what_was_there_before_the_first() {
+    fn the_last_of_two_overlapping_calls_restores_the_value_from_before_the_first() {
         let dir = of_this_thread();
-        assert_eq!(two_at_once(&dir, |_| (), |_| ()), "before");
+        assert_eq!(overlap(&dir, |_| (), |_| ()), "before");
     }
 
     #[test]
-    fn a_value_that_is_to_stay_is_put_back_in_place_of_the_one_from_before_whoever_ends_last() {
+    fn a_permanent_value_written_during_two_overlapping_calls_is_restored_by_the_last() {
         let dir = of_this_thread();
         let write = |value: &'static [u8]| {
             |overrides: &Overrides| assert_eq!(overrides.write(&of_this_thread(), FILE, value), Ok(()))
         };
-        assert_eq!(two_at_once(&dir, write(b"early"), |_| ()), "early");
-        assert_eq!(two_at_once(&dir, |_| (), write(b"late")), "late");
+        assert_eq!(overlap(&dir, write(b"early"), |_| ()), "early");
+        assert_eq!(overlap(&dir, |_| (), write(b"late")), "late");
     }
 
     #[test]
-    fn a_call_that_ends_without_putting_back_leaves_that_to_the_next_when_no_other_needs_the_change() {
+    fn a_call_that_ends_without_restoring_leaves_that_to_the_next_call_when_no_other_needs_the_change() {
         let dir = of_this_thread();
-        let between = |overrides: &Overrides| assert_eq!(overrides.put_back_rest(&of_this_thread()), Ok(()));
-        let cut_short = |overrides: &Overrides| {
+        let between =
+            |overrides: &Overrides| assert_eq!(overrides.restore_remaining(&of_this_thread()), Ok(()));
+        let interrupted = |overrides: &Overrides| {
             let third = overrides.begin();
             assert_eq!(third.set(&of_this_thread(), FILE, b"second", |_| true), Ok(true));
         };
-        assert_eq!(two_at_once(&dir, cut_short, between), "before");
+        assert_eq!(overlap(&dir, interrupted, between), "before");
 
         let overrides = Overrides::of(&dir).expect("memory");
         let alone = overrides.begin();
         assert_eq!(alone.set(&dir, FILE, b"alone", |_| true), Ok(true));
         drop(alone);
         assert_eq!(value(&dir), "alone");
-        assert_eq!(overrides.put_back_rest(&dir), Ok(()));
+        assert_eq!(overrides.restore_remaining(&dir), Ok(()));
         assert_eq!(value(&dir), "before");
     }
 }

@@ -348,5 +348,5 @@ fn is_populated(dir: &Dir, read: State) -> bool {
     let members = Members { dir, mark: b"" };
     let deadline = Deadline::after(LONGEST_READING);
     !(0..READINGS)
-        .all(|_| dir.is_empty(c"cgroup.procs") != Ok(false) && members.list_nobody(deadline) == Ok(true))
+        .all(|_| dir.is_empty(c"cgroup.procs") != Ok(false) && members.lists_are_empty(deadline) == Ok(true))
 }

@@ -293,7 +293,7 @@ impl Guarded {
             return true;
         }
         match self.killing().kill_all(Deadline::after(TURN)) {
-            Ok(()) | Err(Failure::NotPutBack(_)) => {}
+            Ok(()) | Err(Failure::NotRestored(_)) => {}
             Err(Failure::Errno(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => {
                 return self.end_without_descriptors();
             }

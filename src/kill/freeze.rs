@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Parking all of a group in the kernel, and letting it go on (`cgroup.freeze`, Linux 5.2).
+//! Freezing and thawing all processes of a group (`cgroup.freeze`, Linux 5.2).
 //!
-//! Writing to the file only asks; `frozen` in `cgroup.events` tells when it is so, of an empty group at
-//! once. Only the group's own file is written: a cgroup below that the agent has frozen itself stays
-//! frozen when ours thaws.
+//! A write to the file is only a request. `frozen` in `cgroup.events` becomes 1 when all processes are frozen; in an
+//! empty group that is at once. The library writes only the file of the group: a cgroup inside the group that the agent
+//! has frozen stays frozen when the group thaws.
 
 use crate::cgroupfs::events_file::Events;
 use crate::cgroupfs::overrides::Overrides;
 use crate::cgroupfs::{CachedFile, Dir};
-use crate::kill::members::{Members, PathsKnown};
+use crate::kill::members::{Members, NamespaceCache};
 use crate::parse;
 use crate::sys::deadline::Deadline;
 use nix::errno::Errno;
@@ -18,21 +18,21 @@ use std::os::fd::OwnedFd;
 
 const FREEZE: &CStr = c"cgroup.freeze";
 
-/// Why it is not as asked.
+/// Why a group was not frozen or thawed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// We are in it ourselves, and would never return. Nothing was frozen.
+    /// The calling process is in the group, and would never return. Nothing was frozen.
     CallerInside,
     /// The kernel has no freezer.
     NoFreezer,
-    /// Not all were parked in time. It is as it was before.
+    /// Not all processes were frozen at the deadline. The earlier state was restored.
     StillRunning,
-    /// It is to thaw, but not all of it was in time.
+    /// The thaw was requested, but not all processes had thawed at the deadline.
     StillFrozen {
-        /// Because a cgroup above it is to be frozen.
+        /// A cgroup above the group is frozen.
         by_ancestor: bool,
     },
-    /// A file that is needed was refused.
+    /// Reading or writing a file failed.
     Errno(Errno),
 }
 
@@ -43,31 +43,31 @@ impl From<Errno> for Failure {
 }
 
 impl Members<'_> {
-    /// Park all, and wait until they are.
+    /// Freezes the group and waits until all processes are frozen.
     pub fn freeze(&self, overrides: &Overrides, deadline: Deadline) -> Result<(), Failure> {
         let events = Events::open(self.dir)?;
         events.state()?;
-        if self.hold_caller(deadline, &PathsKnown::default())? {
+        if self.contains_caller(deadline, &NamespaceCache::default())? {
             return Err(Failure::CallerInside);
         }
-        // Not the freeze by which another thread kills.
-        let asked_before = match overrides.wanted(FREEZE, is_one) {
-            Some(asked) => asked,
-            None => is_asked(self.dir)?.ok_or(Failure::NoFreezer)?,
+        // The saved value, not the temporary freeze of another thread that kills.
+        let was_requested = match overrides.saved_value(FREEZE, is_one) {
+            Some(requested) => requested,
+            None => is_requested(self.dir)?.ok_or(Failure::NoFreezer)?,
         };
         overrides.write(self.dir, FREEZE, b"1")?;
-        let parked = events.wait(deadline, |now| now.frozen);
-        if parked == Ok(true) {
+        let frozen = events.wait(deadline, |now| now.frozen);
+        if frozen == Ok(true) {
             return Ok(());
         }
-        // Who asked before us may still be waiting for it.
-        let undone = if asked_before { Ok(()) } else { overrides.write(self.dir, FREEZE, b"0") };
-        parked?;
+        // Another caller may have requested the freeze and may be waiting for it.
+        let undone = if was_requested { Ok(()) } else { overrides.write(self.dir, FREEZE, b"0") };
+        frozen?;
         undone?;
         Err(Failure::StillRunning)
     }
 
-    /// Let all go on, and wait until they do.
+    /// Thaws the group and waits until all processes have thawed.
     pub fn thaw(&self, overrides: &Overrides, deadline: Deadline) -> Result<(), Failure> {
         let events = Events::open(self.dir)?;
         events.state()?;
@@ -78,15 +78,15 @@ impl Members<'_> {
         if events.wait(deadline, |now| !now.frozen)? {
             return Ok(());
         }
-        Err(Failure::StillFrozen { by_ancestor: self.is_held_from_above()? })
+        Err(Failure::StillFrozen { by_ancestor: self.is_frozen_from_above()? })
     }
 
-    /// Each cgroup is frozen with those above it, whatever its own file says.
-    fn is_held_from_above(&self) -> nix::Result<bool> {
+    /// Returns true if a cgroup above the group is frozen. That freezes the group whatever its own file says.
+    fn is_frozen_from_above(&self) -> nix::Result<bool> {
         let mut above = self.dir.child(c"..")?;
         // The root of the hierarchy, and a directory above the mount, have no such file.
-        while let Some(asked) = is_asked(&above)? {
-            if asked {
+        while let Some(requested) = is_requested(&above)? {
+            if requested {
                 return Ok(true);
             }
             above = above.child(c"..")?;
@@ -95,22 +95,23 @@ impl Members<'_> {
     }
 }
 
-/// The files that tell whether a group is parked, for who asks again and again.
+/// The cached files that show if a group is frozen, for repeated reads.
 #[derive(Debug)]
-pub struct Watched {
-    asked: CachedFile,
+pub struct FreezeFiles {
+    request: CachedFile,
     events: CachedFile,
 }
 
-impl Default for Watched {
-    /// Opens nothing yet.
+impl Default for FreezeFiles {
+    /// Returns the files without opening them.
     fn default() -> Self {
-        Self { asked: CachedFile::new(FREEZE), events: CachedFile::new(c"cgroup.events") }
+        Self { request: CachedFile::new(FREEZE), events: CachedFile::new(c"cgroup.events") }
     }
 }
 
-impl Watched {
-    /// The files, opened anew for who has no other way to look. Nothing where the kernel has no freezer.
+impl FreezeFiles {
+    /// Opens new descriptors of both files, for a process that cannot use the cached ones. Returns `None` if the kernel
+    /// has no freezer.
     pub fn open(dir: &Dir) -> nix::Result<Option<(OwnedFd, OwnedFd)>> {
         let open = |file| match dir.open_file(file, OFlag::O_RDONLY) {
             Err(Errno::ENOENT) => Ok(None),
@@ -119,11 +120,12 @@ impl Watched {
         Ok(open(FREEZE)?.zip(open(c"cgroup.events")?))
     }
 
-    /// Whether it is frozen, with those above it, or is to be: what enters stops. A group that was removed is not.
+    /// Returns true if a process that enters the group stops: the group or a cgroup above it is frozen, or a freeze of
+    /// the group was requested. Returns false for a group that was removed.
     pub fn is_in_force(&self, dir: &Dir) -> nix::Result<bool> {
-        let asked = self.asked.read(dir, &mut [0; 16])?.is_some_and(|text| text.starts_with(b"1"));
+        let requested = self.request.read(dir, &mut [0; 16])?.is_some_and(|text| text.starts_with(b"1"));
         let mut buf = [0; 256];
-        Ok(asked
+        Ok(requested
             || self.events.read(dir, &mut buf)?.is_some_and(|text| parse::value(text, b"frozen") == Some(1)))
     }
 }
@@ -132,8 +134,8 @@ fn is_one(text: &[u8]) -> bool {
     text.starts_with(b"1")
 }
 
-/// What `cgroup.freeze` says, if there is one: what somebody wants, not what is.
-fn is_asked(dir: &Dir) -> nix::Result<Option<bool>> {
+/// Returns true if `cgroup.freeze` requests a freeze, and `None` if the file does not exist.
+fn is_requested(dir: &Dir) -> nix::Result<Option<bool>> {
     let mut buf = [0; 16];
     match dir.read(FREEZE, &mut buf) {
         Ok(text) => Ok(Some(is_one(text))),

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is changed in a group so that its members die, and put back afterwards. None of it is needed to kill: what cannot
-//! be changed makes dying slower.
+//! The files of a group that are changed temporarily while its members are killed. Killing does not depend on them:
+//! where a file cannot be changed, the members die later.
 
 use crate::cgroupfs::events_file::Events;
-use crate::cgroupfs::overrides::{Hold, Overrides};
+use crate::cgroupfs::overrides::{OverrideUser, Overrides};
 use crate::cgroupfs::{Dir, FileError, Next, Step};
 use crate::parse::{self, UNLIMITED};
 use crate::sys::deadline::Deadline;
@@ -14,27 +14,27 @@ use std::time::Duration;
 const FREEZE: &CStr = c"cgroup.freeze";
 const FREEZE_WAIT: Duration = Duration::from_millis(250);
 
-/// A group with some of its files set to what killing needs.
-pub struct Overridden<'a> {
-    hold: Hold<'a>,
+/// The temporary overrides of one call that kills.
+pub struct KillOverrides<'a> {
+    files: OverrideUser<'a>,
     dir: &'a Dir,
-    /// Whether members are kept from forking, once that was tried.
-    pinned: Cell<Option<bool>>,
+    /// The result of [`Self::prevent_forks`], if it was called.
+    forks_prevented: Cell<Option<bool>>,
 }
 
-impl<'a> Overridden<'a> {
-    /// Nothing is changed yet.
+impl<'a> KillOverrides<'a> {
+    /// Begins the call and changes nothing.
     pub fn begin(overrides: &'a Overrides, dir: &'a Dir) -> Self {
-        Self { hold: overrides.begin(), dir, pinned: Cell::new(None) }
+        Self { files: overrides.begin(), dir, forks_prevented: Cell::new(None) }
     }
 
-    /// Lift cpu.max: dying takes CPU time. Ten processes that share a thousandth of a CPU need half a
-    /// minute for it, and an agent may set lower limits on cgroups of its own; there it is not put back,
-    /// since that of the group holds.
+    /// Sets cpu.max to unlimited, because dying takes CPU time: ten processes that share a thousandth of a CPU need
+    /// half a minute. An agent may have set lower limits on cgroups inside the group. Those are not restored: the limit
+    /// of the group applies to them.
     pub fn unthrottle(&self, deadline: Deadline) {
         let limits = |text: &[u8]| parse::cpu_max(text).is_some_and(|(quota_us, _)| quota_us != UNLIMITED);
-        // Refused: its members die at the pace that the limit leaves them.
-        let _ = self.hold.set(self.dir, c"cpu.max", b"max", limits);
+        // If it is refused, the members die at the pace that the limit allows.
+        let _ = self.files.set(self.dir, c"cpu.max", b"max", limits);
         let _ = self.dir.walk(deadline, |step| {
             if let Step::Enter(dir) = step {
                 let mut buf = [0; 64];
@@ -46,41 +46,41 @@ impl<'a> Overridden<'a> {
         });
     }
 
-    /// Keep members from forking. Frozen (5.2) they are parked in the kernel, where SIGKILL reaches
-    /// them; else pids.max is set to 0, past which no fork gets. Where neither is there, killing must
-    /// outrun forking. Returns true if one of them is.
-    pub fn pin(&self, events: &Events<'_>, deadline: Deadline) -> bool {
-        if let Some(pinned) = self.pinned.get() {
-            return pinned;
+    /// Prevents forks in the group. Freezes it (Linux 5.2), because SIGKILL reaches frozen processes. Where that is not
+    /// possible, sets pids.max to 0. Returns false if neither is possible: then killing must be faster than forking.
+    pub fn prevent_forks(&self, events: &Events<'_>, deadline: Deadline) -> bool {
+        if let Some(prevented) = self.forks_prevented.get() {
+            return prevented;
         }
         let frozen = self.freeze();
         if frozen {
-            // A member in uninterruptible sleep keeps this from coming true: then the sweep goes on without.
+            // A member in uninterruptible sleep delays this. The sweep does not depend on it.
             let _ = events.wait(deadline.at_most(FREEZE_WAIT), |now| now.frozen || !now.populated);
         }
-        let pinned = frozen || self.hold.set(self.dir, c"pids.max", b"0", |_| true) == Ok(true);
-        self.pinned.set(Some(pinned));
-        pinned
+        let prevented = frozen || self.files.set(self.dir, c"pids.max", b"0", |_| true) == Ok(true);
+        self.forks_prevented.set(Some(prevented));
+        prevented
     }
 
-    /// Begin to freeze all. Returns false if that cannot be.
+    /// Begins to freeze the group. Returns false if that is not possible.
     pub fn freeze(&self) -> bool {
-        self.hold.set(self.dir, FREEZE, b"1", |_| true) == Ok(true)
+        self.files.set(self.dir, FREEZE, b"1", |_| true) == Ok(true)
     }
 
-    /// Thaw them until the next pin, and return true if they were frozen. Up to 5.15 one that was held by a tracer when
-    /// SIGKILL came goes on to sleep frozen, and no further signal wakes it. It cannot fork any more.
-    pub fn loosen(&self) -> bool {
-        let frozen = self.pinned.get() == Some(true) && self.hold.holds(FREEZE);
-        if frozen && self.hold.set(self.dir, FREEZE, b"0", |_| true) == Ok(true) {
-            self.pinned.set(None);
+    /// Thaws the group until the next [`Self::prevent_forks`]. Returns true if it was frozen. Up to Linux 5.15 a
+    /// process that a tracer held when SIGKILL came stays asleep while it is frozen, and no further signal wakes it. It
+    /// cannot fork.
+    pub fn thaw(&self) -> bool {
+        let frozen = self.forks_prevented.get() == Some(true) && self.files.overrides(FREEZE);
+        if frozen && self.files.set(self.dir, FREEZE, b"0", |_| true) == Ok(true) {
+            self.forks_prevented.set(None);
             return true;
         }
         false
     }
 
-    /// Put everything back. The first file that could not be is returned.
-    pub fn end(self) -> Result<(), FileError> {
-        self.hold.release(self.dir)
+    /// Restores all files. Returns the first failure.
+    pub fn restore(self) -> Result<(), FileError> {
+        self.files.restore(self.dir)
     }
 }

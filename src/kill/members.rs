@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who lives in a group and below it, and how one of them is reached by a signal.
+//! The processes in a group and in the cgroups inside it, and signals for them.
 //!
-//! `cgroup.procs` tells neither all nor only the living: before Linux 5.2 it lists zombies not waited for, it
-//! has nothing on a process whose main thread was dead when it was moved here, and cannot be read in a
-//! threaded cgroup. `cgroup.threads` has the rest, by thread.
+//! `cgroup.procs` lists neither all living processes nor only living ones. Before Linux 5.2 it lists zombies. It leaves
+//! out a process whose main thread was dead when the process was moved into the cgroup. In a threaded cgroup it cannot
+//! be read. `cgroup.threads` lists the other processes by their threads.
 
 use crate::cgroupfs::{Dir, Next, Step};
 use crate::parse;
@@ -16,56 +16,58 @@ use std::ffi::c_int;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-const LOOKS: usize = 5;
+/// How often the lists are read to find a process that moves from one cgroup to another.
+const MOST_READINGS: usize = 5;
 
-/// A group with all that is in it.
+/// A group and the cgroups inside it, for work on their processes.
 #[derive(Debug)]
 pub struct Members<'a> {
-    /// Its directory.
+    /// The directory of the group.
     pub dir: &'a Dir,
-    /// `/` and its name, which stand in the path of each of its members, from whatever namespace it is seen.
+    /// `/` and the name of the group. The path of each member contains it, in whatever cgroup namespace it is read.
     pub mark: &'a [u8],
 }
 
-/// The cgroup namespace from which paths are known to tell whether a process is in a group; 0 for none.
+/// The inode number of the cgroup namespace that was last found to contain the group; 0 if there is none.
 #[derive(Debug, Default)]
-pub struct PathsKnown(AtomicU64);
+pub struct NamespaceCache(AtomicU64);
 
-/// A process, and which of its threads is listed: the others may be elsewhere.
+/// A process and one thread of it that a cgroup lists. Its other threads may be in other cgroups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Process {
-    /// The process.
+    /// The id of the process.
     pub pid: i32,
-    /// Its main thread, or another.
+    /// The id of the listed thread, which is `pid` for the main thread.
     pub thread: i32,
 }
 
-/// What one look finds.
+/// The result of [`Members::scan`].
 #[derive(Debug, Default)]
-pub struct Census {
-    /// The living, each once.
+pub struct Scan {
+    /// The living processes, each once.
     pub processes: Vec<Process>,
-    /// There are some outside our pid namespace too: they show as pid 0.
+    /// Some processes are outside the pid namespace of the calling process: the kernel lists them as pid 0.
     pub unnameable: bool,
-    /// No cgroup was left out.
+    /// All cgroups were read.
     pub complete: bool,
 }
 
-/// A set of ids of processes or threads, however many.
+/// A set of ids of processes or threads.
 #[derive(Debug, Default)]
 pub struct Ids(Vec<i32>);
 
 impl Ids {
-    /// Returns true if it was not in the set. Cheap for ids in ascending order, in which the kernel lists them.
+    /// Adds an id. Returns false if the set contained it. Ids in ascending order, as the kernel lists them, are added
+    /// without a search.
     pub fn insert(&mut self, id: i32) -> nix::Result<bool> {
         if self.0.last().is_none_or(|&last| last < id) {
             return try_alloc::push(&mut self.0, id).map(|()| true);
         }
         match self.0.binary_search(&id) {
             Ok(_) => Ok(false),
-            Err(at) => {
+            Err(index) => {
                 try_alloc::reserve(&mut self.0, 1)?;
-                self.0.insert(at, id);
+                self.0.insert(index, id);
                 Ok(true)
             }
         }
@@ -73,37 +75,37 @@ impl Ids {
 }
 
 impl Members<'_> {
-    /// The living processes of all cgroups, but for those in `known`, which is added to.
-    pub fn census(&self, deadline: Deadline, known: &mut Ids) -> nix::Result<Census> {
-        let mut census = Census::default();
-        census.complete = self.each_cgroup(deadline, |dir| {
-            let procs = ignore_gone(dir.read_all(c"cgroup.procs"), Vec::new())?;
-            let threads = ignore_gone(dir.read_all(c"cgroup.threads"), Vec::new())?;
+    /// Returns the living processes of all cgroups, except those in `seen`, and adds them to `seen`.
+    pub fn scan(&self, deadline: Deadline, seen: &mut Ids) -> nix::Result<Scan> {
+        let mut scan = Scan::default();
+        scan.complete = self.each_cgroup(deadline, |dir| {
+            let procs = or_if_gone(dir.read_all(c"cgroup.procs"), Vec::new())?;
+            let threads = or_if_gone(dir.read_all(c"cgroup.threads"), Vec::new())?;
             let listed = parse::ids(&procs).map(|id| (id, true));
             for (id, is_process) in listed.chain(parse::ids(&threads).map(|id| (id, false))) {
                 if id < 1 {
-                    census.unnameable = true;
-                } else if known.insert(id)? {
+                    scan.unnameable = true;
+                } else if seen.insert(id)? {
                     let Some(pid) = process_of(id, is_process)? else { continue };
-                    if pid == id || known.insert(pid)? {
-                        try_alloc::push(&mut census.processes, Process { pid, thread: id })?;
+                    if pid == id || seen.insert(pid)? {
+                        try_alloc::push(&mut scan.processes, Process { pid, thread: id })?;
                     }
                 }
             }
             Ok(())
         })?;
-        Ok(census)
+        Ok(scan)
     }
 
-    /// True if the calling process is in the group, with any of its threads. `known` remembers what is asked once.
+    /// Returns true if any thread of the calling process is in the group.
     ///
-    /// The caller's own path answers this, and no member can delay that answer. Only where the path has the group's name in
-    /// it, which another cgroup may have, too, or where it is not known from where on it is shown, are the lists of the
-    /// group read.
-    pub fn hold_caller(&self, deadline: Deadline, known: &PathsKnown) -> nix::Result<bool> {
+    /// The caller's own cgroup path answers this, and no member can delay that. The lists of the group are read only in
+    /// two cases: the path contains the group's name, which another cgroup may also have, or the group may be outside
+    /// the caller's cgroup namespace, which cuts the path off.
+    pub fn contains_caller(&self, deadline: Deadline, cache: &NamespaceCache) -> nix::Result<bool> {
         let named = procfs::with_own_cgroup(|path| parse::holds(path, self.mark));
         match named {
-            Ok(Some(false)) if self.paths_tell(known) => Ok(false),
+            Ok(Some(false)) if self.is_in_cgroup_namespace(cache) => Ok(false),
             Ok(Some(true)) => {
                 let (listed, complete) = self.list_caller(deadline)?;
                 Ok(listed || !complete)
@@ -112,34 +114,34 @@ impl Members<'_> {
         }
     }
 
-    /// Whether the path of each process in the group has the group's name in it, seen from the caller's cgroup namespace:
-    /// the group lies below the root of that.
-    pub fn paths_tell(&self, known: &PathsKnown) -> bool {
+    /// Returns true if the group is below the root of the caller's cgroup namespace. Then the path of each member, as
+    /// the caller reads it, contains the group's name.
+    pub fn is_in_cgroup_namespace(&self, cache: &NamespaceCache) -> bool {
         let namespace = procfs::cgroup_namespace();
         if namespace == 0 {
             return false;
         }
-        if namespace == procfs::INITIAL_CGROUP_NAMESPACE || namespace == known.0.load(Ordering::Relaxed) {
+        if namespace == procfs::INITIAL_CGROUP_NAMESPACE || namespace == cache.0.load(Ordering::Relaxed) {
             return true;
         }
-        let tell = procfs::is_in_cgroup_namespace(self.dir.as_fd()) == Ok(true);
-        if tell {
-            known.0.store(namespace, Ordering::Relaxed);
+        let inside = procfs::is_in_cgroup_namespace(self.dir.as_fd()) == Ok(true);
+        if inside {
+            cache.0.store(namespace, Ordering::Relaxed);
         }
-        tell
+        inside
     }
 
-    /// Whether the calling process is listed, and whether all lists were read.
+    /// Returns two results: the calling process is listed, and all lists were read.
     fn list_caller(&self, deadline: Deadline) -> nix::Result<(bool, bool)> {
         let own = i32::try_from(std::process::id()).map_err(|_| Errno::ESRCH)?;
         let mut found = false;
         let complete = self.each_cgroup(deadline, |dir| {
-            // A threaded cgroup has no list of processes, and may hold any one thread of ours.
+            // A threaded cgroup has no list of processes, and may contain any thread of the calling process.
             let (ids, threaded) = match dir.read_all(c"cgroup.procs") {
                 Err(Errno::EOPNOTSUPP) => (dir.read_all(c"cgroup.threads"), true),
                 procs => (procs, false),
             };
-            for id in parse::ids(&ignore_gone(ids, Vec::new())?) {
+            for id in parse::ids(&or_if_gone(ids, Vec::new())?) {
                 found |= if threaded { procfs::is_own_thread(id) } else { id == own };
             }
             Ok(())
@@ -147,38 +149,40 @@ impl Members<'_> {
         Ok((found, complete))
     }
 
-    /// True if no cgroup of the group lists a process or a thread. What is dying may be listed still, and what goes from
-    /// one cgroup to another meanwhile may be missed.
-    pub fn list_nobody(&self, deadline: Deadline) -> nix::Result<bool> {
-        let mut nobody = true;
+    /// Returns true if no cgroup of the group lists a process or a thread. The lists may include a dying process, and
+    /// may miss one that moves from one cgroup to another.
+    pub fn lists_are_empty(&self, deadline: Deadline) -> nix::Result<bool> {
+        let mut empty = true;
         let complete = self.each_cgroup(deadline, |dir| {
             for file in [c"cgroup.procs", c"cgroup.threads"] {
-                nobody &= ignore_gone(dir.is_empty(file), true)?;
+                empty &= or_if_gone(dir.is_empty(file), true)?;
             }
             Ok(())
         })?;
-        Ok(nobody && complete)
+        Ok(empty && complete)
     }
 
-    /// Whether a process is among them, with its main thread or any other. `ESRCH` if it does not live.
-    pub fn hold(&self, pid: i32) -> nix::Result<bool> {
+    /// Returns true if the path of any thread of the process contains the group's name. Fails with `ESRCH` if the
+    /// process does not live.
+    pub fn contains(&self, pid: i32) -> nix::Result<bool> {
         procfs::Process::open(pid)?.living()?;
-        // A main thread that was dead when the process was moved has stayed where it was.
-        Ok(self.hold_thread(pid, pid)?
-            || procfs::threads_of(pid)?.iter().any(|&id| self.hold_thread(pid, id) == Ok(true)))
+        // If the main thread was dead when the process was moved, it is in the cgroup from before.
+        Ok(self.contains_thread(pid, pid)?
+            || procfs::threads_of(pid)?.iter().any(|&id| self.contains_thread(pid, id) == Ok(true)))
     }
 
-    /// The same, for certain: an agent can give its cgroups any names, those of other agents too, but the group's
-    /// own lists cannot be imitated. Whoever goes from one cgroup to another while we look is looked for again.
-    pub fn list(&self, pid: i32) -> nix::Result<bool> {
-        for _ in 0..LOOKS {
-            if !self.hold(pid)? {
+    /// Returns true if the lists of the group contain a thread of the process. Unlike [`Self::contains`], an agent
+    /// cannot deceive this by giving a cgroup the name of another agent. If the process moves between cgroups of the
+    /// group, the lists are read again.
+    pub fn lists_contain(&self, pid: i32) -> nix::Result<bool> {
+        for _ in 0..MOST_READINGS {
+            if !self.contains(pid)? {
                 return Ok(false);
             }
             let threads = procfs::threads_of(pid)?;
             let mut found = false;
             self.each_cgroup(Deadline::FOREVER, |dir| {
-                let listed = ignore_gone(dir.read_all(c"cgroup.threads"), Vec::new())?;
+                let listed = or_if_gone(dir.read_all(c"cgroup.threads"), Vec::new())?;
                 found |= parse::ids(&listed).any(|id| threads.contains(&id));
                 Ok(())
             })?;
@@ -189,7 +193,7 @@ impl Members<'_> {
         Ok(false)
     }
 
-    fn hold_thread(&self, pid: i32, thread: i32) -> nix::Result<bool> {
+    fn contains_thread(&self, pid: i32, thread: i32) -> nix::Result<bool> {
         let path = if pid == thread { pid.to_string() } else { format!("{pid}/task/{thread}") };
         match procfs::cgroup_of(&path) {
             Ok(path) => Ok(path.is_some_and(|path| parse::holds(&path, self.mark))),
@@ -198,27 +202,27 @@ impl Members<'_> {
         }
     }
 
-    /// Send a signal; tells whether there still was one to take it. Between the list and the signal
-    /// the id may have been given to a stranger. Held by a pidfd it cannot be, and its cgroup tells
-    /// whether it still is the one that we mean.
+    /// Sends a signal to a listed process. Returns false if it has ended. The kernel may have given its id to another
+    /// process after the list was read. While a pidfd is open the id is not reused, and the cgroup of the process shows
+    /// if it is the listed one.
     pub fn signal(&self, process: Process, signal: c_int) -> nix::Result<bool> {
         let Process { pid, thread } = process;
         let pidfd = match sys::pidfd_open(pid) {
             Ok(pidfd) => Some(pidfd),
             Err(Errno::ESRCH) => return Ok(false),
-            // No such call (before 5.3, seccomp), a thread's id, or no descriptor left.
+            // The call is not available (before 5.3, seccomp), the id is that of a thread, or no descriptor is left.
             Err(_) => None,
         };
-        match self.hold_thread(pid, thread) {
+        match self.contains_thread(pid, thread) {
             Ok(false) => return Ok(false),
             Err(Errno::ESRCH) if procfs::is_there() => {
-                // Gone; or of another uid and hidden from us (hidepid).
+                // It has ended, or it is another uid's and hidden (hidepid).
                 return if sys::kill(pid, 0) == Err(Errno::EPERM) { Err(Errno::EPERM) } else { Ok(false) };
             }
-            // Without /proc there is no telling: a member that lives on would be worse.
+            // Without /proc this cannot be checked. The signal is sent, because a surviving member would be worse.
             _ => {}
         }
-        // A seccomp filter may know the one call and not the other.
+        // A seccomp filter may allow kill(2) but not pidfd_send_signal(2).
         let sent = match pidfd.as_ref().map(|pidfd| sys::pidfd_send_signal(pidfd.as_fd(), signal)) {
             None | Some(Err(Errno::EPERM | Errno::ENOSYS)) => sys::kill(pid, signal),
             Some(sent) => sent,
@@ -230,8 +234,8 @@ impl Members<'_> {
         }
     }
 
-    /// Visit the group, then all cgroups below it. Returns false if some were left out: the deadline came first, or they are
-    /// closed to the calling process.
+    /// Visits the group, then all cgroups inside it. Returns false if some were left out because the deadline passed or
+    /// the calling process may not read them.
     pub fn each_cgroup(
         &self,
         deadline: Deadline,
@@ -251,11 +255,11 @@ impl Members<'_> {
     }
 }
 
-/// The living process that a listed id belongs to.
+/// Returns the living process of a listed id, or `None` if it does not live.
 fn process_of(id: i32, is_process: bool) -> nix::Result<Option<i32>> {
     match procfs::task(id) {
         Ok(task) => Ok(task.lives.then_some(task.pid)),
-        // Gone; or hidden from us (hidepid), or there is no /proc: the kernel knows which.
+        // It has ended, it is hidden (hidepid), or /proc is not mounted. kill(2) finds out which.
         Err(Errno::ENOENT | Errno::ESRCH | Errno::EPERM | Errno::EACCES) => {
             let lives = is_process && sys::kill(id, 0) != Err(Errno::ESRCH);
             Ok(lives.then_some(id))
@@ -264,8 +268,9 @@ fn process_of(id: i32, is_process: bool) -> nix::Result<Option<i32>> {
     }
 }
 
-/// A nested cgroup may go while we look, and a threaded one has no list of processes.
-pub fn ignore_gone<T>(result: nix::Result<T>, nothing: T) -> nix::Result<T> {
+/// Returns `nothing` if the read failed because the cgroup was removed, or because it is threaded and has no list of
+/// processes.
+pub fn or_if_gone<T>(result: nix::Result<T>, nothing: T) -> nix::Result<T> {
     match result {
         Err(Errno::ENODEV | Errno::ENOENT | Errno::EOPNOTSUPP) => Ok(nothing),
         other => other,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Removing a group and every cgroup that the agent made inside it. The kernel has no recursive rmdir.
+//! Removing a group and every cgroup inside it. The kernel has no recursive rmdir.
 
 use crate::cgroupfs::events_file::Events;
 use crate::cgroupfs::{Dir, Next, Step};
@@ -8,16 +8,17 @@ use crate::sys::kernel;
 use nix::errno::Errno;
 use std::ffi::CStr;
 
-/// Remove all below `dir`, then `dir` itself, which its parent knows by `name`. `EBUSY`: a process is
-/// still dying in it, something new has come, or the deadline has; try again. A group that is gone already is removed.
+/// Removes all cgroups inside `dir`, then `dir`, whose path relative to `dir` is `name`. Fails with `EBUSY` if a
+/// process is dying in it, a process or a cgroup was added, or the deadline passed: the caller can try again. Succeeds
+/// if the group was removed before.
 pub fn tree(dir: &Dir, name: &CStr, deadline: Deadline) -> nix::Result<()> {
-    match returns(dir).and_then(|()| below(dir, deadline)) {
+    match check_rmdir_returns(dir).and_then(|()| below(dir, deadline)) {
         Err(Errno::ENODEV) | Ok(()) => remove(dir, name),
         Err(e) => Err(e),
     }
 }
 
-/// Remove all below `dir`.
+/// Removes all cgroups inside `dir`.
 pub fn below(dir: &Dir, deadline: Deadline) -> nix::Result<()> {
     let mut outcome = Ok(());
     let remove_child = |parent: &Dir, name: &CStr| match parent.remove(name) {
@@ -26,7 +27,7 @@ pub fn below(dir: &Dir, deadline: Deadline) -> nix::Result<()> {
     };
     let complete = dir.walk(deadline, |step| {
         match step {
-            // First without opening it: an empty cgroup of another uid cannot be opened, but removed.
+            // Not opened first: an empty cgroup of another uid can be removed, but not opened.
             Step::Found(parent, name) => match remove_child(parent, name) {
                 Ok(()) => return Ok(Next::Skip),
                 Err(Errno::EBUSY) => {}
@@ -45,8 +46,8 @@ pub fn below(dir: &Dir, deadline: Deadline) -> nix::Result<()> {
     }
 }
 
-/// `EBUSY` where rmdir(2) of the group or of one below may sleep for ever now.
-fn returns(dir: &Dir) -> nix::Result<()> {
+/// Fails with `EBUSY` if rmdir(2) of the group or of a cgroup inside it may never return.
+fn check_rmdir_returns(dir: &Dir) -> nix::Result<()> {
     if !kernel::rmdir_may_hang() {
         return Ok(());
     }
@@ -57,30 +58,30 @@ fn returns(dir: &Dir) -> nix::Result<()> {
     }
 }
 
-/// Remove `dir` alone.
+/// Removes `dir`, which must have no cgroups inside.
 pub fn leaf(dir: &Dir, name: &CStr) -> nix::Result<()> {
-    returns(dir)?;
+    check_rmdir_returns(dir)?;
     remove(dir, name)
 }
 
 fn remove(dir: &Dir, name: &CStr) -> nix::Result<()> {
-    // By the parent's entry, which is the group's as long as the group lives: cgroups cannot be renamed.
+    // A cgroup cannot be renamed: as long as the group exists, its name in the parent leads to it.
     if !dir.is_alive() {
         return Ok(());
     }
     match dir.remove(name) {
-        // Only the directory itself says that it is gone.
+        // Only the directory shows that the group was removed.
         Err(Errno::ENOENT | Errno::ENODEV) if !dir.is_alive() => Ok(()),
         Err(Errno::ENOENT | Errno::ENODEV) => Err(Errno::EBUSY),
         removed => removed,
     }
 }
 
-/// Remove what of `synwire/agents` nobody else uses, from above a group that is removed: its descriptor
-/// still leads there. Who is making another there meanwhile finds its ground gone, and lays it again.
+/// Removes `synwire/agents` above a group that was removed, if no other agent uses it. The descriptor of the removed
+/// group still leads there. A process that makes an agent there at the same time makes these directories again.
 pub fn above(dir: &Dir) {
-    // EBUSY: there are other agents; EACCES: the tree was made for us by somebody else.
+    // EBUSY: there are other agents. EACCES: another user made the directories.
     if dir.remove(c"../../agents").is_ok() {
-        let _in_use = dir.remove(c"../../../synwire");
+        let _ = dir.remove(c"../../../synwire"); // EBUSY: a guard's cgroup is in it.
     }
 }

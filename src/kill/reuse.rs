@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Making a group take processes again whose processes were all killed. What they left behind can keep new ones out: a
-//! freeze, and controllers enabled for cgroups inside the group, beside which the kernel allows no process.
+//! Making a group usable again after all its processes were killed. They can leave two states that keep new processes
+//! out: a freeze, and controllers that are enabled for cgroups inside the group. With those the kernel allows no
+//! process in the group.
 
 use crate::cgroupfs::events_file::Events;
 use crate::cgroupfs::{Dir, FILE_MAX, FileError, Next, Step};
@@ -13,10 +14,10 @@ use std::ffi::{CStr, CString};
 
 const FREEZE: &CStr = c"cgroup.freeze";
 const SUBTREE_CONTROL: &CStr = c"cgroup.subtree_control";
-/// Agents of an agent.
+/// The directory of agents that an agent has made.
 const NESTED: &CStr = c"synwire/agents";
 
-/// Undo that. Nothing lives in the group.
+/// Thaws the group and disables the controllers. No process may live in the group.
 pub fn make_usable(dir: &Dir, events: &Events<'_>, deadline: Deadline) -> Result<(), FileError> {
     if events.state().map_err(|e| (e, c"cgroup.events"))?.frozen {
         match dir.write(FREEZE, b"0") {
@@ -26,7 +27,7 @@ pub fn make_usable(dir: &Dir, events: &Events<'_>, deadline: Deadline) -> Result
     }
     let on_subtree_control = |e| (e, SUBTREE_CONTROL);
     if !enables_any(dir).map_err(on_subtree_control)?
-        || holds_owned_agents(dir).map_err(on_subtree_control)?
+        || contains_owned_agents(dir).map_err(on_subtree_control)?
     {
         return Ok(());
     }
@@ -34,7 +35,7 @@ pub fn make_usable(dir: &Dir, events: &Events<'_>, deadline: Deadline) -> Result
         Err(Errno::EBUSY) => {}
         disabled => return disabled.map_err(on_subtree_control),
     }
-    // A cgroup below enables it, too.
+    // EBUSY: a cgroup inside enables the controllers, too.
     disable_below(dir, deadline).and_then(|()| disable(dir)).map_err(on_subtree_control)
 }
 
@@ -54,11 +55,11 @@ fn disable_below(dir: &Dir, deadline: Deadline) -> nix::Result<()> {
         Ok(Next::Enter)
     })?;
     outcome?;
-    // Those that are closed to the caller are empty, and can be removed.
+    // The cgroups that the caller may not open are empty, and can be removed.
     if complete { Ok(()) } else { remove::below(dir, deadline) }
 }
 
-/// Disable all that is enabled in one cgroup.
+/// Disables all controllers that a cgroup enables for its children.
 fn disable(dir: &Dir) -> nix::Result<()> {
     let mut buf = [0; FILE_MAX];
     let enabled = dir.read(SUBTREE_CONTROL, &mut buf)?;
@@ -66,9 +67,9 @@ fn disable(dir: &Dir) -> nix::Result<()> {
     if change.is_empty() { Ok(()) } else { dir.write(SUBTREE_CONTROL, &change.join(&b' ')) }
 }
 
-/// Whether there are agents inside that a living process owns. Without controllers they would lose their limits. They
-/// were not made by those that were killed: locks end with their processes.
-fn holds_owned_agents(dir: &Dir) -> nix::Result<bool> {
+/// Returns true if the group contains agents that a living process owns. Without controllers they would lose their
+/// limits. Their owner is not one of the killed processes, because a lock ends with its process.
+fn contains_owned_agents(dir: &Dir) -> nix::Result<bool> {
     let nested = match dir.agents_child(NESTED) {
         Err(Errno::ENOENT | Errno::ENODEV | Errno::EACCES) => return Ok(false),
         opened => opened?,

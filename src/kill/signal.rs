@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One signal for every process of a group, once each.
+//! Sending one signal to every process of a group, once.
 
 use crate::cgroupfs::events_file::Events;
 use crate::kill::members::{Ids, Members};
@@ -8,44 +8,44 @@ use crate::sys::try_alloc;
 use nix::errno::Errno;
 use std::ffi::c_int;
 
-/// What came of it.
+/// The result of [`Members::signal_all`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sent {
-    /// How many took it.
+    /// The number of processes that were signalled.
     pub count: usize,
-    /// Some are of another uid.
+    /// Some processes are of another uid.
     pub forbidden: bool,
-    /// Some are outside our pid namespace, and have no pid here to be signalled by.
+    /// Some processes are outside the caller's pid namespace, where they have no pid.
     pub unnameable: bool,
-    /// Some are in cgroups that the calling process may not read.
-    pub closed: bool,
+    /// Some cgroups cannot be read by the calling process.
+    pub unreadable: bool,
 }
 
-/// Who forks while we look has a child that gets the signal in the next pass, and most are caught by
-/// the second. One that does nothing but fork, and lives on with the signal, would hold us for ever.
+/// A child that is forked during a pass is signalled in the next one; mostly two passes are enough. Without this bound
+/// a process that survives the signal and forks all the time would keep the call from returning.
 const MOST_PASSES: usize = 32;
 
 impl Members<'_> {
-    /// Signal all but ourselves, until a look finds nobody new. 0 sends nothing: it counts who would
-    /// take a signal, as kill(2) does.
+    /// Signals all processes except the calling one, until a pass finds no new process. Signal 0 sends nothing and
+    /// counts the processes that can be signalled, as in kill(2).
     pub fn signal_all(&self, signal: c_int, deadline: Deadline) -> nix::Result<Sent> {
         let mut sent = Sent::default();
-        // Gone is told here: on the way what has vanished is nobody.
+        // This fails if the group was removed. The scan ignores cgroups that were removed.
         if !Events::open(self.dir)?.state()?.populated {
             return Ok(sent);
         }
         let own = i32::try_from(std::process::id()).map_err(|_| Errno::ESRCH)?;
-        let mut known = Ids::default();
+        let mut seen = Ids::default();
         for _ in 0..MOST_PASSES {
-            let census = self.census(deadline, &mut known)?;
-            sent.unnameable |= census.unnameable;
-            sent.closed = !census.complete;
-            if census.processes.is_empty() {
+            let scan = self.scan(deadline, &mut seen)?;
+            sent.unnameable |= scan.unnameable;
+            sent.unreadable = !scan.complete;
+            if scan.processes.is_empty() {
                 break;
             }
-            for process in census.processes.into_iter().filter(|process| process.pid != own) {
+            for process in scan.processes.into_iter().filter(|process| process.pid != own) {
                 match self.signal(process, signal) {
-                    Ok(taken) => sent.count += usize::from(taken),
+                    Ok(signalled) => sent.count += usize::from(signalled),
                     Err(Errno::EPERM) => sent.forbidden = true,
                     Err(e) => return Err(e),
                 }
@@ -54,17 +54,18 @@ impl Members<'_> {
         Ok(sent)
     }
 
-    /// The pids of all that live in the group, in order. Who has none in our pid namespace is left out.
+    /// Returns the pids of all living processes of the group in ascending order. Processes outside the caller's pid
+    /// namespace are left out.
     pub fn pids(&self) -> nix::Result<Vec<i32>> {
         if !Events::open(self.dir)?.state()?.populated {
             return Ok(Vec::new());
         }
-        let census = self.census(Deadline::FOREVER, &mut Ids::default())?;
-        if !census.complete {
+        let scan = self.scan(Deadline::FOREVER, &mut Ids::default())?;
+        if !scan.complete {
             return Err(Errno::EACCES);
         }
         let mut pids = Vec::new();
-        try_alloc::extend(&mut pids, census.processes.iter().map(|process| process.pid))?;
+        try_alloc::extend(&mut pids, scan.processes.iter().map(|process| process.pid))?;
         pids.sort_unstable();
         Ok(pids)
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Asking all of a group to end, and killing those that do not.
+//! Asking all processes of a group to end with SIGTERM, then killing those that have not.
 
 use crate::kill::{Failure, Killing};
 use crate::sys::deadline::Deadline;
@@ -7,36 +7,36 @@ use nix::errno::Errno;
 use std::time::Duration;
 
 impl Killing<'_> {
-    /// SIGTERM for all, and time until `grace` to go; then [`Killing::kill_all`], which has
-    /// `kill_within` from there on, or for ever. Returns true if it came to that.
+    /// Sends SIGTERM to all processes and waits until `grace` for them to end. Then calls [`Killing::kill_all`] with a
+    /// timeout of `kill_within`, or none. Returns true if processes had to be killed.
     pub fn terminate(&self, grace: Deadline, kill_within: Option<Duration>) -> Result<bool, Failure> {
         if !self.events()?.state()?.populated {
             return Ok(false);
         }
-        if self.hold_caller(grace)? {
+        if self.contains_caller(grace)? {
             return Err(Failure::CallerInside);
         }
         if let Err(e @ Errno::ENODEV) = self.ask_to_end(grace) {
             return Err(e.into());
         }
         match self.wait_empty(grace) {
-            // All of it went, and then somebody removed the group.
+            // ENODEV: all processes ended, and another process removed the group.
             Ok(true) | Err(Errno::ENODEV) => return Ok(false),
-            // It could not be seen. cgroup.kill needs no look.
+            // After an error, too: cgroup.kill works without reading the lists.
             Ok(false) | Err(_) => {}
         }
         self.kill_all(Deadline::within(kill_within))?;
         Ok(true)
     }
 
-    /// Whom a signal does not reach, of another uid or without a pid here, `cgroup.kill` will. So it is with one that
-    /// could not be asked at all.
+    /// Sends SIGTERM and makes all processes run. Processes that cannot be signalled, because they are of another uid
+    /// or outside the pid namespace, are killed by `cgroup.kill` later.
     fn ask_to_end(&self, grace: Deadline) -> nix::Result<()> {
         self.members.signal_all(libc::SIGTERM, grace)?;
-        // A stopped process takes no signal before this one, a frozen one none before it is thawed.
+        // A stopped process handles SIGTERM only after SIGCONT, a frozen one only after it is thawed.
         self.members.signal_all(libc::SIGCONT, grace)?;
         self.members.each_cgroup(grace, |dir| {
-            // No freezer (before 5.2); or a cgroup made by another uid, whose members die frozen.
+            // ENOENT: no freezer (before 5.2). EACCES: a cgroup of another uid, whose members are killed frozen.
             let _ = dir.write(c"cgroup.freeze", b"0");
             Ok(())
         })?;

@@ -64,7 +64,7 @@ pub enum Failure<E> {
 pub struct SpawnCache {
     /// What is born in it is killed at once, as was seen before.
     kills_born_inside: AtomicBool,
-    freeze_files: freeze::Watched,
+    freeze_files: freeze::FreezeFiles,
     oom_group: CachedFile,
     memory_events: CachedFile,
     /// Somebody freezes it, as was seen or said before.
@@ -78,7 +78,7 @@ impl Default for SpawnCache {
     fn default() -> Self {
         Self {
             kills_born_inside: AtomicBool::new(false),
-            freeze_files: freeze::Watched::default(),
+            freeze_files: freeze::FreezeFiles::default(),
             oom_group: CachedFile::new(c"memory.oom.group"),
             memory_events: CachedFile::new(c"memory.events"),
             may_be_frozen: AtomicBool::new(false),
@@ -144,8 +144,11 @@ impl Spawner<'_> {
             self.cache.may_be_frozen.store(true, Ordering::SeqCst);
             return Err(Failure::Frozen);
         }
-        let files =
-            if unwatched.is_none() { freeze::Watched::open(self.dir).map_err(Failure::Errno)? } else { None };
+        let files = if unwatched.is_none() {
+            freeze::FreezeFiles::open(self.dir).map_err(Failure::Errno)?
+        } else {
+            None
+        };
         let watched = files
             .as_ref()
             .map(|(asked, events)| FreezeFiles { asked: asked.as_fd(), events: events.as_fd() });
