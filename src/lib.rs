@@ -54,7 +54,7 @@ pub use guard::run as run_guard;
 pub use limits::{CpuMax, Limits};
 pub use nix::errno::Errno;
 pub use parse::{OwnerNote, UNLIMITED};
-pub use place::{Kind as PlaceKind, Systemd, Wish, discover as discover_parent, is_available};
+pub use place::{Kind as PlaceKind, PlaceRequest, Systemd, discover as discover_parent, is_available};
 pub use spawn::child::{DEVNULL, INHERIT};
 pub use spawn::parent::{Child, Command, Strings};
 pub use sys::deadline::Deadline;

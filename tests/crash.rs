@@ -5,7 +5,7 @@
 #[macro_use]
 mod common;
 
-use agentcg::{Agent, CpuMax, Limits, Wish, list, reap};
+use agentcg::{Agent, CpuMax, Limits, PlaceRequest, list, reap};
 use common::cgroup::Scratch;
 use common::group::Group;
 use common::member::{Member, sleeper};
@@ -131,8 +131,8 @@ fn wherever_a_guarded_new_is_cut_off_nothing_of_it_is_left_nor_of_its_guard() {
 fn makes_a_guarded_one(args: &[String]) {
     let parent = CString::new(args[0].as_str()).expect("no NUL");
     ptrace::wait_for_tracer();
-    let wish = Wish { parent: Some(&parent), guard: true, ..Wish::default() };
-    let agent = Agent::new_where(wish, None, &limits()).unwrap_or_else(|e| panic!("{e}"));
+    let request = PlaceRequest { parent: Some(&parent), guard: true, ..PlaceRequest::default() };
+    let agent = Agent::new_where(request, None, &limits()).unwrap_or_else(|e| panic!("{e}"));
     // As a crash would end it: freed it would be an orphan.
     std::mem::forget(agent);
 }

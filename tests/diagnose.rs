@@ -5,7 +5,7 @@
 mod common;
 
 use agentcg::{
-    Agent, Controllers, Diagnosis, Limits, Wish, diagnose, diagnose_for, discover_parent, feature,
+    Agent, Controllers, Diagnosis, Limits, PlaceRequest, diagnose, diagnose_for, discover_parent, feature,
 };
 use common::cgroup::Cgroup;
 use common::member::{Member, role};
@@ -63,7 +63,7 @@ fn it_says_what_new_does_for_the_limits_that_are_asked_for() {
     let _alone = alone();
     for limits in limits() {
         let before = whole();
-        let found = diagnose_for(Wish::default(), &limits);
+        let found = diagnose_for(PlaceRequest::default(), &limits);
         assert_eq!(whole(), before, "the diagnosis left something behind\n{}", found.report);
         match Agent::new(None, None, &limits) {
             Ok(agent) => {

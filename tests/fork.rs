@@ -5,7 +5,7 @@
 mod common;
 
 use agentcg::events::{EMPTY, GONE};
-use agentcg::{Agent, Deadline, Errno, Limits, Wish, list, reap};
+use agentcg::{Agent, Deadline, Errno, Limits, PlaceRequest, list, reap};
 use common::cgroup::Scratch;
 use common::member::{Member, role};
 use common::{patience, seccomp};
@@ -56,8 +56,8 @@ fn pid_1(args: &[String]) {
         return;
     }
     let parent = CString::new(args[0].as_str()).expect("a path");
-    let wish = Wish { parent: Some(&parent), guard: true, ..Wish::default() };
-    let agent = Agent::new_where(wish, None, &Limits::default()).unwrap_or_else(|e| panic!("{e}"));
+    let request = PlaceRequest { parent: Some(&parent), guard: true, ..PlaceRequest::default() };
+    let agent = Agent::new_where(request, None, &Limits::default()).unwrap_or_else(|e| panic!("{e}"));
     agent.event_fd(EMPTY | GONE).expect("event_fd");
     role::say(&format!("the host, {}", seen(&agent)));
     unshare(CloneFlags::CLONE_NEWPID).expect("unshare");

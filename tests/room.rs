@@ -4,7 +4,7 @@
 
 mod common;
 
-use agentcg::{Agent, Errno, Limits, PlaceKind, Reason, Wish, discover_parent, list};
+use agentcg::{Agent, Errno, Limits, PlaceKind, PlaceRequest, Reason, discover_parent, list};
 use common::cgroup::Cgroup;
 use common::{lab, patience};
 use std::os::unix::ffi::OsStrExt;
@@ -18,7 +18,7 @@ fn we_make_room_in_a_cgroup_that_is_ours_alone_and_only_there() {
     assert_eq!(discover_parent().expect("discover"), unit.0.as_os_str().as_bytes());
 
     let limits = Limits { memory_max: Some(64 << 20), pids_max: Some(9), ..Limits::default() };
-    let keep_caller = Wish { keep_caller: true, ..Wish::default() };
+    let keep_caller = PlaceRequest { keep_caller: true, ..PlaceRequest::default() };
     let e = Agent::new_where(keep_caller, None, &limits).expect_err("keep_caller was not heeded");
     assert_eq!((e.errno(), e.reason()), (Errno::EOPNOTSUPP, Some(Reason::NoController)), "{e}");
     assert_eq!((unit.picture(), Cgroup::own().0), (before.clone(), unit.0.clone()));

@@ -3,14 +3,14 @@
 
 use crate::error::{Result, shown};
 use crate::guard::{self, Guarded};
-use crate::place::{self, Leaf};
+use crate::place::{self, AgentDir};
 use std::ffi::CString;
 
 /// Have it guarded, or take it back.
-pub fn take(leaf: &Leaf, uuid: &str) -> Result<Guarded> {
+pub fn take(agent_dir: &AgentDir, uuid: &str) -> Result<Guarded> {
     let name = CString::new(uuid).unwrap_or_default();
-    guard::over(&leaf.dir, &name, place::ways_home).map_err(|failure| {
-        leaf.undo();
-        failure.told(&format!("guards {}", shown(&leaf.path)))
+    guard::over(&agent_dir.dir, &name, place::exit_cgroups).map_err(|failure| {
+        agent_dir.undo();
+        failure.told(&format!("guards {}", shown(&agent_dir.path)))
     })
 }

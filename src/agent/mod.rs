@@ -25,7 +25,7 @@ use crate::kill::members::Members;
 use crate::kill::{KillFiles, KillState, Killing};
 use crate::limits::Limits;
 use crate::owner;
-use crate::place::{self, Kind, Place, Wish};
+use crate::place::{self, Kind, Place, PlaceRequest};
 use crate::stats::{Files, Stats};
 use crate::sys::fork_id::AtomicForkId;
 use crate::sys::fork_mutex::ForkMutex;
@@ -105,37 +105,38 @@ impl Agent {
     /// Make `<parent>/synwire/agents/<uuid>` with these limits, all or nothing. Without a parent the
     /// best place that there is is taken; without a uuid a random one.
     pub fn new(parent: Option<&CStr>, uuid: Option<&str>, limits: &Limits) -> Result<Self> {
-        Self::new_where(Wish { parent, ..Wish::default() }, uuid, limits)
+        Self::new_where(PlaceRequest { parent, ..PlaceRequest::default() }, uuid, limits)
     }
 
     /// The same with more to say about the place.
-    pub fn new_where(wish: Wish<'_>, uuid: Option<&str>, limits: &Limits) -> Result<Self> {
+    pub fn new_where(request: PlaceRequest<'_>, uuid: Option<&str>, limits: &Limits) -> Result<Self> {
         limits.check()?;
         guard::clear_up();
         let uuid = uuid.map_or_else(|| Ok(random::uuid().to_string()), name_of)?;
-        let wish = Wish { needs: limits.controllers(), ..wish };
-        place::first_usable(wish, |place| {
+        let request = PlaceRequest { needs: limits.controllers(), ..request };
+        place::first_usable(request, |place| {
             let name = Name::of(place, &uuid)?;
-            let mut leaf = place::make_leaf(place, &uuid)?;
-            let applied = match limits.apply(&leaf.dir, &leaf.path) {
+            let mut agent_dir = place::make_agent_dir(place, &uuid)?;
+            let applied = match limits.apply(&agent_dir.dir, &agent_dir.path) {
                 // The tree may have been made when fewer controllers were available.
                 Err(e) if e.reason() == Some(Reason::NoController) => {
-                    leaf.complete().and_then(|()| limits.apply(&leaf.dir, &leaf.path))
+                    agent_dir.complete().and_then(|()| limits.apply(&agent_dir.dir, &agent_dir.path))
                 }
                 other => other,
             };
             if let Err(e) = applied {
-                leaf.undo();
+                agent_dir.undo();
                 return Err(e);
             }
             // Opened while the agent cannot yet do anything about it.
-            let kept = KillFiles::open(&leaf.dir).and_then(|files| Ok((files, Overrides::of(&leaf.dir)?)));
+            let kept =
+                KillFiles::open(&agent_dir.dir).and_then(|files| Ok((files, Overrides::of(&agent_dir.dir)?)));
             let (kill_files, overrides) = kept.map_err(|e| {
-                leaf.undo();
+                agent_dir.undo();
                 not_opened(e, &shown(&place.path), &uuid)
             })?;
-            let guarded = if wish.guard { Some(guarded::take(&leaf, &uuid)?) } else { None };
-            let mut agent = Self::at(place.kind, leaf.dir, name, overrides);
+            let guarded = if request.guard { Some(guarded::take(&agent_dir, &uuid)?) } else { None };
+            let mut agent = Self::at(place.kind, agent_dir.dir, name, overrides);
             agent.guarded = guarded;
             agent.killing.files = kill_files;
             agent.nesting.chosen_in(limits);

@@ -38,7 +38,7 @@ impl Agent {
     pub fn open(parent: Option<&CStr>, uuid: &str, own: bool) -> Result<Self> {
         let uuid = name_of(uuid)?;
         let name = CString::new(uuid.as_str()).unwrap_or_default();
-        let places = place::standing(parent)?;
+        let places = place::existing(parent)?;
         for place in &places {
             let dir = match place.agents().and_then(|agents| agents.agents_child(&name)) {
                 Ok(dir) => dir,
@@ -104,7 +104,7 @@ fn refused(errno: Errno, message: String) -> Error {
 /// Each agent that can be found, in no order.
 pub fn list(parent: Option<&CStr>) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
-    each_agent(&place::standing(parent)?, |place, dir, uuid| {
+    each_agent(&place::existing(parent)?, |place, dir, uuid| {
         let entry = match dir.map(|dir| entry(&dir, &uuid)) {
             Some(Err(Errno::ENODEV)) => return Ok(()),
             Some(known) => known.map_err(|e| not_opened(e, &shown(&place.path), &uuid))?,
@@ -129,7 +129,7 @@ fn entry(dir: &Dir, uuid: &str) -> nix::Result<Entry> {
 pub fn reap(parent: Option<&CStr>, deadline: Deadline) -> Result<usize> {
     guard::clear_up();
     // Once: to find them all systemd is asked.
-    let places = place::standing(parent)?;
+    let places = place::existing(parent)?;
     places.iter().for_each(Place::wake_guards);
     let mut removed = 0;
     let (mut refused, mut late);

@@ -2,7 +2,7 @@
 //! What the kernel can do, looked at in a cgroup and tried, never concluded from a version.
 
 use crate::cgroupfs::Dir;
-use crate::place::self_cgroup::Own;
+use crate::place::self_cgroup::SelfCgroup;
 use crate::spawn::clone3;
 use crate::sys::{set_xattr, xattr_size};
 use nix::errno::Errno;
@@ -67,7 +67,7 @@ pub fn of_probe(probe: &Dir) -> u64 {
 }
 
 /// Of our own cgroup, in which nothing is changed.
-pub fn of_own(own: &Own) -> u64 {
+pub fn of_own(own: &SelfCgroup) -> u64 {
     let Ok(dir) = own.open(0) else { return 0 };
     // The real root has few files of its own.
     let children = if dir.has(c"cgroup.type") { Vec::new() } else { dir.children().unwrap_or_default() };

@@ -12,8 +12,8 @@ pub use features::feature;
 use crate::cgroupfs::controllers::Controllers;
 use crate::error::{Error, Reason, Result, shown};
 use crate::limits::Limits;
-use crate::place::self_cgroup::{self, Own};
-use crate::place::{self, Kind, Outcome, Room, Site, Survey, Wish};
+use crate::place::self_cgroup::{self, SelfCgroup};
+use crate::place::{self, Candidate, Kind, Occupancy, Outcome, PlaceRequest, Survey};
 use nix::errno::Errno;
 use report::Report;
 use surroundings::Surroundings;
@@ -38,15 +38,15 @@ pub struct Diagnosis {
 
 /// Find out for an agent without limits.
 pub fn diagnose() -> Diagnosis {
-    diagnose_for(Wish::default(), &Limits::default())
+    diagnose_for(PlaceRequest::default(), &Limits::default())
 }
 
 /// Find out for what the caller wants of the place, and for these limits, which are in range.
-pub fn diagnose_for(wish: Wish<'_>, limits: &Limits) -> Diagnosis {
-    let wish = Wish { needs: limits.controllers(), ..wish };
+pub fn diagnose_for(request: PlaceRequest<'_>, limits: &Limits) -> Diagnosis {
+    let request = PlaceRequest { needs: limits.controllers(), ..request };
     let own = self_cgroup::find();
     let survey = match &own {
-        Ok(own) => place::survey(own, wish, |site| try_out(own, site, limits)),
+        Ok(own) => place::survey(own, request, |site| try_out(own, site, limits)),
         Err(e) => Survey { links: Vec::new(), verdict: Err(e.clone()) },
     };
     let (chosen, mut features) = match &survey.verdict {
@@ -69,7 +69,7 @@ pub fn diagnose_for(wish: Wish<'_>, limits: &Limits) -> Diagnosis {
     let report = Report { survey: &survey, surroundings: &surroundings, controllers, features };
     Diagnosis {
         obstacle,
-        place: chosen.map(Site::kind),
+        place: chosen.map(Candidate::kind),
         controllers,
         missing_controllers,
         features,
@@ -77,7 +77,7 @@ pub fn diagnose_for(wish: Wish<'_>, limits: &Limits) -> Diagnosis {
     }
 }
 
-fn site<T>(survey: &Survey<T>, number: usize) -> Option<&Site> {
+fn site<T>(survey: &Survey<T>, number: usize) -> Option<&Candidate> {
     match survey.links.get(number).map(|link| &link.outcome) {
         Some(Outcome::Usable(site)) => Some(site),
         _ => None,
@@ -86,19 +86,19 @@ fn site<T>(survey: &Survey<T>, number: usize) -> Option<&Site> {
 
 /// Make an agent there as `new` would, learn what it can do, and take it back. Not where that would
 /// move us, or have systemd make something.
-fn try_out(own: &Own, site: &Site, limits: &Limits) -> Result<u64> {
+fn try_out(own: &SelfCgroup, site: &Candidate, limits: &Limits) -> Result<u64> {
     match site {
-        Site::Standing(place) if place.room != Room::HoldsUs => {
-            let mut leaf = place::make_leaf(place, &crate::sys::random::uuid().to_string())?;
-            let applied = match limits.apply(&leaf.dir, &leaf.path) {
+        Candidate::Existing(place) if place.occupancy != Occupancy::Caller => {
+            let mut agent_dir = place::make_agent_dir(place, &crate::sys::random::uuid().to_string())?;
+            let applied = match limits.apply(&agent_dir.dir, &agent_dir.path) {
                 // The tree may have been made when less was available.
                 Err(e) if e.reason() == Some(Reason::NoController) => {
-                    leaf.complete().and_then(|()| limits.apply(&leaf.dir, &leaf.path))
+                    agent_dir.complete().and_then(|()| limits.apply(&agent_dir.dir, &agent_dir.path))
                 }
                 applied => applied,
             };
-            let features = features::of_probe(&leaf.dir);
-            leaf.undo();
+            let features = features::of_probe(&agent_dir.dir);
+            agent_dir.undo();
             applied.map(|()| features).map_err(|e| place.explain(e))
         }
         _ => {

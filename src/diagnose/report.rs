@@ -81,13 +81,13 @@ impl Report<'_> {
         let chosen = self.survey.verdict.as_ref().ok().map(|(number, _)| *number);
         for (number, link) in self.survey.links.iter().enumerate() {
             let text = match &link.outcome {
-                Outcome::Nowhere(why) => format!("no: {why}"),
+                Outcome::NotApplicable(why) => format!("no: {why}"),
                 Outcome::Refused(e) => format!("no: {e}"),
                 Outcome::Usable(site) => {
                     let mark = if chosen == Some(number) { "this one" } else { "would do" };
                     let how = match site.kind() {
                         Kind::Systemd => ", which systemd would make",
-                        _ if site.holds_us() => ", out of which we would move to a child, supervisor",
+                        _ if site.must_move_caller() => ", out of which we would move to a child, supervisor",
                         _ => "",
                     };
                     format!("{mark}: {}{how}", one_line(site.path()))

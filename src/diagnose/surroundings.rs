@@ -3,7 +3,7 @@
 
 use crate::cgroupfs::controllers::Controllers;
 use crate::error::{Error, Reason};
-use crate::place::self_cgroup::Own;
+use crate::place::self_cgroup::SelfCgroup;
 use crate::place::{Outcome, Survey};
 use crate::procfs;
 use crate::systemd::NEEDS_LIBRARY;
@@ -65,7 +65,7 @@ pub struct Surroundings {
 
 impl Surroundings {
     pub fn read<T>(
-        own: Option<&Own>,
+        own: Option<&SelfCgroup>,
         survey: &Survey<T>,
         missing: Controllers,
         manager_reached: bool,

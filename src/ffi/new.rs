@@ -8,7 +8,7 @@ use super::limits::{self, agentcg_limits};
 use super::memory::{check_flags, string, text};
 use crate::agent::Agent;
 use crate::error::Result;
-use crate::place::{Systemd, Wish};
+use crate::place::{PlaceRequest, Systemd};
 use nix::errno::Errno;
 use std::ffi::{c_char, c_int};
 
@@ -108,7 +108,7 @@ pub unsafe extern "C" fn agentcg_new(
             }
             let uuid = text(uuid, "the uuid")?;
             let limits = limits::copy_in_new(limits, limits_size)?;
-            let request = Wish { parent: string(parent), ..place_request(flags)? };
+            let request = PlaceRequest { parent: string(parent), ..place_request(flags)? };
             let memory = HandleMemory::new()?;
             ret_cg.write(memory.into_handle(Agent::new_where(request, uuid, &limits)?));
             Ok(0)
@@ -117,7 +117,7 @@ pub unsafe extern "C" fn agentcg_new(
 }
 
 /// Convert AGENTCG_NEW_... flags.
-pub fn place_request(flags: u64) -> Result<Wish<'static>> {
+pub fn place_request(flags: u64) -> Result<PlaceRequest<'static>> {
     check_flags(
         flags,
         AGENTCG_NEW_GUARD | AGENTCG_NEW_SYSTEMD | AGENTCG_NEW_NO_SYSTEMD | AGENTCG_NEW_KEEP_CALLER,
@@ -130,5 +130,5 @@ pub fn place_request(flags: u64) -> Result<Wish<'static>> {
     };
     let keep_caller = flags & AGENTCG_NEW_KEEP_CALLER != 0;
     let guard = flags & AGENTCG_NEW_GUARD != 0;
-    Ok(Wish { keep_caller, systemd, guard, ..Wish::default() })
+    Ok(PlaceRequest { keep_caller, systemd, guard, ..PlaceRequest::default() })
 }

@@ -3,9 +3,9 @@
 //! with an attribute that everybody can read. There nobody takes controllers back, and agents end with
 //! the unit. The group of an agent is its own to the same effect.
 
-use super::self_cgroup::Own;
-use super::site::{Kind, Look, Place, Room, Site};
-use super::{Wish, tree, vacate};
+use super::self_cgroup::SelfCgroup;
+use super::site::{Candidate, Kind, Occupancy, Place, Probe};
+use super::{PlaceRequest, tree, vacate};
 use crate::cgroupfs::Dir;
 use crate::error::shown;
 use crate::parse;
@@ -17,26 +17,28 @@ use std::ffi::CString;
 /// The nearest of our own cgroup and those above it that is marked, unless another manager stands
 /// between: what holds slices was delegated to the systemd that made them, and so was user@UID.service,
 /// not to those that run under it.
-pub fn look(own: &Own, _: Wish<'_>) -> Look {
+pub fn probe(own: &SelfCgroup, _: PlaceRequest<'_>) -> Probe {
     // At the top of the mount it makes no difference, and is the root link's.
     if own.name.is_none() {
-        return Look::Nowhere("our own cgroup is at the top of the mount".to_owned());
+        return Probe::NotApplicable("our own cgroup is at the top of the mount".to_owned());
     }
     let below_managers = own.upwards().take_while(|path| !is_named(path, b".slice"));
     let marked = below_managers.enumerate().find(|(_, path)| is_marked(path) || is_an_agents(path));
     let Some((number, path)) = marked.or_else(|| handed_over(own)) else {
-        return Look::Nowhere("no cgroup of ours is marked as delegated (user.delegate)".to_owned());
+        return Probe::NotApplicable("no cgroup of ours is marked as delegated (user.delegate)".to_owned());
     };
     if parse::split_last(&path).1.starts_with(b"user@") && is_named(&path, b".service") {
-        return Look::Nowhere("what is delegated here is the user manager's".to_owned());
+        return Probe::NotApplicable("what is delegated here is the user manager's".to_owned());
     }
     let dir = match own.open(number) {
         Ok(dir) if is_ours(&dir) => dir,
-        Ok(_) => return Look::Nowhere("what is delegated here is not ours, but another uid's".to_owned()),
-        Err(e) => return Look::Refused(super::refused(e, &shown(&path))),
+        Ok(_) => {
+            return Probe::NotApplicable("what is delegated here is not ours, but another uid's".to_owned());
+        }
+        Err(e) => return Probe::Refused(super::refused(e, &shown(&path))),
     };
-    let room = if number == 0 { Room::HoldsUs } else { Room::Free };
-    Look::At(Site::Standing(Place::new(Kind::Delegated, dir, path, room)))
+    let occupancy = if number == 0 { Occupancy::Caller } else { Occupancy::Empty };
+    Probe::Found(Candidate::Existing(Place::new(Kind::Delegated, dir, path, occupancy)))
 }
 
 fn is_ours(dir: &Dir) -> bool {
@@ -47,7 +49,7 @@ fn is_ours(dir: &Dir) -> bool {
 /// Our own cgroup, if it is ours and what is above it is not: systemd before 251 leaves no mark that we
 /// could see, and others who give a cgroup away by chown(2) leave none at all. Root owns everything. Where
 /// we have made room in it before, it is the one above.
-fn handed_over(own: &Own) -> Option<(usize, Vec<u8>)> {
+fn handed_over(own: &SelfCgroup) -> Option<(usize, Vec<u8>)> {
     let number = usize::from(own.name.as_deref() == Some(vacate::SUPERVISOR));
     let ours = |number| own.open(number).is_ok_and(|dir| is_ours(&dir));
     let given = number <= own.depth && !ours(number + 1) && ours(number);

@@ -31,13 +31,13 @@ fn in_force(dir: &Dir) -> nix::Result<Controllers> {
 }
 
 /// What could be switched on for the children of `dir`.
-pub fn to_be_had(dir: &Dir) -> nix::Result<Controllers> {
+pub fn available(dir: &Dir) -> nix::Result<Controllers> {
     Ok(Controllers::listed(dir.read(c"cgroup.controllers", &mut [0; FILE_MAX])?))
 }
 
 /// Whether there is nothing left to switch on.
 pub fn is_done(dir: &Dir) -> bool {
-    let left = || Ok::<_, Errno>((to_be_had(dir)? & Controllers::WANTED) - in_force(dir)?);
+    let left = || Ok::<_, Errno>((available(dir)? & Controllers::WANTED) - in_force(dir)?);
     left().is_ok_and(Controllers::is_empty)
 }
 
@@ -120,7 +120,7 @@ pub fn enable(dir: &Dir, wanted: Controllers, here: &str) -> Result<Enabled> {
     if on.contains(wanted) {
         return Ok(nothing_to_do);
     }
-    let had = to_be_had(dir).map_err(|e| cannot("read", "cgroup.controllers", e, here))?;
+    let had = available(dir).map_err(|e| cannot("read", "cgroup.controllers", e, here))?;
     let missing = (wanted & had) - on;
     if missing.is_empty() {
         // Not even a write that changes nothing: it costs the more, the more children there are.

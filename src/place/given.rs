@@ -2,7 +2,7 @@
 //! The parent that the caller named. It is taken as it is: we never walk up from it.
 
 use super::refused;
-use super::site::{Kind, Place, Room};
+use super::site::{Kind, Occupancy, Place};
 use crate::cgroupfs::Dir;
 use crate::error::{Error, Reason, Result, shown, words};
 use crate::sys::kernfile::errno;
@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::rc::Rc;
 
 /// Open it and learn its real path, whatever links and dots it was named by.
-pub fn look(parent: &CStr) -> Result<Place> {
+pub fn open(parent: &CStr) -> Result<Place> {
     let here = shown(parent.to_bytes());
     let dir = Dir::open(parent).map_err(|e| match e {
         Errno::ENOTTY | Errno::ENOTDIR => Error::new(
@@ -40,5 +40,5 @@ pub fn look(parent: &CStr) -> Result<Place> {
         e => Error::new(e, format!("cannot learn the path of {here} from /proc/self/fd: {}", words(e))),
     })?;
     let path = path.into_os_string().into_vec();
-    Ok(Place::new(Kind::Given, Rc::new(dir), path, Room::Free))
+    Ok(Place::new(Kind::Given, Rc::new(dir), path, Occupancy::Empty))
 }

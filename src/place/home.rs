@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 /// Files to write "0" to: of our own cgroup, which may be gone when we are; and of the one that systemd
 /// itself is in, the nearest above us that we may write. An error that may pass is one: without these the guard's own
 /// cgroup would be left behind.
-pub fn ways_home() -> nix::Result<Vec<OwnedFd>> {
+pub fn exit_cgroups() -> nix::Result<Vec<OwnedFd>> {
     let own = match self_cgroup::find() {
         Ok(own) => own,
         Err(e) if e.reason().is_none() => return Err(e.errno()),

@@ -16,17 +16,17 @@ mod tracking;
 mod tree;
 mod vacate;
 
-pub use existing::standing;
-pub use home::ways_home;
-pub use site::{Kind, Place, Room, Site};
+pub use existing::existing;
+pub use home::exit_cgroups;
+pub use site::{Candidate, Kind, Occupancy, Place};
 pub use systemd::failed;
-pub use tree::{Leaf, make_leaf};
+pub use tree::{AgentDir, make_agent_dir};
 
 use crate::cgroupfs::controllers::Controllers;
 use crate::error::{Error, Reason, Result, shown, words};
 use nix::errno::Errno;
-use self_cgroup::Own;
-use site::Look;
+use self_cgroup::SelfCgroup;
+use site::Probe;
 use std::ffi::CStr;
 
 /// Whether systemd is asked for a place.
@@ -43,7 +43,7 @@ pub enum Systemd {
 
 /// What the caller wants of the place.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Wish<'a> {
+pub struct PlaceRequest<'a> {
     /// This one and no other.
     pub parent: Option<&'a CStr>,
     /// Never move the calling process to make room.
@@ -60,19 +60,19 @@ pub struct Wish<'a> {
 struct Link {
     /// For people.
     name: &'static str,
-    look: fn(&Own, Wish<'_>) -> Look,
+    probe: fn(&SelfCgroup, PlaceRequest<'_>) -> Probe,
     asks_systemd: bool,
 }
 
 const CHAIN: [Link; 5] = [
-    Link { name: "delegated to us", look: delegated::look, asks_systemd: false },
-    Link { name: "the root", look: root::look, asks_systemd: false },
-    Link { name: "beside our own cgroup", look: sibling::look, asks_systemd: false },
-    Link { name: "a scope of systemd's", look: systemd::look, asks_systemd: true },
-    Link { name: "without limits", look: tracking::look, asks_systemd: false },
+    Link { name: "delegated to us", probe: delegated::probe, asks_systemd: false },
+    Link { name: "the root", probe: root::probe, asks_systemd: false },
+    Link { name: "beside our own cgroup", probe: sibling::probe, asks_systemd: false },
+    Link { name: "a scope of systemd's", probe: systemd::probe, asks_systemd: true },
+    Link { name: "without limits", probe: tracking::probe, asks_systemd: false },
 ];
 
-impl Wish<'_> {
+impl PlaceRequest<'_> {
     fn chain(self) -> impl Iterator<Item = &'static Link> {
         CHAIN.iter().filter(move |link| match self.systemd {
             Systemd::Last => true,
@@ -85,53 +85,55 @@ impl Wish<'_> {
 /// Try the places in their order: the parent that the caller named, or else the chain. `attempt` is
 /// asked for each until it succeeds; the first refusal is the one to report, since it stands for the
 /// best place that there could have been.
-pub fn first_usable<T>(wish: Wish<'_>, mut attempt: impl FnMut(&Place) -> Result<T>) -> Result<T> {
-    first_site(wish, |site| {
-        let place = site.settle()?;
+pub fn first_usable<T>(request: PlaceRequest<'_>, mut attempt: impl FnMut(&Place) -> Result<T>) -> Result<T> {
+    first_site(request, |site| {
+        let place = site.into_place()?;
         let done = attempt(&place).map_err(|e| place.explain(e))?;
         place.commit();
         Ok(done)
     })
 }
 
-fn first_site<T>(wish: Wish<'_>, mut attempt: impl FnMut(Site) -> Result<T>) -> Result<T> {
-    if let Some(parent) = wish.parent {
-        if wish.systemd == Systemd::Only {
+fn first_site<T>(request: PlaceRequest<'_>, mut attempt: impl FnMut(Candidate) -> Result<T>) -> Result<T> {
+    if let Some(parent) = request.parent {
+        if request.systemd == Systemd::Only {
             return Err(Error::new(
                 Errno::EINVAL,
                 "a parent was named, and a systemd scope asked for: choose one",
             ));
         }
-        return attempt(Site::Standing(given::look(parent)?));
+        return attempt(Candidate::Existing(given::open(parent)?));
     }
     let own = self_cgroup::find()?;
     let mut refusal = Refusal::default();
-    for link in wish.chain() {
-        match link.site(&own, wish) {
-            Look::Nowhere(_) => {}
-            Look::Refused(e) => refusal.note(e)?,
-            Look::At(site) => match attempt(site) {
+    for link in request.chain() {
+        match link.site(&own, request) {
+            Probe::NotApplicable(_) => {}
+            Probe::Refused(e) => refusal.note(e)?,
+            Probe::Found(site) => match attempt(site) {
                 Ok(done) => return Ok(done),
                 Err(e) => refusal.note(e)?,
             },
         }
     }
-    Err(refusal.told(wish))
+    Err(refusal.told(request))
 }
 
 impl Link {
     /// What it finds that the caller allows.
-    fn site(&self, own: &Own, wish: Wish<'_>) -> Look {
-        let read_only = |path: &[u8]| Look::Refused(refused(Errno::EROFS, &shown(path)));
+    fn site(&self, own: &SelfCgroup, request: PlaceRequest<'_>) -> Probe {
+        let read_only = |path: &[u8]| Probe::Refused(refused(Errno::EROFS, &shown(path)));
         // A scope that systemd makes is read-only for us, too: ProtectControlGroups= is about our mounts.
         if own.mount.read_only && self.asks_systemd {
             return read_only(&own.mount.point);
         }
-        match (self.look)(own, wish) {
+        match (self.probe)(own, request) {
             // Before what else would be refused: the rights to a directory do not help.
-            Look::At(site) if own.mount.read_only => read_only(site.path()),
-            Look::At(site) if site.holds_us() && wish.keep_caller => Look::Refused(kept(site.path())),
-            look => look,
+            Probe::Found(site) if own.mount.read_only => read_only(site.path()),
+            Probe::Found(site) if site.must_move_caller() && request.keep_caller => {
+                Probe::Refused(kept(site.path()))
+            }
+            probe => probe,
         }
     }
 }
@@ -154,10 +156,10 @@ impl Refusal {
     }
 
     /// What the caller is told.
-    fn told(self, wish: Wish<'_>) -> Error {
+    fn told(self, request: PlaceRequest<'_>) -> Error {
         // That systemd is not there is no reason where it was not asked for.
         let refusal =
-            self.0.filter(|e| wish.systemd == Systemd::Only || e.reason() != Some(Reason::NoSystemd));
+            self.0.filter(|e| request.systemd == Systemd::Only || e.reason() != Some(Reason::NoSystemd));
         refusal.unwrap_or_else(|| {
             Error::new(Errno::EACCES, "no place for agents was found here: name a parent that is ours")
                 .because(Reason::NotDelegated)
@@ -174,9 +176,9 @@ pub struct Tried {
 
 pub enum Outcome {
     /// There is no such place here, for this reason.
-    Nowhere(String),
+    NotApplicable(String),
     Refused(Error),
-    Usable(Site),
+    Usable(Candidate),
 }
 
 /// The whole chain, and what comes of it.
@@ -186,21 +188,25 @@ pub struct Survey<T> {
     pub verdict: Result<(usize, T)>,
 }
 
-/// Look at every link, those behind the first usable one too, which is given to `attempt` as
+/// Probe at every link, those behind the first usable one too, which is given to `attempt` as
 /// [`first_usable`] would.
-pub fn survey<T>(own: &Own, wish: Wish<'_>, mut attempt: impl FnMut(&Site) -> Result<T>) -> Survey<T> {
+pub fn survey<T>(
+    own: &SelfCgroup,
+    request: PlaceRequest<'_>,
+    mut attempt: impl FnMut(&Candidate) -> Result<T>,
+) -> Survey<T> {
     let mut links = Vec::new();
     let mut refusal = Refusal::default();
     let mut verdict = None;
-    for link in wish.chain() {
-        let outcome = match link.site(own, wish) {
-            Look::Nowhere(why) => Outcome::Nowhere(why),
-            Look::Refused(e) => Outcome::Refused(e),
-            Look::At(site) if verdict.is_some() => match site.vet() {
+    for link in request.chain() {
+        let outcome = match link.site(own, request) {
+            Probe::NotApplicable(why) => Outcome::NotApplicable(why),
+            Probe::Refused(e) => Outcome::Refused(e),
+            Probe::Found(site) if verdict.is_some() => match site.check() {
                 Ok(()) => Outcome::Usable(site),
                 Err(e) => Outcome::Refused(e),
             },
-            Look::At(site) => match site.vet().and_then(|()| attempt(&site)) {
+            Probe::Found(site) => match site.check().and_then(|()| attempt(&site)) {
                 Ok(done) => {
                     verdict = Some(Ok((links.len(), done)));
                     Outcome::Usable(site)
@@ -213,7 +219,7 @@ pub fn survey<T>(own: &Own, wish: Wish<'_>, mut attempt: impl FnMut(&Site) -> Re
         }
         links.push(Tried { name: link.name, outcome });
     }
-    Survey { links, verdict: verdict.unwrap_or_else(|| Err(refusal.told(wish))) }
+    Survey { links, verdict: verdict.unwrap_or_else(|| Err(refusal.told(request))) }
 }
 
 /// The first refusal stands for the best place that there could have been; but where there is a place
@@ -230,7 +236,7 @@ pub fn is_available() -> bool {
 
 /// Where a tree would be put. Changes nothing.
 pub fn discover() -> Result<Vec<u8>> {
-    first_site(Wish::default(), |site| site.vet().map(|()| site.path().to_vec()))
+    first_site(PlaceRequest::default(), |site| site.check().map(|()| site.path().to_vec()))
 }
 
 /// A place that needs what the caller forbade.

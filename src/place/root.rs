@@ -3,22 +3,27 @@
 //! processes beside children with controllers; in the root of a namespace, a container's, we make room
 //! first, or have made it.
 
-use super::self_cgroup::Own;
-use super::site::{Kind, Look, Place, Room, Site};
-use super::{Wish, enable, vacate};
+use super::self_cgroup::SelfCgroup;
+use super::site::{Candidate, Kind, Occupancy, Place, Probe};
+use super::{PlaceRequest, enable, vacate};
 use std::rc::Rc;
 
-pub fn look(own: &Own, _: Wish<'_>) -> Look {
+pub fn probe(own: &SelfCgroup, _: PlaceRequest<'_>) -> Probe {
     let at_root = match &own.name {
         None => true,
         Some(name) => own.depth == 0 && name.as_c_str() == vacate::SUPERVISOR,
     };
     if !at_root {
-        return Look::Nowhere(
+        return Probe::NotApplicable(
             "our own cgroup is not the root of the hierarchy nor of a namespace".to_owned(),
         );
     }
     let holds_us = own.name.is_none() && !enable::is_real_root(&own.dir);
-    let room = if holds_us { Room::HoldsUs } else { Room::Free };
-    Look::At(Site::Standing(Place::new(Kind::Root, Rc::clone(&own.dir), own.path.clone(), room)))
+    let occupancy = if holds_us { Occupancy::Caller } else { Occupancy::Empty };
+    Probe::Found(Candidate::Existing(Place::new(
+        Kind::Root,
+        Rc::clone(&own.dir),
+        own.path.clone(),
+        occupancy,
+    )))
 }

@@ -12,7 +12,7 @@ use std::ffi::CString;
 use std::rc::Rc;
 
 /// Where we are.
-pub struct Own {
+pub struct SelfCgroup {
     /// The directory in which our own cgroup is a child; at the top of the mount our own cgroup.
     pub dir: Rc<Dir>,
     /// Its path, absolute, as mounted here.
@@ -25,7 +25,7 @@ pub struct Own {
     pub mount: Mount,
 }
 
-impl Own {
+impl SelfCgroup {
     /// The paths of our own cgroup and of those above it, up to the top of the mount.
     pub fn upwards(&self) -> impl Iterator<Item = Vec<u8>> {
         let itself = self.name.as_ref().map(|name| [self.path.as_slice(), name.to_bytes()].join(&b'/'));
@@ -48,14 +48,14 @@ impl Own {
 }
 
 /// Find our own cgroup.
-pub fn find() -> Result<Own> {
+pub fn find() -> Result<SelfCgroup> {
     // /proc may be that of another pid namespace, but "self" is us in any.
     find_of("self", std::process::id())
 }
 
 /// Find the cgroup of a process of ours, `name` in /proc, and call it our own. Somebody, be it another
 /// thread of ours, may move it while we look.
-pub fn find_of(name: &str, pid: u32) -> Result<Own> {
+pub fn find_of(name: &str, pid: u32) -> Result<SelfCgroup> {
     let mut path = path_of(name)?;
     for _ in 0..MOVES {
         let found = find_at(&path, pid);
@@ -83,7 +83,7 @@ fn path_of(process: &str) -> Result<Vec<u8>> {
 /// In the mounts of the hierarchy. A mount may be covered by another, shown under a part of the tree
 /// only, or left over from another namespace: the first where our own pid stands in `cgroup.procs` is
 /// right, and a writable one is better than a read-only one.
-fn find_at(own_path: &[u8], pid: u32) -> Result<Own> {
+fn find_at(own_path: &[u8], pid: u32) -> Result<SelfCgroup> {
     if parse::leads_out(own_path) {
         let path = shown(own_path);
         return Err(Error::new(
@@ -127,7 +127,7 @@ fn find_at(own_path: &[u8], pid: u32) -> Result<Own> {
 }
 
 /// Open our own cgroup by one mount and see that we are in it.
-fn open(mount: Mount, own_path: &[u8], pid: u32) -> nix::Result<Own> {
+fn open(mount: Mount, own_path: &[u8], pid: u32) -> nix::Result<SelfCgroup> {
     if parse::leads_out(&mount.root) {
         return Err(Errno::ENOENT);
     }
@@ -147,7 +147,7 @@ fn open(mount: Mount, own_path: &[u8], pid: u32) -> nix::Result<Own> {
     }
     let depth = above.split(|&b| b == b'/').filter(|part| !part.is_empty()).count();
     let name = if name.is_empty() { None } else { Some(cstring(name)?) };
-    Ok(Own { dir: Rc::new(dir), path, name, depth, mount })
+    Ok(SelfCgroup { dir: Rc::new(dir), path, name, depth, mount })
 }
 
 fn cstring(bytes: &[u8]) -> nix::Result<CString> {

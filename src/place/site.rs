@@ -30,32 +30,32 @@ pub enum Kind {
 }
 
 /// What a link says of where we are.
-pub enum Look {
+pub enum Probe {
     /// Here. Whether it can be used shows when it is tried.
-    At(Site),
+    Found(Candidate),
     /// There is no such place here, for this reason.
-    Nowhere(String),
+    NotApplicable(String),
     /// There would be one, but we are not let.
     Refused(Error),
 }
 
 /// Something that is a place, or becomes one when it is asked for.
-pub enum Site {
+pub enum Candidate {
     /// It is there.
-    Standing(Place),
+    Existing(Place),
     /// systemd would make it.
-    Offered(systemd::Offer),
+    Scope(systemd::PendingScope),
 }
 
 /// Who is in a place besides agents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Room {
+pub enum Occupancy {
     /// Nobody.
-    Free,
+    Empty,
     /// We are, and have to move to a child first.
-    HoldsUs,
+    Caller,
     /// Others are, and stay: its children get no controllers.
-    Shared,
+    Others,
 }
 
 /// A directory under which `synwire/agents` stands or may be made.
@@ -68,74 +68,74 @@ pub struct Place {
     /// Absolute, as mounted here.
     pub path: Vec<u8>,
     /// Who is in it.
-    pub room: Room,
+    pub occupancy: Occupancy,
     /// What it is to systemd, if that made it for us.
     pub scope: Option<Arc<Scope>>,
 }
 
-impl Site {
+impl Candidate {
     pub fn path(&self) -> &[u8] {
         match self {
-            Self::Standing(place) => &place.path,
-            Self::Offered(offer) => &offer.path,
+            Self::Existing(place) => &place.path,
+            Self::Scope(offer) => &offer.path,
         }
     }
 
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Standing(place) => place.kind,
-            Self::Offered(_) => Kind::Systemd,
+            Self::Existing(place) => place.kind,
+            Self::Scope(_) => Kind::Systemd,
         }
     }
 
-    pub fn holds_us(&self) -> bool {
-        matches!(self, Self::Standing(Place { room: Room::HoldsUs, .. }))
+    pub fn must_move_caller(&self) -> bool {
+        matches!(self, Self::Existing(Place { occupancy: Occupancy::Caller, .. }))
     }
 
     /// What agents there could be given.
     pub fn controllers(&self) -> Controllers {
         match self {
-            Self::Standing(Place { room: Room::Shared, .. }) => Controllers::NONE,
-            Self::Standing(place) => enable::to_be_had(&place.dir).unwrap_or_default(),
-            Self::Offered(offer) => offer.controllers,
+            Self::Existing(Place { occupancy: Occupancy::Others, .. }) => Controllers::NONE,
+            Self::Existing(place) => enable::available(&place.dir).unwrap_or_default(),
+            Self::Scope(offer) => offer.controllers,
         }
     }
 
     /// Whether an agent could be made here: all that can be known without changing anything.
-    pub fn vet(&self) -> Result<()> {
-        let Self::Standing(place) = self else { return Ok(()) };
+    pub fn check(&self) -> Result<()> {
+        let Self::Existing(place) = self else { return Ok(()) };
         match place.dir.may_write(AGENTS) {
             // Who may make agents in a finished tree need not be able to build it.
-            Ok(()) if place.room == Room::Shared || enable::is_done(&place.dir) => Ok(()),
-            Ok(()) | Err(Errno::ENOENT) => place.vet(),
+            Ok(()) if place.occupancy == Occupancy::Others || enable::is_done(&place.dir) => Ok(()),
+            Ok(()) | Err(Errno::ENOENT) => place.check(),
             Err(e) => Err(refused(e, &shown(&place.path))),
         }
     }
 
     /// The place itself.
-    pub fn settle(self) -> Result<Place> {
+    pub fn into_place(self) -> Result<Place> {
         match self {
-            Self::Standing(place) => Ok(place),
-            Self::Offered(offer) => offer.take(),
+            Self::Existing(place) => Ok(place),
+            Self::Scope(offer) => offer.start(),
         }
     }
 }
 
 impl Place {
-    pub fn new(kind: Kind, dir: Rc<Dir>, path: Vec<u8>, room: Room) -> Self {
-        Self { kind, dir, path, room, scope: None }
+    pub fn new(kind: Kind, dir: Rc<Dir>, path: Vec<u8>, occupancy: Occupancy) -> Self {
+        Self { kind, dir, path, occupancy, scope: None }
     }
 
     /// Whether a tree could be built here: all that can be known before anything is changed.
-    pub fn vet(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         let here = shown(&self.path);
         self.dir.may_write(c".").map_err(|e| refused(e, &here))?;
         if !enable::is_real_root(&self.dir) {
             enable::check_domain(&self.dir, &here)?;
-            match self.room {
-                Room::Free => enable::check_empty(&self.dir, &here)?,
-                Room::HoldsUs => vacate::check(&self.dir, &here).map(drop)?,
-                Room::Shared => {}
+            match self.occupancy {
+                Occupancy::Empty => enable::check_empty(&self.dir, &here)?,
+                Occupancy::Caller => vacate::check(&self.dir, &here).map(drop)?,
+                Occupancy::Others => {}
             }
         }
         if self.kind == Kind::Sibling {
@@ -183,7 +183,7 @@ impl Place {
 
     /// Say of a limit that cannot be had in a shared place who stands in its way.
     pub fn explain(&self, e: Error) -> Error {
-        if self.room != Room::Shared || e.reason() != Some(Reason::NoController) {
+        if self.occupancy != Occupancy::Others || e.reason() != Some(Reason::NoController) {
             return e;
         }
         let (here, file) = (shown(&self.path), e.file().to_owned());

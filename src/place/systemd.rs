@@ -2,9 +2,9 @@
 //! A scope that systemd makes for us, with `Delegate=yes`: the user's manager does for a user, the
 //! system's for root. One for the whole process; what keeps it is [`guard`].
 
-use super::self_cgroup::{self, Own};
-use super::site::{Kind, Look, Place, Room, Site};
-use super::{Wish, enable, ways_home};
+use super::self_cgroup::{self, SelfCgroup};
+use super::site::{Candidate, Kind, Occupancy, Place, Probe};
+use super::{PlaceRequest, enable, exit_cgroups};
 use crate::cgroupfs::Dir;
 use crate::cgroupfs::controllers::Controllers;
 use crate::error::{Error, Reason, Result, shown, words};
@@ -24,7 +24,7 @@ const LEAF: &CStr = c"guard";
 const LEAF_PROCS: &CStr = c"guard/cgroup.procs";
 
 /// A manager that would make us a scope.
-pub struct Offer {
+pub struct PendingScope {
     manager: Manager,
     /// Where the scope would be.
     pub path: Vec<u8>,
@@ -32,20 +32,20 @@ pub struct Offer {
     pub controllers: Controllers,
 }
 
-pub fn look(own: &Own, wish: Wish<'_>) -> Look {
+pub fn probe(own: &SelfCgroup, request: PlaceRequest<'_>) -> Probe {
     if let Some(scope) = guard::standing() {
         return match scope.open() {
-            Ok(dir) => Look::At(Site::Standing(place(&scope, dir))),
-            Err(e) => Look::Refused(not_open(e, &scope.path)),
+            Ok(dir) => Probe::Found(Candidate::Existing(place(&scope, dir))),
+            Err(e) => Probe::Refused(not_open(e, &scope.path)),
         };
     }
-    match offer(own, wish) {
-        Ok(offer) => Look::At(Site::Offered(offer)),
-        Err(e) => Look::Refused(e),
+    match offer(own, request) {
+        Ok(offer) => Probe::Found(Candidate::Scope(offer)),
+        Err(e) => Probe::Refused(e),
     }
 }
 
-fn offer(own: &Own, wish: Wish<'_>) -> Result<Offer> {
+fn offer(own: &SelfCgroup, request: PlaceRequest<'_>) -> Result<PendingScope> {
     let manager = Manager::reach().map_err(failed)?;
     let group = manager.control_group().map_err(failed)?;
     let at = |path: &[u8]| {
@@ -63,10 +63,10 @@ fn offer(own: &Own, wish: Wish<'_>) -> Result<Offer> {
     };
     let top = at(&group).ok_or_else(outside)?;
     let dir = open(&top).map_err(|e| if may_pass(e) { not_opened(e, &top) } else { outside() })?;
-    let controllers = enable::to_be_had(&dir)
+    let controllers = enable::available(&dir)
         .map_err(|e| enable::cannot("read", "cgroup.controllers", e, &shown(&top)))?
         & Controllers::WANTED;
-    let lacking = wish.needs - controllers;
+    let lacking = request.needs - controllers;
     if !lacking.is_empty() {
         let message = format!("systemd has no {lacking} controller to give at {}", shown(&top));
         return Err(Error::new(Errno::EOPNOTSUPP, message)
@@ -75,7 +75,7 @@ fn offer(own: &Own, wish: Wish<'_>) -> Result<Offer> {
     }
     let unit = unit_name(guard::own().scope.count);
     let path = [group.strip_suffix(b"/").unwrap_or(&group), slice().as_bytes(), unit.as_bytes()].join(&b'/');
-    Ok(Offer { manager, path: at(&path).ok_or_else(outside)?, controllers })
+    Ok(PendingScope { manager, path: at(&path).ok_or_else(outside)?, controllers })
 }
 
 /// Where systemd puts such units by itself, said so that we know it beforehand.
@@ -101,7 +101,10 @@ pub fn scopes_beside(path: &[u8]) -> nix::Result<Vec<Place>> {
         match dir.child(name) {
             Ok(scope) => {
                 let path = [slice, name.to_bytes()].join(&b'/');
-                try_alloc::push(&mut scopes, Place::new(Kind::Systemd, Rc::new(scope), path, Room::Free))?;
+                try_alloc::push(
+                    &mut scopes,
+                    Place::new(Kind::Systemd, Rc::new(scope), path, Occupancy::Empty),
+                )?;
             }
             Err(e) if may_pass(e) => return Err(e),
             Err(_) => {} // Gone, or another uid's.
@@ -133,16 +136,16 @@ fn unit_name(count: u32) -> String {
     if count == 0 { format!("{PREFIX}{pid}.scope") } else { format!("{PREFIX}{pid}-{count}.scope") }
 }
 
-impl Offer {
+impl PendingScope {
     /// Have it made, or take the one that another thread has had made meanwhile.
-    pub fn take(self) -> Result<Place> {
+    pub fn start(self) -> Result<Place> {
         let mut own = guard::own();
         if let Some(scope) = own.scope.standing() {
             let dir = scope.open().map_err(|e| not_open(e, &scope.path))?;
             return Ok(place(&scope, dir));
         }
         let unit = unit_name(own.scope.count);
-        let ways = ways_home().map_err(|e| {
+        let ways = exit_cgroups().map_err(|e| {
             Error::new(e, format!("cannot open where the guard of {unit} goes: {}", words(e)))
         })?;
         let guard = own.guard().map_err(|failure| failure.told(&format!("keeps {unit} alive")))?;
@@ -201,7 +204,7 @@ fn place(scope: &Arc<Scope>, dir: Dir) -> Place {
     let scope = Arc::clone(scope);
     Place {
         scope: Some(Arc::clone(&scope)),
-        ..Place::new(Kind::Systemd, Rc::new(dir), scope.path.clone(), Room::Free)
+        ..Place::new(Kind::Systemd, Rc::new(dir), scope.path.clone(), Occupancy::Empty)
     }
 }
 

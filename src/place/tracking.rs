@@ -3,17 +3,17 @@
 //! kernel allows children beside them as long as no controller is on, and those can be killed, frozen,
 //! waited for, and tell their CPU time.
 
-use super::self_cgroup::Own;
-use super::site::{Look, Place, Room, Site};
-use super::{Wish, delegated, root};
+use super::self_cgroup::SelfCgroup;
+use super::site::{Candidate, Occupancy, Place, Probe};
+use super::{PlaceRequest, delegated, root};
 
-pub fn look(own: &Own, wish: Wish<'_>) -> Look {
-    for link in [delegated::look, root::look] {
-        if let Look::At(Site::Standing(place)) = link(own, wish) {
-            if place.room == Room::HoldsUs {
-                return Look::At(Site::Standing(Place { room: Room::Shared, ..place }));
+pub fn probe(own: &SelfCgroup, request: PlaceRequest<'_>) -> Probe {
+    for link in [delegated::probe, root::probe] {
+        if let Probe::Found(Candidate::Existing(place)) = link(own, request) {
+            if place.occupancy == Occupancy::Caller {
+                return Probe::Found(Candidate::Existing(Place { occupancy: Occupancy::Others, ..place }));
             }
         }
     }
-    Look::Nowhere("no cgroup that is ours holds us".to_owned())
+    Probe::NotApplicable("no cgroup that is ours holds us".to_owned())
 }

@@ -4,7 +4,7 @@
 //! clean-up took its ground away.
 
 use super::enable::{self, Enabled};
-use super::site::{Place, Room};
+use super::site::{Occupancy, Place};
 use super::{refused, vacate};
 use crate::cgroupfs::Dir;
 use crate::cgroupfs::controllers::Controllers;
@@ -32,7 +32,7 @@ const TRIES: usize = 100;
 
 /// An agent's new cgroup, with no process in it yet.
 #[derive(Debug)]
-pub struct Leaf {
+pub struct AgentDir {
     /// Held open.
     pub dir: Dir,
     /// Absolute, as mounted here.
@@ -52,7 +52,7 @@ struct Built {
 }
 
 /// Make an agent's cgroup, and what of the tree is missing. An existing one is never adopted.
-pub fn make_leaf(place: &Place, uuid: &str) -> Result<Leaf> {
+pub fn make_agent_dir(place: &Place, uuid: &str) -> Result<AgentDir> {
     let here = shown(&place.path);
     let name = CString::new(format!("synwire/agents/{uuid}"))
         .map_err(|_| Error::new(Errno::EINVAL, "the uuid holds a NUL byte"))?;
@@ -61,19 +61,20 @@ pub fn make_leaf(place: &Place, uuid: &str) -> Result<Leaf> {
         match make_and_open(&place.dir, &name) {
             Ok(None) => {}
             Ok(Some(dir)) => {
-                let mut leaf = Leaf { dir, path: place.path_of(uuid), name, place: place.clone(), built };
+                let mut agent_dir =
+                    AgentDir { dir, path: place.path_of(uuid), name, place: place.clone(), built };
                 // Whoever made the tree switched cpu on last, so its file says that all is on.
-                if !leaf.dir.has(c"cpu.max") {
-                    if let Err(e) = leaf.complete() {
-                        leaf.undo();
+                if !agent_dir.dir.has(c"cpu.max") {
+                    if let Err(e) = agent_dir.complete() {
+                        agent_dir.undo();
                         return Err(e);
                     }
                 }
-                return Ok(leaf);
+                return Ok(agent_dir);
             }
             Err(Errno::ENOENT) => match build(place, &here, &mut built) {
-                Ok(()) | Err(Failed::GroundTaken) => {}
-                Err(Failed::For(e)) => {
+                Ok(()) | Err(StepError::Removed) => {}
+                Err(StepError::Fatal(e)) => {
                     built.undo(&place.dir);
                     return Err(*e);
                 }
@@ -99,7 +100,7 @@ pub fn make_leaf(place: &Place, uuid: &str) -> Result<Leaf> {
 impl Place {
     /// What is switched on below it.
     fn wanted(&self) -> Controllers {
-        if self.room == Room::Shared { Controllers::NONE } else { Controllers::WANTED }
+        if self.occupancy == Occupancy::Others { Controllers::NONE } else { Controllers::WANTED }
     }
 }
 
@@ -110,7 +111,7 @@ fn make_and_open(place: &Dir, name: &CStr) -> nix::Result<Option<Dir>> {
     match claimed {
         Err(Errno::ENOENT | Errno::ENODEV) => Ok(None),
         Err(e) => {
-            let _ = take_back(place, name); // The first error is the one to report.
+            let _ = remove_made(place, name); // The first error is the one to report.
             Err(e)
         }
         done => done,
@@ -118,28 +119,28 @@ fn make_and_open(place: &Dir, name: &CStr) -> nix::Result<Option<Dir>> {
 }
 
 /// Remove what the call has made itself. Nobody would do it later, so an error that may pass is not the end of it.
-fn take_back(place: &Dir, name: &CStr) -> nix::Result<()> {
+fn remove_made(place: &Dir, name: &CStr) -> nix::Result<()> {
     retry_transient(|e| matches!(e, Errno::ENOENT | Errno::ENODEV), || place.remove(name))
 }
 
 /// Why a step did not work: for good, or because another's clean-up removed what it stood on.
-enum Failed {
-    For(Box<Error>),
-    GroundTaken,
+enum StepError {
+    Fatal(Box<Error>),
+    Removed,
 }
 
-impl From<Error> for Failed {
+impl From<Error> for StepError {
     fn from(e: Error) -> Self {
         match e.errno() {
-            Errno::ENOENT | Errno::ENODEV => Self::GroundTaken,
-            _ => Self::For(Box::new(e)),
+            Errno::ENOENT | Errno::ENODEV => Self::Removed,
+            _ => Self::Fatal(Box::new(e)),
         }
     }
 }
 
-fn build(place: &Place, here: &str, built: &mut Built) -> std::result::Result<(), Failed> {
-    place.vet().map_err(|e| Failed::For(Box::new(e)))?;
-    built.make_room(place, here).map_err(|e| Failed::For(Box::new(e)))?;
+fn build(place: &Place, here: &str, built: &mut Built) -> std::result::Result<(), StepError> {
+    place.check().map_err(|e| StepError::Fatal(Box::new(e)))?;
+    built.make_room(place, here).map_err(|e| StepError::Fatal(Box::new(e)))?;
     let Enabled { on, added } = enable::enable(&place.dir, place.wanted(), here)?;
     built.enabled = built.enabled | added;
     built.synwire |= make_level(&place.dir, SYNWIRE, here)?;
@@ -149,7 +150,7 @@ fn build(place: &Place, here: &str, built: &mut Built) -> std::result::Result<()
 }
 
 /// Make one level of the tree, or find it. Tells whether it was made.
-fn make_level(place: &Dir, name: &CStr, here: &str) -> std::result::Result<bool, Failed> {
+fn make_level(place: &Dir, name: &CStr, here: &str) -> std::result::Result<bool, StepError> {
     match place.make(name) {
         Ok(()) => Ok(true),
         Err(Errno::EEXIST) => Ok(false),
@@ -162,7 +163,7 @@ fn enable_level(
     name: &CStr,
     wanted: Controllers,
     here: &str,
-) -> std::result::Result<Enabled, Failed> {
+) -> std::result::Result<Enabled, StepError> {
     let level = shown(&[here.as_bytes(), b"/", name.to_bytes()].concat());
     let dir = place.child(name).map_err(|e| refused(e, &level))?;
     Ok(enable::enable(&dir, wanted, &level)?)
@@ -172,12 +173,12 @@ fn enable_level(
 /// something, or whose host ends without a copy of its descriptors elsewhere, goes on by itself.
 pub fn wake_guards(place: &Dir) {
     let level = place.child(SYNWIRE);
-    for leaf in level.as_ref().ok().and_then(|level| level.children().ok()).unwrap_or_default() {
-        if !leaf.to_bytes().starts_with(guard::LEAVES.as_bytes()) {
+    for guard in level.as_ref().ok().and_then(|level| level.children().ok()).unwrap_or_default() {
+        if !guard.to_bytes().starts_with(guard::LEAVES.as_bytes()) {
             continue;
         }
         let procs =
-            level.as_ref().ok().and_then(|level| level.child(&leaf).ok()?.read_all(c"cgroup.procs").ok());
+            level.as_ref().ok().and_then(|level| level.child(&guard).ok()?.read_all(c"cgroup.procs").ok());
         for pid in parse::ids(&procs.unwrap_or_default()).filter(|&pid| pid > 0) {
             if procfs::is_stopped(pid) {
                 // It has ended, or is another uid's.
@@ -192,16 +193,16 @@ pub fn wake_guards(place: &Dir) {
 pub fn clear(place: &Dir) {
     let level = place.child(SYNWIRE);
     let names = level.as_ref().map_or_else(|_| Vec::new(), |level| level.children().unwrap_or_default());
-    for leaf in names.iter().filter(|name| name.to_bytes().starts_with(guard::LEAVES.as_bytes())) {
+    for guard in names.iter().filter(|name| name.to_bytes().starts_with(guard::LEAVES.as_bytes())) {
         // EBUSY: a guard is in there, and will see to it.
-        let _ = level.as_ref().map(|level| level.remove(leaf));
+        let _ = level.as_ref().map(|level| level.remove(guard));
     }
     for name in [AGENTS, SYNWIRE] {
         let _in_use_or_not_there = place.remove(name);
     }
 }
 
-impl Leaf {
+impl AgentDir {
     /// Switch on what the tree lacks, as where another process has made it but not finished, or died
     /// before it could.
     pub fn complete(&mut self) -> Result<()> {
@@ -217,8 +218,8 @@ impl Leaf {
             });
             match done {
                 Ok(()) => return Ok(()),
-                Err(Failed::GroundTaken) => {}
-                Err(Failed::For(e)) => {
+                Err(StepError::Removed) => {}
+                Err(StepError::Fatal(e)) => {
                     enable::disable(place, added);
                     return Err(*e);
                 }
@@ -228,16 +229,16 @@ impl Leaf {
             .because(Reason::Gone))
     }
 
-    /// Remove the leaf, and of the tree what making it has built. For a leaf that never held a process.
+    /// Remove the agent_dir, and of the tree what making it has built. For a agent_dir that never held a process.
     pub fn undo(&self) {
-        let _ = take_back(&self.place.dir, &self.name); // Gone already.
+        let _ = remove_made(&self.place.dir, &self.name); // Gone already.
         self.built.undo(&self.place.dir);
     }
 }
 
 impl Built {
     fn make_room(&mut self, place: &Place, here: &str) -> Result<()> {
-        if place.room == Room::HoldsUs {
+        if place.occupancy == Occupancy::Caller {
             self.moved |= vacate::make(&place.dir, here)?;
         }
         Ok(())
@@ -246,15 +247,15 @@ impl Built {
     /// Take back what nobody uses by now. Each refusal says that somebody does: a level that has other
     /// agents is EBUSY, and while one stands its controllers stay.
     fn undo(&self, place: &Dir) {
-        if self.agents && take_back(place, AGENTS).is_err() {
+        if self.agents && remove_made(place, AGENTS).is_err() {
             return;
         }
-        if self.synwire && take_back(place, SYNWIRE).is_err() {
+        if self.synwire && remove_made(place, SYNWIRE).is_err() {
             return;
         }
         enable::disable(place, self.enabled);
         if self.moved {
-            vacate::give_back(place);
+            vacate::restore(place);
         }
     }
 }

@@ -38,14 +38,14 @@ pub fn make(dir: &Dir, here: &str) -> Result<bool> {
     })?;
     // Somebody may have come in since we looked.
     if let Err(e) = enable::check_empty(dir, here) {
-        give_back(dir);
+        restore(dir);
         return Err(e);
     }
     Ok(true)
 }
 
 /// Move back. What stands in the way is not worse than where we are.
-pub fn give_back(dir: &Dir) {
+pub fn restore(dir: &Dir) {
     if dir.write(PROCS, b"0").is_ok() {
         let _others_are_in_it = dir.remove(SUPERVISOR);
     }

@@ -17,7 +17,7 @@ pub use failure::Failure;
 use failure::{Denial, Result, line};
 use nix::errno::Errno;
 pub use reach::NEEDS_LIBRARY;
-use scope::{JobEnd, Scope, property};
+use scope::{JobEnd, ScopeUnit, property};
 use sdbus::{Bus, Message, Method, Text};
 use std::ffi::{CStr, CString};
 use std::os::fd::BorrowedFd;
@@ -64,7 +64,7 @@ impl Manager {
         pid: i32,
         pidfd: Option<BorrowedFd<'_>>,
     ) -> Result<()> {
-        let scope = Scope { name: text(name)?, slice: text(slice)?, description: text(description)? };
+        let scope = ScopeUnit { name: text(name)?, slice: text(slice)?, description: text(description)? };
         let pid = number(pid)?;
         if self.on_bus {
             let add_match = self.bus.method(&dbus(c"AddMatch"))?;
@@ -90,7 +90,7 @@ impl Manager {
     /// Start the scope and wait for the end of its job.
     fn run(
         &self,
-        scope: &Scope,
+        scope: &ScopeUnit,
         members: &dyn Fn(&Message<'_>) -> nix::Result<()>,
     ) -> Result<std::result::Result<(), Denial>> {
         let start = self.method(MANAGER, c"StartTransientUnit")?;

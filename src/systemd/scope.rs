@@ -6,14 +6,14 @@ use super::sdbus::{Message, Text};
 use std::ffi::{CStr, CString};
 
 /// What StartTransientUnit is told, but for the processes.
-pub struct Scope {
+pub struct ScopeUnit {
     pub name: CString,
     /// Empty for the manager's own choice.
     pub slice: CString,
     pub description: CString,
 }
 
-impl Scope {
+impl ScopeUnit {
     /// The arguments `ssa(sv)a(sa(sv))`; `members` adds the property that holds the processes.
     pub fn describe(
         &self,
@@ -81,7 +81,7 @@ impl JobEnd {
     }
 
     /// Whether the scope has come to be.
-    pub fn judge(&self, scope: &Scope) -> Result<()> {
+    pub fn judge(&self, scope: &ScopeUnit) -> Result<()> {
         if self.result == b"done" {
             return Ok(());
         }

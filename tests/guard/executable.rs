@@ -4,7 +4,7 @@
 use crate::common::cgroup::Scratch;
 use crate::common::member::role;
 use crate::common::{patience, wait_until};
-use agentcg::{Agent, Limits, Reason, Wish};
+use agentcg::{Agent, Limits, PlaceRequest, Reason};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use std::ffi::CString;
@@ -17,8 +17,8 @@ const GUARD: &str = env!("CARGO_BIN_EXE_agentcg-guard");
 
 fn refusal(parent: &str) -> String {
     let parent = CString::new(parent).expect("no NUL");
-    let wish = Wish { parent: Some(&parent), guard: true, ..Wish::default() };
-    match Agent::new_where(wish, None, &Limits::default()) {
+    let request = PlaceRequest { parent: Some(&parent), guard: true, ..PlaceRequest::default() };
+    match Agent::new_where(request, None, &Limits::default()) {
         Ok(agent) => {
             agent.destroy(false, patience(), false).unwrap_or_else(|e| panic!("{e}"));
             "made".to_owned()

@@ -6,7 +6,7 @@
 use crate::common::cgroup::Cgroup;
 use crate::common::member::role;
 use crate::common::patience;
-use agentcg::{Agent, Errno, Limits, Wish};
+use agentcg::{Agent, Errno, Limits, PlaceRequest};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::ffi::CString;
 use std::process::Command;
@@ -34,7 +34,7 @@ pub fn host(args: &[String]) {
                 continue;
             }
             ["try"] => {
-                match Agent::new_where(wish(&parent), None, &Limits::default()) {
+                match Agent::new_where(place_request(&parent), None, &Limits::default()) {
                     Ok(agent) => agents.push(agent),
                     Err(e) => {
                         role::say(&format!("{:?}", e.errno()));
@@ -92,15 +92,15 @@ fn say_path(agents: &[Agent]) {
     role::say(&String::from_utf8_lossy(agents.last().expect("one").path()));
 }
 
-fn wish(parent: &CString) -> Wish<'_> {
-    Wish { parent: Some(parent), guard: true, ..Wish::default() }
+fn place_request(parent: &CString) -> PlaceRequest<'_> {
+    PlaceRequest { parent: Some(parent), guard: true, ..PlaceRequest::default() }
 }
 
 /// `new guarded COUNT` or `new plain COUNT`.
 fn make(parent: &CString, words: &[&str]) -> Agent {
     let ["new", kind, count] = words else { panic!("{words:?}") };
-    let wish = Wish { guard: *kind == "guarded", ..wish(parent) };
-    let agent = Agent::new_where(wish, None, &Limits::default()).unwrap_or_else(|e| panic!("{e}"));
+    let request = PlaceRequest { guard: *kind == "guarded", ..place_request(parent) };
+    let agent = Agent::new_where(request, None, &Limits::default()).unwrap_or_else(|e| panic!("{e}"));
     for _ in 0..count.parse::<u32>().expect("a number") {
         if role::fork() {
             assert_eq!(agent.move_self(), Ok(()));
@@ -186,7 +186,7 @@ fn short_of_descriptors(parent: &CString) -> String {
     let mut told = Vec::new();
     for most in 4.. {
         setrlimit(Resource::RLIMIT_NOFILE, most, hard).expect("setrlimit");
-        match Agent::new_where(wish(parent), None, &Limits::default()) {
+        match Agent::new_where(place_request(parent), None, &Limits::default()) {
             Ok(agent) => {
                 setrlimit(Resource::RLIMIT_NOFILE, soft, hard).expect("setrlimit");
                 destroy(&agent);

@@ -4,7 +4,7 @@
 use crate::common::cgroup::Scratch;
 use crate::common::member::{Member, role};
 use crate::common::patience;
-use agentcg::{Agent, Limits, Wish};
+use agentcg::{Agent, Limits, PlaceRequest};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::wait::waitpid;
@@ -40,8 +40,8 @@ pub fn beside_an_idle_init(args: &[String]) {
     mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), None::<&str>).expect("mount");
     if in_a_child() {
         for _ in 0..50 {
-            let wish = Wish { parent: Some(&parent), guard: true, ..Wish::default() };
-            let agent = Agent::new_where(wish, None, &Limits::default()).unwrap_or_else(|e| panic!("{e}"));
+            let request = PlaceRequest { parent: Some(&parent), guard: true, ..PlaceRequest::default() };
+            let agent = Agent::new_where(request, None, &Limits::default()).unwrap_or_else(|e| panic!("{e}"));
             agent.destroy(false, patience(), false).unwrap_or_else(|e| panic!("{e}"));
         }
         role::say(&zombies().to_string());

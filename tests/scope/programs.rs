@@ -3,11 +3,11 @@
 
 use crate::common::member::role;
 use crate::common::patience;
-use agentcg::{Agent, CpuMax, Limits, Systemd, Wish};
+use agentcg::{Agent, CpuMax, Limits, PlaceRequest, Systemd};
 
 /// No other place.
-pub fn only_systemd() -> Wish<'static> {
-    Wish { systemd: Systemd::Only, ..Wish::default() }
+pub fn only_systemd() -> PlaceRequest<'static> {
+    PlaceRequest { systemd: Systemd::Only, ..PlaceRequest::default() }
 }
 
 /// One of each controller that there is.
@@ -22,14 +22,14 @@ pub fn limits() -> Limits {
 
 /// A program that uses agentcg, for its end to be seen; with an argument its agent is guarded.
 pub fn host(args: &[String]) {
-    use_agents(Wish { guard: !args.is_empty(), ..only_systemd() });
+    use_agents(PlaceRequest { guard: !args.is_empty(), ..only_systemd() });
 }
 
 /// One with an agent beside it, and one in a scope.
 pub fn guarded_twice(_: &[String]) {
-    let elsewhere = Wish { systemd: Systemd::Never, ..only_systemd() };
-    let made = [elsewhere, only_systemd()].map(|wish| {
-        let agent = Agent::new_where(Wish { guard: true, ..wish }, None, &Limits::default());
+    let elsewhere = PlaceRequest { systemd: Systemd::Never, ..only_systemd() };
+    let made = [elsewhere, only_systemd()].map(|request| {
+        let agent = Agent::new_where(PlaceRequest { guard: true, ..request }, None, &Limits::default());
         let agent = agent.unwrap_or_else(|e| panic!("{e}"));
         role::say(&String::from_utf8_lossy(agent.path()));
         role::listen();
@@ -38,9 +38,9 @@ pub fn guarded_twice(_: &[String]) {
     drop(made);
 }
 
-fn use_agents(wish: Wish<'_>) {
-    let agent = Agent::new_where(wish, None, &limits()).unwrap_or_else(|e| panic!("{e}"));
-    assert_eq!(agent.info().map(|info| info.guarded), Ok(wish.guard));
+fn use_agents(request: PlaceRequest<'_>) {
+    let agent = Agent::new_where(request, None, &limits()).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(agent.info().map(|info| info.guarded), Ok(request.guard));
     role::say(&String::from_utf8_lossy(agent.path()));
     loop {
         let said = role::listen();
@@ -50,12 +50,12 @@ fn use_agents(wish: Wish<'_>) {
                 role::say("held");
             }
             None if said == "again" => {
-                let again = Agent::new_where(wish, None, &limits()).unwrap_or_else(|e| panic!("{e}"));
+                let again = Agent::new_where(request, None, &limits()).unwrap_or_else(|e| panic!("{e}"));
                 role::say(&String::from_utf8_lossy(again.path()));
                 std::mem::forget(again);
             }
             None if said == "retry" => {
-                let refused = Agent::new_where(wish, None, &limits()).err();
+                let refused = Agent::new_where(request, None, &limits()).err();
                 role::say(&refused.map_or("made".to_owned(), |e| format!("{:?} {e}", e.errno())));
             }
             None if said == "destroy" => {
