@@ -159,7 +159,7 @@ pub fn reap(parent: Option<&CStr>, deadline: Deadline) -> Result<usize> {
             break;
         }
     }
-    places.iter().for_each(Place::clear);
+    places.iter().for_each(Place::remove_unused);
     match refused.or(late) {
         None => Ok(removed),
         Some(e) => Err(e),

@@ -18,7 +18,7 @@ impl Agent {
         self.put_back_rest()?;
         let by_systemd = || match &self.unit {
             None => Err(migrate::Failure::Errno(Errno::EACCES)),
-            Some(unit) => Manager::reach()
+            Some(unit) => Manager::connect()
                 .and_then(|manager| manager.attach(unit, &format!("/synwire/agents/{}", self.uuid), pid))
                 .map_err(migrate::Failure::Systemd),
         };

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A cgroup that was handed to us: systemd marks what it delegates (`Delegate=yes`, also for containers)
-//! with an attribute that everybody can read. There nobody takes controllers back, and agents end with
-//! the unit. The group of an agent is its own to the same effect.
+//! A cgroup that is delegated to the caller. systemd marks each cgroup that it delegates (`Delegate=yes`, also for
+//! containers) with an extended attribute that every process can read. No manager takes controllers away there, and
+//! agents end with the unit. The group of an agent counts as delegated to the processes in it.
 
+use super::refusal::refused;
 use super::self_cgroup::SelfCgroup;
-use super::site::{Candidate, Kind, Occupancy, Place, Probe};
-use super::{PlaceRequest, tree, vacate};
+use super::types::{self, Candidate, Kind, Occupancy, Place, PlaceRequest, Probe};
+use super::vacate;
 use crate::cgroupfs::Dir;
 use crate::error::shown;
 use crate::parse;
@@ -14,45 +15,45 @@ use nix::sys::stat::fstat;
 use nix::unistd::geteuid;
 use std::ffi::CString;
 
-/// The nearest of our own cgroup and those above it that is marked, unless another manager stands
-/// between: what holds slices was delegated to the systemd that made them, and so was user@UID.service,
-/// not to those that run under it.
+/// Find the nearest delegated cgroup among the self cgroup and those above it. A slice ends the search: it was
+/// delegated to the systemd that made it, as user@UID.service was, and not to the units below.
 pub fn probe(own: &SelfCgroup, _: PlaceRequest<'_>) -> Probe {
-    // At the top of the mount it makes no difference, and is the root link's.
+    // The top of the mount is the place of `root`, marked or not.
     if own.name.is_none() {
-        return Probe::NotApplicable("our own cgroup is at the top of the mount".to_owned());
+        return Probe::NotApplicable("the cgroup of this process is at the top of the mount".to_owned());
     }
     let below_managers = own.upwards().take_while(|path| !is_named(path, b".slice"));
-    let marked = below_managers.enumerate().find(|(_, path)| is_marked(path) || is_an_agents(path));
-    let Some((number, path)) = marked.or_else(|| handed_over(own)) else {
-        return Probe::NotApplicable("no cgroup of ours is marked as delegated (user.delegate)".to_owned());
+    let marked = below_managers.enumerate().find(|(_, path)| is_marked(path) || is_agent(path));
+    let Some((number, path)) = marked.or_else(|| given_by_chown(own)) else {
+        return Probe::NotApplicable(
+            "no cgroup of this process is marked as delegated (user.delegate)".to_owned(),
+        );
     };
     if parse::split_last(&path).1.starts_with(b"user@") && is_named(&path, b".service") {
-        return Probe::NotApplicable("what is delegated here is the user manager's".to_owned());
+        return Probe::NotApplicable("the delegated cgroup is that of the user manager".to_owned());
     }
     let dir = match own.open(number) {
-        Ok(dir) if is_ours(&dir) => dir,
-        Ok(_) => {
-            return Probe::NotApplicable("what is delegated here is not ours, but another uid's".to_owned());
-        }
-        Err(e) => return Probe::Refused(super::refused(e, &shown(&path))),
+        Ok(dir) if belongs_to_caller(&dir) => dir,
+        Ok(_) => return Probe::NotApplicable("the delegated cgroup belongs to another uid".to_owned()),
+        Err(e) => return Probe::Refused(refused(e, &shown(&path))),
     };
     let occupancy = if number == 0 { Occupancy::Caller } else { Occupancy::Empty };
     Probe::Found(Candidate::Existing(Place::new(Kind::Delegated, dir, path, occupancy)))
 }
 
-fn is_ours(dir: &Dir) -> bool {
-    let we = geteuid();
-    we.is_root() || fstat(dir).is_ok_and(|stat| stat.st_uid == we.as_raw())
+/// Returns true if the directory belongs to the effective uid, or if that is root.
+fn belongs_to_caller(dir: &Dir) -> bool {
+    let uid = geteuid();
+    uid.is_root() || fstat(dir).is_ok_and(|stat| stat.st_uid == uid.as_raw())
 }
 
-/// Our own cgroup, if it is ours and what is above it is not: systemd before 251 leaves no mark that we
-/// could see, and others who give a cgroup away by chown(2) leave none at all. Root owns everything. Where
-/// we have made room in it before, it is the one above.
-fn handed_over(own: &SelfCgroup) -> Option<(usize, Vec<u8>)> {
+/// The self cgroup, if it belongs to the caller and its parent does not. systemd before 251 leaves no mark that an
+/// unprivileged process can read, and a delegation by chown(2) leaves none. For root this finds nothing, since every
+/// cgroup belongs to it. If the caller has moved to a child of the place before, it is the parent of the self cgroup.
+fn given_by_chown(own: &SelfCgroup) -> Option<(usize, Vec<u8>)> {
     let number = usize::from(own.name.as_deref() == Some(vacate::SUPERVISOR));
-    let ours = |number| own.open(number).is_ok_and(|dir| is_ours(&dir));
-    let given = number <= own.depth && !ours(number + 1) && ours(number);
+    let belongs = |number| own.open(number).is_ok_and(|dir| belongs_to_caller(&dir));
+    let given = number <= own.depth && !belongs(number + 1) && belongs(number);
     given.then(|| own.upwards().nth(number).map(|path| (number, path))).flatten()
 }
 
@@ -60,13 +61,14 @@ fn is_named(path: &[u8], ending: &[u8]) -> bool {
     parse::split_last(path).1.ends_with(ending)
 }
 
-/// An agent that has agents itself: theirs are inside of its own group, where its limits hold for them and
-/// its end is theirs. Beside it they would be free of it.
-fn is_an_agents(path: &[u8]) -> bool {
-    tree::is_agents(parse::split_last(path).0)
+/// Returns true for the group of an agent. Agents of an agent are made inside its own group, where its limits apply to
+/// them and they end with it. Beside the group they would escape both.
+fn is_agent(path: &[u8]) -> bool {
+    types::is_agents(parse::split_last(path).0)
 }
 
-/// systemd 251 and later; before, only the manager could see the mark.
+/// Returns true if systemd 251 or later has delegated the cgroup. Earlier versions set an attribute that only
+/// privileged processes can read.
 fn is_marked(path: &[u8]) -> bool {
     CString::new(path).is_ok_and(|path| has_xattr(&path, c"user.delegate", b"1"))
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The parent that the caller named. It is taken as it is: we never walk up from it.
+//! The parent that the caller named. No directory above it is tried.
 
-use super::refused;
-use super::site::{Kind, Occupancy, Place};
+use super::refusal::refused;
+use super::types::{Kind, Occupancy, Place};
 use crate::cgroupfs::Dir;
 use crate::error::{Error, Reason, Result, shown, words};
 use crate::sys::kernfile::errno;
@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStringExt;
 use std::rc::Rc;
 
-/// Open it and learn its real path, whatever links and dots it was named by.
+/// Open the parent. The path of the place is the real one, without symbolic links and `..`.
 pub fn open(parent: &CStr) -> Result<Place> {
     let here = shown(parent.to_bytes());
     let dir = Dir::open(parent).map_err(|e| match e {
@@ -35,9 +35,9 @@ pub fn open(parent: &CStr) -> Result<Place> {
     let path = std::fs::read_link(link).map_err(|e| match errno(&e) {
         Errno::ENOENT | Errno::ENOTDIR => Error::new(
             Errno::ENODEV,
-            format!("cannot learn the path of {here} from /proc/self/fd: mount proc at /proc"),
+            format!("cannot read the path of {here} from /proc/self/fd: mount proc at /proc"),
         ),
-        e => Error::new(e, format!("cannot learn the path of {here} from /proc/self/fd: {}", words(e))),
+        e => Error::new(e, format!("cannot read the path of {here} from /proc/self/fd: {}", words(e))),
     })?;
     let path = path.into_os_string().into_vec();
     Ok(Place::new(Kind::Given, Rc::new(dir), path, Occupancy::Empty))

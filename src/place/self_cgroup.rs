@@ -1,32 +1,34 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Our own cgroup: the place from which the chain looks around. Found by what the kernel says, never
-//! by a usual path, and believed only when it lists us.
+//! The self cgroup: the cgroup of the calling process, from which the chain starts. It is found by the files of the
+//! kernel, never by a usual path, and used only if its cgroup.procs lists the process.
 
 use crate::cgroupfs::Dir;
 use crate::error::{Error, Reason, Result, shown, words};
 use crate::parse::{self, Mount};
 use crate::procfs;
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use std::borrow::Cow;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-/// Where we are.
+/// The cgroup of a process.
 pub struct SelfCgroup {
-    /// The directory in which our own cgroup is a child; at the top of the mount our own cgroup.
+    /// The parent of the self cgroup; at the top of the mount the self cgroup itself.
     pub dir: Rc<Dir>,
-    /// Its path, absolute, as mounted here.
+    /// The absolute path of `dir`, as mounted here.
     pub path: Vec<u8>,
-    /// Our own cgroup's name in there; nothing at the top of the mount, above which nothing is in reach.
+    /// The name of the self cgroup in `dir`. `None` at the top of the mount, above which no cgroup can be reached.
     pub name: Option<CString>,
-    /// How many levels `dir` is below the top.
+    /// The number of levels from the top of the mount to `dir`.
     pub depth: usize,
-    /// By which all this was found.
+    /// The mount in which the self cgroup was found.
     pub mount: Mount,
 }
 
 impl SelfCgroup {
-    /// The paths of our own cgroup and of those above it, up to the top of the mount.
+    /// The paths of the self cgroup and of those above it, up to the top of the mount.
     pub fn upwards(&self) -> impl Iterator<Item = Vec<u8>> {
         let itself = self.name.as_ref().map(|name| [self.path.as_slice(), name.to_bytes()].join(&b'/'));
         let above =
@@ -34,7 +36,7 @@ impl SelfCgroup {
         itself.into_iter().chain(above.take(self.depth + 1))
     }
 
-    /// Open one of them, by its number.
+    /// Open the cgroup of this number in [`Self::upwards`].
     pub fn open(&self, number: usize) -> nix::Result<Rc<Dir>> {
         match (&self.name, number) {
             (Some(name), 0) => Ok(Rc::new(self.dir.child(name)?)),
@@ -47,14 +49,14 @@ impl SelfCgroup {
     }
 }
 
-/// Find our own cgroup.
+/// Find the cgroup of the calling process.
 pub fn find() -> Result<SelfCgroup> {
-    // /proc may be that of another pid namespace, but "self" is us in any.
+    // /proc may belong to another pid namespace. "self" is the calling process in each.
     find_of("self", std::process::id())
 }
 
-/// Find the cgroup of a process of ours, `name` in /proc, and call it our own. Somebody, be it another
-/// thread of ours, may move it while we look.
+/// Find the cgroup of the process with this pid. `name` is its directory in /proc. Another process or thread may move
+/// it during the search.
 pub fn find_of(name: &str, pid: u32) -> Result<SelfCgroup> {
     let mut path = path_of(name)?;
     for _ in 0..MOVES {
@@ -71,7 +73,7 @@ pub fn find_of(name: &str, pid: u32) -> Result<SelfCgroup> {
     find_at(&path, pid)
 }
 
-/// How often we may be moved while we look.
+/// After how many moves during the search it is given up.
 const MOVES: usize = 10;
 
 fn path_of(process: &str) -> Result<Vec<u8>> {
@@ -80,15 +82,15 @@ fn path_of(process: &str) -> Result<Vec<u8>> {
     })
 }
 
-/// In the mounts of the hierarchy. A mount may be covered by another, shown under a part of the tree
-/// only, or left over from another namespace: the first where our own pid stands in `cgroup.procs` is
-/// right, and a writable one is better than a read-only one.
+/// Find the cgroup in the mounts of the hierarchy. A mount may be covered by another, show only a part of the
+/// hierarchy, or be left over from another namespace. The right one is the first whose `cgroup.procs` lists the process.
+/// A writable mount is preferred to a read-only one.
 fn find_at(own_path: &[u8], pid: u32) -> Result<SelfCgroup> {
     if parse::leads_out(own_path) {
         let path = shown(own_path);
         return Err(Error::new(
             Errno::ENODEV,
-            format!("our own cgroup {path} is outside of our cgroup namespace: enter the namespace that holds it, or name a parent"),
+            format!("the cgroup {path} of this process is outside of its cgroup namespace: enter the namespace that holds it, or name a parent"),
         )
         .because(Reason::OutsideNamespace));
     }
@@ -111,22 +113,22 @@ fn find_at(own_path: &[u8], pid: u32) -> Result<SelfCgroup> {
     writable.or(read_only).ok_or_else(|| {
         let path = shown(own_path);
         if let Some(e) = failed {
-            let error = Error::new(e, format!("cannot open our own cgroup {path}: {}", words(e)));
+            let error = Error::new(e, format!("cannot open the cgroup {path} of this process: {}", words(e)));
             if e == Errno::EACCES { error.because(Reason::NotDelegated) } else { error }
         } else if threaded {
             Error::new(
                 Errno::EOPNOTSUPP,
-                format!("our own cgroup {path} is threaded, and limits on agents beside threads do not work: start us in a domain cgroup"),
+                format!("the cgroup {path} of this process is threaded, and agents beside threads can have no limits: start it in a domain cgroup"),
             )
             .because(Reason::Threaded)
             .on("cgroup.procs")
         } else {
-            no_cgroup2(format!("our own cgroup {path} is not found in any cgroup2 mount: mount cgroup2 at /sys/fs/cgroup"))
+            no_cgroup2(format!("the cgroup {path} of this process is not found in any cgroup2 mount: mount cgroup2 at /sys/fs/cgroup"))
         }
     })
 }
 
-/// Open our own cgroup by one mount and see that we are in it.
+/// Open the cgroup in one mount and check that it lists the process.
 fn open(mount: Mount, own_path: &[u8], pid: u32) -> nix::Result<SelfCgroup> {
     if parse::leads_out(&mount.root) {
         return Err(Errno::ENOENT);
@@ -158,8 +160,8 @@ fn no_cgroup2(message: impl Into<Cow<'static, str>>) -> Error {
     Error::new(Errno::ENODEV, message).because(Reason::NoCgroup2)
 }
 
-/// Errors that say that a cgroup is not in a mount. Others say nothing about cgroups, such as the caller's want of
-/// descriptors or memory.
+/// Returns true for an errno that says that a cgroup is not in a mount. Others, such as a lack of descriptors or memory,
+/// say nothing about cgroups.
 fn is_elsewhere(errno: Errno) -> bool {
     use Errno::*;
     matches!(errno, ENODEV | ENOENT | ENOTDIR | ENOTTY | ESRCH | EOPNOTSUPP)
@@ -171,6 +173,33 @@ fn no_proc(errno: Errno) -> Error {
         return Error::new(errno, format!("cannot read /proc/self: {why}"));
     }
     no_cgroup2(format!(
-        "cannot read /proc/self: {why}; the library finds its own cgroup there: mount proc at /proc"
+        "cannot read /proc/self: {why}; the library finds the cgroup of this process there: mount proc at /proc"
     ))
+}
+
+/// Open the exit cgroups: cgroup.procs files to which the guard writes "0" when its work is done, since no process can
+/// remove its own cgroup. The first is that of the self cgroup, which may no longer exist then. The second is that of
+/// the cgroup of systemd itself, `init.scope`, the nearest above that the caller may write. A lack of descriptors or
+/// memory is an error: without these files the cgroup of the guard would be left behind.
+pub fn exit_cgroups() -> nix::Result<Vec<OwnedFd>> {
+    let own = match find() {
+        Ok(own) => own,
+        Err(e) if e.reason().is_none() => return Err(e.errno()),
+        Err(_) => return Ok(Vec::new()),
+    };
+    let open = |number: usize, file: &CStr| {
+        let opened = own.open(number).and_then(|dir| dir.open_file(file, OFlag::O_WRONLY));
+        match opened {
+            Err(e @ (Errno::EIO | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => Err(e),
+            opened => Ok(opened.ok()),
+        }
+    };
+    let mut files: Vec<OwnedFd> = open(0, c"cgroup.procs")?.into_iter().collect();
+    for number in 0..own.upwards().count() {
+        if let Some(file) = open(number, c"init.scope/cgroup.procs")? {
+            files.push(file);
+            break;
+        }
+    }
+    Ok(files)
 }

@@ -1,23 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Beside our own cgroup: the usual place on a desktop, where our parent is the user's `app.slice`.
-//! Always two levels deep with controllers enabled on both: systemd takes controllers away from a
-//! slice when no unit of its own needs them, and meets EBUSY while our second level uses them.
+//! The parent of the self cgroup: the usual place on a desktop, where it is the user's `app.slice`.
+//! The tree has two levels, and both have their controllers enabled: systemd disables controllers of a slice that no
+//! unit of the slice needs, and gets EBUSY while the second level uses them.
 
-use super::PlaceRequest;
 use super::self_cgroup::SelfCgroup;
-use super::site::{Candidate, Kind, Occupancy, Place, Probe};
-use super::tree;
+use super::types::{self, Candidate, Kind, Occupancy, Place, PlaceRequest, Probe};
 use std::rc::Rc;
 
+/// Find the parent of the self cgroup.
 pub fn probe(own: &SelfCgroup, _: PlaceRequest<'_>) -> Probe {
     if own.name.is_none() {
-        return Probe::NotApplicable(
-            "our own cgroup is at the top of the mount and has no parent there".to_owned(),
-        );
+        return Probe::NotApplicable("the cgroup of this process has no parent in the mount".to_owned());
     }
-    // Beside an agent's group there are other agents', who are not ours to join.
-    if tree::is_agents(&own.path) {
-        return Probe::NotApplicable("beside our own cgroup are agents, of whom we are one".to_owned());
+    // A process of an agent must not add agents beside its own.
+    if types::is_agents(&own.path) {
+        return Probe::NotApplicable(
+            "this process belongs to an agent, and its group is beside others".to_owned(),
+        );
     }
     Probe::Found(Candidate::Existing(Place::new(
         Kind::Sibling,

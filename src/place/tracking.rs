@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where there is no place with limits: a cgroup that is ours, but has others' processes in it. The
-//! kernel allows children beside them as long as no controller is on, and those can be killed, frozen,
-//! waited for, and tell their CPU time.
+//! A place without limits: a cgroup that belongs to the caller but holds other processes. The kernel allows children
+//! beside them as long as no controller is enabled. Such children can be killed, frozen and waited for, and they count
+//! their CPU time.
 
 use super::self_cgroup::SelfCgroup;
-use super::site::{Candidate, Occupancy, Place, Probe};
-use super::{PlaceRequest, delegated, root};
+use super::types::{Candidate, Occupancy, Place, PlaceRequest, Probe};
+use super::{delegated, root};
 
+/// Find a delegated cgroup or a root that holds the caller, and leave the processes in it.
 pub fn probe(own: &SelfCgroup, request: PlaceRequest<'_>) -> Probe {
     for link in [delegated::probe, root::probe] {
         if let Probe::Found(Candidate::Existing(place)) = link(own, request) {
@@ -15,5 +16,5 @@ pub fn probe(own: &SelfCgroup, request: PlaceRequest<'_>) -> Probe {
             }
         }
     }
-    Probe::NotApplicable("no cgroup that is ours holds us".to_owned())
+    Probe::NotApplicable("no cgroup that belongs to the caller holds this process".to_owned())
 }

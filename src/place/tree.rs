@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `synwire/agents/<uuid>` below a place. Any number of processes may build it at once, and any of
-//! them may fail and take back what it built: each step is tried, and begun again where another's
-//! clean-up took its ground away.
+//! The tree `synwire/agents/<uuid>` below a place. Any number of processes may build it at the same time, and each may
+//! fail and remove what it has built. If another process removes a level that a step needs, the steps are repeated.
 
 use super::enable::{self, Enabled};
-use super::site::{Occupancy, Place};
-use super::{refused, vacate};
+use super::refusal::refused;
+use super::types::{AGENTS, Occupancy, Place, SYNWIRE};
+use super::vacate;
 use crate::cgroupfs::Dir;
 use crate::cgroupfs::controllers::Controllers;
 use crate::error::{Error, Reason, Result, shown};
@@ -18,59 +18,49 @@ use crate::sys::retry_transient;
 use nix::errno::Errno;
 use std::ffi::{CStr, CString};
 
-const SYNWIRE: &CStr = c"synwire";
-/// Below a place.
-pub const AGENTS: &CStr = c"synwire/agents";
-
-/// Whether this is the directory that agents are in.
-pub fn is_agents(path: &[u8]) -> bool {
-    path.strip_suffix(AGENTS.to_bytes()).is_some_and(|above| above.ends_with(b"/"))
-}
-
-/// How often others may take our ground away before we give up. Each time one of them has failed.
+/// How often other processes may remove a level before the call gives up. Each time one of their calls has failed.
 const TRIES: usize = 100;
 
-/// An agent's new cgroup, with no process in it yet.
+/// The new group of an agent, which holds no process yet.
 #[derive(Debug)]
 pub struct AgentDir {
-    /// Held open.
+    /// The directory, held open and locked.
     pub dir: Dir,
-    /// Absolute, as mounted here.
+    /// The absolute path, as mounted here.
     pub path: Vec<u8>,
     name: CString,
     place: Place,
     built: Built,
 }
 
-/// What was not there before.
+/// What the call has changed in the place, apart from making the group.
 #[derive(Debug, Default)]
 struct Built {
-    moved: bool,
+    moved_caller: bool,
     synwire: bool,
     agents: bool,
     enabled: Controllers,
 }
 
-/// Make an agent's cgroup, and what of the tree is missing. An existing one is never adopted.
+/// Make the group of an agent, and the levels of the tree that are missing. An existing group is an error.
 pub fn make_agent_dir(place: &Place, uuid: &str) -> Result<AgentDir> {
     let here = shown(&place.path);
     let name = CString::new(format!("synwire/agents/{uuid}"))
         .map_err(|_| Error::new(Errno::EINVAL, "the uuid holds a NUL byte"))?;
     let mut built = Built::default();
     for _ in 0..TRIES {
-        match make_and_open(&place.dir, &name) {
+        match make_and_claim(&place.dir, &name) {
             Ok(None) => {}
             Ok(Some(dir)) => {
-                let mut agent_dir =
-                    AgentDir { dir, path: place.path_of(uuid), name, place: place.clone(), built };
-                // Whoever made the tree switched cpu on last, so its file says that all is on.
-                if !agent_dir.dir.has(c"cpu.max") {
-                    if let Err(e) = agent_dir.complete() {
-                        agent_dir.undo();
+                let mut made = AgentDir { dir, path: place.path_of(uuid), name, place: place.clone(), built };
+                // cpu is enabled last, so if the group has cpu.max all controllers are enabled.
+                if !made.dir.has(c"cpu.max") {
+                    if let Err(e) = made.complete() {
+                        made.undo();
                         return Err(e);
                     }
                 }
-                return Ok(agent_dir);
+                return Ok(made);
             }
             Err(Errno::ENOENT) => match build(place, &here, &mut built) {
                 Ok(()) | Err(StepError::Removed) => {}
@@ -85,7 +75,7 @@ pub fn make_agent_dir(place: &Place, uuid: &str) -> Result<AgentDir> {
                     Errno::EEXIST => Error::new(
                         e,
                         format!(
-                            "{uuid} is there already under {here}, in use or left over: choose another uuid, or open it"
+                            "{uuid} already exists under {here}, in use or left over: choose another uuid, or open it"
                         ),
                     ),
                     e => refused(e, &here),
@@ -94,18 +84,57 @@ pub fn make_agent_dir(place: &Place, uuid: &str) -> Result<AgentDir> {
         }
     }
     built.undo(&place.dir);
-    Err(Error::new(Errno::EBUSY, format!("others keep removing synwire/agents in {here}: try again")))
+    Err(Error::new(
+        Errno::EBUSY,
+        format!("other processes keep removing synwire/agents in {here}: try again"),
+    ))
 }
 
 impl Place {
-    /// What is switched on below it.
+    /// The controllers that are enabled below it, if they are available.
     fn wanted(&self) -> Controllers {
         if self.occupancy == Occupancy::Others { Controllers::NONE } else { Controllers::WANTED }
     }
+
+    /// Continue guards that a signal has stopped: a guard whose host has ended does its work then. Other guards are
+    /// continued when their host ends or sends them a message.
+    pub fn wake_guards(&self) {
+        let level = self.dir.child(SYNWIRE);
+        for name in level.as_ref().ok().and_then(|level| level.children().ok()).unwrap_or_default() {
+            if !is_guard(&name) {
+                continue;
+            }
+            let procs =
+                level.as_ref().ok().and_then(|level| level.child(&name).ok()?.read_all(c"cgroup.procs").ok());
+            for pid in parse::ids(&procs.unwrap_or_default()).filter(|&pid| pid > 0) {
+                if procfs::is_stopped(pid) {
+                    let _ = sys::kill(pid, libc::SIGCONT); // ESRCH: it has ended. EPERM: it belongs to another uid.
+                }
+            }
+        }
+    }
+
+    /// Remove the levels of the tree that hold nothing, such as those of a program that has crashed. A process that is
+    /// making an agent there makes them again.
+    pub fn remove_unused(&self) {
+        let level = self.dir.child(SYNWIRE);
+        let names = level.as_ref().map_or_else(|_| Vec::new(), |level| level.children().unwrap_or_default());
+        for name in names.iter().filter(|name| is_guard(name)) {
+            let _ = level.as_ref().map(|level| level.remove(name)); // EBUSY: its guard lives and removes it later.
+        }
+        for name in [AGENTS, SYNWIRE] {
+            let _ = self.dir.remove(name); // EBUSY: in use. ENOENT: it does not exist.
+        }
+    }
 }
 
-/// Make it ours, or nothing: until we have locked it a reaper takes it for one that a crash has left.
-fn make_and_open(place: &Dir, name: &CStr) -> nix::Result<Option<Dir>> {
+fn is_guard(name: &CStr) -> bool {
+    name.to_bytes().starts_with(guard::LEAVES.as_bytes())
+}
+
+/// Make the group and become its owner. Until it is locked a reaper takes it for an orphan: returns `None` if one has
+/// removed it.
+fn make_and_claim(place: &Dir, name: &CStr) -> nix::Result<Option<Dir>> {
     place.make_private(name)?;
     let claimed = place.agents_child(name).and_then(|dir| Ok(owner::claim_new(&dir)?.then_some(dir)));
     match claimed {
@@ -118,14 +147,16 @@ fn make_and_open(place: &Dir, name: &CStr) -> nix::Result<Option<Dir>> {
     }
 }
 
-/// Remove what the call has made itself. Nobody would do it later, so an error that may pass is not the end of it.
+/// Remove a cgroup that the call has made. No other call would remove it, so temporary errors are retried.
 fn remove_made(place: &Dir, name: &CStr) -> nix::Result<()> {
     retry_transient(|e| matches!(e, Errno::ENOENT | Errno::ENODEV), || place.remove(name))
 }
 
-/// Why a step did not work: for good, or because another's clean-up removed what it stood on.
+/// Why a step of building the tree has failed.
 enum StepError {
+    /// Repeating the steps would not help.
     Fatal(Box<Error>),
+    /// Another process has removed a level that the step needs.
     Removed,
 }
 
@@ -140,7 +171,7 @@ impl From<Error> for StepError {
 
 fn build(place: &Place, here: &str, built: &mut Built) -> std::result::Result<(), StepError> {
     place.check().map_err(|e| StepError::Fatal(Box::new(e)))?;
-    built.make_room(place, here).map_err(|e| StepError::Fatal(Box::new(e)))?;
+    built.vacate(place, here).map_err(|e| StepError::Fatal(Box::new(e)))?;
     let Enabled { on, added } = enable::enable(&place.dir, place.wanted(), here)?;
     built.enabled = built.enabled | added;
     built.synwire |= make_level(&place.dir, SYNWIRE, here)?;
@@ -149,7 +180,7 @@ fn build(place: &Place, here: &str, built: &mut Built) -> std::result::Result<()
     enable_level(&place.dir, AGENTS, on, here).map(drop)
 }
 
-/// Make one level of the tree, or find it. Tells whether it was made.
+/// Make one level of the tree. Returns false if it exists.
 fn make_level(place: &Dir, name: &CStr, here: &str) -> std::result::Result<bool, StepError> {
     match place.make(name) {
         Ok(()) => Ok(true),
@@ -169,50 +200,17 @@ fn enable_level(
     Ok(enable::enable(&dir, wanted, &level)?)
 }
 
-/// Have guards go on that somebody has stopped: one whose host has ended does its work then. A guard that is told
-/// something, or whose host ends without a copy of its descriptors elsewhere, goes on by itself.
-pub fn wake_guards(place: &Dir) {
-    let level = place.child(SYNWIRE);
-    for guard in level.as_ref().ok().and_then(|level| level.children().ok()).unwrap_or_default() {
-        if !guard.to_bytes().starts_with(guard::LEAVES.as_bytes()) {
-            continue;
-        }
-        let procs =
-            level.as_ref().ok().and_then(|level| level.child(&guard).ok()?.read_all(c"cgroup.procs").ok());
-        for pid in parse::ids(&procs.unwrap_or_default()).filter(|&pid| pid > 0) {
-            if procfs::is_stopped(pid) {
-                // It has ended, or is another uid's.
-                let _ = sys::kill(pid, libc::SIGCONT);
-            }
-        }
-    }
-}
-
-/// Remove what of the tree nobody uses: what a crash has left half made. Whoever is making an agent there
-/// lays its ground again.
-pub fn clear(place: &Dir) {
-    let level = place.child(SYNWIRE);
-    let names = level.as_ref().map_or_else(|_| Vec::new(), |level| level.children().unwrap_or_default());
-    for guard in names.iter().filter(|name| name.to_bytes().starts_with(guard::LEAVES.as_bytes())) {
-        // EBUSY: a guard is in there, and will see to it.
-        let _ = level.as_ref().map(|level| level.remove(guard));
-    }
-    for name in [AGENTS, SYNWIRE] {
-        let _in_use_or_not_there = place.remove(name);
-    }
-}
-
 impl AgentDir {
-    /// Switch on what the tree lacks, as where another process has made it but not finished, or died
-    /// before it could.
+    /// Enable the controllers that the tree lacks. The process that made the tree may not have finished, or may have
+    /// ended before.
     pub fn complete(&mut self) -> Result<()> {
         let here = &shown(&self.place.path);
         let place = &self.place.dir;
-        self.built.make_room(&self.place, here)?;
+        self.built.vacate(&self.place, here)?;
         for _ in 0..TRIES {
             let Enabled { on, added } = enable::enable(place, self.place.wanted(), here)?;
             let level = |name| enable_level(place, name, on, here);
-            // What is on for the agents is on above them, too.
+            // A controller that is enabled in `agents` is enabled in `synwire`, too.
             let done = level(AGENTS).and_then(|agents| {
                 if agents.on == on { Ok(()) } else { level(SYNWIRE).and_then(|_| level(AGENTS)).map(drop) }
             });
@@ -225,27 +223,30 @@ impl AgentDir {
                 }
             }
         }
-        Err(Error::new(Errno::ENODEV, format!("synwire/agents in {here} was removed under us"))
-            .because(Reason::Gone))
+        Err(Error::new(
+            Errno::ENODEV,
+            format!("another process removed synwire/agents in {here} during the call: try again"),
+        )
+        .because(Reason::Gone))
     }
 
-    /// Remove the agent_dir, and of the tree what making it has built. For a agent_dir that never held a process.
+    /// Remove the group, which has never held a process, and what the call has built for it.
     pub fn undo(&self) {
-        let _ = remove_made(&self.place.dir, &self.name); // Gone already.
+        let _ = remove_made(&self.place.dir, &self.name); // ENOENT: it was removed already.
         self.built.undo(&self.place.dir);
     }
 }
 
 impl Built {
-    fn make_room(&mut self, place: &Place, here: &str) -> Result<()> {
+    fn vacate(&mut self, place: &Place, here: &str) -> Result<()> {
         if place.occupancy == Occupancy::Caller {
-            self.moved |= vacate::make(&place.dir, here)?;
+            self.moved_caller |= vacate::vacate(&place.dir, here)?;
         }
         Ok(())
     }
 
-    /// Take back what nobody uses by now. Each refusal says that somebody does: a level that has other
-    /// agents is EBUSY, and while one stands its controllers stay.
+    /// Remove what is not in use. The kernel refuses what other agents use: removing their level is EBUSY, and while it
+    /// exists, disabling its controllers is, too.
     fn undo(&self, place: &Dir) {
         if self.agents && remove_made(place, AGENTS).is_err() {
             return;
@@ -254,7 +255,7 @@ impl Built {
             return;
         }
         enable::disable(place, self.enabled);
-        if self.moved {
+        if self.moved_caller {
             vacate::restore(place);
         }
     }

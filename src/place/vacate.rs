@@ -1,42 +1,44 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Making room in a cgroup that is ours and holds us. The kernel gives no controllers to the children of
-//! a cgroup with processes in it, so we move to a child ourselves; but only if nobody else is in it.
+//! Moving the calling process out of a place. The kernel enables no controllers for the children of a cgroup that holds
+//! processes. If the calling process is the only one in the place, it moves to a child.
 
 use super::enable;
+use super::refusal::cannot;
 use crate::cgroupfs::Dir;
 use crate::error::Result;
 use crate::parse;
+use nix::errno::Errno;
 use std::ffi::CStr;
 
 const PROCS: &CStr = c"cgroup.procs";
-/// Where we go.
+/// The child to which the calling process moves.
 pub const SUPERVISOR: &CStr = c"supervisor";
 const SUPERVISOR_PROCS: &CStr = c"supervisor/cgroup.procs";
 
-/// Whether `dir` holds us and nobody else; tells whether it holds us.
+/// Check that `dir` holds no process other than the caller. Returns true if it holds the caller.
 pub fn check(dir: &Dir, here: &str) -> Result<bool> {
     let own = i64::from(std::process::id());
-    let procs = dir.read_all(PROCS).map_err(|e| enable::cannot("read", "cgroup.procs", e, here))?;
+    let procs = dir.read_all(PROCS).map_err(|e| cannot("read", "cgroup.procs", e, here))?;
     if parse::ids(&procs).any(|pid| i64::from(pid) != own) {
         return Err(enable::populated(here));
     }
     Ok(!procs.is_empty())
 }
 
-/// Move ourselves to a child of `dir`. Tells whether there was need to.
-pub fn make(dir: &Dir, here: &str) -> Result<bool> {
+/// Move the calling process to a child of `dir`. Returns false if it was not in `dir`.
+pub fn vacate(dir: &Dir, here: &str) -> Result<bool> {
     if !check(dir, here)? {
         return Ok(false);
     }
     let moved = match dir.make(SUPERVISOR) {
-        Ok(()) | Err(nix::errno::Errno::EEXIST) => dir.write(SUPERVISOR_PROCS, b"0"),
+        Ok(()) | Err(Errno::EEXIST) => dir.write(SUPERVISOR_PROCS, b"0"),
         Err(e) => Err(e),
     };
     moved.map_err(|e| {
-        let _others_are_in_it = dir.remove(SUPERVISOR);
-        enable::cannot("move ourselves by", "supervisor/cgroup.procs", e, here)
+        let _ = dir.remove(SUPERVISOR); // EBUSY: other processes are in it.
+        cannot("move this process by", "supervisor/cgroup.procs", e, here)
     })?;
-    // Somebody may have come in since we looked.
+    // A process may have entered since the check.
     if let Err(e) = enable::check_empty(dir, here) {
         restore(dir);
         return Err(e);
@@ -44,9 +46,9 @@ pub fn make(dir: &Dir, here: &str) -> Result<bool> {
     Ok(true)
 }
 
-/// Move back. What stands in the way is not worse than where we are.
+/// Move the calling process back. If that fails it stays in the child, where nothing is lost.
 pub fn restore(dir: &Dir) {
     if dir.write(PROCS, b"0").is_ok() {
-        let _others_are_in_it = dir.remove(SUPERVISOR);
+        let _ = dir.remove(SUPERVISOR); // EBUSY: other processes are in it.
     }
 }

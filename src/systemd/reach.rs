@@ -45,12 +45,12 @@ fn sockets_of(uid: Uid) -> [Socket; 2] {
 
 impl Manager {
     /// The user manager of the effective uid; for root the system manager.
-    pub fn reach() -> Result<Self> {
-        Self::reach_on(&sockets_of(geteuid()), library::FILE, PATIENCE)
+    pub fn connect() -> Result<Self> {
+        Self::connect_to(&sockets_of(geteuid()), library::FILE, PATIENCE)
     }
 
     /// The first of `sockets` where a manager answers; each is given as long as `patience`.
-    pub(super) fn reach_on(sockets: &[Socket], library: &CStr, patience: Duration) -> Result<Self> {
+    pub(super) fn connect_to(sockets: &[Socket], library: &CStr, patience: Duration) -> Result<Self> {
         let mut obstacles = Vec::new();
         // The linker and libsystemd open files, too.
         let _held = hold_stdio()?;

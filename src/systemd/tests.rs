@@ -43,7 +43,7 @@ fn direct(path: &Path) -> Socket {
 }
 
 fn unreachable(sockets: &[Socket], library: &CStr, patience: Duration) -> String {
-    match Manager::reach_on(sockets, library, patience) {
+    match Manager::connect_to(sockets, library, patience) {
         Err(Failure::Unreachable(why)) => why,
         Err(other) => panic!("{other:?}"),
         Ok(_) => panic!("reached"),
@@ -54,7 +54,7 @@ fn unreachable(sockets: &[Socket], library: &CStr, patience: Duration) -> String
 fn with_peer<T>(script: &[(&'static str, &[Say])], ask: impl FnOnce(&Manager) -> T) -> T {
     let place = Place::new();
     let peer = Peer::on(&place.socket(), script);
-    let outcome = match Manager::reach_on(&[direct(&place.socket())], library::FILE, LONG) {
+    let outcome = match Manager::connect_to(&[direct(&place.socket())], library::FILE, LONG) {
         Ok(manager) => ask(&manager),
         Err(e) => panic!("{e:?}"),
     };

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The order in which the kinds of places are tried. The first place that can be used is used.
+
+use super::refusal::refused;
+use super::self_cgroup::{self, SelfCgroup};
+use super::types::{Candidate, Place, PlaceRequest, Probe, Systemd};
+use super::{delegated, given, root, scope, sibling, tracking};
+use crate::error::{Error, Reason, Result, out_of_memory, shown};
+use nix::errno::Errno;
+use std::ffi::CStr;
+
+/// One kind of place in the chain.
+struct Link {
+    /// The name that the report of a diagnosis gives it.
+    name: &'static str,
+    probe: fn(&SelfCgroup, PlaceRequest<'_>) -> Probe,
+    asks_systemd: bool,
+}
+
+const CHAIN: [Link; 5] = [
+    Link { name: "delegated cgroup", probe: delegated::probe, asks_systemd: false },
+    Link { name: "root", probe: root::probe, asks_systemd: false },
+    Link { name: "beside own cgroup", probe: sibling::probe, asks_systemd: false },
+    Link { name: "systemd scope", probe: scope::probe, asks_systemd: true },
+    Link { name: "without limits", probe: tracking::probe, asks_systemd: false },
+];
+
+impl PlaceRequest<'_> {
+    /// The links that the request allows, in their order.
+    fn chain(self) -> impl Iterator<Item = &'static Link> {
+        CHAIN.iter().filter(move |link| match self.systemd {
+            Systemd::Last => true,
+            Systemd::Only => link.asks_systemd,
+            Systemd::Never => !link.asks_systemd,
+        })
+    }
+}
+
+impl Link {
+    /// Probe for this kind of place, and refuse what the request or the mount does not allow.
+    fn candidate(&self, own: &SelfCgroup, request: PlaceRequest<'_>) -> Probe {
+        let read_only = |path: &[u8]| Probe::Refused(refused(Errno::EROFS, &shown(path)));
+        // A scope would be read-only, too: ProtectControlGroups= is about the mounts of the calling process.
+        if own.mount.read_only && self.asks_systemd {
+            return read_only(&own.mount.point);
+        }
+        match (self.probe)(own, request) {
+            // This refusal precedes all others: on a read-only mount no right to a directory helps.
+            Probe::Found(candidate) if own.mount.read_only => read_only(candidate.path()),
+            Probe::Found(candidate) if candidate.must_move_caller() && request.keep_caller => {
+                Probe::Refused(caller_must_move(candidate.path()))
+            }
+            probe => probe,
+        }
+    }
+}
+
+impl Candidate {
+    /// The place. systemd makes the scope if it does not exist yet.
+    fn into_place(self) -> Result<Place> {
+        match self {
+            Self::Existing(place) => Ok(place),
+            Self::Scope(pending) => scope::start(pending),
+        }
+    }
+}
+
+/// Call `attempt` with the parent that the caller named, or with each place of the chain until `attempt` succeeds. If
+/// all fail, the error is that of the first place, which is the best one.
+pub fn first_usable<T>(request: PlaceRequest<'_>, mut attempt: impl FnMut(&Place) -> Result<T>) -> Result<T> {
+    first_candidate(request, |candidate| {
+        let place = candidate.into_place()?;
+        let done = attempt(&place).map_err(|e| place.explain(e))?;
+        scope::keep(&place);
+        Ok(done)
+    })
+}
+
+fn first_candidate<T>(
+    request: PlaceRequest<'_>,
+    mut attempt: impl FnMut(Candidate) -> Result<T>,
+) -> Result<T> {
+    if let Some(parent) = request.parent {
+        if request.systemd == Systemd::Only {
+            return Err(Error::new(
+                Errno::EINVAL,
+                "the call names a parent and asks for a systemd scope: choose one of them",
+            ));
+        }
+        return attempt(Candidate::Existing(given::open(parent)?));
+    }
+    let own = self_cgroup::find()?;
+    let mut refusals = Refusals::default();
+    for link in request.chain() {
+        match link.candidate(&own, request) {
+            Probe::NotApplicable(_) => {}
+            Probe::Refused(e) => refusals.add(e)?,
+            Probe::Found(candidate) => match attempt(candidate) {
+                Ok(done) => return Ok(done),
+                Err(e) => refusals.add(e)?,
+            },
+        }
+    }
+    Err(refusals.into_error(request))
+}
+
+/// The refusal that the caller is told, of those so far.
+#[derive(Default)]
+struct Refusals(Option<Error>);
+
+impl Refusals {
+    /// Add the refusal of one place. Returns the error if it does not depend on the place: every other place would
+    /// return it, too.
+    fn add(&mut self, e: Error) -> Result<()> {
+        if e.reason().is_none() || e.reason() == Some(Reason::NoGuard) {
+            return Err(e);
+        }
+        self.0 = Some(match self.0.take() {
+            None => e,
+            Some(first) => more_helpful(first, e),
+        });
+        Ok(())
+    }
+
+    fn into_error(self, request: PlaceRequest<'_>) -> Error {
+        // A missing systemd is no reason unless the caller asked for it.
+        let refusal =
+            self.0.filter(|e| request.systemd == Systemd::Only || e.reason() != Some(Reason::NoSystemd));
+        refusal.unwrap_or_else(|| {
+            Error::new(
+                Errno::EACCES,
+                "found no place where this process may make cgroups: name a parent that it may write",
+            )
+            .because(Reason::NotDelegated)
+        })
+    }
+}
+
+/// The first refusal, which is that of the best place; but the later one if that place could be used except for
+/// its missing controllers.
+fn more_helpful(first: Error, then: Error) -> Error {
+    let only_limits_fail = then.reason() == Some(Reason::NoController) && then.file() != "cgroup.controllers";
+    if only_limits_fail && first.reason() == Some(Reason::Populated) { then } else { first }
+}
+
+/// The place needs a move of the calling process, and the request forbids it.
+fn caller_must_move(path: &[u8]) -> Error {
+    let here = shown(path);
+    Error::new(
+        Errno::EBUSY,
+        format!("agents can be in {here} only if this process moves to a child of it: allow that, or move it there"),
+    )
+    .because(Reason::Populated)
+}
+
+/// What one link of the chain has found.
+pub struct Tried {
+    /// The name of the link.
+    pub name: &'static str,
+    /// What it has found.
+    pub outcome: Outcome,
+}
+
+/// What one link of the chain has found, and if that can be used.
+pub enum Outcome {
+    /// There is no such place, for this reason.
+    NotApplicable(String),
+    /// There is such a place, but it cannot be used.
+    Refused(Error),
+    /// The place can be used.
+    Usable(Candidate),
+}
+
+/// What the whole chain has found.
+pub struct Survey<T> {
+    /// What each link has found.
+    pub links: Vec<Tried>,
+    /// The number of the link that [`first_usable`] would use and the result of `attempt` there; or the error that it
+    /// would return.
+    pub verdict: Result<(usize, T)>,
+}
+
+/// Probe every link, also those after the first usable one. `attempt` gets the first usable candidate, as with
+/// [`first_usable`].
+pub fn survey<T>(
+    own: &SelfCgroup,
+    request: PlaceRequest<'_>,
+    mut attempt: impl FnMut(&Candidate) -> Result<T>,
+) -> Survey<T> {
+    let mut links = Vec::new();
+    let mut refusals = Refusals::default();
+    let mut verdict = None;
+    for link in request.chain() {
+        let outcome = match link.candidate(own, request) {
+            Probe::NotApplicable(why) => Outcome::NotApplicable(why),
+            Probe::Refused(e) => Outcome::Refused(e),
+            Probe::Found(candidate) if verdict.is_some() => match candidate.check() {
+                Ok(()) => Outcome::Usable(candidate),
+                Err(e) => Outcome::Refused(e),
+            },
+            Probe::Found(candidate) => match candidate.check().and_then(|()| attempt(&candidate)) {
+                Ok(done) => {
+                    verdict = Some(Ok((links.len(), done)));
+                    Outcome::Usable(candidate)
+                }
+                Err(e) => Outcome::Refused(e),
+            },
+        };
+        if let (Outcome::Refused(e), None) = (&outcome, &verdict) {
+            verdict = refusals.add(e.clone()).err().map(Err);
+        }
+        links.push(Tried { name: link.name, outcome });
+    }
+    Survey { links, verdict: verdict.unwrap_or_else(|| Err(refusals.into_error(request))) }
+}
+
+/// Returns true if the cgroup of the calling process is found in a mounted cgroup2 hierarchy.
+pub fn is_available() -> bool {
+    self_cgroup::find().is_ok()
+}
+
+/// The absolute path of the place that a request without requirements would use. Changes nothing.
+pub fn discover() -> Result<Vec<u8>> {
+    first_candidate(PlaceRequest::default(), |candidate| {
+        candidate.check().map(|()| candidate.path().to_vec())
+    })
+}
+
+/// The existing places: the parent that the caller named, or every place where the chain could have put agents of this
+/// program, an earlier one or another. A refused place is left out, since the caller has no agents there.
+pub fn existing(parent: Option<&CStr>) -> Result<Vec<Place>> {
+    if let Some(parent) = parent {
+        return Ok(vec![given::open(parent)?]);
+    }
+    let own = self_cgroup::find()?;
+    let mut places: Vec<Place> = Vec::new();
+    for link in &CHAIN {
+        let found = match (link.probe)(&own, PlaceRequest::default()) {
+            Probe::Found(Candidate::Existing(place)) if !link.asks_systemd => vec![place],
+            Probe::Found(candidate) => scope::beside(candidate.path()).map_err(out_of_memory)?,
+            // The caller lacks descriptors or memory.
+            Probe::Refused(e) if e.reason().is_none() => return Err(e),
+            Probe::Refused(_) | Probe::NotApplicable(_) => Vec::new(),
+        };
+        for place in found {
+            // Two links can find the same place.
+            if places.iter().all(|known| known.path != place.path) {
+                places.push(place);
+            }
+        }
+    }
+    Ok(places)
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The types of places. What is done with them is in the other files.
+
+use crate::cgroupfs::Dir;
+use crate::cgroupfs::controllers::Controllers;
+use crate::error::Error;
+use crate::guard::Scope;
+use crate::parse;
+use crate::systemd::Manager;
+use std::ffi::CStr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The upper level of the tree, below a place.
+pub const SYNWIRE: &CStr = c"synwire";
+/// The lower level of the tree, below a place. It holds the groups of the agents.
+pub const AGENTS: &CStr = c"synwire/agents";
+
+/// Returns true if `path` is that of a directory that holds agents.
+pub fn is_agents(path: &[u8]) -> bool {
+    path.strip_suffix(AGENTS.to_bytes()).is_some_and(|above| above.ends_with(b"/"))
+}
+
+/// When systemd is asked for a scope.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Systemd {
+    /// If no place with limits is found.
+    #[default]
+    Last,
+    /// Always. No other place is used.
+    Only,
+    /// Never.
+    Never,
+}
+
+/// What the caller requires of the place of an agent.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PlaceRequest<'a> {
+    /// The directory to use. No other place is tried.
+    pub parent: Option<&'a CStr>,
+    /// Do not move the calling process to a child of its cgroup.
+    pub keep_caller: bool,
+    /// When systemd is asked for a scope.
+    pub systemd: Systemd,
+    /// Start a guard, which kills and removes the agent if the calling process ends first.
+    pub guard: bool,
+    /// The controllers that the limits of the agent need.
+    pub needs: Controllers,
+}
+
+/// The kinds of places. The values are part of the C interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+#[non_exhaustive]
+pub enum Kind {
+    /// The caller named the parent.
+    Given = 1,
+    /// A unit or container that is delegated to the caller.
+    Delegated = 2,
+    /// The parent of the caller's own cgroup.
+    Sibling = 3,
+    /// The real root or a namespace root.
+    Root = 4,
+    /// A transient scope that systemd made for the caller.
+    Systemd = 5,
+}
+
+/// What looking for one kind of place has found.
+pub enum Probe {
+    /// A candidate. [`Candidate::check`] says if it can be used.
+    Found(Candidate),
+    /// There is no such place, for this reason.
+    NotApplicable(String),
+    /// There is such a place, but the caller may not use it.
+    Refused(Error),
+}
+
+/// A place that exists, or that systemd can make.
+pub enum Candidate {
+    /// A directory that exists.
+    Existing(Place),
+    /// A scope that systemd would make.
+    Scope(PendingScope),
+}
+
+/// A scope that has not been requested yet.
+pub struct PendingScope {
+    /// The manager that would make it.
+    pub manager: Manager,
+    /// The absolute path that it would have, as mounted here.
+    pub path: Vec<u8>,
+    /// The controllers that its children could have.
+    pub controllers: Controllers,
+}
+
+/// Which processes are in a place, besides those of agents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Occupancy {
+    /// No process.
+    Empty,
+    /// The calling process, which must move to a child before the place can be used.
+    Caller,
+    /// Other processes, which stay. The children of the place get no controllers.
+    Others,
+}
+
+/// A directory in which `synwire/agents` exists or can be made.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// How the place was found.
+    pub kind: Kind,
+    /// The directory, held open.
+    pub dir: Rc<Dir>,
+    /// The absolute path, as mounted here.
+    pub path: Vec<u8>,
+    /// Which processes are in it.
+    pub occupancy: Occupancy,
+    /// The scope of this process, if the place is one.
+    pub scope: Option<Arc<Scope>>,
+}
+
+impl Candidate {
+    /// The absolute path of the place, or the one that it would have.
+    pub fn path(&self) -> &[u8] {
+        match self {
+            Self::Existing(place) => &place.path,
+            Self::Scope(pending) => &pending.path,
+        }
+    }
+
+    /// The kind of the place.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Existing(place) => place.kind,
+            Self::Scope(_) => Kind::Systemd,
+        }
+    }
+
+    /// Returns true if the calling process must move before the place can be used.
+    pub fn must_move_caller(&self) -> bool {
+        matches!(self, Self::Existing(Place { occupancy: Occupancy::Caller, .. }))
+    }
+}
+
+impl Place {
+    /// A place that is not the scope of this process.
+    pub fn new(kind: Kind, dir: Rc<Dir>, path: Vec<u8>, occupancy: Occupancy) -> Self {
+        Self { kind, dir, path, occupancy, scope: None }
+    }
+
+    /// Open the directory that holds the groups of the agents. `ENOENT` if it does not exist.
+    pub fn agents(&self) -> nix::Result<Dir> {
+        self.dir.child(AGENTS)
+    }
+
+    /// The absolute path of an agent's group, which need not exist.
+    pub fn path_of(&self, uuid: &str) -> Vec<u8> {
+        let here = self.path.strip_suffix(b"/").unwrap_or(&self.path);
+        [here, AGENTS.to_bytes(), uuid.as_bytes()].join(&b'/')
+    }
+
+    /// The name of the unit, if systemd made the place.
+    pub fn unit(&self) -> Option<String> {
+        let name = parse::split_last(&self.path).1;
+        (self.kind == Kind::Systemd).then(|| String::from_utf8_lossy(name).into_owned())
+    }
+}
