@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whose an agent is. Its owner holds flock(2) on the group's directory, and the kernel lets go when the
-//! owner ends, however it ends: who gets the lock knows that there is no owner any more. No pid that is
-//! given again and no clock can make that wrong.
+//! The owner of an agent. It holds flock(2) on the directory of the group. When the owner ends, for whatever reason, the
+//! kernel releases the lock: a process that gets the lock knows that the owner has ended. Neither a reused pid nor a
+//! clock can falsify this.
 //!
-//! Beside it stands an attribute that tells people who the owner is. Nothing is decided by it: before
-//! Linux 5.7 it cannot be had, and an agent of the same uid can write it.
+//! An extended attribute of the directory, the note, tells users which process the owner is. No decision depends on it: it
+//! does not exist before Linux 5.7, and an agent of the same uid can write it.
 
 use crate::cgroupfs::Dir;
 use crate::parse::{self, OwnerNote};
@@ -17,67 +17,68 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const NOTE: &CStr = c"user.agentcg.owner";
 
-/// How often those who only look may be in the way of a claim. No wait for a lock has an end of its own.
-const LOOKS: u32 = 500;
-/// What a reaper needs to remove an empty group, and much more.
-const REAPING: Duration = Duration::from_secs(1);
-const NAP: Duration = Duration::from_millis(1);
+/// How often a claim is repeated because another process is checking the lock. flock(2) itself has no timeout.
+const CHECKS: u32 = 500;
+/// How long to wait for a reaper to remove an empty group. It needs much less.
+const REAP_TIME: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(1);
 
-/// Become the owner, unless there is one. Tells whether we did.
+/// Become the owner. Returns false if there is one.
 pub fn claim(dir: &Dir) -> nix::Result<bool> {
-    for _ in 0..LOOKS {
+    for _ in 0..CHECKS {
         if flock(dir.as_fd(), Lock::Exclusive)? {
             return Ok(true);
         }
-        // Who only looks shares the lock, for a moment; an owner does not.
+        // A process that checks the lock holds it shared, for a moment. An owner holds it exclusively.
         if !is_orphan(dir)? {
             return Ok(false);
         }
         flock(dir.as_fd(), Lock::None)?;
-        std::thread::sleep(NAP);
+        std::thread::sleep(PAUSE);
     }
     Ok(false)
 }
 
-/// Become the owner of a group that we have just made. A reaper may have found it before we could lock it:
-/// then it is being removed, or another's of the same name stands in its place, and it is not ours.
+/// Become the owner of a group that the caller has just made. Returns false if a reaper has locked it first: the group is
+/// removed then, and another of the same name may have been made.
 pub fn claim_new(dir: &Dir) -> nix::Result<bool> {
     let start = Instant::now();
     loop {
-        let ours = claim(dir)?;
+        let claimed = claim(dir)?;
         if !dir.is_alive() {
             return Ok(false);
         }
-        if ours || start.elapsed() > REAPING {
-            return Ok(ours);
+        if claimed || start.elapsed() > REAP_TIME {
+            return Ok(claimed);
         }
-        std::thread::sleep(NAP);
+        std::thread::sleep(PAUSE);
     }
 }
 
-/// Be its owner no more, though its descriptor stays open, be it in a child of ours.
-pub fn give_up(dir: &Dir) {
-    let _nobody_else_unlocks_it = flock(dir.as_fd(), Lock::None);
+/// Stop being the owner, even if a descriptor of the directory remains open, such as in a forked child.
+pub fn release(dir: &Dir) {
+    let _ = flock(dir.as_fd(), Lock::None); // LOCK_UN fails only for an invalid descriptor.
 }
 
-/// Whether it has no owner. `dir` is to be opened for this question alone: it shares the lock from now on.
+/// Returns true if the group has no owner. `dir` must have been opened only for this check, since it holds the lock
+/// shared afterwards.
 pub fn is_orphan(dir: &Dir) -> nix::Result<bool> {
     flock(dir.as_fd(), Lock::Shared)
 }
 
-/// Write down that it is ours, for people, and when it was made. That the system was booted since need not be
-/// told: no cgroup outlives that.
-pub fn sign(dir: &Dir, pid: u32, created_unix_ns: u64) {
+/// Write the note: the process that owns the group, and the time when it was made. The boot need not be recorded, since
+/// no cgroup outlives it.
+pub fn write_note(dir: &Dir, pid: u32, created_unix_ns: u64) {
     let start_ticks = i32::try_from(pid)
         .ok()
         .and_then(|pid| procfs::Process::open(pid).and_then(|process| process.stat()).ok())
         .map_or(0, |stat| stat.start_ticks);
     let note = format!("pid={pid} start={start_ticks} created_ns={created_unix_ns}");
-    let _only_a_hint = sys::set_xattr(dir.as_fd(), NOTE, note.as_bytes());
+    let _ = sys::set_xattr(dir.as_fd(), NOTE, note.as_bytes()); // EOPNOTSUPP: before Linux 5.7.
 }
 
-/// What is written down; nothing where none is, or where the kernel keeps or shows none.
-pub fn read(dir: &Dir) -> nix::Result<OwnerNote> {
+/// Read the note. It is empty if none was written or the kernel does not keep or show it.
+pub fn read_note(dir: &Dir) -> nix::Result<OwnerNote> {
     let mut buf = [0; 256];
     match sys::get_xattr(dir.as_fd(), NOTE, &mut buf) {
         Ok(text) => Ok(parse::owner_note(text)),
@@ -86,7 +87,7 @@ pub fn read(dir: &Dir) -> nix::Result<OwnerNote> {
     }
 }
 
-/// For who makes one.
+/// The time for a new note, in nanoseconds since 1970.
 pub fn now_unix_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)

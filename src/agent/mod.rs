@@ -168,7 +168,7 @@ impl Agent {
     fn own(&self, created_unix_ns: u64) {
         self.killing().cache_namespace();
         self.owner.set_current();
-        owner::sign(&self.dir, std::process::id(), created_unix_ns);
+        owner::write_note(&self.dir, std::process::id(), created_unix_ns);
     }
 
     fn is_own(&self) -> bool {
@@ -260,7 +260,7 @@ impl Agent {
 impl Drop for Agent {
     fn drop(&mut self) {
         if self.is_own() {
-            owner::give_up(&self.dir);
+            owner::release(&self.dir);
         }
         guard::clear_up();
     }

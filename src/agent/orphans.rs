@@ -64,7 +64,8 @@ impl Agent {
         let ours = owner::claim(&self.dir).map_err(|e| self.failed("lock", "", e))?;
         if ours && self.dir.is_alive() {
             self.killing.files = files;
-            let note = owner::read(&self.dir).map_err(|e| self.failed("read", "user.agentcg.owner", e))?;
+            let note =
+                owner::read_note(&self.dir).map_err(|e| self.failed("read", "user.agentcg.owner", e))?;
             self.own(note.created_unix_ns);
             return Ok(());
         }
@@ -72,7 +73,7 @@ impl Agent {
         if ours {
             return Err(Error::new(Errno::ENOENT, format!("{group} was just removed")));
         }
-        let who = match owner::read(&self.dir).unwrap_or_default().pid {
+        let who = match owner::read_note(&self.dir).unwrap_or_default().pid {
             0 => "another process".to_owned(),
             pid => format!("process {pid}"),
         };
@@ -121,7 +122,7 @@ pub fn list(parent: Option<&CStr>) -> Result<Vec<Entry>> {
 fn entry(dir: &Dir, uuid: &str) -> nix::Result<Entry> {
     let populated = Events::open(dir)?.state()?.populated;
     let uuid = try_alloc::copy_str(uuid)?;
-    Ok(Entry { uuid, populated, owner: owner::read(dir)?, orphan: owner::is_orphan(dir)? })
+    Ok(Entry { uuid, populated, owner: owner::read_note(dir)?, orphan: owner::is_orphan(dir)? })
 }
 
 /// Kill and remove every agent that has no owner, and what else a crash has left half made. Tells how many

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the kernel can do, looked at in a cgroup and tried, never concluded from a version.
+//! The features of the kernel: found in the files of a cgroup or tried, never derived from the version.
 
 use crate::cgroupfs::Dir;
 use crate::place::self_cgroup::SelfCgroup;
@@ -11,27 +11,27 @@ use std::os::fd::AsFd;
 
 /// The bits of `Diagnosis::features`, which are part of the C interface.
 pub mod feature {
-    /// cgroup.kill
+    /// The kernel has cgroup.kill.
     pub const KILL: u64 = 1 << 0;
-    /// cgroup.freeze
+    /// The kernel has cgroup.freeze.
     pub const FREEZE: u64 = 1 << 1;
-    /// clone3 with `CLONE_INTO_CGROUP` works here
+    /// clone3(2) with `CLONE_INTO_CGROUP` works in this process.
     pub const CLONE_INTO: u64 = 1 << 2;
-    /// memory.peak
+    /// The kernel has memory.peak.
     pub const MEMORY_PEAK: u64 = 1 << 3;
-    /// pids.peak
+    /// The kernel has pids.peak.
     pub const PIDS_PEAK: u64 = 1 << 4;
-    /// cpu.pressure
+    /// The kernel has cpu.pressure.
     pub const PRESSURE: u64 = 1 << 5;
-    /// user.* attributes
+    /// Cgroups have extended attributes of the class user.
     pub const XATTR: u64 = 1 << 6;
-    /// the hierarchy is mounted so
+    /// The hierarchy is mounted with the option nsdelegate.
     pub const NSDELEGATE: u64 = 1 << 7;
-    /// a manager that would serve us was reached
+    /// A systemd manager that would make a scope answers.
     pub const SYSTEMD: u64 = 1 << 8;
 }
 
-/// Name and bit, in the order of the bits.
+/// The name in the report and the bit of each feature, in the order of the bits.
 pub const NAMES: [(&str, u64); 9] = [
     ("cgroup.kill", feature::KILL),
     ("cgroup.freeze", feature::FREEZE),
@@ -54,29 +54,29 @@ const FILES: [(&CStr, u64); 5] = [
 
 const XATTR: &CStr = c"user.agentcg";
 
-/// Of an agent's cgroup made for this alone: here everything may be tried.
-pub fn of_probe(probe: &Dir) -> u64 {
-    let mut features = files(probe);
-    if clone3::works(probe.as_fd()).is_ok() {
+/// The features in the group of an agent that was made for the diagnosis alone, where everything may be tried.
+pub fn of_agent_dir(dir: &Dir) -> u64 {
+    let mut features = files(dir);
+    if clone3::works(dir.as_fd()).is_ok() {
         features |= feature::CLONE_INTO;
     }
-    if set_xattr(probe.as_fd(), XATTR, b"1").is_ok() {
+    if set_xattr(dir.as_fd(), XATTR, b"1").is_ok() {
         features |= feature::XATTR;
     }
     features
 }
 
-/// Of our own cgroup, in which nothing is changed.
-pub fn of_own(own: &SelfCgroup) -> u64 {
+/// The features in the self cgroup, in which nothing is changed.
+pub fn of_self_cgroup(own: &SelfCgroup) -> u64 {
     let Ok(dir) = own.open(0) else { return 0 };
-    // The real root has few files of its own.
+    // The real root has few files, so a child is looked at instead.
     let children = if dir.has(c"cgroup.type") { Vec::new() } else { dir.children().unwrap_or_default() };
     let child = children.first().and_then(|name| dir.child(name).ok());
     let mut features = files(child.as_ref().unwrap_or(&dir));
     if clone3::works(dir.as_fd()).is_ok() {
         features |= feature::CLONE_INTO;
     }
-    // The question alone is refused where the kernel has none.
+    // A kernel without these attributes refuses the query.
     if matches!(xattr_size(dir.as_fd(), XATTR), Ok(()) | Err(Errno::ENODATA)) {
         features |= feature::XATTR;
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What `new` would do here and why, and what a person can do about it. Nothing is left behind, and
-//! nobody is moved.
+//! What [`crate::Agent::new`] would do in this process and why, and what the administrator or the user can do about it.
+//! A diagnosis leaves nothing behind and moves no process.
 
 mod features;
 mod remedy;
@@ -18,51 +18,52 @@ use nix::errno::Errno;
 use report::Report;
 use surroundings::Surroundings;
 
-/// Would it work here?
+/// What [`crate::Agent::new`] would do, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnosis {
-    /// Why `new` would fail. Nothing, with a place, if it works; nothing without one if the caller lacks
-    /// something that has to do with no place, such as descriptors.
+    /// Why [`crate::Agent::new`] would fail. If obstacle and place are both `None`, the cause is not cgroups: the caller
+    /// lacks something such as descriptors.
     pub obstacle: Option<Reason>,
-    /// Which kind of place it would use.
+    /// The kind of place that it would use. `None` if it would fail.
     pub place: Option<Kind>,
-    /// Limits that would work.
+    /// The controllers whose limits would work.
     pub controllers: Controllers,
-    /// Of cpu, memory and pids, those that would not.
+    /// Those of cpu, memory and pids whose limits would not work.
     pub missing_controllers: Controllers,
-    /// [`feature`] bits.
+    /// The features that were found, as bits of [`feature`].
     pub features: u64,
-    /// All of it and more, for people.
+    /// The whole diagnosis as text, with the remedies.
     pub report: String,
 }
 
-/// Find out for an agent without limits.
+/// Diagnose a request without requirements for an agent without limits.
 pub fn diagnose() -> Diagnosis {
     diagnose_for(PlaceRequest::default(), &Limits::default())
 }
 
-/// Find out for what the caller wants of the place, and for these limits, which are in range.
+/// Diagnose this request for an agent with these limits, which must be in range.
 pub fn diagnose_for(request: PlaceRequest<'_>, limits: &Limits) -> Diagnosis {
     let request = PlaceRequest { needs: limits.controllers(), ..request };
     let own = self_cgroup::find();
     let survey = match &own {
-        Ok(own) => place::survey(own, request, |site| try_out(own, site, limits)),
+        Ok(own) => place::survey(own, request, |candidate| try_candidate(own, candidate, limits)),
         Err(e) => Survey { links: Vec::new(), verdict: Err(e.clone()) },
     };
     let (chosen, mut features) = match &survey.verdict {
-        Ok((number, features)) => (site(&survey, *number), *features),
-        Err(_) => (None, own.as_ref().map_or(0, features::of_own)),
+        Ok((number, features)) => (usable(&survey, *number), *features),
+        Err(_) => (None, own.as_ref().map_or(0, features::of_self_cgroup)),
     };
     if own.as_ref().is_ok_and(|own| own.mount.nsdelegate) {
         features |= feature::NSDELEGATE;
     }
     let systemd = (0..survey.links.len())
-        .filter_map(|number| site(&survey, number))
-        .any(|site| site.kind() == Kind::Systemd);
+        .filter_map(|number| usable(&survey, number))
+        .any(|candidate| candidate.kind() == Kind::Systemd);
     if systemd {
         features |= feature::SYSTEMD;
     }
-    let controllers = chosen.map_or(Controllers::NONE, |site| site.controllers() & Controllers::WANTED);
+    let controllers =
+        chosen.map_or(Controllers::NONE, |candidate| candidate.controllers() & Controllers::WANTED);
     let missing_controllers = Controllers::NEEDED - controllers;
     let obstacle = survey.verdict.as_ref().err().and_then(Error::reason);
     let surroundings = Surroundings::read(own.as_ref().ok(), &survey, missing_controllers, systemd);
@@ -77,39 +78,43 @@ pub fn diagnose_for(request: PlaceRequest<'_>, limits: &Limits) -> Diagnosis {
     }
 }
 
-fn site<T>(survey: &Survey<T>, number: usize) -> Option<&Candidate> {
+/// The candidate of this link of the chain, if it can be used.
+fn usable<T>(survey: &Survey<T>, number: usize) -> Option<&Candidate> {
     match survey.links.get(number).map(|link| &link.outcome) {
-        Some(Outcome::Usable(site)) => Some(site),
+        Some(Outcome::Usable(candidate)) => Some(candidate),
         _ => None,
     }
 }
 
-/// Make an agent there as `new` would, learn what it can do, and take it back. Not where that would
-/// move us, or have systemd make something.
-fn try_out(own: &SelfCgroup, site: &Candidate, limits: &Limits) -> Result<u64> {
-    match site {
+/// Make the group of an agent as [`crate::Agent::new`] would, look at its features and remove it. If that would move the
+/// calling process or have systemd make a scope, only check the controllers. Returns [`feature`] bits.
+fn try_candidate(own: &SelfCgroup, candidate: &Candidate, limits: &Limits) -> Result<u64> {
+    match candidate {
         Candidate::Existing(place) if place.occupancy != Occupancy::Caller => {
-            let mut agent_dir = place::make_agent_dir(place, &crate::sys::random::uuid().to_string())?;
-            let applied = match limits.apply(&agent_dir.dir, &agent_dir.path) {
+            let mut agent = place::make_agent_dir(place, &crate::sys::random::uuid().to_string())?;
+            let applied = match limits.apply(&agent.dir, &agent.path) {
                 // The tree may have been made when less was available.
                 Err(e) if e.reason() == Some(Reason::NoController) => {
-                    agent_dir.complete().and_then(|()| limits.apply(&agent_dir.dir, &agent_dir.path))
+                    agent.complete().and_then(|()| limits.apply(&agent.dir, &agent.path))
                 }
                 applied => applied,
             };
-            let features = features::of_probe(&agent_dir.dir);
-            agent_dir.undo();
+            let features = features::of_agent_dir(&agent.dir);
+            agent.undo();
             applied.map(|()| features).map_err(|e| place.explain(e))
         }
         _ => {
-            let missing = limits.controllers() - site.controllers();
+            let missing = limits.controllers() - candidate.controllers();
             if missing.is_empty() {
-                return Ok(features::of_own(own));
+                return Ok(features::of_self_cgroup(own));
             }
-            let here = shown(site.path());
-            Err(Error::new(Errno::EOPNOTSUPP, format!("{here} has no {missing} controller for these limits"))
-                .because(Reason::NoController)
-                .on("cgroup.controllers"))
+            let here = shown(candidate.path());
+            Err(Error::new(
+                Errno::EOPNOTSUPP,
+                format!("{here} has no {missing} controller, which these limits need"),
+            )
+            .because(Reason::NoController)
+            .on("cgroup.controllers"))
         }
     }
 }

@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What mends it: from the facts of a machine to commands for that machine. Pure.
+//! The remedies: from the facts of a system to commands for that system. Pure.
 
 use super::surroundings::{Runtime, Surroundings};
 use crate::cgroupfs::controllers::Controllers;
 use crate::error::Reason;
 
-/// One way out.
+/// One remedy.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Remedy {
-    /// What for, and where.
+    /// What it achieves, and where the lines belong.
     pub what: String,
-    /// Commands, or lines of a file, as they are to be typed.
+    /// The commands, or the lines of a file, as they are typed.
     pub lines: Vec<String>,
 }
 
-/// All that apply, the best first; none if limits on cpu, memory and pids work.
+/// All remedies that apply, the best first. None applies if limits on cpu, memory and pids work.
 pub fn remedies(here: &Surroundings) -> Vec<Remedy> {
     let rules = [
         exhaustion,
@@ -22,9 +22,9 @@ pub fn remedies(here: &Surroundings) -> Vec<Remedy> {
         wsl_systemd,
         v1,
         unmounted,
-        room,
+        populated_root,
         container,
-        handed_over,
+        give_to_uid,
         unit,
         library,
         manager,
@@ -46,13 +46,13 @@ fn remedy(what: impl Into<String>, lines: &[&str]) -> Option<Remedy> {
     Some(Remedy { what: what.into(), lines: lines.iter().map(|&line| line.to_owned()).collect() })
 }
 
-/// No place at all is to blame.
+/// The cause is not cgroups.
 fn exhaustion(here: &Surroundings) -> Option<Remedy> {
     if here.place || here.obstacle.is_some() {
         return None;
     }
     remedy(
-        "This program has run out of descriptors or memory. Its limits, and what it has open:",
+        "This program has run out of descriptors or memory. These commands show its limits and its open descriptors:",
         &["ulimit -n", "ls /proc/PID/fd"],
     )
 }
@@ -61,7 +61,10 @@ fn no_proc(here: &Surroundings) -> Option<Remedy> {
     if here.proc {
         return None;
     }
-    remedy("/proc tells where we are, and is not mounted. As root:", &["mount -t proc proc /proc"])
+    remedy(
+        "The library finds the cgroup of a process in /proc, which is not mounted. As root:",
+        &["mount -t proc proc /proc"],
+    )
 }
 
 fn wsl_systemd(here: &Surroundings) -> Option<Remedy> {
@@ -69,12 +72,12 @@ fn wsl_systemd(here: &Surroundings) -> Option<Remedy> {
         return None;
     }
     remedy(
-        "Let WSL start systemd: put this into /etc/wsl.conf, and then run `wsl --shutdown` in Windows:",
+        "Have WSL start systemd: put this into /etc/wsl.conf, and then run `wsl --shutdown` in Windows:",
         &["[boot]", "systemd=true"],
     )
 }
 
-/// A controller is in one hierarchy only.
+/// A controller is either in a v1 hierarchy or in the v2 hierarchy.
 fn v1(here: &Surroundings) -> Option<Remedy> {
     if !here.v1 {
         return None;
@@ -91,7 +94,7 @@ fn v1(here: &Surroundings) -> Option<Remedy> {
          (GRUB_CMDLINE_LINUX in /etc/default/grub, then update-grub), and boot again:"
     );
     let by_systemd = "systemd.unified_cgroup_hierarchy=1";
-    // systemd may be PID 1 where we do not see it, as outside of our container.
+    // systemd may be process 1 outside of the container.
     let by_kernel = "cgroup_no_v1=all systemd.unified_cgroup_hierarchy=1";
     remedy(what, &[if here.systemd { by_systemd } else { by_kernel }])
 }
@@ -101,20 +104,20 @@ fn unmounted(here: &Surroundings) -> Option<Remedy> {
         return None;
     }
     remedy(
-        "Our own cgroup is in no cgroup2 mount. As root:",
+        "No cgroup2 mount shows the cgroup of this process. As root:",
         &["mkdir -p /sys/fs/cgroup", "mount -t cgroup2 -o nsdelegate cgroup2 /sys/fs/cgroup"],
     )
 }
 
-/// Others are in the root of the namespace beside us.
-fn room(here: &Surroundings) -> Option<Remedy> {
+/// Other processes are in the root of the namespace, too.
+fn populated_root(here: &Surroundings) -> Option<Remedy> {
     if !here.namespace_root || here.read_only || !here.populated {
         return None;
     }
     let top = here.mount_point.as_deref()?;
     remedy(
-        "The container's processes are in its root cgroup, which bars controllers for children. Move them to a \
-         child before anything else, say in the entry point:",
+        "The processes of the container are in its root cgroup, so its children get no controllers. Move them to a \
+         child before anything else, for example in the entry point:",
         &[
             &format!("mkdir -p {top}/init"),
             &format!("xargs -rn1 <{top}/cgroup.procs >{top}/init/cgroup.procs || :"),
@@ -150,17 +153,17 @@ fn container(here: &Surroundings) -> Option<Remedy> {
     if here.obstacle == Some(Reason::ReadOnly) && here.uid == 0 {
         lines.push(&remount);
     }
-    let who = match here.runtime {
+    let runtime = match here.runtime {
         Some(Runtime::Docker) => "Docker",
         Some(Runtime::Podman) => "Podman",
         Some(Runtime::Kubernetes) => "Kubernetes",
         Some(Runtime::Unknown) | None => "the container's runtime",
     };
-    remedy(format!("Have {who} give the container a cgroup namespace and a writable cgroupfs:"), &lines)
+    remedy(format!("Have {runtime} give the container a cgroup namespace and a writable cgroupfs:"), &lines)
 }
 
-/// The cgroupfs is writable, but for root alone.
-fn handed_over(here: &Surroundings) -> Option<Remedy> {
+/// The cgroupfs is writable, but only for root.
+fn give_to_uid(here: &Surroundings) -> Option<Remedy> {
     if !here.namespace_root || here.obstacle != Some(Reason::NotDelegated) || here.uid == 0 {
         return None;
     }
@@ -168,13 +171,13 @@ fn handed_over(here: &Surroundings) -> Option<Remedy> {
     let uid = here.uid;
     remedy(
         format!(
-            "The container's cgroup is root's. Have its root give it to uid {uid}, say in the entry point:"
+            "The cgroup of the container belongs to root. Have root give it to uid {uid}, for example in the entry point:"
         ),
         &[&format!("chown {uid} {top} {top}/cgroup.procs {top}/cgroup.threads {top}/cgroup.subtree_control")],
     )
 }
 
-/// A service that its manager has to delegate, or to start in a leaf.
+/// A service that its manager must delegate, or must start in a child of its cgroup.
 fn unit(here: &Surroundings) -> Option<Remedy> {
     let unit = here.unit.as_ref().filter(|unit| unit.name.ends_with(".service"))?;
     let usable = here.place && !here.populated;
@@ -187,25 +190,25 @@ fn unit(here: &Surroundings) -> Option<Remedy> {
         ("systemctl", "/etc/systemd/system")
     };
     let name = &unit.name;
-    let who = if unit.of_user { "" } else { " As root:" };
+    let as_root = if unit.of_user { "" } else { " As root:" };
     remedy(
         format!(
-            "Have systemd delegate {name} to this program, and start it in a leaf (systemd before 254 knows no \
-             DelegateSubgroup=: leave that line out, and have nothing else in the unit).{who} `{systemctl} edit {name}`, \
+            "Have systemd delegate {name} to this program, and start it in a child cgroup (systemd before 254 has no \
+             DelegateSubgroup=: omit that line, and start no other process in the unit).{as_root} `{systemctl} edit {name}`, \
              or put this into {dir}/{name}.d/delegate.conf:"
         ),
         &[
             "[Service]",
             "Delegate=yes",
             "DelegateSubgroup=supervisor",
-            // Among what hardens services; it mounts cgroupfs read-only for them.
+            // ProtectControlGroups=yes, which hardened services have, mounts cgroupfs read-only.
             if here.read_only { "ProtectControlGroups=no\n" } else { "" },
             &format!("{systemctl} daemon-reload && {systemctl} restart {name}"),
         ],
     )
 }
 
-/// From a login one comes into the user manager's tree by its own means.
+/// A process of a login session enters the cgroups of the user manager by systemd-run.
 fn session(here: &Surroundings) -> Option<Remedy> {
     if !here.in_session() || here.v1 || here.place || here.read_only {
         return None;
@@ -216,18 +219,18 @@ fn session(here: &Surroundings) -> Option<Remedy> {
     )
 }
 
-/// All that is missing is the way to say it.
+/// systemd would serve, but the library to call it is missing.
 fn library(here: &Surroundings) -> Option<Remedy> {
     if !here.library_missing || here.place || here.read_only {
         return None;
     }
     remedy(
-        "systemd would make a scope for us if libsystemd.so.0 were there to ask by. As root:",
+        "systemd would make a scope, but libsystemd.so.0, which is needed to ask for it, is not installed. As root:",
         &["apt-get install libsystemd0   # Fedora: dnf install systemd-libs"],
     )
 }
 
-/// A user manager would serve us with scopes.
+/// A user manager would make scopes.
 fn manager(here: &Surroundings) -> Option<Remedy> {
     let of_system = here.in_session() || here.unit.as_ref().is_some_and(|unit| !unit.of_user);
     if here.uid == 0 || here.v1 || here.place || here.read_only || !of_system {
@@ -239,7 +242,7 @@ fn manager(here: &Surroundings) -> Option<Remedy> {
     let uid = here.uid;
     let why = if here.runtime_dir { "does not answer" } else { "does not run (no /run/user/UID)" };
     remedy(
-        format!("The user manager of uid {uid} {why}: have it run without a login. As root:"),
+        format!("The user manager of uid {uid} {why}. Have it run without a login. As root:"),
         &[&format!("loginctl enable-linger {uid}"), &format!("systemctl restart user@{uid}.service")],
     )
 }
@@ -253,7 +256,7 @@ fn user_manager(here: &Surroundings) -> Option<Remedy> {
     }
     remedy(
         format!(
-            "The user manager was not given: {}. As root, put this into \
+            "The user manager lacks these controllers: {}. As root, put this into \
              /etc/systemd/system/user@.service.d/delegate.conf, run the command below it, and log in again:",
             here.missing.to_string().replace(' ', ", ")
         ),
@@ -266,28 +269,28 @@ fn memory(here: &Surroundings) -> Option<Remedy> {
         return None;
     }
     remedy(
-        "The kernel was booted with cgroup_disable=memory. Take that off its command line; on a Raspberry Pi add this to \
+        "The kernel was booted with cgroup_disable=memory. Remove that from its command line, or on a Raspberry Pi add this to \
          /boot/firmware/cmdline.txt, and boot again:",
         &["cgroup_enable=memory"],
     )
 }
 
-/// Neither a container nor a service, whose managers mount it so: a sandbox has.
+/// Containers and services have their own remedies. Another sandbox has made the mount read-only.
 fn read_only(here: &Surroundings) -> Option<Remedy> {
     let top = here.mount_point.as_deref()?;
     remedy(
-        "Something has mounted cgroupfs read-only for this program. Start it without that, or as root, in its mount \
-         namespace:",
+        "A sandbox has mounted cgroupfs read-only for this program. Start the program without that, or, as root in its \
+         mount namespace:",
         &[&format!("mount -o remount,bind,rw {top}")],
     )
 }
 
-/// Nobody manages cgroups here, or none of the above is the case: root hands a part of the tree over.
+/// No manager of cgroups runs, or no other remedy applies: root gives a part of the hierarchy to the caller.
 fn by_hand(here: &Surroundings) -> Option<Remedy> {
     let top = here.mount_point.as_deref()?;
     let uid = here.uid;
     remedy(
-        "Have root make a cgroup for this program, and start it there:",
+        "Have root make a cgroup for this program and start it there:",
         &[
             &format!("echo +cpu +memory +pids >{top}/cgroup.subtree_control"),
             &format!("mkdir -p {top}/agents.{uid}/main"),

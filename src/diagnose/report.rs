@@ -1,21 +1,26 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The diagnosis for people: plain text, in the order in which one asks.
+//! The diagnosis as plain text: the verdict, where the process is, the places, the features and the remedies.
 
 use super::features::NAMES;
 use super::remedy::remedies;
-use super::site;
 use super::surroundings::Surroundings;
+use super::usable;
 use crate::cgroupfs::controllers::Controllers;
 use crate::place::{Kind, Outcome, Survey};
 use std::fmt;
 
-/// Columns.
+/// The width of a line, in columns.
 const WIDTH: usize = 100;
 
+/// The parts of the diagnosis that the text describes.
 pub struct Report<'a> {
+    /// What the chain has found.
     pub survey: &'a Survey<u64>,
+    /// The facts of the system.
     pub surroundings: &'a Surroundings,
+    /// The controllers whose limits would work.
     pub controllers: Controllers,
+    /// The features, as bits of [`super::feature`].
     pub features: u64,
 }
 
@@ -38,7 +43,7 @@ impl Report<'_> {
                 writeln!(f, "Agents can be made here, with limits on {}.", listed(self.controllers))
             }
             Ok(_) if self.controllers.is_empty() => {
-                writeln!(f, "Agents can be made here, but without limits: no controller is to be had.")
+                writeln!(f, "Agents can be made here, but without limits: no controller is available.")
             }
             Ok(_) => writeln!(f, "Agents can be made here, but without limits on {}.", listed(missing)),
         }
@@ -46,7 +51,7 @@ impl Report<'_> {
 
     fn own_cgroup(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let here = self.surroundings;
-        writeln!(f, "\nWhere we are")?;
+        writeln!(f, "\nWhere this process is")?;
         let exhausted = matches!(&self.survey.verdict, Err(e) if e.reason().is_none());
         let unknown = if exhausted {
             "not known"
@@ -58,7 +63,7 @@ impl Report<'_> {
         let own = here.own_cgroup.as_deref().map(one_line);
         row(f, "own cgroup", own.as_deref().unwrap_or(unknown))?;
         let mount = match &here.mount_point {
-            None => "none in which it is found".to_owned(),
+            None => "no mount shows that cgroup".to_owned(),
             Some(point) => {
                 let mut text = format!("cgroup2 at {}", one_line(point.as_bytes()));
                 text += if here.read_only { ", read-only" } else { "" };
@@ -68,9 +73,9 @@ impl Report<'_> {
         };
         row(f, "mount", &mount)?;
         if here.v1 {
-            row(f, "v1", "hierarchies of the old kind hold the controllers")?;
+            row(f, "v1", "controllers are in v1 hierarchies")?;
         }
-        row(f, "we are", &format!("uid {}", here.uid))
+        row(f, "uid", &here.uid.to_string())
     }
 
     fn places(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -83,14 +88,16 @@ impl Report<'_> {
             let text = match &link.outcome {
                 Outcome::NotApplicable(why) => format!("no: {why}"),
                 Outcome::Refused(e) => format!("no: {e}"),
-                Outcome::Usable(site) => {
+                Outcome::Usable(candidate) => {
                     let mark = if chosen == Some(number) { "this one" } else { "would do" };
-                    let how = match site.kind() {
+                    let how = match candidate.kind() {
                         Kind::Systemd => ", which systemd would make",
-                        _ if site.must_move_caller() => ", out of which we would move to a child, supervisor",
+                        _ if candidate.must_move_caller() => {
+                            ", from which this process would move to the child supervisor"
+                        }
                         _ => "",
                     };
-                    format!("{mark}: {}{how}", one_line(site.path()))
+                    format!("{mark}: {}{how}", one_line(candidate.path()))
                 }
             };
             row(f, link.name, &text)?;
@@ -101,16 +108,16 @@ impl Report<'_> {
     fn abilities(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if chosen_exists(self.survey) {
             writeln!(f, "\nControllers")?;
-            row(f, "to be had", &or_none(listed(self.controllers)))?;
+            row(f, "available", &or_none(listed(self.controllers)))?;
             row(f, "missing", &or_none(listed(self.surroundings.missing)))?;
         }
-        writeln!(f, "\nWhat the kernel and systemd offer")?;
+        writeln!(f, "\nFeatures of the kernel and of systemd")?;
         let names = |there| {
             let names = NAMES.iter().filter(|(_, bit)| (self.features & bit != 0) == there);
             or_none(names.map(|(name, _)| *name).collect::<Vec<_>>().join(", "))
         };
-        row(f, "there", &names(true))?;
-        row(f, "not seen", &names(false))
+        row(f, "found", &names(true))?;
+        row(f, "not found", &names(false))
     }
 
     fn what_to_do(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -135,10 +142,10 @@ impl Report<'_> {
 }
 
 fn chosen_exists(survey: &Survey<u64>) -> bool {
-    survey.verdict.as_ref().is_ok_and(|(number, _)| site(survey, *number).is_some())
+    survey.verdict.as_ref().is_ok_and(|(number, _)| usable(survey, *number).is_some())
 }
 
-/// "memory, pids and cpu".
+/// The names of controllers, such as "memory, pids and cpu".
 fn listed(set: Controllers) -> String {
     let text = set.to_string().replace(' ', ", ");
     match text.rsplit_once(", ") {
@@ -151,7 +158,7 @@ fn or_none(text: String) -> String {
     if text.is_empty() { "none".to_owned() } else { text }
 }
 
-/// A path, whole, as far as it is text.
+/// A whole path on one line. Control characters are shown as `?`.
 fn one_line(path: &[u8]) -> String {
     String::from_utf8_lossy(path).chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
@@ -160,7 +167,7 @@ fn row(f: &mut fmt::Formatter<'_>, name: &str, text: &str) -> fmt::Result {
     wrapped(f, &format!("  {name:<22}"), text)
 }
 
-/// Lines of moderate length, the later ones under the first one's text. A word is never broken.
+/// Write `text` in lines of [`WIDTH`] columns. Later lines are indented by the length of `start`. No word is broken.
 fn wrapped(f: &mut fmt::Formatter<'_>, start: &str, text: &str) -> fmt::Result {
     let (mut column, mut fresh) = (start.len(), true);
     f.write_str(start)?;

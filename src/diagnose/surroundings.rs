@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The facts of a machine on which it depends what a person has to do, read once.
+//! The facts of the system that decide which remedies apply. They are read once.
 
 use crate::cgroupfs::controllers::Controllers;
 use crate::error::{Error, Reason};
@@ -10,60 +10,75 @@ use crate::systemd::NEEDS_LIBRARY;
 use nix::unistd::geteuid;
 use std::path::Path;
 
-/// Who runs the container that we are in.
+/// The program that runs the container of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Runtime {
+    /// Docker.
     Docker,
+    /// Podman.
     Podman,
+    /// Kubernetes, with any container runtime.
     Kubernetes,
+    /// A container whose runtime is not known.
     Unknown,
 }
 
-/// The unit of systemd's that we are in, by our own cgroup's path.
+/// The systemd unit of this process, by the path of its cgroup.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
+    /// The name with its suffix, such as `agent.service`.
     pub name: String,
-    /// One of the user manager's.
+    /// It is a unit of the user manager.
     pub of_user: bool,
 }
 
+/// The facts of the system and of this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Surroundings {
+    /// The effective uid.
     pub uid: u32,
-    /// `/proc` is there.
+    /// `/proc` is mounted.
     pub proc: bool,
-    /// As /proc/self/cgroup has it.
+    /// The path of the cgroup of this process in /proc/self/cgroup.
     pub own_cgroup: Option<Vec<u8>>,
-    /// Where it is mounted, with everything above it.
+    /// The mount point of the hierarchy, with its whole path.
     pub mount_point: Option<String>,
+    /// The hierarchy is mounted with the option nsdelegate.
     pub nsdelegate: bool,
+    /// The mount is read-only.
     pub read_only: bool,
-    /// What is mounted is the root of a cgroup namespace, or of a part of the hierarchy.
+    /// The mount shows the root of a cgroup namespace, or of a part of the hierarchy.
     pub namespace_root: bool,
+    /// The systemd unit of this process.
     pub unit: Option<Unit>,
-    /// PID 1 is systemd.
+    /// Process 1 is systemd.
     pub systemd: bool,
-    /// A manager that would serve us was reached.
+    /// A systemd manager that would make a scope answers.
     pub manager_reached: bool,
-    /// A manager took us, but libsystemd is not installed.
+    /// A systemd manager accepts connections, but libsystemd is not installed.
     pub library_missing: bool,
-    /// There is a directory /run/user/UID.
+    /// The directory /run/user/UID exists.
     pub runtime_dir: bool,
+    /// The runtime of the container, if this process is in one.
     pub runtime: Option<Runtime>,
+    /// The kernel is that of the Windows Subsystem for Linux.
     pub wsl: bool,
     /// v1 hierarchies hold controllers.
     pub v1: bool,
-    /// The kernel's command line switches memory off.
+    /// The command line of the kernel disables the memory controller.
     pub memory_disabled: bool,
-    /// There is a place.
+    /// A place can be used.
     pub place: bool,
+    /// Why no place can be used.
     pub obstacle: Option<Reason>,
-    /// A place was turned down since others' processes are in it.
+    /// A place was refused because other processes are in it.
     pub populated: bool,
+    /// Those of cpu, memory and pids whose limits would not work.
     pub missing: Controllers,
 }
 
 impl Surroundings {
+    /// Read the facts. `own` is the self cgroup, if it was found.
     pub fn read<T>(
         own: Option<&SelfCgroup>,
         survey: &Survey<T>,
@@ -104,19 +119,20 @@ impl Surroundings {
         }
     }
 
-    /// A container or what looks like one to us. The mark alone may have come with copied files.
+    /// Returns true if this process appears to be in a container. The mark of a runtime alone is no proof: it may have
+    /// been copied with other files.
     pub fn contained(&self) -> bool {
         self.namespace_root || (self.runtime.is_some() && self.unit.is_none())
     }
 
-    /// In `session-N.scope`: a login by ssh, or on a console.
+    /// Returns true in a `session-N.scope`: a login by ssh or on a console.
     pub fn in_session(&self) -> bool {
         let unit = self.unit.as_ref();
         unit.is_some_and(|unit| unit.name.starts_with("session-") && unit.name.ends_with(".scope"))
     }
 }
 
-/// Each of them leaves a mark for what runs inside.
+/// The runtime by the mark that each leaves in its containers.
 fn runtime() -> Option<Runtime> {
     let marks = [
         ("/var/run/secrets/kubernetes.io", Runtime::Kubernetes),
@@ -127,7 +143,7 @@ fn runtime() -> Option<Runtime> {
     marks.into_iter().find(|(path, _)| Path::new(path).exists()).map(|(_, runtime)| runtime)
 }
 
-/// The innermost component that is named as units are. What the manager itself runs in is not meant.
+/// The unit of a cgroup: the innermost component that is named like one. The service of a user manager is not counted.
 pub fn unit(path: &[u8]) -> Option<Unit> {
     let names: Vec<_> = path.split(|&b| b == b'/').map(String::from_utf8_lossy).collect();
     let is_unit = |name: &str| name.ends_with(".service") || name.ends_with(".scope");

@@ -86,12 +86,12 @@ pub fn beside(path: &[u8]) -> nix::Result<Vec<Place>> {
         Err(e) if is_shortage(e) => return Err(e),
         Err(_) => return Ok(Vec::new()),
     };
-    let ours = names.iter().filter(|name| {
+    let scopes_of_library = names.iter().filter(|name| {
         let name = name.to_bytes();
         name.starts_with(PREFIX.as_bytes()) && name.ends_with(b".scope")
     });
     let mut scopes = Vec::new();
-    for name in ours {
+    for name in scopes_of_library {
         match dir.child(name) {
             Ok(scope) => {
                 let path = [slice, name.to_bytes()].join(&b'/');

@@ -1,30 +1,31 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Why systemd has not done it: which failures are its no, and which are those of the way to it.
+//! Why a request to systemd failed: systemd refused it, or it could not be reached.
 
 use crate::error::words;
 use nix::errno::Errno;
 
-/// Why systemd has not done it. The words are one line and leave room for what the caller adds.
+/// Why a request to systemd failed. Each text is one line, and short enough for the caller to add to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// There is none to talk to, or it went away: which socket, and what happened there.
+    /// No systemd answers, or it went away. The text names the sockets and what happened there.
     Unreachable(String),
-    /// It said no, in its own words, or its job ended otherwise than done.
+    /// systemd refused the request or its job failed. The text is that of systemd.
     Refused(String),
-    /// It was reached, but gave no answer in time. What was asked for may yet be done.
+    /// systemd was reached, but did not reply in time. It may still do what was requested.
     TimedOut(String),
-    /// The caller's exhaustion: `EMFILE`, `ENFILE`, `ENOMEM`.
+    /// The caller lacks descriptors or memory: `EMFILE`, `ENFILE` or `ENOMEM`.
     Errno(Errno),
 }
 
+/// The result of a request to systemd.
 pub type Result<T> = std::result::Result<T, Failure>;
 
-/// What sd-bus or the kernel has said on our end.
+/// An error of sd-bus or of the kernel on the caller's side.
 impl From<Errno> for Failure {
     fn from(errno: Errno) -> Self {
         match errno {
             Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => Self::Errno(errno),
-            Errno::ETIMEDOUT => Self::TimedOut("systemd gave no answer in time".into()),
+            Errno::ETIMEDOUT => Self::TimedOut("systemd did not reply in time".into()),
             Errno::ECONNRESET | Errno::ENOTCONN | Errno::EPIPE => {
                 Self::Unreachable("the connection to systemd broke".into())
             }
@@ -33,20 +34,21 @@ impl From<Errno> for Failure {
     }
 }
 
-/// An error for an answer.
-pub struct Denial {
+/// An error reply of D-Bus.
+pub struct ErrorReply {
     name: Vec<u8>,
-    words: String,
+    text: String,
 }
 
-impl Denial {
-    pub fn new(name: &[u8], said: &[u8]) -> Self {
-        let words = line(if said.is_empty() { name } else { said });
-        Self { name: name.to_vec(), words }
+impl ErrorReply {
+    /// The error of this name and text. If the text is empty, the name takes its place.
+    pub fn new(name: &[u8], text: &[u8]) -> Self {
+        let text = one_line(if text.is_empty() { name } else { text });
+        Self { name: name.to_vec(), text }
     }
 
-    /// What the manager of a version that does not know a property says of it.
-    pub fn of_property(&self) -> bool {
+    /// Returns true if this version of the manager does not know a property.
+    pub fn is_unknown_property(&self) -> bool {
         matches!(
             self.name.strip_prefix(b"org.freedesktop.DBus.Error."),
             Some(b"PropertyReadOnly" | b"UnknownProperty")
@@ -54,22 +56,22 @@ impl Denial {
     }
 }
 
-/// The bus answers in the manager's place when that is not there, or dies during the call.
-impl From<Denial> for Failure {
-    fn from(denial: Denial) -> Self {
-        match denial.name.strip_prefix(b"org.freedesktop.DBus.Error.") {
+/// If the manager does not run or ends during the call, the bus replies in its place.
+impl From<ErrorReply> for Failure {
+    fn from(error: ErrorReply) -> Self {
+        match error.name.strip_prefix(b"org.freedesktop.DBus.Error.") {
             Some(b"ServiceUnknown" | b"NameHasNoOwner" | b"NoReply" | b"Disconnected") => {
-                Self::Unreachable(denial.words)
+                Self::Unreachable(error.text)
             }
-            Some(name) if name.starts_with(b"Spawn.") => Self::Unreachable(denial.words),
-            Some(b"Timeout" | b"TimedOut") => Self::TimedOut(denial.words),
-            _ => Self::Refused(denial.words),
+            Some(name) if name.starts_with(b"Spawn.") => Self::Unreachable(error.text),
+            Some(b"Timeout" | b"TimedOut") => Self::TimedOut(error.text),
+            _ => Self::Refused(error.text),
         }
     }
 }
 
-/// Foreign words as one line of moderate length.
-pub fn line(words: &[u8]) -> String {
+/// The text of another program as one line of at most 120 bytes.
+pub fn one_line(words: &[u8]) -> String {
     const MOST: usize = 120;
     let mut text: String =
         String::from_utf8_lossy(words).chars().map(|c| if c.is_control() { '?' } else { c }).collect();

@@ -1,42 +1,45 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! libsystemd's sd-bus, loaded when there is somebody to talk to. All symbols are of version 221, but for
-//! `sd_bus_set_method_call_timeout`, 240. Their declarations are those of systemd/sd-bus.h, which may
-//! gain functions but not change them while the library's name ends in `.so.0`.
+//! sd-bus of libsystemd, loaded when a manager has accepted a connection. All symbols exist since version 221, except
+//! `sd_bus_set_method_call_timeout`, since 240. Their declarations are those of systemd/sd-bus.h. While the name of the
+//! library ends in `.so.0`, the header may gain functions but not change them.
 
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr::NonNull;
 
-/// What Debian calls the package; others have it in systemd's own.
+/// The file name of the library. On Debian it is in the package libsystemd0.
 pub const FILE: &CStr = c"libsystemd.so.0";
 
-/// `sd_bus`, which only libsystemd looks into.
+/// `sd_bus`, an opaque type of libsystemd.
 #[repr(C)]
 pub struct SdBus([u8; 0]);
 
-/// `sd_bus_message`, likewise.
+/// `sd_bus_message`, an opaque type of libsystemd.
 #[repr(C)]
 pub struct SdMessage([u8; 0]);
 
-/// `sd_bus_error`, as the header lays it open.
+/// `sd_bus_error`, as the header declares it.
 #[repr(C)]
 pub struct SdError {
+    /// The name of the error.
     pub name: *const c_char,
+    /// The text of the error.
     pub message: *const c_char,
     _need_free: c_int,
 }
 
 macro_rules! library {
     ($($name:ident: $symbol:literal fn($($arg:ty),*) -> $ret:ty;)*) => {
-        /// The functions that we need of it. They stay where they are for as long as this does.
+        /// The functions of libsystemd that are used. Their addresses are valid as long as this value.
         pub struct Library {
             $(pub $name: unsafe extern "C" fn($($arg),*) -> $ret,)*
             _handle: Handle,
         }
 
         impl Library {
-            /// The error is the dynamic linker's, or names the function that an old library lacks.
+            /// Load the library. The error is the text of the dynamic linker, or names the function that an old
+            /// library lacks.
             pub fn load(file: &CStr) -> Result<Self, String> {
                 let handle = Handle::open(file)?;
                 Ok(Self {
@@ -85,17 +88,17 @@ library! {
     message_is_signal: c"sd_bus_message_is_signal" fn(*mut SdMessage, *const c_char, *const c_char) -> c_int;
 }
 
-/// What dlopen gave.
+/// A handle of dlopen(3).
 struct Handle(NonNull<c_void>);
 
 impl Handle {
     fn open(file: &CStr) -> Result<Self, String> {
-        // NODELETE: libsystemd has thread-local data, and unloading it would leave other threads' behind.
+        // NODELETE: libsystemd has thread-local data, and unloading it would leak that of other threads.
         let flags = libc::RTLD_NOW | libc::RTLD_LOCAL | libc::RTLD_NODELETE;
-        // SAFETY: the name ends with NUL. What the library runs when it is loaded is what it runs in
-        // every program that is linked to it.
+        // SAFETY: the name ends with NUL. The initializers of the library are those that run in every program that is
+        // linked to it.
         let handle = unsafe { libc::dlopen(file.as_ptr(), flags) };
-        NonNull::new(handle).map(Self).ok_or_else(linker_words)
+        NonNull::new(handle).map(Self).ok_or_else(linker_error)
     }
 
     fn symbol(&self, file: &CStr, name: &CStr) -> Result<NonNull<c_void>, String> {
@@ -109,14 +112,14 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // SAFETY: dlopen gave it, and this is its one owner. NODELETE leaves the code where it is.
+        // SAFETY: the handle is from dlopen and has no other owner. NODELETE keeps the code loaded.
         unsafe { libc::dlclose(self.0.as_ptr()) };
     }
 }
 
-/// The dynamic linker's own words for what it has just failed in.
-fn linker_words() -> String {
-    // SAFETY: dlerror gives null or a string of this thread's, good until its next call of dlopen.
+/// The text of the dynamic linker for its last error.
+fn linker_error() -> String {
+    // SAFETY: dlerror returns null or a string of this thread, valid until its next call of a function of dlfcn.h.
     let words = unsafe { libc::dlerror() };
     if words.is_null() {
         return "the dynamic linker does not say why".into();

@@ -1,27 +1,29 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A transient scope: how it is described to the manager, and how its job ends.
+//! A transient scope: the arguments that describe it to the manager, and the end of its job.
 
-use super::failure::{Failure, Result, line};
+use super::failure::{Failure, Result, one_line};
 use super::sdbus::{Message, Text};
 use std::ffi::{CStr, CString};
 
-/// What StartTransientUnit is told, but for the processes.
+/// The arguments of StartTransientUnit for a scope, without its processes.
 pub struct ScopeUnit {
+    /// The name of the unit, with `.scope`.
     pub name: CString,
-    /// Empty for the manager's own choice.
+    /// The slice. If it is empty, the manager chooses one.
     pub slice: CString,
+    /// The description that systemctl shows.
     pub description: CString,
 }
 
 impl ScopeUnit {
-    /// The arguments `ssa(sv)a(sa(sv))`; `members` adds the property that holds the processes.
-    pub fn describe(
+    /// Append the arguments `ssa(sv)a(sa(sv))`. `members` appends the property that names the processes.
+    pub fn append_to(
         &self,
         message: &Message<'_>,
         members: &dyn Fn(&Message<'_>) -> nix::Result<()>,
     ) -> nix::Result<()> {
         message.string(&self.name)?;
-        // A unit that exists is another's, and not to be replaced.
+        // A unit of this name belongs to another program and is not replaced.
         message.string(c"fail")?;
         message.within(b'a', c"(sv)", |list| {
             property(list, c"Description", c"s", |m| m.string(&self.description))?;
@@ -35,13 +37,13 @@ impl ScopeUnit {
         message.within(b'a', c"(sa(sv))", |_no_auxiliary_units| Ok(()))
     }
 
-    /// Its name, for people.
+    /// The name as it is shown in messages.
     pub fn shown(&self) -> String {
-        line(self.name.as_bytes())
+        one_line(self.name.as_bytes())
     }
 }
 
-/// One `(sv)`.
+/// Append one property, of the type `(sv)`.
 pub fn property(
     list: &Message<'_>,
     name: &CStr,
@@ -54,15 +56,15 @@ pub fn property(
     })
 }
 
-/// The signal JobRemoved.
-pub struct JobEnd {
+/// The signal JobRemoved, which says that a job has ended.
+pub struct JobRemoved {
     sender: Option<Vec<u8>>,
     job: Vec<u8>,
     result: Vec<u8>,
 }
 
-impl JobEnd {
-    /// Nothing if the message is another.
+impl JobRemoved {
+    /// Read the signal. Returns `None` if the message is another one.
     pub fn read(message: &Message<'_>) -> nix::Result<Option<Self>> {
         if !message.is_signal(super::MANAGER, c"JobRemoved") {
             return Ok(None);
@@ -74,18 +76,18 @@ impl JobEnd {
         Ok(Some(Self { sender: message.sender().map(<[u8]>::to_vec), job, result }))
     }
 
-    /// Whether it is this job's and from the same as `answer`: anybody may send us signals over a bus,
-    /// but none in another's name.
-    pub fn is_of(&self, job: &[u8], answer: &Message<'_>) -> bool {
-        self.job == job && self.sender.as_deref() == answer.sender()
+    /// Returns true if it is about this job and has the same sender as `reply`. Any program may send signals over a bus,
+    /// but not under the name of another sender.
+    pub fn is_of(&self, job: &[u8], reply: &Message<'_>) -> bool {
+        self.job == job && self.sender.as_deref() == reply.sender()
     }
 
-    /// Whether the scope has come to be.
-    pub fn judge(&self, scope: &ScopeUnit) -> Result<()> {
+    /// Check that the job has made the scope.
+    pub fn check(&self, scope: &ScopeUnit) -> Result<()> {
         if self.result == b"done" {
             return Ok(());
         }
-        let result = line(&self.result);
-        Err(Failure::Refused(format!("systemd's job for {} ended as \"{result}\"", scope.shown())))
+        let result = one_line(&self.result);
+        Err(Failure::Refused(format!("the job of systemd for {} ended as \"{result}\"", scope.shown())))
     }
 }

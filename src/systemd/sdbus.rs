@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A D-Bus connection and its messages, as sd-bus keeps them. Used without its callbacks and without
-//! `sd_bus_call`: that waits for the connection to come up without end, and gives up at a signal of the host's.
-//! So `Hello` is ours to say, too; sd-bus takes any connection for one to a peer.
+//! A D-Bus connection of sd-bus and its messages. The callbacks of sd-bus and `sd_bus_call` are not used: `sd_bus_call`
+//! waits without limit for the connection to be established, and fails if the program gets a signal. sd-bus treats each
+//! connection as one to a peer, so this library sends `Hello` itself.
 
 #![allow(unsafe_code)]
 
@@ -14,53 +14,57 @@ use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::ptr::{NonNull, null, null_mut};
 use std::time::Duration;
 
-/// Where a method is called.
+/// The address of a method.
 pub struct Method {
+    /// The bus name of the program.
     pub destination: &'static CStr,
+    /// The path of the object.
     pub path: &'static CStr,
+    /// The interface of the object.
     pub interface: &'static CStr,
+    /// The name of the method.
     pub name: &'static CStr,
 }
 
-/// The connection. Not of use in a forked child: sd-bus answers `ECHILD` there.
+/// A connection. In a forked child each call returns `ECHILD`.
 pub struct Bus {
     bus: NonNull<SdBus>,
     library: Library,
 }
 
-/// What sd-bus returns: a negative errno, or not.
+/// Convert the return value of a function of sd-bus, which is a negative errno on failure.
 fn check(returned: c_int) -> nix::Result<c_int> {
     if returned < 0 { Err(Errno::from_raw(returned.saturating_neg())) } else { Ok(returned) }
 }
 
 impl Bus {
-    /// Take over a connected socket. Nothing has been said on it yet when this returns.
+    /// Make a connection of a connected socket, without sending anything yet.
     pub fn start(library: Library, socket: OwnedFd) -> nix::Result<Self> {
         let mut bus = null_mut();
-        // SAFETY: the one argument is where the new object's address goes.
+        // SAFETY: the argument is the place for the address of the new object.
         check(unsafe { (library.new)(&raw mut bus) })?;
         let bus = Self { bus: NonNull::new(bus).ok_or(Errno::ENOMEM)?, library };
         let (raw, fd) = (bus.bus.as_ptr(), socket.as_raw_fd());
-        // SAFETY: `raw` is the live object in each of these. The timeout is one that we do not use; sd-bus
-        // would look for another in an environment variable.
+        // SAFETY: `raw` is the live object in each of these. The timeout is not used. It is set because sd-bus would read
+        // it from an environment variable otherwise.
         unsafe {
             check((bus.library.negotiate_fds)(raw, 1))?;
             check((bus.library.set_method_call_timeout)(raw, u64::MAX))?;
             check((bus.library.set_fd)(raw, fd, fd))?;
         }
-        let _owned_by_the_bus = socket.into_raw_fd();
-        // SAFETY: as before. It makes the socket non-blocking and queues the authentication.
+        let _ = socket.into_raw_fd(); // The bus owns it now.
+        // SAFETY: as before. This makes the socket non-blocking and queues the authentication.
         check(unsafe { (bus.library.start)(raw) })?;
         Ok(bus)
     }
 
-    /// Whether descriptors can be passed. Known once an answer has come; before that it would wait.
+    /// Returns true if the connection can pass descriptors. Before the first reply the call would wait.
     pub fn passes_descriptors(&self) -> bool {
         // SAFETY: the object is live.
         check(unsafe { (self.library.can_send)(self.bus.as_ptr(), ascii(b'h')) }).is_ok_and(|can| can > 0)
     }
 
-    /// A call, to be filled with its arguments.
+    /// A new call without arguments.
     pub fn method(&self, method: &Method) -> nix::Result<Message<'_>> {
         let Method { destination, path, interface, name } = method;
         let mut raw = null_mut();
@@ -78,7 +82,7 @@ impl Bus {
         Ok(Message { raw: NonNull::new(raw).ok_or(Errno::ENOMEM)?, bus: self })
     }
 
-    /// Send it, or queue it to be sent by `next`. The cookie is what its answer will bear.
+    /// Send a call, or queue it for [`Self::next`] to send. Returns the cookie, which its reply repeats.
     pub fn send(&self, message: &Message<'_>) -> nix::Result<u64> {
         let mut cookie = 0;
         // SAFETY: both objects are live.
@@ -86,11 +90,11 @@ impl Bus {
         Ok(cookie)
     }
 
-    /// The next message that comes, whatever it is; `ETIMEDOUT` if none does.
+    /// Wait for the next message of any kind. `ETIMEDOUT` if none arrives.
     pub fn next(&self, deadline: Deadline) -> nix::Result<Message<'_>> {
         while !deadline.passed() {
             let mut raw = null_mut();
-            // SAFETY: the object is live. It never blocks, and gives us the message to own, or null.
+            // SAFETY: the object is live. The call does not block. It returns a message that the caller owns, or null.
             let worked = match check(unsafe { (self.library.process)(self.bus.as_ptr(), &raw mut raw) }) {
                 Err(Errno::EINTR | Errno::EAGAIN) => continue,
                 worked => worked?,
@@ -104,8 +108,8 @@ impl Bus {
         Err(Errno::ETIMEDOUT)
     }
 
-    /// Until there is something to do, or a signal came. sd-bus has no timers that would need us
-    /// sooner: none of our calls is known to it, and it allows 90 s for the authentication.
+    /// Wait until the socket is ready or a signal has arrived. No timer of sd-bus can expire before: it does not know the
+    /// calls, and it allows 90 s for the authentication.
     fn wait(&self, deadline: Deadline) -> nix::Result<()> {
         // SAFETY: the object is live.
         let (fd, events) = unsafe {
@@ -115,9 +119,9 @@ impl Bus {
             )
         };
         let events = i16::try_from(events).map_err(|_| Errno::EINVAL)?;
-        // SAFETY: the object keeps the descriptor open, and lives longer than this borrow.
+        // SAFETY: the object keeps the descriptor open and outlives this borrow.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-        // Rounded up, or the last millisecond would be spent in a busy loop.
+        // Rounded up: the last millisecond would be a busy loop otherwise.
         let left = deadline.left().map(|left| left.saturating_add(Duration::from_millis(1)));
         let left = left.map_or(PollTimeout::NONE, |left| left.try_into().unwrap_or(PollTimeout::MAX));
         match poll(&mut [PollFd::new(fd, PollFlags::from_bits_retain(events))], left) {
@@ -129,8 +133,8 @@ impl Bus {
 
 impl Drop for Bus {
     fn drop(&mut self) {
-        // SAFETY: the object is live and its messages, which borrow us, are gone: this was its last
-        // user. Closing drops what is queued, which refers to it, and the socket.
+        // SAFETY: the object is live, and no message borrows it any more, so this is its last use. Closing it drops the
+        // queued messages, which refer to it, and the socket.
         unsafe {
             (self.library.close)(self.bus.as_ptr());
             (self.library.unref)(self.bus.as_ptr());
@@ -138,36 +142,36 @@ impl Drop for Bus {
     }
 }
 
-/// A message that we make or have been given.
+/// A message that is being made or was received.
 pub struct Message<'a> {
     raw: NonNull<SdMessage>,
     bus: &'a Bus,
 }
 
 impl Message<'_> {
-    /// Append a string.
+    /// Append a string (`s`).
     pub fn string(&self, text: &CStr) -> nix::Result<()> {
         self.append(b's', text.as_ptr().cast())
     }
 
-    /// Append a `u`.
+    /// Append an unsigned number of 32 bits (`u`).
     pub fn number(&self, number: u32) -> nix::Result<()> {
         self.append(b'u', (&raw const number).cast())
     }
 
-    /// Append a boolean.
+    /// Append a boolean (`b`).
     pub fn boolean(&self, truth: bool) -> nix::Result<()> {
         let truth = c_int::from(truth);
         self.append(b'b', (&raw const truth).cast())
     }
 
-    /// Append a descriptor, of which sd-bus makes a duplicate.
+    /// Append a descriptor (`h`), which sd-bus duplicates.
     pub fn descriptor(&self, fd: BorrowedFd<'_>) -> nix::Result<()> {
         let fd = fd.as_raw_fd();
         self.append(b'h', (&raw const fd).cast())
     }
 
-    /// Append a container (`a`rray, `v`ariant, st`r`uct) with what `fill` puts in it.
+    /// Append a container (array `a`, variant `v` or struct `r`). `fill` appends its contents.
     pub fn within(
         &self,
         kind: u8,
@@ -183,14 +187,14 @@ impl Message<'_> {
         check(unsafe { (self.bus.library.message_close_container)(self.raw.as_ptr()) }).map(drop)
     }
 
-    /// `value` points to what sd-bus expects for the type.
+    /// Append a value. `value` points to what sd-bus expects for the type.
     fn append(&self, kind: u8, value: *const c_void) -> nix::Result<()> {
         // SAFETY: the message is live; the callers above give the types that sd_bus_message_append_basic(3) lists.
         check(unsafe { (self.bus.library.message_append_basic)(self.raw.as_ptr(), ascii(kind), value) })
             .map(drop)
     }
 
-    /// Read on inside of the variant that comes next.
+    /// Enter the variant that is next in the message.
     pub fn enter_variant(&self, contents: &CStr) -> nix::Result<()> {
         // SAFETY: the message is live, the string ends with NUL.
         let entered = check(unsafe {
@@ -199,7 +203,7 @@ impl Message<'_> {
         if entered > 0 { Ok(()) } else { Err(Errno::EBADMSG) }
     }
 
-    /// Read a `u`.
+    /// Read an unsigned number of 32 bits (`u`).
     pub fn read_number(&self) -> nix::Result<u32> {
         let mut number = 0u32;
         self.read(b'u', (&raw mut number).cast())?;
@@ -213,7 +217,7 @@ impl Message<'_> {
         self.text(text).map(<[u8]>::to_vec).ok_or(Errno::EBADMSG)
     }
 
-    /// `value` points to room for what sd-bus writes for the type. The end of the message is an error.
+    /// Read a value. `value` points to memory for what sd-bus writes for the type. The end of the message is an error.
     fn read(&self, kind: u8, value: *mut c_void) -> nix::Result<()> {
         // SAFETY: the message is live; the callers above give the types that sd_bus_message_read_basic(3) lists.
         let read =
@@ -221,7 +225,7 @@ impl Message<'_> {
         if read > 0 { Ok(()) } else { Err(Errno::EBADMSG) }
     }
 
-    /// The cookie of the call that it answers.
+    /// The cookie of the call to which this is the reply.
     pub fn reply_cookie(&self) -> Option<u64> {
         let mut cookie = 0;
         // SAFETY: the message is live.
@@ -230,20 +234,20 @@ impl Message<'_> {
             .then_some(cookie)
     }
 
-    /// If it says no: the error's name and words.
+    /// The name and the text of the error, if this is an error reply.
     pub fn error(&self) -> Option<(&[u8], &[u8])> {
         // SAFETY: the message is live; the error belongs to it.
         let error = unsafe { (self.bus.library.message_get_error)(self.raw.as_ptr()).as_ref() }?;
         Some((self.text(error.name)?, self.text(error.message).unwrap_or_default()))
     }
 
-    /// Who it is from; a peer has no name.
+    /// The bus name of the sender. A peer has none.
     pub fn sender(&self) -> Option<&[u8]> {
         // SAFETY: the message is live; the name belongs to it.
         self.text(unsafe { (self.bus.library.message_get_sender)(self.raw.as_ptr()) })
     }
 
-    /// Whether it is this signal.
+    /// Returns true if the message is this signal.
     pub fn is_signal(&self, interface: &CStr, name: &CStr) -> bool {
         // SAFETY: the message is live, the strings end with NUL.
         let is = unsafe {
@@ -252,9 +256,9 @@ impl Message<'_> {
         is > 0
     }
 
-    /// A string of the message's, or null.
+    /// The string at `text`, which belongs to the message. `None` for null.
     fn text(&self, text: *const c_char) -> Option<&[u8]> {
-        // SAFETY: sd-bus gives null or a string that ends with NUL and stays as long as the message.
+        // SAFETY: sd-bus returns null or a string that ends with NUL and lives as long as the message.
         (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) }.to_bytes())
     }
 }
@@ -266,17 +270,17 @@ impl Drop for Message<'_> {
     }
 }
 
-/// The D-Bus types that are texts to us.
+/// The types of D-Bus that are read as text.
 #[derive(Clone, Copy)]
 #[repr(u8)]
 pub enum Text {
-    /// `s`
+    /// A string, `s`.
     String = b's',
-    /// `o`
+    /// An object path, `o`.
     ObjectPath = b'o',
 }
 
-/// C's `char`, which is signed on some machines.
+/// A letter as C's `char`, which is signed on some machines.
 fn ascii(letter: u8) -> c_char {
     c_char::from_ne_bytes([letter])
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A connection to a unix socket within a time: connect(2) waits for a place in the listener's queue as
-//! long as SO_SNDTIMEO lets it, where sd-bus would ask without waiting and take a full queue for a no.
+//! connect(2) to a unix socket with a deadline. connect(2) waits for a free entry in the queue of the listener for at most
+//! SO_SNDTIMEO. sd-bus would connect without waiting, and treat a full queue as a refusal.
 
 #![allow(unsafe_code)]
 
@@ -14,17 +14,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
-/// `ETIMEDOUT` if nobody took us in time.
+/// Connect to the socket. `ETIMEDOUT` if no process accepts in time.
 pub fn connect(path: &Path, deadline: Deadline) -> nix::Result<OwnedFd> {
     let (address, length) = address(path.as_os_str())?;
     let fd = descriptors::unix_socket(libc::SOCK_STREAM)?;
     loop {
-        set_patience(&fd, deadline)?;
+        set_timeout(&fd, deadline)?;
         // SAFETY: the address is live and initialised over its length.
         let done = unsafe { libc::connect(fd.as_raw_fd(), (&raw const address).cast(), length) };
         match Errno::result(done) {
             Ok(_) => return Ok(fd),
-            // EINTR: a signal of the host's. A unix socket has then not begun, it can be asked again.
+            // EINTR: the program has got a signal. A unix socket has not begun to connect then, and can be used again.
             Err(Errno::EINTR | Errno::EAGAIN) if !deadline.passed() => {}
             Err(Errno::EINTR | Errno::EAGAIN) => return Err(Errno::ETIMEDOUT),
             Err(e) => return Err(e),
@@ -47,15 +47,15 @@ fn address(path: &OsStr) -> nix::Result<(libc::sockaddr_un, libc::socklen_t)> {
     Ok((address, libc::socklen_t::try_from(length).map_err(|_| Errno::ENAMETOOLONG)?))
 }
 
-/// What is left until the deadline; the kernel takes zero for "for ever".
-fn set_patience(fd: &OwnedFd, deadline: Deadline) -> nix::Result<()> {
+/// Set SO_SNDTIMEO to the time until the deadline. At least 1 ms, because 0 means to wait without limit.
+fn set_timeout(fd: &OwnedFd, deadline: Deadline) -> nix::Result<()> {
     let left = deadline.left().unwrap_or_default().max(Duration::from_millis(1));
     let value = libc::timeval {
         tv_sec: left.as_secs().try_into().unwrap_or(libc::time_t::MAX),
         tv_usec: left.subsec_micros().into(),
     };
     let length = libc::socklen_t::try_from(size_of::<libc::timeval>()).map_err(|_| Errno::EINVAL)?;
-    // SAFETY: the value is live and as long as said.
+    // SAFETY: the value is live and `length` bytes long.
     let done = unsafe {
         libc::setsockopt(
             fd.as_raw_fd(),

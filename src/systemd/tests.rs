@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What needs no systemd: sockets without one behind them, and a manager that is played to us. The real
-//! one is asked in the lab. Where a socket answers, libsystemd has to be installed.
+//! Tests that need no systemd: sockets on which none listens, and a scripted manager. The tests in the lab use the real
+//! one. Tests with a socket that accepts need libsystemd.
 
 mod peer;
 
-use super::failure::line;
-use super::reach::Socket;
+use super::connect::Socket;
+use super::failure::one_line;
 use super::*;
 use peer::{DONE, Peer, SAYS, Say};
 use std::os::fd::AsFd;
@@ -17,10 +17,10 @@ const SHORT: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_secs(60);
 const NO_LIBRARY: &CStr = c"libagentcg-test-none.so.0";
 
-/// A path for a socket, in a directory that goes with it.
-struct Place(PathBuf);
+/// A directory for sockets, which is removed at the end.
+struct SocketDir(PathBuf);
 
-impl Place {
+impl SocketDir {
     fn new() -> Self {
         let dir = std::env::temp_dir().join(format!("agentcg-{}", crate::sys::random::uuid().simple()));
         std::fs::create_dir(&dir).unwrap();
@@ -32,7 +32,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for SocketDir {
     fn drop(&mut self) {
         std::fs::remove_dir_all(&self.0).unwrap();
     }
@@ -42,17 +42,17 @@ fn direct(path: &Path) -> Socket {
     Socket { path: path.into(), is_bus: false }
 }
 
-fn unreachable(sockets: &[Socket], library: &CStr, patience: Duration) -> String {
-    match Manager::connect_to(sockets, library, patience) {
+fn unreachable(sockets: &[Socket], library: &CStr, timeout: Duration) -> String {
+    match Manager::connect_to(sockets, library, timeout) {
         Err(Failure::Unreachable(why)) => why,
         Err(other) => panic!("{other:?}"),
         Ok(_) => panic!("reached"),
     }
 }
 
-/// What `ask` makes of a manager that answers its calls with `script`, after the ping.
+/// The result of `ask` with a manager that answers the ping and then replies according to `script`.
 fn with_peer<T>(script: &[(&'static str, &[Say])], ask: impl FnOnce(&Manager) -> T) -> T {
-    let place = Place::new();
+    let place = SocketDir::new();
     let peer = Peer::on(&place.socket(), script);
     let outcome = match Manager::connect_to(&[direct(&place.socket())], library::FILE, LONG) {
         Ok(manager) => ask(&manager),
@@ -63,24 +63,24 @@ fn with_peer<T>(script: &[(&'static str, &[Say])], ask: impl FnOnce(&Manager) ->
 }
 
 #[test]
-fn without_a_socket_the_library_is_not_asked_for() {
-    let place = Place::new();
+fn without_a_socket_the_library_is_not_loaded() {
+    let place = SocketDir::new();
     let why = unreachable(&[direct(&place.socket()), direct(&place.0.join("2"))], NO_LIBRARY, LONG);
     let dir = place.0.display();
-    assert_eq!(why, format!("systemd was not reached: no {dir}/socket; no {dir}/2"));
+    assert_eq!(why, format!("cannot reach systemd: no {dir}/socket; no {dir}/2"));
 }
 
 #[test]
 fn a_socket_on_which_nobody_listens_refuses() {
-    let place = Place::new();
+    let place = SocketDir::new();
     drop(UnixListener::bind(place.socket()).unwrap());
     let why = unreachable(&[direct(&place.socket())], NO_LIBRARY, LONG);
     assert!(why.ends_with("/socket: Connection refused"), "{why}");
 }
 
 #[test]
-fn a_socket_that_never_answers_is_left_in_time_for_the_next() {
-    let place = Place::new();
+fn after_the_timeout_of_a_silent_socket_the_next_is_tried() {
+    let place = SocketDir::new();
     let _never_accepts = UnixListener::bind(place.socket()).unwrap();
     let from = Instant::now();
     let bus = Socket { path: place.socket(), is_bus: true };
@@ -91,7 +91,7 @@ fn a_socket_that_never_answers_is_left_in_time_for_the_next() {
 
 #[test]
 fn a_missing_or_foreign_library_is_named() {
-    let place = Place::new();
+    let place = SocketDir::new();
     let _listener = UnixListener::bind(place.socket()).unwrap();
     let why = unreachable(&[direct(&place.socket())], NO_LIBRARY, LONG);
     assert!(why.contains("libagentcg-test-none.so.0"), "{why}");
@@ -108,7 +108,7 @@ fn the_managers_cgroup_is_read_from_its_property() {
 }
 
 #[test]
-fn a_job_that_ends_before_the_answer_is_not_missed() {
+fn a_job_that_ends_before_the_reply_is_not_missed() {
     let said: &[Say] =
         &[Say::JobRemoved("/job/6", "failed"), Say::JobRemoved("/job/7", "done"), Say::Job("/job/7")];
     let done = with_peer(&[("StartTransientUnit", said)], |m| m.start_scope("a.scope", "", "a", 7, None));
@@ -116,15 +116,15 @@ fn a_job_that_ends_before_the_answer_is_not_missed() {
 }
 
 #[test]
-fn a_scope_is_there_only_when_its_own_job_is_done() {
+fn a_scope_is_made_only_if_its_own_job_is_done() {
     let said: &[Say] =
         &[Say::Job("/job/7"), Say::JobRemoved("/job/6", "done"), Say::JobRemoved("/job/7", "canceled")];
     let done = with_peer(&[("StartTransientUnit", said)], |m| m.start_scope("a.scope", "", "a", 7, None));
-    assert_eq!(done, Err(Failure::Refused("systemd's job for a.scope ended as \"canceled\"".into())));
+    assert_eq!(done, Err(Failure::Refused("the job of systemd for a.scope ended as \"canceled\"".into())));
 }
 
 #[test]
-fn a_manager_that_knows_no_pidfds_is_given_pids() {
+fn a_manager_without_pidfds_gets_pids() {
     let no: &[Say] =
         &[Say::Error("org.freedesktop.DBus.Error.PropertyReadOnly", "Cannot set property PIDFDs")];
     let yes: &[Say] = &[Say::Job("/job/1"), Say::JobRemoved("/job/1", "done")];
@@ -132,7 +132,7 @@ fn a_manager_that_knows_no_pidfds_is_given_pids() {
     let script = [("PIDFDs", no), ("PIDs", yes)];
     let done = with_peer(&script, |m| m.start_scope("a.scope", "b.slice", "a", 7, Some(pidfd.as_fd())));
     assert_eq!(done, Ok(()));
-    // Any other error is the answer.
+    // Any other error reply is final.
     let no: &[Say] = &[Say::Error("org.freedesktop.systemd1.UnitExists", "Unit a.scope\nexists")];
     let done = with_peer(&[("PIDFDs", no)], |m| m.start_scope("a.scope", "", "a", 7, Some(pidfd.as_fd())));
     assert_eq!(done, Err(Failure::Refused("Unit a.scope?exists".into())));
@@ -148,13 +148,13 @@ fn a_manager_that_goes_away_is_unreachable() {
 }
 
 #[test]
-fn an_answer_of_another_type_is_not_taken_for_a_yes() {
+fn a_reply_of_another_type_is_an_error() {
     let group = with_peer(&[("ControlGroup", DONE)], Manager::control_group);
     assert!(matches!(group, Err(Failure::Unreachable(_))), "{group:?}");
 }
 
 #[test]
-fn nonsense_is_not_sent() {
+fn invalid_pids_and_names_are_not_sent() {
     with_peer(SAYS, |m| {
         assert!(matches!(m.attach("a.scope", "/b", 0), Err(Failure::Refused(_))));
         assert!(matches!(m.attach("a.scope", "/b", -1), Err(Failure::Refused(_))));
@@ -163,8 +163,8 @@ fn nonsense_is_not_sent() {
 }
 
 #[test]
-fn foreign_words_fit_into_a_line() {
-    assert_eq!(line(b"Unit x\nnot loaded."), "Unit x?not loaded.");
-    let long = line("\u{e9}".repeat(200).as_bytes());
+fn the_text_of_systemd_becomes_one_short_line() {
+    assert_eq!(one_line(b"Unit x\nnot loaded."), "Unit x?not loaded.");
+    let long = one_line("\u{e9}".repeat(200).as_bytes());
     assert!(long.len() <= 120 && long.ends_with("..."), "{long}");
 }

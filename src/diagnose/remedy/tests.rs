@@ -3,7 +3,7 @@
 use super::*;
 use crate::diagnose::surroundings::unit as unit_of;
 
-/// A user's program on a usual machine, where nothing is found.
+/// A program of a user on a usual system, for which no place is found.
 fn machine(cgroup: &str) -> Surroundings {
     Surroundings {
         uid: 1000,
@@ -33,7 +33,7 @@ const SERVICE: &str = "/system.slice/agent.service";
 const SESSION: &str = "/user.slice/user-1000.slice/session-3.scope";
 const DESKTOP: &str = "/user.slice/user-1000.slice/user@1000.service/app.slice/x.scope";
 
-/// One line of each remedy that is given tells which it is.
+/// Each remedy is recognized by one of its lines.
 #[track_caller]
 fn gives(here: &Surroundings, expected: &[&str]) {
     let all = remedies(here);
@@ -90,7 +90,7 @@ fn a_user_manager_that_lacks_a_controller_is_given_it() {
     let here = Surroundings { place: true, obstacle: None, missing: Controllers::CPU, ..machine(DESKTOP) };
     gives(&here, &["Delegate=cpu cpuset io memory pids"]);
     let of_session = Surroundings { own_cgroup: machine(SESSION).own_cgroup, manager_reached: true, ..here };
-    gives(&of_session, &["not given: cpu."]);
+    gives(&of_session, &["these controllers: cpu."]);
 }
 
 #[test]
@@ -103,13 +103,13 @@ fn v1_hierarchies_are_left_by_a_boot() {
 }
 
 #[test]
-fn wsl_is_told_to_start_systemd_only_if_it_does_not() {
+fn wsl_is_advised_to_start_systemd_only_if_it_does_not() {
     let here = Surroundings { wsl: true, systemd: false, ..machine("/") };
     gives(&here, &["[boot]\nsystemd=true"]);
 }
 
 #[test]
-fn a_container_hears_of_its_own_runtime() {
+fn a_container_is_advised_for_its_own_runtime() {
     let here = Surroundings {
         read_only: true,
         namespace_root: true,
@@ -140,7 +140,7 @@ fn a_mark_of_a_container_says_nothing_of_a_session() {
 }
 
 #[test]
-fn a_container_whose_cgroup_is_roots_gives_it_away() {
+fn a_container_whose_cgroup_belongs_to_root_gives_it_to_the_uid() {
     let here = Surroundings { namespace_root: true, runtime: Some(Runtime::Docker), ..machine("/") };
     gives(&here, &["chown 1000 /sys/fs/cgroup /sys/fs/cgroup/cgroup.procs"]);
 }
@@ -153,7 +153,7 @@ fn a_container_that_is_not_alone_moves_its_processes() {
 }
 
 #[test]
-fn the_rest_is_told_in_few_words() {
+fn each_other_obstacle_has_its_remedy() {
     gives(
         &Surroundings { proc: false, obstacle: Some(Reason::NoCgroup2), ..machine("/") },
         &["mount -t proc"],

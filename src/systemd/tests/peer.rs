@@ -1,34 +1,36 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A manager played from a script, on a socket of its own: as much of D-Bus as that takes.
+//! A scripted manager on a socket of its own, with the part of D-Bus that it needs.
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::thread::JoinHandle;
 
-/// One message of the manager's.
+/// One message from the manager.
 #[derive(Clone, Copy)]
 pub enum Say {
-    /// The answer is empty, a variant of a string, or a job's path.
+    /// An empty reply.
     Done,
+    /// A reply with a variant that holds a string.
     Variant(&'static str),
+    /// A reply with the path of a job.
     Job(&'static str),
-    /// The answer is an error: name, words.
+    /// An error reply: its name and text.
     Error(&'static str, &'static str),
-    /// A signal: the job's path, and its result.
+    /// The signal JobRemoved: the path of the job and its result.
     JobRemoved(&'static str, &'static str),
 }
 
 pub const DONE: &[Say] = &[Say::Done];
-/// To be asked nothing.
+/// A script without calls.
 pub const SAYS: &[(&str, &[Say])] = &[];
 
-/// Served to one client.
+/// A manager that serves one client.
 pub struct Peer(JoinHandle<()>);
 
 impl Peer {
-    /// To be asked for the ping, and then for messages that hold the given words, in that order. It hangs
-    /// up after the last, when nothing is said to it, or when the client does.
+    /// Expect the ping, and then calls that contain the given words, in that order. It closes the connection after the
+    /// last one.
     pub fn on(path: &Path, script: &[(&'static str, &[Say])]) -> Self {
         let listener = UnixListener::bind(path).unwrap();
         let script: Vec<(&str, Vec<Say>)> =
@@ -38,7 +40,7 @@ impl Peer {
             authenticate(&mut stream);
             for (word, says) in [("Ping", DONE.to_vec())].into_iter().chain(script) {
                 let (serial, call) = read_call(&mut stream);
-                assert!(holds(&call, word), "asked for another than {word}: {}", call.escape_ascii());
+                assert!(holds(&call, word), "expected a call with {word}: {}", call.escape_ascii());
                 // All at once, so that a signal behind the answer is there with it.
                 let said: Vec<u8> = says.iter().flat_map(|say| message(*say, serial)).collect();
                 stream.write_all(&said).unwrap();
@@ -46,7 +48,7 @@ impl Peer {
         }))
     }
 
-    /// It has been asked for just that.
+    /// Wait for the end of the script. Panics if the client made other calls.
     pub fn join(self) {
         self.0.join().unwrap();
     }
@@ -63,12 +65,12 @@ fn authenticate(stream: &mut UnixStream) {
         stream.read_exact(&mut byte).unwrap();
         said.push(byte[0]);
     }
-    // Since version 247 the client's name is not in AUTH but in a DATA of its own, left empty.
+    // Since version 247 sd-bus does not send its name with AUTH, but in a separate, empty DATA.
     let challenge = if holds(&said, "\r\nDATA") { "DATA\r\n" } else { "" };
     write!(stream, "{challenge}OK 0123456789abcdef0123456789abcdef\r\nAGREE_UNIX_FD\r\n").unwrap();
 }
 
-/// Its serial number and all of it.
+/// Read one call: its serial number and all of its bytes.
 fn read_call(stream: &mut UnixStream) -> (u32, Vec<u8>) {
     let mut call = vec![0; 16];
     stream.read_exact(&mut call).unwrap();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The way to a manager: which sockets there may be, and whether somebody answers on them.
+//! Connecting to a manager: the sockets on which one may listen, and the check that it answers.
 
-use super::failure::{Failure, Result, line};
+use super::failure::{Failure, Result, one_line};
 use super::library::{self, Library};
 use super::sdbus::{Bus, Method};
 use super::{Manager, OBJECT, SYSTEMD, dbus, socket};
@@ -15,20 +15,21 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// A manager that is alive takes a few milliseconds to accept, authenticate, and answer a ping.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a manager may take to accept, authenticate and answer a ping. A healthy one takes a few milliseconds.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How the message begins where the library alone is missing.
+/// The first words of the message if a manager accepts connections but libsystemd is missing.
 pub const NEEDS_LIBRARY: &str = "talking to systemd needs its library";
 
 /// A socket on which a manager may be reached.
 pub struct Socket {
+    /// The path of the socket.
     pub path: PathBuf,
-    /// A message bus, on which the manager is one of many, and not the manager itself.
+    /// It is the socket of a message bus, and not that of the manager itself.
     pub is_bus: bool,
 }
 
-/// root's manager is the system's, everybody else's the one of his own.
+/// The sockets of the manager that serves this uid: the system manager for root, else the user manager.
 fn sockets_of(uid: Uid) -> [Socket; 2] {
     if uid.is_root() {
         [
@@ -44,21 +45,21 @@ fn sockets_of(uid: Uid) -> [Socket; 2] {
 }
 
 impl Manager {
-    /// The user manager of the effective uid; for root the system manager.
+    /// Connect to the user manager of the effective uid, or for root to the system manager.
     pub fn connect() -> Result<Self> {
-        Self::connect_to(&sockets_of(geteuid()), library::FILE, PATIENCE)
+        Self::connect_to(&sockets_of(geteuid()), library::FILE, CONNECT_TIMEOUT)
     }
 
-    /// The first of `sockets` where a manager answers; each is given as long as `patience`.
-    pub(super) fn connect_to(sockets: &[Socket], library: &CStr, patience: Duration) -> Result<Self> {
+    /// Connect to the first of `sockets` on which a manager answers. Each has `timeout` to do so.
+    pub(super) fn connect_to(sockets: &[Socket], library: &CStr, timeout: Duration) -> Result<Self> {
         let mut obstacles = Vec::new();
-        // The linker and libsystemd open files, too.
+        // The dynamic linker and libsystemd open files. None of these may become descriptor 0, 1 or 2.
         let _held = hold_stdio()?;
         for socket in sockets {
             let path = socket.path.display();
-            let deadline = Deadline::after(patience);
+            let deadline = Deadline::after(timeout);
             let answered = match socket::connect(&socket.path, deadline) {
-                Ok(fd) => Self::greet(load(library, &fd)?, fd, socket.is_bus, deadline),
+                Ok(fd) => Self::handshake(load(library, &fd)?, fd, socket.is_bus, deadline),
                 Err(Errno::ENOENT) => {
                     obstacles.push(format!("no {path}"));
                     continue;
@@ -70,18 +71,18 @@ impl Manager {
                 Ok(manager) => return Ok(manager),
                 Err(Failure::Errno(e)) => return Err(Failure::Errno(e)),
                 Err(Failure::TimedOut(_)) => {
-                    obstacles.push(format!("{path}: no answer in {} s", patience.as_secs_f32()));
+                    obstacles.push(format!("{path}: no answer in {} s", timeout.as_secs_f32()));
                 }
                 Err(Failure::Unreachable(why) | Failure::Refused(why)) => {
                     obstacles.push(format!("{path}: {why}"));
                 }
             }
         }
-        Err(Failure::Unreachable(format!("systemd was not reached: {}", obstacles.join("; "))))
+        Err(Failure::Unreachable(format!("cannot reach systemd: {}", obstacles.join("; "))))
     }
 
-    /// Make sure that somebody answers, and that it is a manager: a bus may be without one.
-    fn greet(library: Library, fd: OwnedFd, is_bus: bool, deadline: Deadline) -> Result<Self> {
+    /// Check that a manager answers. A bus may run without one.
+    fn handshake(library: Library, fd: OwnedFd, is_bus: bool, deadline: Deadline) -> Result<Self> {
         let manager = Self { bus: Bus::start(library, fd)?, on_bus: is_bus };
         let ping = Method {
             destination: SYSTEMD,
@@ -91,20 +92,20 @@ impl Manager {
         };
         let hello = is_bus.then(|| dbus(c"Hello"));
         for method in hello.iter().chain([&ping]) {
-            manager.call(&manager.bus.method(method)?, deadline, |_| Ok(()))??;
+            manager.call_until(&manager.bus.method(method)?, deadline, |_| Ok(()))??;
         }
         Ok(manager)
     }
 }
 
-/// The library, now that there is somebody to talk to on `fd`.
+/// Load libsystemd. `fd` is the connected socket.
 fn load(file: &CStr, fd: &OwnedFd) -> Result<Library> {
     Library::load(file).map_err(|why| {
-        // The linker tells only people that it had no descriptor left to open the file with.
+        // The dynamic linker reports a lack of descriptors only as text. A duplicate of `fd` shows the errno.
         let none_left = fd.try_clone().err().and_then(|e| e.raw_os_error()).map(Errno::from_raw);
         match none_left {
             Some(e @ (Errno::EMFILE | Errno::ENFILE)) => Failure::Errno(e),
-            _ => Failure::Unreachable(format!("{NEEDS_LIBRARY}: {}", line(why.as_bytes()))),
+            _ => Failure::Unreachable(format!("{NEEDS_LIBRARY}: {}", one_line(why.as_bytes()))),
         }
     })
 }
