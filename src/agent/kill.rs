@@ -13,7 +13,6 @@ use crate::stats::Stats;
 use crate::sys::deadline::Deadline;
 use crate::sys::kernel;
 use nix::errno::Errno;
-use std::ffi::CString;
 use std::time::Duration;
 
 /// Above us a rmdir may meet EBUSY for a while after the last process has gone.
@@ -112,11 +111,11 @@ impl Agent {
     /// Kill all, wait, measure a last time, remove the group and all below it. On failure it stays, and
     /// this can be called again. With `if_empty` nothing is killed.
     pub fn destroy(&self, if_empty: bool, deadline: Deadline, measure: bool) -> Result<Stats> {
-        let name = CString::new(format!("../{}", self.uuid)).unwrap_or_default();
+        let name = self.name.path_inside();
         let mut retry = FIRST_RETRY;
         let mut last = Stats::default();
         // Most are empty when they are given up, and then the kernel removes them at the first word.
-        if !measure && !final_counters::is_requested(&self.dir) && remove::leaf(&self.dir, &name).is_ok() {
+        if !measure && !final_counters::is_requested(&self.dir) && remove::leaf(&self.dir, name).is_ok() {
             self.end();
             return Ok(last);
         }
@@ -140,7 +139,7 @@ impl Agent {
                 }
                 Err(e) => return Err(e),
             }
-            let removed = remove::tree(&self.dir, &name, deadline.at_least(A_TREE));
+            let removed = remove::tree(&self.dir, name, deadline.at_least(A_TREE));
             match removed {
                 Ok(()) => {
                     self.end();
@@ -185,7 +184,7 @@ impl Agent {
 
     /// Dead processes that wait for others to be reaped keep a group from Linux 6.19 on.
     fn not_yet_removed(&self, group: &str) -> String {
-        let mut zombies = procfs::zombies_in(&self.mark, 8);
+        let mut zombies = procfs::zombies_in(self.name.mark(), 8);
         zombies.sort_unstable();
         if zombies.is_empty() {
             return format!("all is dead in {group}, but the kernel does not remove it yet: try again");

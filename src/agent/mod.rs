@@ -17,7 +17,7 @@ pub use spawn::SpawnOptions;
 
 use crate::cgroupfs::controllers::Controllers;
 use crate::cgroupfs::overrides::Overrides;
-use crate::cgroupfs::{Dir, FILE_MAX, FileError};
+use crate::cgroupfs::{AgentName, Dir, FILE_MAX, FileError};
 use crate::error::{Error, Reason, Result, out_of_memory, shown, words};
 use crate::events::Watch;
 use crate::guard::{self, Guarded};
@@ -29,7 +29,6 @@ use crate::place::{self, Kind, Place, PlaceRequest};
 use crate::stats::{Files, Stats};
 use crate::sys::fork_id::AtomicForkId;
 use crate::sys::fork_mutex::ForkMutex;
-use crate::sys::random;
 use crate::sys::try_alloc;
 use limits::Nesting;
 use nix::errno::Errno;
@@ -38,16 +37,13 @@ use orphans::not_opened;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
-use uuid::Uuid;
 
 /// One agent's cgroup. Dropping it leaves the cgroup and its processes be.
 #[derive(Debug)]
 pub struct Agent {
     dir: Dir,
     path: Vec<u8>,
-    uuid: String,
-    /// `/` and the uuid, as in the path of each member.
-    mark: Vec<u8>,
+    name: AgentName,
     place: Kind,
     /// Where systemd made the place: its unit, by which it moves processes that we may not.
     unit: Option<String>,
@@ -64,21 +60,19 @@ pub struct Agent {
 }
 
 /// What an agent keeps of its place, made before its directory is.
-struct Name {
+struct Location {
+    name: AgentName,
     path: Vec<u8>,
-    mark: Vec<u8>,
-    uuid: String,
     unit: Option<String>,
 }
 
-impl Name {
+impl Location {
     /// Copied, since it lasts longer than the call: [`try_alloc`] never takes from the reserve.
-    fn of(place: &Place, uuid: &str) -> Result<Self> {
+    fn of(place: &Place, name: AgentName) -> Result<Self> {
         let copied = || {
             Ok(Self {
-                path: try_alloc::copy(&place.path_of(uuid))?,
-                mark: try_alloc::copy(&[b"/", uuid.as_bytes()].concat())?,
-                uuid: try_alloc::copy_str(uuid)?,
+                name,
+                path: try_alloc::copy(&place.path_of(&name))?,
                 unit: place.unit().map(|unit| try_alloc::copy_str(&unit)).transpose()?,
             })
         };
@@ -112,11 +106,11 @@ impl Agent {
     pub fn new_where(request: PlaceRequest<'_>, uuid: Option<&str>, limits: &Limits) -> Result<Self> {
         limits.check()?;
         guard::clear_up();
-        let uuid = uuid.map_or_else(|| Ok(random::uuid().to_string()), name_of)?;
+        let name = uuid.map_or_else(|| Ok(AgentName::random()), name_of)?;
         let request = PlaceRequest { needs: limits.controllers(), ..request };
         place::first_usable(request, |place| {
-            let name = Name::of(place, &uuid)?;
-            let mut agent_dir = place::make_agent_dir(place, &uuid)?;
+            let location = Location::of(place, name)?;
+            let mut agent_dir = place::make_agent_dir(place, &name)?;
             let applied = match limits.apply(&agent_dir.dir, &agent_dir.path) {
                 // The tree may have been made when fewer controllers were available.
                 Err(e) if e.reason() == Some(Reason::NoController) => {
@@ -133,10 +127,10 @@ impl Agent {
                 KillFiles::open(&agent_dir.dir).and_then(|files| Ok((files, Overrides::of(&agent_dir.dir)?)));
             let (kill_files, overrides) = kept.map_err(|e| {
                 agent_dir.undo();
-                not_opened(e, &shown(&place.path), &uuid)
+                not_opened(e, &shown(&place.path), &name)
             })?;
-            let guarded = if request.guard { Some(guarded::take(&agent_dir, &uuid)?) } else { None };
-            let mut agent = Self::at(place.kind, agent_dir.dir, name, overrides);
+            let guarded = if request.guard { Some(guarded::start(&agent_dir, &name)?) } else { None };
+            let mut agent = Self::at(place.kind, agent_dir.dir, location, overrides);
             agent.guarded = guarded;
             agent.killing.files = kill_files;
             agent.nesting.chosen_in(limits);
@@ -146,14 +140,13 @@ impl Agent {
     }
 
     /// The one that stands there.
-    fn at(place: Kind, dir: Dir, name: Name, overrides: Arc<Overrides>) -> Self {
+    fn at(place: Kind, dir: Dir, location: Location, overrides: Arc<Overrides>) -> Self {
         Self {
             dir,
-            path: name.path,
-            mark: name.mark,
-            uuid: name.uuid,
+            path: location.path,
+            name: location.name,
             place,
-            unit: name.unit,
+            unit: location.unit,
             owner: AtomicForkId::default(),
             guarded: None,
             files: Files::default(),
@@ -177,7 +170,7 @@ impl Agent {
 
     /// Its name, in the usual 36 characters.
     pub fn uuid(&self) -> &str {
-        &self.uuid
+        self.name.as_str()
     }
 
     /// Absolute, as mounted here.
@@ -209,7 +202,7 @@ impl Agent {
     }
 
     fn members(&self) -> Members<'_> {
-        Members { dir: &self.dir, mark: &self.mark }
+        Members { dir: &self.dir, mark: self.name.mark() }
     }
 
     fn killing(&self) -> Killing<'_> {
@@ -266,10 +259,9 @@ impl Drop for Agent {
     }
 }
 
-/// The uuid as a directory's name. Other spellings are turned down.
-fn name_of(uuid: &str) -> Result<String> {
-    let parsed = Uuid::try_parse(uuid).ok().filter(|_| uuid.len() == 36);
-    parsed.map(|uuid| uuid.to_string()).ok_or_else(|| {
+/// The agent's name for a uuid from the caller.
+fn name_of(uuid: &str) -> Result<AgentName> {
+    AgentName::parse(uuid).ok_or_else(|| {
         Error::new(Errno::EINVAL, "the uuid is not of the form 01234567-89ab-cdef-0123-456789abcdef")
     })
 }

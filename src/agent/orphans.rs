@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Agents that are there already: found, taken over, and cleared away where their owner has ended.
 
-use super::{Agent, Name, name_of};
-use crate::cgroupfs::Dir;
+use super::{Agent, Location, name_of};
 use crate::cgroupfs::events_file::Events;
 use crate::cgroupfs::overrides::Overrides;
+use crate::cgroupfs::{AgentName, Dir};
 use crate::error::{Error, Reason, Result, out_of_memory, shown, words};
 use crate::guard;
 use crate::kill::KillFiles;
@@ -14,7 +14,7 @@ use crate::place::{self, Place};
 use crate::sys::deadline::Deadline;
 use crate::sys::try_alloc;
 use nix::errno::Errno;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 use std::time::Duration;
 
 /// What is known of one agent.
@@ -36,17 +36,16 @@ const TURN: Duration = Duration::from_millis(100);
 impl Agent {
     /// Open one that is there. With `own` it is taken over from an owner that has ended.
     pub fn open(parent: Option<&CStr>, uuid: &str, own: bool) -> Result<Self> {
-        let uuid = name_of(uuid)?;
-        let name = CString::new(uuid.as_str()).unwrap_or_default();
+        let name = name_of(uuid)?;
         let places = place::existing(parent)?;
         for place in &places {
-            let dir = match place.agents().and_then(|agents| agents.agents_child(&name)) {
+            let dir = match place.agents().and_then(|agents| agents.agents_child(name.as_c_str())) {
                 Ok(dir) => dir,
                 Err(Errno::ENOENT | Errno::ENODEV) => continue,
-                Err(e) => return Err(not_opened(e, &shown(&place.path), &uuid)),
+                Err(e) => return Err(not_opened(e, &shown(&place.path), &name)),
             };
-            let overrides = Overrides::of(&dir).map_err(|e| not_opened(e, &shown(&place.path), &uuid))?;
-            let mut agent = Self::at(place.kind, dir, Name::of(place, &uuid)?, overrides);
+            let overrides = Overrides::of(&dir).map_err(|e| not_opened(e, &shown(&place.path), &name))?;
+            let mut agent = Self::at(place.kind, dir, Location::of(place, name)?, overrides);
             if own {
                 agent.take_over()?;
             }
@@ -56,7 +55,7 @@ impl Agent {
             [only] => format!("under {}", shown(&only.path)),
             _ => "in any place where we could have put it".to_owned(),
         };
-        Err(Error::new(Errno::ENOENT, format!("there is no agent {uuid} {whereabouts}")))
+        Err(Error::new(Errno::ENOENT, format!("there is no agent {name} {whereabouts}")))
     }
 
     fn take_over(&mut self) -> Result<()> {
@@ -87,8 +86,8 @@ impl Agent {
 }
 
 /// A group that is there, or was just made, without the descriptors and the memory that a handle needs.
-pub(super) fn not_opened(errno: Errno, here: &str, uuid: &str) -> Error {
-    refused(errno, format!("cannot open the agent {uuid} under {here}: {}", words(errno)))
+pub(super) fn not_opened(errno: Errno, here: &str, name: &AgentName) -> Error {
+    refused(errno, format!("cannot open the agent {name} under {here}: {}", words(errno)))
 }
 
 fn not_listed(errno: Errno, here: &str) -> Error {
@@ -105,12 +104,12 @@ fn refused(errno: Errno, message: String) -> Error {
 /// Each agent that can be found, in no order.
 pub fn list(parent: Option<&CStr>) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
-    each_agent(&place::existing(parent)?, |place, dir, uuid| {
-        let entry = match dir.map(|dir| entry(&dir, &uuid)) {
+    each_agent(&place::existing(parent)?, |place, dir, name| {
+        let entry = match dir.map(|dir| entry(&dir, &name)) {
             Some(Err(Errno::ENODEV)) => return Ok(()),
-            Some(known) => known.map_err(|e| not_opened(e, &shown(&place.path), &uuid))?,
+            Some(known) => known.map_err(|e| not_opened(e, &shown(&place.path), &name))?,
             None => {
-                let uuid = try_alloc::copy_str(&uuid).map_err(out_of_memory)?;
+                let uuid = try_alloc::copy_str(name.as_str()).map_err(out_of_memory)?;
                 Entry { uuid, orphan: false, populated: false, owner: OwnerNote::default() }
             }
         };
@@ -119,9 +118,9 @@ pub fn list(parent: Option<&CStr>) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-fn entry(dir: &Dir, uuid: &str) -> nix::Result<Entry> {
+fn entry(dir: &Dir, name: &AgentName) -> nix::Result<Entry> {
     let populated = Events::open(dir)?.state()?.populated;
-    let uuid = try_alloc::copy_str(uuid)?;
+    let uuid = try_alloc::copy_str(name.as_str())?;
     Ok(Entry { uuid, populated, owner: owner::read_note(dir)?, orphan: owner::is_orphan(dir)? })
 }
 
@@ -136,16 +135,16 @@ pub fn reap(parent: Option<&CStr>, deadline: Deadline) -> Result<usize> {
     let (mut refused, mut late);
     loop {
         (refused, late) = (None, None);
-        each_agent(&places, |place, dir, uuid| {
+        each_agent(&places, |place, dir, name| {
             // What is another uid's is not ours to judge.
             let Some(dir) = dir else { return Ok(()) };
-            let orphan = owner::claim(&dir).map_err(|e| not_opened(e, &shown(&place.path), &uuid))?;
+            let orphan = owner::claim(&dir).map_err(|e| not_opened(e, &shown(&place.path), &name))?;
             // Removed in the meantime, by its maker or another reaper.
             if !orphan || !dir.is_alive() {
                 return Ok(());
             }
-            let overrides = Overrides::of(&dir).map_err(|e| not_opened(e, &shown(&place.path), &uuid))?;
-            match Agent::at(place.kind, dir, Name::of(place, &uuid)?, overrides).destroy(
+            let overrides = Overrides::of(&dir).map_err(|e| not_opened(e, &shown(&place.path), &name))?;
+            match Agent::at(place.kind, dir, Location::of(place, name)?, overrides).destroy(
                 false,
                 deadline.at_most(TURN),
                 false,
@@ -170,7 +169,7 @@ pub fn reap(parent: Option<&CStr>, deadline: Deadline) -> Result<usize> {
 /// Each agent, open if we may. What else stands beside them is nobody's business of ours.
 fn each_agent(
     places: &[Place],
-    mut visit: impl FnMut(&Place, Option<Dir>, String) -> Result<()>,
+    mut visit: impl FnMut(&Place, Option<Dir>, AgentName) -> Result<()>,
 ) -> Result<()> {
     for place in places {
         let here = shown(&place.path);
@@ -179,13 +178,13 @@ fn each_agent(
             Err(e) if gone(e) => continue,
             other => other.map_err(|e| not_listed(e, &here))?,
         };
-        for name in agents.children().map_err(|e| not_listed(e, &here))? {
-            let Some(uuid) = name.to_str().ok().and_then(|name| name_of(name).ok()) else { continue };
-            match agents.agents_child(&name) {
-                Ok(dir) => visit(place, Some(dir), uuid)?,
-                Err(Errno::EACCES) => visit(place, None, uuid)?,
+        for child in agents.children().map_err(|e| not_listed(e, &here))? {
+            let Some(name) = child.to_str().ok().and_then(AgentName::parse) else { continue };
+            match agents.agents_child(&child) {
+                Ok(dir) => visit(place, Some(dir), name)?,
+                Err(Errno::EACCES) => visit(place, None, name)?,
                 Err(e) if gone(e) => {}
-                Err(e) => return Err(not_opened(e, &here, &uuid)),
+                Err(e) => return Err(not_opened(e, &here, &name)),
             }
         }
     }

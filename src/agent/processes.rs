@@ -19,7 +19,7 @@ impl Agent {
         let by_systemd = || match &self.unit {
             None => Err(migrate::Failure::Errno(Errno::EACCES)),
             Some(unit) => Manager::connect()
-                .and_then(|manager| manager.attach(unit, &format!("/synwire/agents/{}", self.uuid), pid))
+                .and_then(|manager| manager.attach(unit, &format!("/synwire/agents/{}", self.name), pid))
                 .map_err(migrate::Failure::Systemd),
         };
         migrate::pid(&self.dir, pid, by_systemd).map_err(|failure| {

@@ -7,6 +7,7 @@
 //! descriptor, and `ENODEV` for both through a file descriptor, because disabling a controller ends its files. Only the
 //! directory itself shows that the cgroup was removed.
 
+mod agent_name;
 mod cached_file;
 pub mod controllers;
 pub mod events_file;
@@ -14,6 +15,7 @@ pub mod overrides;
 mod permissions;
 mod walk;
 
+pub use agent_name::AgentName;
 pub use cached_file::{CachedFile, worth_keeping};
 pub use walk::{Next, Step};
 

@@ -9,6 +9,7 @@ mod surroundings;
 
 pub use features::feature;
 
+use crate::cgroupfs::AgentName;
 use crate::cgroupfs::controllers::Controllers;
 use crate::error::{Error, Reason, Result, shown};
 use crate::limits::Limits;
@@ -91,7 +92,7 @@ fn usable<T>(survey: &Survey<T>, number: usize) -> Option<&Candidate> {
 fn try_candidate(own: &SelfCgroup, candidate: &Candidate, limits: &Limits) -> Result<u64> {
     match candidate {
         Candidate::Existing(place) if place.occupancy != Occupancy::Caller => {
-            let mut agent = place::make_agent_dir(place, &crate::sys::random::uuid().to_string())?;
+            let mut agent = place::make_agent_dir(place, &AgentName::random())?;
             let applied = match limits.apply(&agent.dir, &agent.path) {
                 // The tree may have been made when less was available.
                 Err(e) if e.reason() == Some(Reason::NoController) => {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the library and its guard send each other: messages of one size, in the byte order that both have.
 
-use std::ffi::{CStr, CString};
+use crate::cgroupfs::AgentName;
+use std::ffi::CStr;
 
 /// The version of all that is here. Both sides compare it before anything else is sent.
 pub const PROTOCOL: u64 = 1;
@@ -13,7 +14,7 @@ pub const HELLO: u64 = u64::from_ne_bytes(*b"agentcg\0");
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Message<'a> {
     /// Guard the group of this id and name; its directory comes along. Answered.
-    Guard(u64, &'a CStr),
+    Guard(u64, AgentName),
     /// Guard it no more.
     Release(u64),
     /// The guard is in a cgroup of this name, below the first descriptor. The others are cgroup.procs files by which
@@ -35,7 +36,7 @@ impl<'a> Message<'a> {
     /// As it is sent.
     pub fn bytes(self) -> [u8; LENGTH] {
         let (kind, id, name) = match self {
-            Self::Guard(id, name) => (1, id, name),
+            Self::Guard(id, ref name) => (1, id, name.as_c_str()),
             Self::Release(id) => (2, id, c""),
             Self::Leaf(name) => (3, 0, name),
             Self::Scope => (4, 0, c""),
@@ -57,7 +58,7 @@ impl<'a> Message<'a> {
         let id = u64::from_ne_bytes(bytes.get(ID)?.try_into().ok()?);
         let name = CStr::from_bytes_until_nul(bytes.get(NAME..LENGTH)?).ok()?;
         match u64::from_ne_bytes(bytes.get(..ID.start)?.try_into().ok()?) {
-            1 => Some(Self::Guard(id, name)),
+            1 => Some(Self::Guard(id, AgentName::parse(name.to_str().ok()?)?)),
             2 => Some(Self::Release(id)),
             3 => Some(Self::Leaf(name)),
             4 => Some(Self::Scope),
@@ -78,20 +79,15 @@ impl<'a> Message<'a> {
 /// From the guard: the id of a message, and an errno or 0.
 pub type Answer = [u64; 2];
 
-/// What a group is called from inside of it.
-pub fn from_inside(name: &CStr) -> CString {
-    CString::new([b"../", name.to_bytes()].concat()).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_message_is_read_as_it_was_sent() {
-        let uuid = c"01234567-89ab-cdef-0123-456789abcdef";
+        let name = AgentName::random();
         let all = [
-            Message::Guard(u64::MAX, uuid),
+            Message::Guard(u64::MAX, name),
             Message::Release(7),
             Message::Leaf(c"guard-1"),
             Message::Scope,

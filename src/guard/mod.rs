@@ -16,14 +16,14 @@ pub use process::Process;
 pub use program::run;
 pub use scope::Scope;
 
-use crate::cgroupfs::Dir;
+use crate::cgroupfs::{AgentName, Dir};
 use crate::error::{Error, Reason, shown, words};
 use crate::spawn::parent;
 use crate::sys::fork_mutex::{ForkMutex, ForkMutexGuard};
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use scope::OwnScope;
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -179,7 +179,7 @@ pub struct Guarded {
 
 /// Guard the group of this directory and name. `ways` are asked for when a guard is started: files by which a
 /// process can move to cgroups that outlive the agents.
-pub fn over(dir: &Dir, name: &CStr, ways: impl Fn() -> nix::Result<Vec<OwnedFd>>) -> Result<Guarded> {
+pub fn over(dir: &Dir, name: AgentName, ways: impl Fn() -> nix::Result<Vec<OwnedFd>>) -> Result<Guarded> {
     let id = fstat(dir.as_fd()).map_err(Failure::Errno)?.st_ino;
     let mut own = own();
     let mut retried = false;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What `agentcg-guard` does, from its start to its end.
 
-use super::message::{Answer, HELLO, LENGTH, Message, PROTOCOL, from_inside};
-use crate::cgroupfs::{Dir, write_once};
+use super::message::{Answer, HELLO, LENGTH, Message, PROTOCOL};
+use crate::cgroupfs::{AgentName, Dir, write_once};
 use crate::events::final_counters::FinalCounters;
 use crate::kill::members::Members;
 use crate::kill::remove;
@@ -18,7 +18,7 @@ use nix::sys::select::{FdSet, pselect};
 use nix::sys::signal::SigSet;
 use nix::sys::stat::fstat;
 use nix::sys::time::TimeSpec;
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -185,7 +185,7 @@ impl Guard<'_> {
         Ok(())
     }
 
-    fn guard(&mut self, id: u64, name: &CStr, dir: Option<OwnedFd>) -> nix::Result<()> {
+    fn guard(&mut self, id: u64, name: AgentName, dir: Option<OwnedFd>) -> nix::Result<()> {
         let dir = dir.ok_or(Errno::EBADF)?;
         let (most, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
         // Numbers are given from the lowest on.
@@ -262,29 +262,21 @@ struct Guarded {
     /// The owner's own open directory, so that the owner's lock is held until we are done, and nobody takes
     /// the group for one that is left over.
     dir: Dir,
-    name: CString,
-    mark: Vec<u8>,
+    name: AgentName,
     state: KillState,
     refusals: u32,
 }
 
 impl Guarded {
-    fn new(id: u64, dir: Dir, name: &CStr) -> Self {
+    fn new(id: u64, dir: Dir, name: AgentName) -> Self {
         let dir = dir.of_agent();
         // Open from the start, so that an agent that takes the guard's descriptors by prlimit(2) is killed all the same.
         let files = KillFiles::open(&dir).unwrap_or_default();
-        Self {
-            id,
-            name: from_inside(name),
-            mark: [b"/", name.to_bytes()].concat(),
-            state: KillState { files, ..KillState::default() },
-            dir,
-            refusals: 0,
-        }
+        Self { id, name, state: KillState { files, ..KillState::default() }, dir, refusals: 0 }
     }
 
     fn killing(&self) -> Killing<'_> {
-        Killing { members: Members { dir: &self.dir, mark: &self.mark }, state: &self.state }
+        Killing { members: Members { dir: &self.dir, mark: self.name.mark() }, state: &self.state }
     }
 
     /// Returns true if nothing is left of it that the guard can do anything about.
@@ -305,7 +297,7 @@ impl Guarded {
         }
         let removed = {
             let _withdrawn_if_it_stays = FinalCounters::publish(&self.dir);
-            remove::tree(&self.dir, &self.name, Deadline::after(TURN))
+            remove::tree(&self.dir, self.name.path_inside(), Deadline::after(TURN))
         };
         match removed {
             Ok(()) => {
@@ -329,7 +321,8 @@ impl Guarded {
             Ok(false) => return false,
             Err(_) => return self.was_refused(),
         }
-        let removed = self.dir.remove_children().and_then(|()| remove::leaf(&self.dir, &self.name));
+        let removed =
+            self.dir.remove_children().and_then(|()| remove::leaf(&self.dir, self.name.path_inside()));
         if removed.is_ok() {
             remove::above(&self.dir);
             return true;

@@ -6,8 +6,8 @@ use super::enable::{self, Enabled};
 use super::refusal::refused;
 use super::types::{AGENTS, Occupancy, Place, SYNWIRE};
 use super::vacate;
-use crate::cgroupfs::Dir;
 use crate::cgroupfs::controllers::Controllers;
+use crate::cgroupfs::{AgentName, Dir};
 use crate::error::{Error, Reason, Result, shown};
 use crate::guard;
 use crate::owner;
@@ -28,7 +28,8 @@ pub struct AgentDir {
     pub dir: Dir,
     /// The absolute path, as mounted here.
     pub path: Vec<u8>,
-    name: CString,
+    /// The path relative to the place.
+    relative: CString,
     place: Place,
     built: Built,
 }
@@ -43,16 +44,16 @@ struct Built {
 }
 
 /// Make the group of an agent, and the levels of the tree that are missing. An existing group is an error.
-pub fn make_agent_dir(place: &Place, uuid: &str) -> Result<AgentDir> {
+pub fn make_agent_dir(place: &Place, name: &AgentName) -> Result<AgentDir> {
     let here = shown(&place.path);
-    let name = CString::new(format!("synwire/agents/{uuid}"))
-        .map_err(|_| Error::new(Errno::EINVAL, "the uuid holds a NUL byte"))?;
+    let relative = name.path_in(AGENTS);
     let mut built = Built::default();
     for _ in 0..TRIES {
-        match make_and_claim(&place.dir, &name) {
+        match make_and_claim(&place.dir, &relative) {
             Ok(None) => {}
             Ok(Some(dir)) => {
-                let mut made = AgentDir { dir, path: place.path_of(uuid), name, place: place.clone(), built };
+                let mut made =
+                    AgentDir { dir, path: place.path_of(name), relative, place: place.clone(), built };
                 // cpu is enabled last, so if the group has cpu.max all controllers are enabled.
                 if !made.dir.has(c"cpu.max") {
                     if let Err(e) = made.complete() {
@@ -75,7 +76,7 @@ pub fn make_agent_dir(place: &Place, uuid: &str) -> Result<AgentDir> {
                     Errno::EEXIST => Error::new(
                         e,
                         format!(
-                            "{uuid} already exists under {here}, in use or left over: choose another uuid, or open it"
+                            "{name} already exists under {here}, in use or left over: choose another uuid, or open it"
                         ),
                     ),
                     e => refused(e, &here),
@@ -232,7 +233,7 @@ impl AgentDir {
 
     /// Remove the group, which has never held a process, and what the call has built for it.
     pub fn undo(&self) {
-        let _ = remove_made(&self.place.dir, &self.name); // ENOENT: it was removed already.
+        let _ = remove_made(&self.place.dir, &self.relative); // ENOENT: it was removed already.
         self.built.undo(&self.place.dir);
     }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The types of places. What is done with them is in the other files.
 
-use crate::cgroupfs::Dir;
 use crate::cgroupfs::controllers::Controllers;
+use crate::cgroupfs::{AgentName, Dir};
 use crate::error::Error;
 use crate::guard::Scope;
 use crate::parse;
@@ -154,9 +154,9 @@ impl Place {
     }
 
     /// The absolute path of an agent's group, which need not exist.
-    pub fn path_of(&self, uuid: &str) -> Vec<u8> {
+    pub fn path_of(&self, name: &AgentName) -> Vec<u8> {
         let here = self.path.strip_suffix(b"/").unwrap_or(&self.path);
-        [here, AGENTS.to_bytes(), uuid.as_bytes()].join(&b'/')
+        [here, AGENTS.to_bytes(), name.as_str().as_bytes()].join(&b'/')
     }
 
     /// The name of the unit, if systemd made the place.
