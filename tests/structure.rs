@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The drawing of the modules at the top of src/lib.rs is the structure that the code has.
+//! The drawings of the modules, at the top of src/lib.rs and of some mod.rs, are the structure that the code has.
 
 use std::collections::HashMap;
 use std::fs;
@@ -19,8 +19,7 @@ fn src() -> PathBuf {
 }
 
 /// The modules of the drawing with the number of their line, the topmost first.
-fn drawing() -> HashMap<String, usize> {
-    let text = fs::read_to_string(src().join("lib.rs")).unwrap();
+fn drawing(text: &str) -> HashMap<String, usize> {
     let drawn = text.split("//! ```text\n").nth(1).unwrap().split("//! ```\n").next().unwrap();
     let mut lines = HashMap::new();
     for (number, line) in drawn.lines().enumerate() {
@@ -33,13 +32,13 @@ fn drawing() -> HashMap<String, usize> {
     lines
 }
 
-/// What follows `crate::` in the code of a file, without its comments and tests.
-fn used(text: &str) -> Vec<String> {
+/// What follows `root`, which is `crate::` or `super::`, in the code of a file, without its comments and tests.
+fn used(text: &str, root: &str) -> Vec<String> {
     let code = text.split("#[cfg(test)]").next().unwrap();
     let code: Vec<&str> = code.lines().map(|line| line.split("//").next().unwrap()).collect();
     let code = code.join("\n");
     let mut names = Vec::new();
-    for after in code.split("crate::").skip(1) {
+    for after in code.split(root).skip(1) {
         match after.strip_prefix('{') {
             Some(group) => {
                 let group = group.split('}').next().unwrap();
@@ -65,7 +64,7 @@ fn module_of(file: &Path) -> Option<String> {
 
 #[test]
 fn every_module_is_in_the_drawing_and_uses_only_those_below_it() {
-    let lines = drawing();
+    let lines = drawing(&fs::read_to_string(src().join("lib.rs")).unwrap());
     let mut wrong = Vec::new();
     let mut seen = HashMap::new();
     for file in sources(&src()) {
@@ -74,7 +73,9 @@ fn every_module_is_in_the_drawing_and_uses_only_those_below_it() {
             wrong.push(format!("src/{module} is not in the drawing of src/lib.rs"));
             continue;
         };
-        for name in used(&fs::read_to_string(&file).unwrap()).into_iter().filter(|name| *name != module) {
+        for name in
+            used(&fs::read_to_string(&file).unwrap(), "crate::").into_iter().filter(|name| *name != module)
+        {
             match lines.get(&name) {
                 None => {
                     wrong.push(format!("{} uses crate::{name}, which is not in the drawing", file.display()))
@@ -88,5 +89,44 @@ fn every_module_is_in_the_drawing_and_uses_only_those_below_it() {
         *seen.entry(module).or_insert(0) += 1;
     }
     assert_eq!(seen.len(), lines.len(), "the drawing names a module that is not there");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_file_of_a_drawn_module_uses_only_those_below_it() {
+    let mut wrong = Vec::new();
+    let mut drawn = 0;
+    for top in sources(&src()).into_iter().filter(|file| file.ends_with("mod.rs")) {
+        let text = fs::read_to_string(&top).unwrap();
+        if !text.contains("//! ```text\n") {
+            continue;
+        }
+        drawn += 1;
+        let lines = drawing(&text);
+        for file in sources(top.parent().unwrap()).into_iter().filter(|file| *file != top) {
+            let Some(name) = file.parent().filter(|dir| *dir == top.parent().unwrap()).and(file.file_stem())
+            else {
+                continue;
+            };
+            let name = name.to_str().unwrap();
+            if name == "tests" {
+                continue;
+            }
+            let Some(own) = lines.get(name) else {
+                wrong.push(format!("{} is not in the drawing of {}", file.display(), top.display()));
+                continue;
+            };
+            for other in used(&fs::read_to_string(&file).unwrap(), "super::") {
+                match lines.get(&other) {
+                    Some(line) if line > own => {}
+                    Some(_) => wrong.push(format!("{} uses {other}, which is not below it", file.display())),
+                    None => {
+                        wrong.push(format!("{} uses {other} of mod.rs, which is above it", file.display()))
+                    }
+                }
+            }
+        }
+    }
+    assert!(drawn > 1, "the drawings of place and systemd are not found");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -14,7 +14,7 @@ use crate::cgroupfs::controllers::Controllers;
 use crate::error::{Error, Reason, Result, shown};
 use crate::limits::Limits;
 use crate::place::self_cgroup::{self, SelfCgroup};
-use crate::place::{self, Candidate, Kind, Occupancy, Outcome, PlaceRequest, Survey};
+use crate::place::{self, Candidate, Kind, Occupancy, PlaceRequest, Survey};
 use nix::errno::Errno;
 use report::Report;
 use surroundings::Surroundings;
@@ -51,14 +51,14 @@ pub fn diagnose_for(request: PlaceRequest<'_>, limits: &Limits) -> Diagnosis {
         Err(e) => Survey { links: Vec::new(), verdict: Err(e.clone()) },
     };
     let (chosen, mut features) = match &survey.verdict {
-        Ok((number, features)) => (usable(&survey, *number), *features),
+        Ok((number, features)) => (survey.usable(*number), *features),
         Err(_) => (None, own.as_ref().map_or(0, features::of_self_cgroup)),
     };
     if own.as_ref().is_ok_and(|own| own.mount.nsdelegate) {
         features |= feature::NSDELEGATE;
     }
     let systemd = (0..survey.links.len())
-        .filter_map(|number| usable(&survey, number))
+        .filter_map(|number| survey.usable(number))
         .any(|candidate| candidate.kind() == Kind::Systemd);
     if systemd {
         features |= feature::SYSTEMD;
@@ -76,14 +76,6 @@ pub fn diagnose_for(request: PlaceRequest<'_>, limits: &Limits) -> Diagnosis {
         missing_controllers,
         features,
         report: report.to_string(),
-    }
-}
-
-/// The candidate of this link of the chain, if it can be used.
-fn usable<T>(survey: &Survey<T>, number: usize) -> Option<&Candidate> {
-    match survey.links.get(number).map(|link| &link.outcome) {
-        Some(Outcome::Usable(candidate)) => Some(candidate),
-        _ => None,
     }
 }
 

@@ -4,7 +4,6 @@
 use super::features::NAMES;
 use super::remedy::remedies;
 use super::surroundings::Surroundings;
-use super::usable;
 use crate::cgroupfs::controllers::Controllers;
 use crate::place::{Kind, Outcome, Survey};
 use std::fmt;
@@ -142,7 +141,7 @@ impl Report<'_> {
 }
 
 fn chosen_exists(survey: &Survey<u64>) -> bool {
-    survey.verdict.as_ref().is_ok_and(|(number, _)| usable(survey, *number).is_some())
+    survey.verdict.as_ref().is_ok_and(|(number, _)| survey.usable(*number).is_some())
 }
 
 /// The names of controllers, such as "memory, pids and cpu".

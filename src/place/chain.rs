@@ -180,6 +180,16 @@ pub struct Survey<T> {
     pub verdict: Result<(usize, T)>,
 }
 
+impl<T> Survey<T> {
+    /// The candidate of the link of this number, if it can be used.
+    pub fn usable(&self, number: usize) -> Option<&Candidate> {
+        match self.links.get(number).map(|link| &link.outcome) {
+            Some(Outcome::Usable(candidate)) => Some(candidate),
+            _ => None,
+        }
+    }
+}
+
 /// Probe every link, also those after the first usable one. `attempt` gets the first usable candidate, as with
 /// [`first_usable`].
 pub fn survey<T>(

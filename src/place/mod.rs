@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! chain                                           which place is used
-//! given delegated root sibling scope tracking     the kinds of places
+//! tracking                                        places without limits
+//! given delegated root sibling scope              the other kinds of places
 //! tree                                            synwire/agents below a place
 //! check                                           can a place be used?
 //! vacate                                          moving the calling process out of a place
@@ -12,7 +13,7 @@
 //! types refusal                                   the types; the errors that several files return
 //! ```
 //!
-//! A file uses only files of the lines below its own, and `tracking` also `delegated` and `root`.
+//! A file uses only files of the lines below its own.
 
 mod chain;
 mod check;

@@ -3,8 +3,9 @@
 
 use super::failure::{Failure, Result, one_line};
 use super::library::{self, Library};
+use super::manager::{Manager, OBJECT, SYSTEMD, dbus};
 use super::sdbus::{Bus, Method};
-use super::{Manager, OBJECT, SYSTEMD, dbus, socket};
+use super::socket;
 use crate::error::words;
 use crate::sys::deadline::Deadline;
 use crate::sys::descriptors::hold_stdio;

@@ -5,6 +5,9 @@ use super::failure::{Failure, Result, one_line};
 use super::sdbus::{Message, Text};
 use std::ffi::{CStr, CString};
 
+/// The interface of a manager.
+pub const MANAGER: &CStr = c"org.freedesktop.systemd1.Manager";
+
 /// The arguments of StartTransientUnit for a scope, without its processes.
 pub struct ScopeUnit {
     /// The name of the unit, with `.scope`.
@@ -66,7 +69,7 @@ pub struct JobRemoved {
 impl JobRemoved {
     /// Read the signal. Returns `None` if the message is another one.
     pub fn read(message: &Message<'_>) -> nix::Result<Option<Self>> {
-        if !message.is_signal(super::MANAGER, c"JobRemoved") {
+        if !message.is_signal(MANAGER, c"JobRemoved") {
             return Ok(None);
         }
         let _job_id = message.read_number()?;

@@ -6,12 +6,14 @@ mod peer;
 
 use super::connect::Socket;
 use super::failure::one_line;
-use super::*;
+use super::library;
+use super::{Failure, Manager};
 use peer::{DONE, Peer, SAYS, Say};
+use std::ffi::CStr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const SHORT: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_secs(60);
