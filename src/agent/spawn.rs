@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How programs begin inside an agent's group, and what is said where they do not.
+//! Starts programs inside an agent's group, and turns the reasons why a program does not start into errors.
 
 use super::Agent;
 use crate::error::{Error, Reason, Result, shown, words};
 use crate::parse;
 use crate::spawn::child::Step;
+use crate::spawn::command::Command;
 use crate::spawn::contain;
-use crate::spawn::parent::{Child, Command};
+use crate::spawn::parent::Child;
 use crate::spawn::{Failure, Spawner};
 use nix::errno::Errno;
 use nix::unistd::geteuid;
 
-/// What of execve(2)'s refusals is passed on as it is; others, of a security module or a file system, are `EIO`.
-const OF_EXECVE: &[Errno] = &[
+/// The errors of execve(2) that the caller gets unchanged. Others, of a security module or a file system, become `EIO`.
+const EXECVE_ERRORS: &[Errno] = &[
     Errno::E2BIG,
     Errno::EACCES,
     Errno::EAGAIN,
@@ -31,20 +32,23 @@ const OF_EXECVE: &[Errno] = &[
     Errno::ETXTBSY,
 ];
 
-/// What is to be known of a child beside its program.
+/// How a child is started, in addition to its command.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SpawnOptions {
-    /// In namespaces that it cannot leave.
+    /// The child starts in namespaces that it cannot leave.
     pub contain: bool,
-    /// A pidfd is wanted.
+    /// The caller wants a pidfd of the child.
     pub pidfd: bool,
 }
 
 impl Agent {
-    /// Start a program inside the group.
+    /// Starts a program inside the group.
     pub fn spawn(&self, command: &Command<'_>, how: SpawnOptions) -> Result<Child> {
         if command.arguments.is_empty() {
-            return Err(Error::new(Errno::EINVAL, "argv is empty: its first word is the program's own name"));
+            return Err(Error::new(
+                Errno::EINVAL,
+                "argv is empty: its first string must be the program's name",
+            ));
         }
         self.put_back_rest()?;
         let containment = if how.contain {
@@ -70,44 +74,44 @@ impl Agent {
         match failure {
             Failure::Frozen => Error::new(
                 Errno::EBUSY,
-                format!("{group} is frozen, or a cgroup above it, or is being killed: a program would not begin there"),
+                format!("{group} or a cgroup above it is frozen, or {group} is being killed: no program can begin there"),
             )
             .on("cgroup.freeze"),
             Failure::PidsLimit | Failure::NotCreated(Errno::EAGAIN) => Error::new(
                 Errno::EAGAIN,
-                format!("no more processes in {group}: pids.max of it or above, or the user's RLIMIT_NPROC, is reached"),
+                format!("cannot create a process in {group}: pids.max of it or a cgroup above, or RLIMIT_NPROC, is reached"),
             )
             .on("pids.max"),
             Failure::Killed => Error::new(
                 Errno::ECANCELED,
-                format!("killed before it began: all in {group} were killed meanwhile, or memory ran out"),
+                format!("the child was killed before its program began: all processes in {group} were killed, or memory ran out"),
             ),
             Failure::OutOfMemory => Error::new(
                 Errno::ENOMEM,
-                format!("no memory to begin in {group}: its limit is too low, or all of it is in use"),
+                format!("not enough memory to start a program in {group}: raise its memory.max, or free memory in it"),
             )
             .on("memory.max"),
             Failure::KilledByFilter(step) => killed_by_filter(step),
             Failure::NotMoved(e) => e,
             Failure::Failed(Step::Enter, e) => self.not_entered(e),
-            Failure::Failed(Step::OomScore, e) => badly(
-                "cannot raise an oom_score_adj of -1000 in /proc/self (is the host dumpable?)",
+            Failure::Failed(Step::OomScore, e) => step_failed(
+                "cannot raise the oom_score_adj of -1000 in /proc/self (is the host dumpable?)",
                 e,
             ),
             Failure::Failed(Step::Unshare, e) => no_namespaces(e),
             Failure::Failed(Step::Map, e) => cannot_contain(not_mapped(), e),
-            Failure::Failed(Step::Session, e) => badly("cannot give it a session", e),
+            Failure::Failed(Step::Session, e) => step_failed("cannot start a new session", e),
             Failure::Failed(Step::Keyring, e) => no_keyring(e),
             Failure::Failed(Step::Mount, e) => cannot_contain(
-                "the hierarchy could not be hidden from it by a mount (a security module?)", e),
-            Failure::Failed(Step::Scope, e) => cannot_contain("Landlock could not scope its signals", e),
-            Failure::Failed(Step::Capabilities, e) => cannot_contain("its capabilities could not be dropped", e),
-            Failure::Failed(Step::Directory, e) => badly("cannot change to the directory cwd_fd", e),
-            Failure::Failed(Step::Stdio, e) => badly("cannot give it its standard descriptors", e),
+                "the hierarchy cannot be hidden from it by a mount (a security module?)", e),
+            Failure::Failed(Step::Scope, e) => cannot_contain("Landlock cannot restrict its signals", e),
+            Failure::Failed(Step::Capabilities, e) => cannot_contain("its bounding set of capabilities cannot be emptied", e),
+            Failure::Failed(Step::Directory, e) => step_failed("cannot change to the directory cwd_fd", e),
+            Failure::Failed(Step::Stdio, e) => step_failed("cannot set up the standard descriptors", e),
             Failure::Failed(Step::Exec | Step::Start, e) => not_executed(command, e),
             Failure::NotCreated(e @ (Errno::ENOSPC | Errno::EUSERS)) => no_namespaces(e),
-            Failure::NotCreated(e @ (Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE)) => badly("no child could be made", e),
-            // The system call names the group by its directory.
+            Failure::NotCreated(e @ (Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE)) => step_failed("cannot create a child", e),
+            // clone3(2) fails with ENOENT if the group's directory was removed.
             Failure::NotCreated(Errno::ENOENT) if !self.dir.is_alive() => self.failed("start in", "", Errno::ENODEV),
             Failure::NotCreated(e) => self.not_entered(e),
             Failure::Errno(e) => self.failed("start a program in", "cgroup.procs", e),
@@ -121,23 +125,23 @@ impl Agent {
 
 fn not_executed(command: &Command<'_>, e: Errno) -> Error {
     let file = command.program.last().unwrap_or_default().to_bytes();
-    // Of one that was looked for in many directories its name is what matters.
+    // For a program that was searched for in several directories the message states only its name.
     let file = shown(if command.program.len() > 1 { parse::split_last(file).1 } else { file });
-    if OF_EXECVE.contains(&e) {
+    if EXECVE_ERRORS.contains(&e) {
         let hint = match e {
             Errno::ENOEXEC => " (a script needs a first line such as #!/bin/sh)",
             Errno::ENOENT if command.program.len() == 1 && !file.contains('/') => {
-                " in its working directory: AGENTCG_SPAWN_SEARCH_PATH has it looked up in PATH"
+                " in its working directory: to search PATH use AGENTCG_SPAWN_SEARCH_PATH"
             }
             Errno::ENOENT => " (the file, or the interpreter that it names)",
             _ => "",
         };
         return Error::new(e, format!("cannot start {file}: {}{hint}", words(e)));
     }
-    Error::new(Errno::EIO, format!("cannot start {file}, for a reason of its own: {e}"))
+    Error::new(Errno::EIO, format!("cannot start {file}: execve(2) failed with {e}"))
 }
 
-fn badly(what: &str, e: Errno) -> Error {
+fn step_failed(what: &str, e: Errno) -> Error {
     let code = if matches!(
         e,
         Errno::EACCES
@@ -159,56 +163,57 @@ fn not_contained(failure: contain::Failure) -> Error {
     match failure {
         contain::Failure::NoDelegation => Error::new(
             Errno::EOPNOTSUPP,
-            "the hierarchy is not mounted nsdelegate, so nothing would hold it: mount -o remount,nsdelegate /sys/fs/cgroup",
+            "the hierarchy is mounted without nsdelegate, which containment needs: mount -o remount,nsdelegate /sys/fs/cgroup",
         )
         .because(Reason::NotContained),
-        contain::Failure::Inside => Error::new(
+        contain::Failure::DirectoryInHierarchy => Error::new(
             Errno::EINVAL,
-            "its working directory lies in the cgroup hierarchy, which is to be hidden from it: give another by cwd_fd",
+            "its working directory lies in the cgroup hierarchy, which containment hides: set another one with cwd_fd",
         )
         .because(Reason::NotContained),
-        contain::Failure::Errno(e) => badly("cannot read /proc/self/mountinfo", e),
+        contain::Failure::Errno(e) => step_failed("cannot read /proc/self/mountinfo", e),
         contain::Failure::NotDumpable(e) => {
-            cannot_contain("its host is not dumpable, and no file in memory (memfd) could be made", e)
+            cannot_contain("the host is not dumpable, and no executable memfd can be created", e)
         }
     }
 }
 
 fn not_mapped() -> &'static str {
     if geteuid().is_root() {
-        "root without CAP_SETFCAP, as one that is contained itself, cannot be mapped (Linux 5.12)"
+        "root without CAP_SETFCAP cannot be mapped (Linux 5.12), as in a program that is contained itself"
     } else {
-        "its ids could not be mapped (kernel.apparmor_restrict_unprivileged_userns?)"
+        "its ids cannot be mapped (kernel.apparmor_restrict_unprivileged_userns?)"
     }
 }
 
 fn no_namespaces(e: Errno) -> Error {
     match e {
         Errno::ENOSPC | Errno::EUSERS => {
-            cannot_contain("there are as many user namespaces as there may be (user.max_user_namespaces)", e)
+            cannot_contain("the limit of user namespaces is reached (user.max_user_namespaces)", e)
         }
         e => cannot_contain(
-            "user namespaces are forbidden here (a container, a chroot, a security module, or a sysctl)",
+            "user namespaces are forbidden (by a container, a chroot, a security module or a sysctl)",
             e,
         ),
     }
 }
 
 fn no_keyring(e: Errno) -> Error {
-    let why = "no session keyring of its own is available";
+    let why = "it cannot join a new session keyring";
     if e == Errno::EDQUOT {
-        let message = format!("it cannot be contained: {why}: kernel.keys.maxkeys or maxbytes is reached");
+        let message =
+            format!("the program cannot be contained: {why}: kernel.keys.maxkeys or maxbytes is reached");
         return Error::new(e, message).because(Reason::NotContained);
     }
     cannot_contain(why, e)
 }
 
-/// Some errnos are no refusal: the same call may work later.
+/// Some errnos do not mean that containment is impossible: the same call may succeed later.
 fn cannot_contain(why: &str, e: Errno) -> Error {
-    let message = format!("it cannot be contained: {why}: {}", words(e));
+    let message = format!("the program cannot be contained: {why}: {}", words(e));
     match e {
         Errno::EAGAIN | Errno::EIO | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => {
-            Error::new(e, format!("cannot contain it: {}", words(e)))
+            Error::new(e, format!("cannot contain the program: {}", words(e)))
         }
         _ => Error::new(Errno::EPERM, message).because(Reason::NotContained),
     }
@@ -231,9 +236,10 @@ fn killed_by_filter(step: Step) -> Error {
         Step::Exec => ("execve(2)", false),
     };
     if is_for_containment {
-        let message =
-            format!("it cannot be contained: a seccomp filter kills it at {act} (SystemCallFilter=?)");
+        let message = format!(
+            "the program cannot be contained: a seccomp filter kills the child at {act} (SystemCallFilter=?)"
+        );
         return Error::new(Errno::EPERM, message).because(Reason::NotContained);
     }
-    Error::new(Errno::EPERM, format!("a seccomp filter kills the new process at {act} (SystemCallFilter=?)"))
+    Error::new(Errno::EPERM, format!("a seccomp filter kills the child at {act} (SystemCallFilter=?)"))
 }

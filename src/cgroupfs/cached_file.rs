@@ -67,7 +67,7 @@ impl CachedFile {
             // The number of the old descriptor must stay in use: another thread may be reading by it.
             away = self.slot.replace(fd.as_fd()).is_err();
         } else if worth_keeping(fd.as_raw_fd()) {
-            self.slot.keep(fd);
+            self.slot.set(fd);
         }
         self.away.store(away, Ordering::Relaxed);
         offered(read)

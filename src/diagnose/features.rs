@@ -4,7 +4,7 @@
 use crate::cgroupfs::Dir;
 use crate::place::self_cgroup::SelfCgroup;
 use crate::spawn::clone3;
-use crate::sys::{set_xattr, xattr_size};
+use crate::sys::{set_xattr, xattr_exists};
 use nix::errno::Errno;
 use std::ffi::CStr;
 use std::os::fd::AsFd;
@@ -77,7 +77,7 @@ pub fn of_self_cgroup(own: &SelfCgroup) -> u64 {
         features |= feature::CLONE_INTO;
     }
     // A kernel without these attributes refuses the query.
-    if matches!(xattr_size(dir.as_fd(), XATTR), Ok(()) | Err(Errno::ENODATA)) {
+    if matches!(xattr_exists(dir.as_fd(), XATTR), Ok(()) | Err(Errno::ENODATA)) {
         features |= feature::XATTR;
     }
     features

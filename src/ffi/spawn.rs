@@ -8,9 +8,7 @@ use super::memory::{Plain, borrow, check_flags, copy_in_struct, string};
 use crate::agent::SpawnOptions;
 use crate::error::out_of_memory;
 use crate::error::{Error, Result};
-use crate::spawn::child::{DEVNULL, INHERIT};
-use crate::spawn::command::candidates;
-use crate::spawn::parent::{Command, Strings};
+use crate::spawn::command::{Command, DEVNULL, INHERIT, Strings, candidates};
 use libc::pid_t;
 use nix::errno::Errno;
 use std::ffi::{c_char, c_int};
@@ -211,8 +209,8 @@ pub unsafe extern "C" fn agentcg_spawn(
             };
             let command = Command {
                 program: Strings::new(files.iter().map(AsRef::as_ref)).map_err(out_of_memory)?,
-                arguments: Strings::listed(argv.cast()).map_err(out_of_memory)?,
-                environment: Strings::listed(envp.cast()).map_err(out_of_memory)?,
+                arguments: Strings::from_array(argv.cast()).map_err(out_of_memory)?,
+                environment: Strings::from_array(envp.cast()).map_err(out_of_memory)?,
                 new_session: has(AGENTCG_SPAWN_NEW_SESSION),
                 directory,
                 stdio: options.stdio()?,

@@ -6,9 +6,10 @@ use super::leaf::Leaf;
 use super::message::{Answer, HELLO, Message, PROTOCOL};
 use super::{Failure, Result};
 use crate::procfs;
-use crate::spawn::child::{DEVNULL, Step};
+use crate::spawn::child::Step;
+use crate::spawn::command::{CLOSED, Command, DEVNULL, Strings};
 use crate::spawn::detached;
-use crate::spawn::parent::{self, Command, Entry, Strings};
+use crate::spawn::parent::{self, Entry};
 use crate::sys::deadline::Deadline;
 use crate::sys::fork_id::ForkId;
 use crate::sys::fork_mutex::{ForkMutex, ForkMutexGuard};
@@ -44,8 +45,7 @@ impl Process {
         // Before Linux 5.3 it has to rely on the socket.
         let pidfd =
             i32::try_from(std::process::id()).map_err(|_| Errno::ESRCH).and_then(sys::pidfd_open).ok();
-        let passed =
-            [far_end.as_raw_fd(), pidfd.as_ref().map_or(crate::spawn::child::CLOSED, AsRawFd::as_raw_fd)];
+        let passed = [far_end.as_raw_fd(), pidfd.as_ref().map_or(CLOSED, AsRawFd::as_raw_fd)];
         let candidates = executable::candidates();
         let protocol = CString::new(PROTOCOL.to_string()).unwrap_or_default();
         // Open for reading alone, so that nothing is ever written to its standard descriptors. Readable for anybody,
@@ -233,7 +233,7 @@ impl Process {
             return;
         }
         if let Some(pidfd) = self.pidfd() {
-            detached::reap(pidfd);
+            sys::process::reap_pidfd_if_ended(pidfd);
         }
         if let Some(leaf) = self.leaf().take() {
             leaf.remove();

@@ -171,7 +171,7 @@ impl Guard<'_> {
                 // With other work it stays: nobody else may be let to move it out.
                 return if self.guarded.is_empty() { Err(End::NoWork) } else { Ok(()) };
             }
-            _ if received.cut => Err(Errno::EMFILE),
+            _ if received.truncated => Err(Errno::EMFILE),
             Message::Guard(id, name) => self.guard(id, name, first),
             Message::Leaf(name) => first.ok_or(Errno::EBADF).map(|above| {
                 self.leaf = Some(Leaf { above: above.into(), name: name.to_owned(), ways: [second, third] });

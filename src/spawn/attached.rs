@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A child of the host's whom another has to put into the cgroup: systemd, where the kernel does not let us.
+//! A child of the host that systemd has to move into the cgroup, because the kernel does not let the host do it.
 //!
-//! While it is moved it has to wait, and so the host's thread cannot stand still for it, which is how it would be
-//! known whether the program has begun. So one goes intermediary: a copy of the host, which waits, is fetched, and then
-//! from inside bears the child as vfork(2) does, as a child of the host's (CLONE_PARENT).
+//! The child has to wait while it is moved. The host's thread cannot be suspended during that time, and its suspension is
+//! how the host learns that the program has begun. Therefore an intermediary, a process with a copy of the host's memory,
+//! waits and is moved. It then creates the child inside its cgroup as vfork(2) does, but as a child of the host
+//! (CLONE_PARENT).
 
 #![allow(unsafe_code)]
 
 use super::child::{ChildSetup, NAMESPACES, Report, child_main};
-use super::parent::{
-    Child, Command, Failure, Options, Stack, clone, has_begun, is_there, reap, reap_by, setup,
-};
-use crate::sys::descriptors::{self, hold_stdio};
-use crate::sys::pidfd_send_signal;
+use super::clone3::{Stack, clone};
+use super::command::Command;
+use super::parent::{Child, Failure, Options, await_exec, child_setup};
+use crate::sys::descriptors::{self, occupy_stdio};
+use crate::sys::process::{has_not_ended, kill, pidfd_send_signal, reap, reap_pidfd};
 use crate::sys::shared_memory::SharedMemory;
-use crate::sys::syscall::call;
+use crate::sys::syscall::syscall;
 use crate::sys::thread::BlockedSignals;
 use std::ffi::{c_int, c_void};
 use std::os::fd::AsFd;
@@ -22,20 +23,21 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// What the host and the one between have in common.
+/// The memory that the host shares with the intermediary.
 #[derive(Default)]
 #[repr(C)]
 struct SharedState {
     report: Report,
-    word: AtomicU32,
-    /// The child's, once the kernel has made it, in the table of descriptors that both have; -1 until then.
+    /// The host's decision, for which the intermediary waits by futex(2).
+    decision: AtomicU32,
+    /// The child's pidfd, in the table of descriptors that both share; -1 until the child is created.
     pidfd: AtomicI32,
 }
 
-/// The host's word: not yet, go on, or end.
-const WAIT: u32 = 0;
-const GO: u32 = 1;
-const END: u32 = 2;
+/// Values of [`SharedState::decision`].
+const UNDECIDED: u32 = 0;
+const CREATE_CHILD: u32 = 1;
+const EXIT: u32 = 2;
 
 struct Intermediary<'a> {
     shared: *const SharedState,
@@ -45,79 +47,81 @@ struct Intermediary<'a> {
     stack: Stack,
 }
 
-/// Start the program in the cgroup into which `fetch` puts the process that it is given.
+/// Starts a program inside the cgroup into which `move_in` moves the process of the given pid. `is_frozen` returns true if
+/// that cgroup is frozen.
 pub fn start<E>(
     command: &Command<'_>,
     options: Options<'_>,
     move_in: impl FnOnce(i32) -> Result<(), E>,
     is_frozen: impl Fn() -> bool,
 ) -> Result<Result<Child, Failure>, E> {
-    // The pidfd comes into the table of descriptors that both have.
-    let _held = match hold_stdio() {
-        Ok(held) => held,
+    // The kernel stores the pidfd in the table of descriptors that both processes share.
+    let _occupied = match occupy_stdio() {
+        Ok(occupied) => occupied,
         Err(e) => return Ok(Err(Failure::NotCreated(e))),
     };
-    let made = begin(command, options);
-    let (pid, shared) = match made {
-        Ok(made) => made,
+    let (pid, shared) = match create_intermediary(command, options) {
+        Ok(created) => created,
         Err(e) => return Ok(Err(e)),
     };
     let moved = move_in(pid);
-    shared.word.store(if moved.is_ok() { GO } else { END }, Ordering::Release);
-    let everybody = i32::MAX;
-    // SAFETY: the word is live, and waking reads nothing else.
-    unsafe { libc::syscall(libc::SYS_futex, &raw const shared.word, libc::FUTEX_WAKE, everybody) };
-    let was_frozen = wait_for(pid, is_frozen);
+    shared.decision.store(if moved.is_ok() { CREATE_CHILD } else { EXIT }, Ordering::Release);
+    let all_waiters = i32::MAX;
+    // SAFETY: FUTEX_WAKE uses only the address of the word, which lives.
+    unsafe { libc::syscall(libc::SYS_futex, &raw const shared.decision, libc::FUTEX_WAKE, all_waiters) };
+    let was_frozen = wait_for_intermediary(pid, is_frozen);
     moved?;
     let pidfd = shared.pidfd.load(Ordering::Acquire);
-    // SAFETY: the kernel has just made it for us.
-    let pidfd = (pidfd >= 0).then(|| unsafe { descriptors::made(pidfd) });
+    // SAFETY: the kernel has created this descriptor for the intermediary, which shared this table and has ended.
+    let pidfd = (pidfd >= 0).then(|| unsafe { descriptors::adopt(pidfd) });
     if let Some(pidfd) = pidfd.as_ref().filter(|_| was_frozen) {
-        // It has died already, or is frozen.
+        // ESRCH: the child has ended.
         let _ = pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
-        reap_by(pidfd);
+        reap_pidfd(pidfd.as_fd());
         return Ok(Err(Failure::Frozen));
     }
     Ok(match (shared.report.pid.load(Ordering::Acquire), shared.report.read()) {
         (0, (_, Some(e))) => Err(Failure::NotCreated(e)),
         (0, (step, None)) => {
-            // Killed before its first instruction.
-            pidfd.iter().for_each(reap_by);
+            // The child or the intermediary was killed before the child's first instruction.
+            pidfd.iter().for_each(|pidfd| reap_pidfd(pidfd.as_fd()));
             Err(if was_frozen { Failure::Frozen } else { Failure::Killed(step) })
         }
         (pid, _) => {
             let pidfd = pidfd.filter(|_| options.pidfd);
-            has_begun(pid, &shared.report).map(|seen| Child { pid, pidfd, seen })
+            await_exec(pid, &shared.report).map(|exec_seen| Child { pid, pidfd, exec_seen })
         }
     })
 }
 
-/// Wait for the one intermediary. If the cgroup in which it stands is frozen at two looks that follow one another, it is killed.
-/// Returns true then.
-fn wait_for(pid: i32, is_frozen: impl Fn() -> bool) -> bool {
-    const LONGEST_NAP: Duration = Duration::from_millis(10);
-    const LOOK: Duration = Duration::from_millis(100);
-    let (mut nap, mut was_frozen, mut looked) = (Duration::from_micros(50), false, Instant::now());
-    while is_there(pid) {
-        std::thread::sleep(nap);
-        nap = (nap * 2).min(LONGEST_NAP);
-        if looked.elapsed() < LOOK {
+/// Waits until the intermediary has ended. If two successive checks find its cgroup frozen, it is killed; returns true then.
+fn wait_for_intermediary(pid: i32, is_frozen: impl Fn() -> bool) -> bool {
+    const LONGEST_SLEEP: Duration = Duration::from_millis(10);
+    const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+    let (mut sleep, mut was_frozen, mut checked) = (Duration::from_micros(50), false, Instant::now());
+    while has_not_ended(pid) {
+        std::thread::sleep(sleep);
+        sleep = (sleep * 2).min(LONGEST_SLEEP);
+        if checked.elapsed() < CHECK_INTERVAL {
             continue;
         }
         let is_frozen = is_frozen();
         if is_frozen && was_frozen {
-            // It has ended already, or does now.
-            let _ = crate::sys::kill(pid, libc::SIGKILL);
+            // ESRCH: it has ended, and another thread of the host has waited for it.
+            let _ = kill(pid, libc::SIGKILL);
             reap(pid);
             return true;
         }
-        (was_frozen, looked) = (is_frozen, Instant::now());
+        (was_frozen, checked) = (is_frozen, Instant::now());
     }
     reap(pid);
     false
 }
 
-fn begin(command: &Command<'_>, options: Options<'_>) -> Result<(i32, SharedMemory<SharedState>), Failure> {
+fn create_intermediary(
+    command: &Command<'_>,
+    options: Options<'_>,
+) -> Result<(i32, SharedMemory<SharedState>), Failure> {
     let shared = SharedMemory::<SharedState>::new().map_err(Failure::NotCreated)?;
     shared.pidfd.store(-1, Ordering::Relaxed);
     let mut flags = libc::CLONE_VFORK | libc::CLONE_VM | libc::CLONE_PARENT | libc::CLONE_PIDFD;
@@ -126,39 +130,43 @@ fn begin(command: &Command<'_>, options: Options<'_>) -> Result<(i32, SharedMemo
         shared: shared.as_ptr(),
         host: std::process::id(),
         flags,
-        setup: setup(command, options, &shared.report),
+        setup: child_setup(command, options, &shared.report),
         stack: Stack::new().map_err(Failure::NotCreated)?,
     };
     let argument = (&raw mut intermediary).cast::<c_void>();
     let mut stack = Stack::new().map_err(Failure::NotCreated)?;
     let _blocked = BlockedSignals::block_all().map_err(Failure::NotCreated)?;
-    // SAFETY: it has a copy of everything but the descriptors, and keeps to `intermediary_main`.
-    let made = unsafe { clone(libc::CLONE_FILES, stack.bytes(), null_mut(), intermediary_main, argument) };
-    made.map(|pid| (pid, shared)).map_err(Failure::NotCreated)
+    // SAFETY: the intermediary has a copy of all memory except `shared`, which lives until the host has waited for it.
+    let created = unsafe { clone(libc::CLONE_FILES, stack.bytes(), null_mut(), intermediary_main, argument) };
+    created.map(|pid| (pid, shared)).map_err(Failure::NotCreated)
 }
 
 extern "C" fn intermediary_main(intermediary: *mut c_void) -> c_int {
-    // SAFETY: it is a copy of the host's, and `shared` is there for as long as the host waits for us.
+    // SAFETY: `intermediary` is this process's copy. `shared` lives until the host has waited for this process.
     let (intermediary, shared) = unsafe {
         let intermediary = &mut *intermediary.cast::<Intermediary<'_>>();
         let shared = &*intermediary.shared;
         (intermediary, shared)
     };
-    let dies_with_host = [libc::PR_SET_PDEATHSIG as isize, libc::SIGKILL as isize, 0, 0, 0];
-    let _cannot_fail = call(libc::SYS_prctl, dies_with_host);
-    if call(libc::SYS_getppid, [0; 5]).map(i32::unsigned_abs) != Ok(intermediary.host) {
+    let ends_with_host = [libc::PR_SET_PDEATHSIG as isize, libc::SIGKILL as isize, 0, 0, 0];
+    // It cannot fail: the signal is valid.
+    let _ = syscall(libc::SYS_prctl, ends_with_host);
+    if syscall(libc::SYS_getppid, [0; 5]).map(i32::unsigned_abs) != Ok(intermediary.host) {
         return 0;
     }
-    let word = (&raw const shared.word) as isize;
-    while shared.word.load(Ordering::Acquire) == WAIT {
-        let _looked_at_again = call(libc::SYS_futex, [word, libc::FUTEX_WAIT as isize, WAIT as isize, 0, 0]);
+    let word = (&raw const shared.decision) as isize;
+    while shared.decision.load(Ordering::Acquire) == UNDECIDED {
+        // The result does not matter: the loop reads the word again.
+        let _ = syscall(libc::SYS_futex, [word, libc::FUTEX_WAIT as isize, UNDECIDED as isize, 0, 0]);
     }
-    if shared.word.load(Ordering::Acquire) == GO {
+    if shared.decision.load(Ordering::Acquire) == CREATE_CHILD {
         let (pidfd, setup) = (shared.pidfd.as_ptr(), (&raw mut intermediary.setup).cast::<c_void>());
-        // SAFETY: we stand still until the child has exec'd or ended, and it keeps to `child_main`.
-        let made = unsafe { clone(intermediary.flags, intermediary.stack.bytes(), pidfd, child_main, setup) };
-        if let Err(e) = made {
-            shared.report.failed(e);
+        // SAFETY: this process is suspended until the child has executed the program or ended. `child_main` takes a
+        // `ChildSetup`, and may run in this memory.
+        let created =
+            unsafe { clone(intermediary.flags, intermediary.stack.bytes(), pidfd, child_main, setup) };
+        if let Err(e) = created {
+            shared.report.fail(e);
         }
     }
     0

@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a child does from its birth to execve(2). It may have the host's memory, whose other threads go on: it
-//! allocates nothing, takes no lock, and makes system calls by syscall(3) alone, since libc's own functions may be
-//! where a cancelled thread ends.
+//! The child's side of a spawn: what the child does from clone(2) to execve(2).
+//!
+//! The child may share the memory of the host, whose other threads continue to run. Therefore it allocates nothing, takes
+//! no lock and makes system calls only by [`syscall`]: libc's own functions may be cancellation points, and the thread
+//! that created the child may have been cancelled.
 
 #![allow(unsafe_code)]
 
+use super::command::{CLOSED, DEVNULL};
 use super::namespace_holder::NamespaceHolder;
-use crate::sys::process::{close_from, exit};
-use crate::sys::syscall::{above, call, close, open, write};
+use crate::sys::close_from::close_from;
+use crate::sys::process::exit;
+use crate::sys::syscall::{close, dup_at_least, open, syscall, write};
 use crate::sys::thread;
 use nix::errno::Errno;
 use std::convert::Infallible;
@@ -15,35 +19,35 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
-/// How far a child has got.
+/// The steps of a child, in their order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u32)]
 pub enum Step {
-    /// It has not run at all.
+    /// The child has not run yet.
     Start = 0,
-    /// Writing itself into cgroup.procs.
+    /// The child writes itself into cgroup.procs.
     Enter = 1,
-    /// Leaving the host's namespaces.
+    /// The child leaves the host's namespaces.
     Unshare = 2,
-    /// Mapping its ids in the new user namespace.
+    /// The child maps its ids in the new user namespace.
     Map = 3,
-    /// setsid(2).
+    /// The child calls setsid(2).
     Session = 4,
-    /// Joining a new session keyring.
+    /// The child joins a new session keyring.
     Keyring = 5,
-    /// Changing to its working directory.
+    /// The child changes to its working directory.
     Directory = 6,
-    /// Mounting its own view of the hierarchy over the host's.
+    /// The child mounts its own view of the hierarchy over the host's.
     Mount = 7,
-    /// Restricting its signals by Landlock.
+    /// The child restricts its signals by Landlock.
     Scope = 8,
-    /// Emptying its bounding set of capabilities.
+    /// The child empties its bounding set of capabilities.
     Capabilities = 9,
-    /// Its standard input, output and error.
+    /// The child sets up its descriptors.
     Stdio = 10,
-    /// Raising the oom_score_adj of -1000 that it has from the host.
+    /// The child raises an inherited oom_score_adj of -1000.
     OomScore = 11,
-    /// execve(2).
+    /// The child calls execve(2).
     Exec = 12,
 }
 
@@ -63,33 +67,26 @@ const STEPS: [Step; 13] = [
     Step::Exec,
 ];
 
-/// A standard descriptor: as the host has it.
-pub const INHERIT: RawFd = -1;
-/// A standard descriptor: /dev/null.
-pub const DEVNULL: RawFd = -2;
-/// A descriptor of [`ChildSetup::passed`] that is to be closed.
-pub const CLOSED: RawFd = -3;
-
-/// The child's word back, in memory that both have.
+/// The child's report to its parent, in memory that both share.
 #[derive(Default)]
 #[repr(C)]
 pub(super) struct Report {
     step: AtomicU32,
     errno: AtomicI32,
-    /// Its pid, once it runs.
+    /// The child's pid, once the child runs.
     pub pid: AtomicI32,
 }
 
 impl Report {
-    fn at(&self, step: Step) {
+    fn begin(&self, step: Step) {
         self.step.store(step as u32, Ordering::Release);
     }
 
-    pub fn failed(&self, e: Errno) {
+    pub fn fail(&self, e: Errno) {
         self.errno.store(e as i32, Ordering::Release);
     }
 
-    /// How far it got, and what stopped it there.
+    /// Returns the step that the child began last, and the error with which it failed, if it failed.
     pub fn read(&self) -> (Step, Option<Errno>) {
         let step = STEPS.get(self.step.load(Ordering::Acquire) as usize);
         let errno = self.errno.load(Ordering::Acquire);
@@ -97,166 +94,167 @@ impl Report {
     }
 }
 
-/// What keeps a child where it is.
+/// What a child needs to enter namespaces that it cannot leave.
 #[derive(Debug)]
 pub struct Containment {
-    /// For `/proc/self/uid_map`.
+    /// The text for `/proc/self/uid_map`.
     pub uid_map: String,
-    /// For `/proc/self/gid_map`.
+    /// The text for `/proc/self/gid_map`.
     pub gid_map: String,
-    /// Where the hierarchy is mounted now.
-    pub points: Vec<CString>,
-    /// For a host that is not dumpable.
+    /// The directories on which the hierarchy is mounted.
+    pub mount_points: Vec<CString>,
+    /// The program that holds the user namespace. It is needed if the host is not dumpable.
     pub namespace_holder: Option<NamespaceHolder>,
 }
 
-/// The namespaces of a contained one, but for that of its mounts.
+/// The namespaces of a contained child, except its mount namespace.
 pub(super) const NAMESPACES: c_int = libc::CLONE_NEWUSER | libc::CLONE_NEWCGROUP;
 
-/// What it is to do. All pointers are good until it has exec'd.
+/// What the child sets up before it executes its program. All pointers are valid until execve(2).
 pub(super) struct ChildSetup<'a> {
-    /// cgroup.procs to enter by, or -1.
-    pub enter: RawFd,
-    /// If it has an oom_score_adj of -1000 from the host, it is set to 0.
+    /// The cgroup.procs into which the child writes itself, or -1.
+    pub procs: RawFd,
+    /// If the child has inherited an oom_score_adj of -1000, it is set to 0.
     pub raise_oom_score: bool,
-    /// Leave the host's namespaces first.
+    /// The child leaves the host's namespaces by unshare(2).
     pub unshare: bool,
     pub containment: Option<&'a Containment>,
     pub new_session: bool,
-    /// Or -1.
+    /// The working directory, or -1.
     pub directory: RawFd,
     pub stdio: [RawFd; 3],
-    /// What is passed on as descriptors 3 and 4, if anything is.
+    /// The descriptors that become 3 and 4, if any are passed. Each may be [`CLOSED`].
     pub passed: Option<[RawFd; 2]>,
-    /// The first that execve(2) takes; NULL ends them.
-    pub files: *const *const c_char,
-    pub argv: *const *const c_char,
-    pub envp: *const *const c_char,
+    /// Paths that end with NULL. The first that execve(2) accepts is used.
+    pub program: *const *const c_char,
+    pub arguments: *const *const c_char,
+    pub environment: *const *const c_char,
     pub report: *const Report,
 }
 
-/// The child_main of the child.
+/// The child's main function. It takes a [`ChildSetup`] and returns only by execve(2) or by its exit.
 pub(super) extern "C" fn child_main(setup: *mut c_void) -> c_int {
-    // SAFETY: who made us keeps both until we have exec'd or ended.
+    // SAFETY: the parent keeps both until this process has executed the program or ended.
     let (setup, report) = unsafe {
         let setup = &*setup.cast::<ChildSetup<'_>>();
         (setup, &*setup.report)
     };
-    report.pid.store(call(libc::SYS_getpid, [0; 5]).unwrap_or(0), Ordering::Release);
-    let Err(e) = become_program(setup, report);
-    report.failed(e);
+    report.pid.store(syscall(libc::SYS_getpid, [0; 5]).unwrap_or(0), Ordering::Release);
+    let Err(e) = execute(setup, report);
+    report.fail(e);
     exit(127)
 }
 
-fn become_program(setup: &ChildSetup<'_>, report: &Report) -> nix::Result<Infallible> {
-    report.at(Step::Enter);
-    if setup.enter >= 0 {
-        write(setup.enter, b"0")?;
+fn execute(setup: &ChildSetup<'_>, report: &Report) -> nix::Result<Infallible> {
+    report.begin(Step::Enter);
+    if setup.procs >= 0 {
+        write(setup.procs, b"0")?;
     }
     if setup.unshare {
-        report.at(Step::Unshare);
-        call(libc::SYS_unshare, [NAMESPACES as isize, 0, 0, 0, 0])?;
+        report.begin(Step::Unshare);
+        syscall(libc::SYS_unshare, [NAMESPACES as isize, 0, 0, 0, 0])?;
     }
     if let Some(containment) = setup.containment {
-        report.at(Step::Map);
-        map(containment)?;
+        report.begin(Step::Map);
+        map_ids(containment)?;
     }
-    // A contained program could otherwise type into the terminal of its host's session (TIOCSTI).
+    // A contained program could otherwise insert input into the terminal of its host's session (TIOCSTI).
     if setup.new_session || setup.containment.is_some() {
-        report.at(Step::Session);
-        call(libc::SYS_setsid, [0; 5])?;
+        report.begin(Step::Session);
+        syscall(libc::SYS_setsid, [0; 5])?;
     }
     if setup.containment.is_some() {
-        report.at(Step::Keyring);
-        leave_keyring()?;
+        report.begin(Step::Keyring);
+        join_new_keyring()?;
     }
-    report.at(Step::Directory);
+    report.begin(Step::Directory);
     if setup.directory >= 0 {
-        call(libc::SYS_fchdir, [setup.directory as isize, 0, 0, 0, 0])?;
+        syscall(libc::SYS_fchdir, [setup.directory as isize, 0, 0, 0, 0])?;
     }
     if let Some(containment) = setup.containment {
-        report.at(Step::Mount);
+        report.begin(Step::Mount);
         hide_hierarchy(containment)?;
-        report.at(Step::Scope);
+        report.begin(Step::Scope);
         scope_signals()?;
-        report.at(Step::Capabilities);
+        report.begin(Step::Capabilities);
         drop_capabilities()?;
     }
-    report.at(Step::Stdio);
-    let kept = redirect(setup.stdio, setup.passed)?;
-    // SAFETY: this process has a table of descriptors of its own, and needs no other any more.
-    unsafe { close_from(kept) };
+    report.begin(Step::Stdio);
+    let first_unused = redirect(setup.stdio, setup.passed)?;
+    // SAFETY: this process has its own table of descriptors, and uses none of those from now on.
+    unsafe { close_from(first_unused) };
     if setup.raise_oom_score {
-        report.at(Step::OomScore);
+        report.begin(Step::OomScore);
         raise_oom_score()?;
     }
     thread::reset_signals();
-    report.at(Step::Exec);
-    // SAFETY: the pointers are as execve(2) wants them.
+    report.begin(Step::Exec);
+    // SAFETY: the parent keeps the strings until execve(2), and each array ends with NULL.
     Err(unsafe { exec(setup) })
 }
 
-/// Over a process with -1000 the OOM killer passes: at its memory_max it would use CPU time and not be killed. The host
-/// keeps its own: the kernel tells a child of vfork(2) from others that share the memory.
+/// Sets an oom_score_adj of -1000 to 0. The OOM killer never chooses a process with -1000: at its memory_max such a process
+/// would use CPU time instead of being killed. The host keeps its own value: the kernel does not propagate a change by a
+/// child of vfork(2) to the processes with which it shares memory.
 fn raise_oom_score() -> nix::Result<()> {
     const FILE: &CStr = c"/proc/self/oom_score_adj";
     let fd = match open(libc::AT_FDCWD, FILE, libc::O_RDWR) {
-        // No /proc.
+        // /proc is not mounted.
         Err(Errno::ENOENT) => return Ok(()),
-        // The files of a host that is not dumpable are root's.
+        // If the host is not dumpable, root owns the file.
         Err(Errno::EACCES | Errno::EROFS) => open(libc::AT_FDCWD, FILE, libc::O_RDONLY)?,
         other => other?,
     };
     let mut text = [0u8; 8];
     let read = [fd as isize, text.as_mut_ptr() as isize, text.len() as isize, 0, 0];
-    let done = call(libc::SYS_read, read).and_then(|_| {
-        // EBADF: it is open to read alone.
+    let result = syscall(libc::SYS_read, read).and_then(|_| {
+        // EBADF: the file is open only to read.
         let raise = || write(fd, b"0").map_err(|e| if e == Errno::EBADF { Errno::EACCES } else { e });
         if text.starts_with(b"-1000") { raise() } else { Ok(()) }
     });
     close(fd);
-    done
+    result
 }
 
-/// A uid that is mapped to itself, so that it stays what it is outside.
-fn map(containment: &Containment) -> nix::Result<()> {
+/// Maps each id to itself, so that the child's ids are the same inside and outside of its user namespace.
+fn map_ids(containment: &Containment) -> nix::Result<()> {
     let Some(holder) = &containment.namespace_holder else {
         let own = open(libc::AT_FDCWD, c"/proc/self", libc::O_PATH)?;
-        let done = write_maps(own, containment);
+        let result = write_maps(own, containment);
         close(own);
-        return done;
+        return result;
     };
     let running = holder.start()?;
-    let done = running.open_directory().and_then(|directory| {
-        let done = write_maps(directory, containment);
+    let result = running.open_directory().and_then(|directory| {
+        let result = write_maps(directory, containment);
         close(directory);
-        done
+        result
     });
     running.end()?;
-    done
+    result
 }
 
 /// `process` is the directory in /proc of a process in the namespace.
 fn write_maps(process: RawFd, containment: &Containment) -> nix::Result<()> {
-    // Without it who may set the gid_map need be root.
+    // A process without privileges may write gid_map only after setgroups is denied.
     write_file(process, c"setgroups", b"deny")?;
     write_file(process, c"uid_map", containment.uid_map.as_bytes())?;
     write_file(process, c"gid_map", containment.gid_map.as_bytes())
 }
 
-/// Join a new session keyring. The keys in the host's could be used and read by a process that has it.
-fn leave_keyring() -> nix::Result<()> {
-    // A keyring counts against the user's quota until the kernel has collected it, which takes a while.
-    const MOST_NAPS: u32 = 100;
-    let nap = libc::timespec { tv_sec: 0, tv_nsec: 10_000_000 };
-    let join = || call(libc::SYS_keyctl, [libc::KEYCTL_JOIN_SESSION_KEYRING as isize, 0, 0, 0, 0]);
-    for _ in 0..MOST_NAPS {
+/// Joins a new session keyring. A process that has the host's session keyring can use and read the keys in it.
+fn join_new_keyring() -> nix::Result<()> {
+    // A keyring counts against the user's quota until the kernel has collected it, which takes some time.
+    const MAX_RETRIES: u32 = 100;
+    let interval = libc::timespec { tv_sec: 0, tv_nsec: 10_000_000 };
+    let join = || syscall(libc::SYS_keyctl, [libc::KEYCTL_JOIN_SESSION_KEYRING as isize, 0, 0, 0, 0]);
+    for _ in 0..MAX_RETRIES {
         match join() {
             Err(Errno::EDQUOT) => {
-                // An interrupted nap only shortens the wait.
-                let _ = call(libc::SYS_nanosleep, [(&raw const nap) as isize, 0, 0, 0, 0]);
+                // An interrupted sleep only shortens the wait.
+                let _ = syscall(libc::SYS_nanosleep, [(&raw const interval) as isize, 0, 0, 0, 0]);
             }
-            // The kernel has no keys, or a seccomp filter, which holds for the program as well, keeps them away.
+            // Either the kernel has no keyrings, or a seccomp filter refuses keyctl(2), to the program as well.
             Ok(_) | Err(Errno::ENOSYS | Errno::EPERM) => return Ok(()),
             Err(e) => return Err(e),
         }
@@ -264,7 +262,7 @@ fn leave_keyring() -> nix::Result<()> {
     join().map(drop)
 }
 
-/// `struct landlock_ruleset_attr` as of ABI 6.
+/// `struct landlock_ruleset_attr` of ABI 6.
 #[repr(C)]
 struct LandlockRuleset {
     handled_access_fs: u64,
@@ -274,38 +272,39 @@ struct LandlockRuleset {
 
 const LANDLOCK_CREATE_RULESET_VERSION: isize = 1;
 const LANDLOCK_SCOPE_SIGNAL: u64 = 2;
-/// The first that has scopes: Linux 6.12.
+/// The first ABI with scopes: Linux 6.12.
 const ABI_WITH_SCOPES: i32 = 6;
 
-/// Restrict signals to the processes that this one starts. The capability of the new user namespace allows it
-/// without no_new_privs, which would reach the program.
+/// Restricts signals to the processes that this process starts. The capabilities in the new user namespace allow it
+/// without no_new_privs, which would also apply to the program.
 fn scope_signals() -> nix::Result<()> {
     let version = [0, 0, LANDLOCK_CREATE_RULESET_VERSION, 0, 0];
-    // Not built in, not switched on, or filtered: the program can signal its host.
-    if !call(libc::SYS_landlock_create_ruleset, version).is_ok_and(|abi| abi >= ABI_WITH_SCOPES) {
+    // Landlock is not built in, not enabled or filtered: the program can signal its host.
+    if !syscall(libc::SYS_landlock_create_ruleset, version).is_ok_and(|abi| abi >= ABI_WITH_SCOPES) {
         return Ok(());
     }
     let ruleset =
         LandlockRuleset { handled_access_fs: 0, handled_access_net: 0, scoped: LANDLOCK_SCOPE_SIGNAL };
     let arguments = [(&raw const ruleset) as isize, size_of::<LandlockRuleset>() as isize, 0, 0, 0];
-    let fd = call(libc::SYS_landlock_create_ruleset, arguments)?;
-    let done = call(libc::SYS_landlock_restrict_self, [fd as isize, 0, 0, 0, 0]);
+    let fd = syscall(libc::SYS_landlock_create_ruleset, arguments)?;
+    let result = syscall(libc::SYS_landlock_restrict_self, [fd as isize, 0, 0, 0, 0]);
     close(fd);
-    match done {
-        // 16 layers are in force, the most that the kernel takes. Containment by containment goes deeper.
+    match result {
+        // The process has 16 layers, which is the kernel's maximum. Nested containments can be deeper.
         Err(Errno::E2BIG) => Ok(()),
-        done => done.map(drop),
+        result => result.map(drop),
     }
 }
 
-/// In mounts of our own. What is our directory as they are made is one of theirs then: from one of the host's, to which
-/// a descriptor leads, `..` would go on through the host's mounts, in which nothing is hidden.
+/// Hides the hierarchy in a new mount namespace. The child has changed to its working directory before, so that the
+/// directory is one of the new mounts. From a directory of the host's mounts `..` would lead on through the host's mounts,
+/// in which nothing is hidden.
 fn hide_hierarchy(containment: &Containment) -> nix::Result<()> {
-    call(libc::SYS_unshare, [libc::CLONE_NEWNS as isize, 0, 0, 0, 0])?;
-    for point in &containment.points {
+    syscall(libc::SYS_unshare, [libc::CLONE_NEWNS as isize, 0, 0, 0, 0])?;
+    for point in &containment.mount_points {
         if let Err(e) = hide(point) {
-            // Hidden by another mount or in a directory that is closed to us: the child cannot get there either. A
-            // security module gives the same errnos for what can be reached.
+            // The mount point may be hidden by another mount, or lie in a directory that the child cannot search. Then the
+            // child cannot reach it. A security module returns the same errnos for a mount point that can be reached.
             if let Ok(fd) = open(libc::AT_FDCWD, point, libc::O_PATH) {
                 close(fd);
                 return Err(e);
@@ -315,25 +314,26 @@ fn hide_hierarchy(containment: &Containment) -> nix::Result<()> {
     Ok(())
 }
 
-/// Not one on the other: the kernel takes no file system twice at the same point.
+/// Mounts the child's view of the hierarchy over a mount point. A tmpfs lies between the two: the kernel refuses to mount
+/// a file system directly over the same file system.
 fn hide(point: &CStr) -> nix::Result<()> {
     let flags = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
     match mount(c"tmpfs", point, c"tmpfs", flags, c"size=4k,nr_inodes=2") {
-        // A single file of the hierarchy, bound to another place.
+        // The mount point is a bind mount of a single file of the hierarchy.
         Err(Errno::ENOTDIR) => mount(c"/dev/null", point, c"", libc::MS_BIND, c""),
         Err(e) => Err(e),
         Ok(()) => mount(c"cgroup2", point, c"cgroup2", flags, c""),
     }
 }
 
-/// Those that the user namespace gives the child end with execve(2), for good if there is nothing left to bound them
-/// by: root could else unmount what hides the host's view of the hierarchy.
+/// Empties the bounding set of capabilities. The capabilities of the new user namespace then end with execve(2). Root would
+/// otherwise keep them, and could unmount what hides the host's view of the hierarchy.
 fn drop_capabilities() -> nix::Result<()> {
-    let prctl = |option: c_int, capability| call(libc::SYS_prctl, [option as isize, capability, 0, 0, 0]);
+    let prctl = |option: c_int, capability| syscall(libc::SYS_prctl, [option as isize, capability, 0, 0, 0]);
     for capability in 0..64 {
         match prctl(libc::PR_CAPBSET_DROP, capability) {
             Ok(_) => {}
-            // The kernel has no more of them, if the call that reads says so, too.
+            // The kernel has no capability of this number if PR_CAPBSET_READ fails as well.
             Err(Errno::EINVAL)
                 if capability > 0 && prctl(libc::PR_CAPBSET_READ, capability) == Err(Errno::EINVAL) =>
             {
@@ -347,10 +347,10 @@ fn drop_capabilities() -> nix::Result<()> {
 
 fn mount(source: &CStr, point: &CStr, kind: &CStr, flags: libc::c_ulong, options: &CStr) -> nix::Result<()> {
     let [source, point, kind, options] = [source, point, kind, options].map(|text| text.as_ptr() as isize);
-    call(libc::SYS_mount, [source, point, kind, flags as isize, options]).map(drop)
+    syscall(libc::SYS_mount, [source, point, kind, flags as isize, options]).map(drop)
 }
 
-/// Put each descriptor where the program expects it. Returns the number after the last of them.
+/// Moves each descriptor to the number at which the program expects it. Returns the first number after those.
 fn redirect(stdio: [RawFd; 3], passed: Option<[RawFd; 2]>) -> nix::Result<RawFd> {
     let [zero, one, two] = stdio;
     match passed {
@@ -360,14 +360,14 @@ fn redirect(stdio: [RawFd; 3], passed: Option<[RawFd; 2]>) -> nix::Result<RawFd>
 }
 
 fn redirect_all(sources: &mut [RawFd], count: RawFd) -> nix::Result<RawFd> {
-    // A source among the targets would be replaced before its turn comes.
+    // A source whose number is also a target would be overwritten before it is used.
     for (target, source) in (0..).zip(&mut *sources) {
         if *source == DEVNULL {
             let null = open(libc::AT_FDCWD, c"/dev/null", libc::O_RDWR)?;
-            *source = above(null, count)?;
+            *source = dup_at_least(null, count)?;
             close(null);
         } else if (0..count).contains(source) && *source != target {
-            *source = above(*source, count)?;
+            *source = dup_at_least(*source, count)?;
         }
     }
     for (target, &mut source) in (0 as RawFd..).zip(sources) {
@@ -376,56 +376,62 @@ fn redirect_all(sources: &mut [RawFd], count: RawFd) -> nix::Result<RawFd> {
             continue;
         }
         if source < 0 && is_placeholder(target) {
-            // The host has it closed: so will the program.
+            // The host has this number closed. The placeholder is close-on-exec, so the program has it closed as well.
             continue;
         }
         if source < 0 || source == target {
-            match call(libc::SYS_fcntl, [target as isize, libc::F_SETFD as isize, 0, 0, 0]) {
-                // The host has it closed, and does not give another.
+            match syscall(libc::SYS_fcntl, [target as isize, libc::F_SETFD as isize, 0, 0, 0]) {
+                // The host has this number closed, and the child inherits that.
                 Err(Errno::EBADF) if source < 0 => {}
                 other => drop(other?),
             }
         } else {
-            call(libc::SYS_dup3, [source as isize, target as isize, 0, 0, 0])?;
+            syscall(libc::SYS_dup3, [source as isize, target as isize, 0, 0, 0])?;
         }
     }
     Ok(count)
 }
 
-/// Returns true if it was put there while another thread of the host makes a descriptor ([`crate::sys::descriptors`]).
+/// Returns true if another thread of the host has put a placeholder there while it creates a descriptor
+/// ([`crate::sys::descriptors`]).
 fn is_placeholder(fd: RawFd) -> bool {
     let has = |command: c_int, flag| {
-        call(libc::SYS_fcntl, [fd as isize, command as isize, 0, 0, 0]).is_ok_and(|flags| flags & flag != 0)
+        syscall(libc::SYS_fcntl, [fd as isize, command as isize, 0, 0, 0])
+            .is_ok_and(|flags| flags & flag != 0)
     };
     has(libc::F_GETFL, libc::O_PATH) && has(libc::F_GETFD, libc::FD_CLOEXEC)
 }
 
-/// As execvp(3) does, but for the shell that it would ask about ENOEXEC.
+/// Tries each path as execvp(3) does, but starts no shell for ENOEXEC. Returns why none was executed.
+///
+/// # Safety
+/// The arrays of `setup` end with NULL, and their strings end with NUL.
 unsafe fn exec(setup: &ChildSetup<'_>) -> Errno {
-    let (mut file, mut why) = (setup.files, Errno::ENOENT);
+    let (mut file, mut error) = (setup.program, Errno::ENOENT);
     loop {
-        // SAFETY: NULL ends them.
+        // SAFETY: `file` is not beyond the NULL at the end of the array.
         let path = unsafe { *file };
         if path.is_null() {
-            return why;
+            return error;
         }
-        // SAFETY: the first is not the end.
-        let only = unsafe { (*setup.files.add(1)).is_null() };
-        match call(libc::SYS_execve, [path as isize, setup.argv as isize, setup.envp as isize, 0, 0]) {
-            Err(Errno::EACCES) => why = Errno::EACCES,
-            Err(e) if only => return e,
+        // SAFETY: the first element is not NULL, so that there is a second one.
+        let is_only_path = unsafe { (*setup.program.add(1)).is_null() };
+        let (arguments, environment) = (setup.arguments as isize, setup.environment as isize);
+        match syscall(libc::SYS_execve, [path as isize, arguments, environment, 0, 0]) {
+            Err(Errno::EACCES) => error = Errno::EACCES,
+            Err(e) if is_only_path => return e,
             Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ESTALE | Errno::ENODEV | Errno::ETIMEDOUT) => {}
             Err(e) => return e,
             Ok(_) => {}
         }
-        // SAFETY: not yet at the end.
+        // SAFETY: the element at `file` is not NULL, so that there is a next one.
         file = unsafe { file.add(1) };
     }
 }
 
 fn write_file(directory: RawFd, path: &CStr, text: &[u8]) -> nix::Result<()> {
     let fd = open(directory, path, libc::O_WRONLY)?;
-    let done = write(fd, text);
+    let result = write(fd, text);
     close(fd);
-    done
+    result
 }

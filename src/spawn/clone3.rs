@@ -1,21 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Processes that clone3(2) makes right inside a cgroup (5.7). Whether that works here is found by doing it:
-//! seccomp filters answer ENOSYS, and kernels of 2025-26 may kill such a child at its birth.
+//! clone(2) and clone3(2), for children that run a function on a stack of their own.
+//!
+//! clone3(2) can create a child inside a cgroup (CLONE_INTO_CGROUP, Linux 5.7). Only a trial shows whether that works:
+//! seccomp filters answer ENOSYS, and kernels of 2025-26 may kill such a child before it runs.
 
 #![allow(unsafe_code)]
 
 use crate::sys::process::{exit, wait};
 use crate::sys::thread::BlockedSignals;
+use crate::sys::try_alloc;
 use nix::errno::Errno;
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::ptr::null_mut;
 
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
-/// Linux 7.1: the child's end leaves no zombie and sends no signal. That lasts beyond execve(2).
+/// Linux 7.1: when the child ends it leaves no zombie and sends no signal. This also holds after execve(2).
 const CLONE_AUTOREAP: u64 = 0x4_0000_0000;
 
-/// `struct clone_args` as of Linux 5.7, all of it u64.
+/// `struct clone_args` of Linux 5.7.
 #[repr(C)]
 #[derive(Default)]
 struct CloneArgs {
@@ -32,11 +36,35 @@ struct CloneArgs {
     cgroup: u64,
 }
 
-/// A child there ends at once. It sends no signal, and only our wait sees it.
+/// The size of a child's stack in bytes. The functions that run on it are part of this crate and need far less.
+const STACK_BYTES: usize = 64 << 10;
+
+/// The stack of a child. The parent does not touch its memory, so only the pages that the child uses are allocated.
+pub(super) struct Stack(Vec<u8>);
+
+impl Stack {
+    pub fn new() -> nix::Result<Self> {
+        try_alloc::with_capacity(STACK_BYTES).map(Self)
+    }
+
+    pub fn bytes(&mut self) -> &mut [MaybeUninit<u8>] {
+        self.0.spare_capacity_mut()
+    }
+}
+
+/// The function that a child runs.
+pub(super) type ChildMain = extern "C" fn(*mut c_void) -> c_int;
+
+/// True if [`clone_into_cgroup`] can give the child a stack of its own, and therefore the memory of its parent. It needs
+/// the assembler code of this module: after libc's syscall(3) the child would return on a stack that is another.
+pub(super) const HAS_OWN_STACK: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
+
+/// Creates a child inside the cgroup of this directory and waits for it. The child exits at once, and its exit sends no
+/// signal. An error means that programs cannot be started inside the cgroup by clone3(2).
 pub fn works(cgroup: BorrowedFd<'_>) -> nix::Result<()> {
-    // The host's handlers are not to run in the child.
+    // The host's signal handlers must not run in the child.
     let blocked = BlockedSignals::block_all()?;
-    let pid = fork(cgroup.as_raw_fd());
+    let pid = fork_into_cgroup(cgroup.as_raw_fd());
     if pid == Ok(0) {
         exit(0);
     }
@@ -47,30 +75,39 @@ pub fn works(cgroup: BorrowedFd<'_>) -> nix::Result<()> {
     }
 }
 
-/// fork(2), with an exit signal of 0, into the cgroup of this directory.
-fn fork(cgroup: RawFd) -> nix::Result<i32> {
-    let args = CloneArgs { flags: CLONE_INTO_CGROUP, cgroup: number(cgroup)?, ..CloneArgs::default() };
-    // SAFETY: the arguments are live and as long as said; without CLONE_VM the child has a copy of
-    // everything.
-    let pid =
-        Errno::result(unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) })?;
-    i32::try_from(pid).map_err(|_| Errno::ESRCH)
+/// fork(2) into the cgroup of this directory, with an exit signal of 0.
+fn fork_into_cgroup(cgroup: RawFd) -> nix::Result<i32> {
+    let args = CloneArgs { flags: CLONE_INTO_CGROUP, cgroup: to_u64(cgroup)?, ..CloneArgs::default() };
+    // SAFETY: the kernel reads `args`, which is as long as stated. Without CLONE_VM the child has a copy of the memory.
+    let result = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<CloneArgs>()) };
+    i32::try_from(Errno::result(result)?).map_err(|_| Errno::ESRCH)
 }
 
-/// What a child of [`start`] runs. It does not return.
-pub(super) type ChildMain = extern "C" fn(*mut c_void) -> c_int;
-
-/// Whether a child of [`start`] can have a stack of its own, and so the memory of its parent: only where it is made
-/// by our own instructions, since from libc's syscall(3) it would return on a stack that is another.
-pub(super) const HAS_OWN_STACK: bool = cfg!(any(target_arch = "x86_64", target_arch = "aarch64"));
-
-/// clone(2) with these flags, no exit signal, on that stack, into the cgroup of this directory. The kernel leaves a
-/// pidfd at `pidfd` if the flags ask for one.
+/// clone(2) with an exit signal of 0. The child runs `child_main(argument)` on `stack` and exits with what that returns. If
+/// `flags` contain CLONE_PIDFD, the kernel stores a pidfd at `pidfd`. In that case the caller has called
+/// [`crate::sys::descriptors::occupy_stdio`].
 ///
 /// # Safety
-/// `life` gets along with `argument` and, with CLONE_VM, with the memory of the caller, which has to stand still
-/// until the child has exec'd or ended (CLONE_VFORK).
-pub(super) unsafe fn start(
+/// `child_main` accepts `argument`. With CLONE_VM it may run in the caller's memory, and `flags` contain CLONE_VFORK, or
+/// `stack` and `argument` live until the child has ended.
+pub(super) unsafe fn clone(
+    flags: c_int,
+    stack: &mut [MaybeUninit<u8>],
+    pidfd: *mut c_int,
+    child_main: ChildMain,
+    argument: *mut c_void,
+) -> nix::Result<i32> {
+    let end = stack.as_mut_ptr().wrapping_add(stack.len());
+    let top = end.wrapping_sub(end as usize % 16).cast::<c_void>();
+    // SAFETY: the caller's promise. `top` is aligned as the calling conventions require.
+    to_pid(unsafe { clone_by_syscall(flags, top, pidfd, child_main, argument) })
+}
+
+/// The same as [`clone`], into the cgroup of this directory (Linux 5.7).
+///
+/// # Safety
+/// As for [`clone`]; without [`HAS_OWN_STACK`] `flags` do not contain CLONE_VM.
+pub(super) unsafe fn clone_into_cgroup(
     cgroup: RawFd,
     flags: c_int,
     stack: &mut [MaybeUninit<u8>],
@@ -79,14 +116,14 @@ pub(super) unsafe fn start(
     argument: *mut c_void,
 ) -> nix::Result<i32> {
     // SAFETY: the caller's promise.
-    unsafe { start_with(0, cgroup, flags, stack, pidfd, child_main, argument) }
+    unsafe { clone_into_cgroup_with(0, cgroup, flags, stack, pidfd, child_main, argument) }
 }
 
-/// The same for a child that nobody has to wait for. `EINVAL` before Linux 7.1.
+/// The same as [`clone_into_cgroup`], for a child that no process has to wait for. `EINVAL` before Linux 7.1.
 ///
 /// # Safety
-/// As of [`start`].
-pub(super) unsafe fn start_reaped(
+/// As for [`clone_into_cgroup`].
+pub(super) unsafe fn clone_into_cgroup_autoreap(
     cgroup: RawFd,
     flags: c_int,
     stack: &mut [MaybeUninit<u8>],
@@ -94,10 +131,12 @@ pub(super) unsafe fn start_reaped(
     argument: *mut c_void,
 ) -> nix::Result<i32> {
     // SAFETY: the caller's promise.
-    unsafe { start_with(CLONE_AUTOREAP, cgroup, flags, stack, std::ptr::null_mut(), child_main, argument) }
+    unsafe { clone_into_cgroup_with(CLONE_AUTOREAP, cgroup, flags, stack, null_mut(), child_main, argument) }
 }
 
-unsafe fn start_with(
+/// # Safety
+/// As for [`clone_into_cgroup`].
+unsafe fn clone_into_cgroup_with(
     more_flags: u64,
     cgroup: RawFd,
     flags: c_int,
@@ -109,16 +148,20 @@ unsafe fn start_with(
     let mut args = CloneArgs {
         flags: more_flags | CLONE_INTO_CGROUP | u64::from(flags as u32),
         pidfd: pidfd as u64,
-        cgroup: number(cgroup)?,
+        cgroup: to_u64(cgroup)?,
         ..CloneArgs::default()
     };
     if HAS_OWN_STACK {
         args.stack = stack.as_mut_ptr() as u64;
-        // Aligned as the calls of all architectures have it.
+        // The end is aligned to 16 bytes, as the calling conventions require.
         args.stack_size = ((args.stack + stack.len() as u64) & !15) - args.stack;
     }
-    // SAFETY: the arguments are live, and the caller's promise.
-    let result = unsafe { clone3(&raw const args, child_main, argument) };
+    // SAFETY: the kernel reads `args`. For the rest the caller's promise holds.
+    to_pid(unsafe { clone3(&raw const args, child_main, argument) })
+}
+
+/// A pid, or the error of a negative errno.
+fn to_pid(result: isize) -> nix::Result<i32> {
     match i32::try_from(result) {
         Ok(pid @ 1..) => Ok(pid),
         Ok(e) => Err(Errno::from_raw(-e)),
@@ -126,15 +169,15 @@ unsafe fn start_with(
     }
 }
 
-fn number(cgroup: RawFd) -> nix::Result<u64> {
-    u64::try_from(cgroup).map_err(|_| Errno::EBADF)
+fn to_u64(fd: RawFd) -> nix::Result<u64> {
+    u64::try_from(fd).map_err(|_| Errno::EBADF)
 }
 
 /// The child begins on its own stack, of which nothing is the parent's, and never leaves `life`.
 #[cfg(target_arch = "x86_64")]
 unsafe fn clone3(args: *const CloneArgs, child_main: ChildMain, argument: *mut c_void) -> isize {
     let result;
-    // SAFETY: the caller's promise; the kernel keeps all registers but rax, rcx and r11.
+    // SAFETY: the caller's promise. The kernel preserves all registers except rax, rcx and r11.
     unsafe {
         std::arch::asm!(
             "syscall",
@@ -157,11 +200,11 @@ unsafe fn clone3(args: *const CloneArgs, child_main: ChildMain, argument: *mut c
     result
 }
 
-/// As above.
+/// The same for aarch64.
 #[cfg(target_arch = "aarch64")]
 unsafe fn clone3(args: *const CloneArgs, child_main: ChildMain, argument: *mut c_void) -> isize {
     let result;
-    // SAFETY: the caller's promise; the kernel keeps all registers but x0.
+    // SAFETY: the caller's promise. The kernel preserves all registers except x0.
     unsafe {
         std::arch::asm!(
             "svc #0",
@@ -181,10 +224,10 @@ unsafe fn clone3(args: *const CloneArgs, child_main: ChildMain, argument: *mut c
     result
 }
 
-/// Here the child is a copy on the stack that it was made on.
+/// The same by libc. The child has a copy of the memory and runs on the copy of its parent's stack.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 unsafe fn clone3(args: *const CloneArgs, child_main: ChildMain, argument: *mut c_void) -> isize {
-    // SAFETY: the caller's promise, and no memory is shared.
+    // SAFETY: the caller's promise. Without CLONE_VM no memory is shared.
     let pid = unsafe { libc::syscall(libc::SYS_clone3, args, size_of::<CloneArgs>()) };
     match pid {
         0 => {
@@ -196,10 +239,13 @@ unsafe fn clone3(args: *const CloneArgs, child_main: ChildMain, argument: *mut c
     }
 }
 
-/// clone(2) onto a new stack. Not by libc's function of that name: the thread sanitizer puts one before it which takes
-/// every child for one with memory of its own. The child ends with what `life` returns. Returns a negative errno on failure.
+/// clone(2) with a new stack. libc's clone(3) is not used because the thread sanitizer intercepts it and assumes that
+/// every child has memory of its own. The child exits with what `child_main` returns. Returns a negative errno on failure.
+///
+/// # Safety
+/// As for [`clone`]. `top` is the end of the stack.
 #[cfg(target_arch = "x86_64")]
-pub(super) unsafe fn clone(
+unsafe fn clone_by_syscall(
     flags: c_int,
     top: *mut c_void,
     pidfd: *mut c_int,
@@ -207,7 +253,7 @@ pub(super) unsafe fn clone(
     argument: *mut c_void,
 ) -> isize {
     let result;
-    // SAFETY: as of `clone3`.
+    // SAFETY: as in `clone3`.
     unsafe {
         std::arch::asm!(
             "syscall",
@@ -237,9 +283,9 @@ pub(super) unsafe fn clone(
     result
 }
 
-/// As above.
+/// The same for aarch64.
 #[cfg(target_arch = "aarch64")]
-pub(super) unsafe fn clone(
+unsafe fn clone_by_syscall(
     flags: c_int,
     top: *mut c_void,
     pidfd: *mut c_int,
@@ -247,7 +293,7 @@ pub(super) unsafe fn clone(
     argument: *mut c_void,
 ) -> isize {
     let result;
-    // SAFETY: as of `clone3`.
+    // SAFETY: as in `clone3`.
     unsafe {
         std::arch::asm!(
             "svc #0",
@@ -273,18 +319,18 @@ pub(super) unsafe fn clone(
     result
 }
 
-/// As above, by libc.
+/// The same by libc.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub(super) unsafe fn clone(
+unsafe fn clone_by_syscall(
     flags: c_int,
     top: *mut c_void,
     pidfd: *mut c_int,
     child_main: ChildMain,
     argument: *mut c_void,
 ) -> isize {
-    let nothing = std::ptr::null_mut::<c_void>();
-    // SAFETY: the caller's promise.
-    match unsafe { libc::clone(child_main, top, flags, argument, pidfd, nothing, nothing) } {
+    let unused = null_mut::<c_void>();
+    // SAFETY: the caller's promise. The arguments for thread data and the thread id are not used without their flags.
+    match unsafe { libc::clone(child_main, top, flags, argument, pidfd, unused, unused) } {
         -1 => -(Errno::last_raw() as isize),
         pid => pid as isize,
     }

@@ -1,32 +1,109 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where a program may be, by the rules of execvp(3). Pure.
+//! The program to execute: its file, arguments, environment, working directory and standard descriptors.
+
+#![allow(unsafe_code)]
 
 use crate::sys::try_alloc;
 use nix::errno::Errno;
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, c_char};
+use std::marker::PhantomData;
+use std::os::fd::{BorrowedFd, RawFd};
+use std::ptr::null;
 
-/// Where there is no PATH.
-const USUAL: &[u8] = b"/bin:/usr/bin";
+/// A value of [`Command::stdio`]: the child inherits the caller's descriptor.
+pub const INHERIT: RawFd = -1;
+/// A value of [`Command::stdio`]: the child gets /dev/null.
+pub const DEVNULL: RawFd = -2;
+/// A value of a descriptor that is passed to a detached program: the child gets that number closed.
+pub const CLOSED: RawFd = -3;
 
-/// The paths to try for a file, in turn: itself, or, if a PATH is to be searched for it (and is or is not set), a
-/// name in each of its directories. An empty one stands for the working directory.
-pub fn candidates(file: &CStr, searched: Option<Option<&CStr>>) -> nix::Result<Vec<CString>> {
-    let name = file.to_bytes();
-    let mut paths = Vec::new();
-    match searched {
-        Some(path) if !name.is_empty() && !name.contains(&b'/') => {
-            for directory in path.map_or(USUAL, CStr::to_bytes).split(|&b| b == b':') {
-                try_alloc::push(&mut paths, within(directory, name)?)?;
-            }
-        }
-        _ => try_alloc::push(&mut paths, try_alloc::copy_cstr(file)?)?,
+/// Strings in the form that execve(2) takes: an array of pointers that ends with NULL.
+#[derive(Debug, Clone)]
+pub struct Strings<'a>(Vec<*const c_char>, PhantomData<&'a CStr>);
+
+impl<'a> Strings<'a> {
+    /// Borrows each of these strings.
+    pub fn new(strings: impl IntoIterator<Item = &'a CStr>) -> nix::Result<Self> {
+        let mut pointers = Vec::new();
+        try_alloc::extend(&mut pointers, strings.into_iter().map(CStr::as_ptr).chain([null()]))?;
+        Ok(Self(pointers, PhantomData))
     }
-    Ok(paths)
+
+    /// Borrows the strings of a C array.
+    ///
+    /// # Safety
+    /// `array` ends with NULL. Its strings end with NUL and do not change during `'a`.
+    pub unsafe fn from_array(array: *const *const c_char) -> nix::Result<Self> {
+        let mut pointers = Vec::new();
+        // SAFETY: the caller promises that the array ends with NULL, and no element after that is read.
+        while let Some(string) = unsafe { (*array.add(pointers.len())).as_ref() } {
+            try_alloc::push(&mut pointers, &raw const *string)?;
+        }
+        try_alloc::push(&mut pointers, null())?;
+        Ok(Self(pointers, PhantomData))
+    }
+
+    /// Returns the last string, if there is one.
+    pub fn last(&self) -> Option<&CStr> {
+        let last = self.0.iter().rev().nth(1)?;
+        // SAFETY: only the final element is NULL. `new` and `from_array` stored pointers to strings that end with NUL.
+        Some(unsafe { CStr::from_ptr(*last) })
+    }
+
+    /// Returns the number of strings.
+    pub fn len(&self) -> usize {
+        self.0.len() - 1
+    }
+
+    /// Returns true if there is no string.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn as_ptr(&self) -> *const *const c_char {
+        self.0.as_ptr()
+    }
 }
 
-fn within(directory: &[u8], name: &[u8]) -> nix::Result<CString> {
+/// A program to start.
+#[derive(Debug)]
+pub struct Command<'a> {
+    /// The paths of the program's file. They are tried in this order.
+    pub program: Strings<'a>,
+    /// The arguments. The first is the program's name.
+    pub arguments: Strings<'a>,
+    /// The environment.
+    pub environment: Strings<'a>,
+    /// If true, the child starts a session of its own.
+    pub new_session: bool,
+    /// The working directory. None is the caller's.
+    pub directory: Option<BorrowedFd<'a>>,
+    /// Standard input, output and error: [`INHERIT`], [`DEVNULL`] or a descriptor.
+    pub stdio: [RawFd; 3],
+}
+
+/// The directories that are searched if PATH is not set.
+const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
+
+/// Returns the paths to try for a program's file, by the rules of execvp(3). `path` is None if no PATH is to be
+/// searched, and `Some(None)` if PATH is not set. An empty directory in PATH is the working directory.
+pub fn candidates(file: &CStr, path: Option<Option<&CStr>>) -> nix::Result<Vec<CString>> {
+    let name = file.to_bytes();
+    let mut candidates = Vec::new();
+    match path {
+        Some(path) if !name.is_empty() && !name.contains(&b'/') => {
+            for directory in path.map_or(DEFAULT_PATH, CStr::to_bytes).split(|&b| b == b':') {
+                try_alloc::push(&mut candidates, join(directory, name)?)?;
+            }
+        }
+        _ => try_alloc::push(&mut candidates, try_alloc::copy_cstr(file)?)?,
+    }
+    Ok(candidates)
+}
+
+fn join(directory: &[u8], name: &[u8]) -> nix::Result<CString> {
     let parts = [directory, if directory.is_empty() { b"" } else { b"/" }, name, b"\0"];
-    // As long as its capacity, so that nothing is allocated to cut it.
+    // The capacity is exact: `CString` would otherwise reallocate, and abort if there is no memory.
     let mut path = try_alloc::with_capacity(parts.iter().map(|part| part.len()).sum())?;
     parts.iter().for_each(|part| path.extend_from_slice(part));
     CString::from_vec_with_nul(path).map_err(|_| Errno::EINVAL)
@@ -44,15 +121,15 @@ mod tests {
     }
 
     #[test]
-    fn without_a_path_the_usual_directories_are_searched() {
-        let usual = vec![c"/bin/sh".to_owned(), c"/usr/bin/sh".to_owned()];
-        assert_eq!(candidates(c"sh", Some(None)), Ok(usual));
+    fn without_a_path_the_default_directories_are_searched() {
+        let default = vec![c"/bin/sh".to_owned(), c"/usr/bin/sh".to_owned()];
+        assert_eq!(candidates(c"sh", Some(None)), Ok(default));
     }
 
     #[test]
-    fn what_has_a_slash_or_is_not_to_be_searched_for_is_taken_as_it_is() {
-        for (file, searched) in [(c"./sh", Some(Some(c"/a"))), (c"", Some(Some(c"/a"))), (c"sh", None)] {
-            assert_eq!(candidates(file, searched), Ok(vec![file.to_owned()]));
+    fn a_path_with_a_slash_and_a_name_that_is_not_searched_for_are_used_unchanged() {
+        for (file, path) in [(c"./sh", Some(Some(c"/a"))), (c"", Some(Some(c"/a"))), (c"sh", None)] {
+            assert_eq!(candidates(file, path), Ok(vec![file.to_owned()]));
         }
     }
 }

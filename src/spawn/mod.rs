@@ -1,10 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Programs that are in a group before they begin, and so is all that they ever start.
+//! Programs that are inside a group before they begin. All processes that such a program starts are inside as well.
 //!
-//! Three ways, the next where one is closed: born there (`CLONE_INTO_CGROUP`, Linux 5.7); a child that writes itself
-//! into `cgroup.procs` (where seccomp filters turn clone3(2) down, and where kernels of 2025-26 kill what is
-//! born in a group in which `cgroup.kill` was used); a child that is fetched, by systemd, where the kernel lets
-//! nobody else move it.
+//! There are three ways, tried in this order:
+//! * clone3(2) creates the child inside the group (CLONE_INTO_CGROUP, Linux 5.7).
+//! * The child writes itself into `cgroup.procs`. This is for seccomp filters that refuse clone3(2), and for kernels of
+//!   2025-26 that kill a process born in a group in which `cgroup.kill` was used.
+//! * systemd moves the child, where the kernel allows nobody else to move it.
+//!
+//! ```text
+//! attached detached          a child that systemd moves; a program that is not a child
+//! contain parent relay       what containment needs; the parent's side; the workers of the guard
+//! child watchdog             the child's side; the process that kills a frozen child
+//! namespace_holder           the process that holds a user namespace
+//! clone3 command             clone(2) and clone3(2); the program, its arguments and its environment
+//! ```
+//!
+//! A file uses only files of the lines below its own.
 
 pub mod attached;
 pub mod child;
@@ -20,61 +31,62 @@ pub mod watchdog;
 use crate::cgroupfs::{CachedFile, Dir};
 use crate::kill::freeze;
 use crate::parse;
-use crate::sys;
 use crate::sys::deadline::Deadline;
 use crate::sys::kernel;
+use crate::sys::thread::is_filtered;
 use child::{Containment, Step};
+use command::Command;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use parent::{Child, Command, Entry, Options};
+use parent::{Child, Entry, Options};
 use std::ffi::CStr;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
-use watchdog::FreezeFiles;
+use watchdog::FreezeFds;
 
 const PROCS: &CStr = c"cgroup.procs";
 
-/// Why nothing was started. Nothing is left behind.
+/// Why no program was started. No process is left behind.
 #[derive(Debug)]
 pub enum Failure<E> {
-    /// The group is frozen, or to be: a child would not get as far as its program.
+    /// The group is frozen or about to be frozen: a child would not get as far as its program.
     Frozen,
-    /// The child was refused, by the group or by the system.
+    /// The group or the system refused to create the child.
     NotCreated(Errno),
-    /// As many as may be are in it.
+    /// The group contains as many processes as its pids.max allows.
     PidsLimit,
-    /// The child could not do this.
+    /// This step of the child failed.
     Failed(Step, Errno),
-    /// Somebody killed it before its program began.
+    /// The child was killed before its program began.
     Killed,
-    /// A seccomp filter killed it at this step.
+    /// A seccomp filter killed the child at this step.
     KilledByFilter(Step),
-    /// Its memory limit leaves too little to begin in.
+    /// The group's memory limit leaves too little memory to begin.
     OutOfMemory,
-    /// It could not be fetched.
+    /// The child could not be moved into the group.
     NotMoved(E),
-    /// A file of the group was refused.
+    /// A file of the group could not be opened or read.
     Errno(Errno),
 }
 
-/// What is known of a group in which programs are started, and the files of it that are looked at each time: to
-/// open them too would take as long as a fifteenth of all the rest.
+/// What the library remembers of a group in which it starts programs, and the files that it reads at each start. To open
+/// these files each time would take up to a fifteenth of the time of everything else.
 #[derive(Debug)]
 pub struct SpawnCache {
-    /// What is born in it is killed at once, as was seen before.
+    /// True once the kernel has killed a child that was born in the group.
     kills_born_inside: AtomicBool,
     freeze_files: freeze::FreezeFiles,
     oom_group: CachedFile,
     memory_events: CachedFile,
-    /// Somebody freezes it, as was seen or said before.
+    /// True once the group was seen frozen, or [`SpawnCache::expect_freeze`] was called.
     may_be_frozen: AtomicBool,
-    /// Children under way that nobody would kill if it were frozen.
+    /// The number of spawns in progress whose child no watchdog would kill if the group were frozen.
     unwatched: AtomicU32,
 }
 
 impl Default for SpawnCache {
-    /// Nothing, and nothing is opened yet.
+    /// Creates an empty cache. No file is open yet.
     fn default() -> Self {
         Self {
             kills_born_inside: AtomicBool::new(false),
@@ -88,50 +100,50 @@ impl Default for SpawnCache {
 }
 
 impl SpawnCache {
-    /// To be called before the group is frozen: a spawn under way could otherwise have to wait for the thaw. The first
-    /// call waits until none is, for a second at most.
+    /// Call this before the group is frozen: a spawn in progress could otherwise have to wait for the thaw. The first call
+    /// waits until no unwatched spawn is in progress, for one second at most.
     pub fn expect_freeze(&self, deadline: Deadline) {
-        const NAP: Duration = Duration::from_micros(100);
+        const INTERVAL: Duration = Duration::from_micros(100);
         let deadline = deadline.at_most(Duration::from_secs(1));
         if !self.may_be_frozen.swap(true, Ordering::SeqCst) {
             while self.unwatched.load(Ordering::SeqCst) > 0 && !deadline.passed() {
-                std::thread::sleep(NAP);
+                std::thread::sleep(INTERVAL);
             }
         }
     }
 }
 
-/// Counts a child under way.
-struct Unwatched<'a>(&'a AtomicU32);
+/// Counts a spawn in progress that has no watchdog.
+struct UnwatchedSpawn<'a>(&'a AtomicU32);
 
-impl<'a> Unwatched<'a> {
-    /// None for a group that is frozen at times.
-    fn enter(cache: &'a SpawnCache) -> Option<Self> {
+impl<'a> UnwatchedSpawn<'a> {
+    /// Returns None if the group may be frozen: then the spawn needs a watchdog.
+    fn begin(cache: &'a SpawnCache) -> Option<Self> {
         cache.unwatched.fetch_add(1, Ordering::SeqCst);
         let counted = Self(&cache.unwatched);
         (!cache.may_be_frozen.load(Ordering::SeqCst)).then_some(counted)
     }
 }
 
-impl Drop for Unwatched<'_> {
+impl Drop for UnwatchedSpawn<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
-/// A group, and what is known of it.
+/// Starts programs inside a group.
 #[derive(Debug)]
 pub struct Spawner<'a> {
-    /// Its directory.
+    /// The group's directory.
     pub dir: &'a Dir,
-    /// And more.
+    /// What the library remembers of the group.
     pub cache: &'a SpawnCache,
-    /// Is to be fetched if we may not put it there.
+    /// True if systemd can move a child into the group where the kernel does not let the library do it.
     pub moved_by_systemd: bool,
 }
 
 impl Spawner<'_> {
-    /// Start the program. `fetch` puts a process into the group.
+    /// Starts a program. `move_in` moves the process of the given pid into the group.
     pub fn start<E>(
         &self,
         command: &Command<'_>,
@@ -139,7 +151,7 @@ impl Spawner<'_> {
         pidfd: bool,
         move_in: impl FnOnce(i32) -> Result<(), E>,
     ) -> Result<Child, Failure<E>> {
-        let unwatched = Unwatched::enter(self.cache);
+        let unwatched = UnwatchedSpawn::begin(self.cache);
         if self.cache.freeze_files.is_in_force(self.dir).map_err(Failure::Errno)? {
             self.cache.may_be_frozen.store(true, Ordering::SeqCst);
             return Err(Failure::Frozen);
@@ -149,51 +161,52 @@ impl Spawner<'_> {
         } else {
             None
         };
-        let watched = files
+        let freeze_fds = files
             .as_ref()
-            .map(|(asked, events)| FreezeFiles { asked: asked.as_fd(), events: events.as_fd() });
-        // An OOM kill of the whole group kills all that have a victim's memory, which until execve(2) would be
-        // us. For a single victim the kernel passes over those that vfork(2) made.
+            .map(|(freeze, events)| FreezeFds { freeze: freeze.as_fd(), events: events.as_fd() });
+        // With memory.oom.group an OOM kill reaches every process that has the memory of a victim, and until execve(2)
+        // the host has the child's memory. When the kernel kills a single victim, it excludes children of vfork(2).
         let mut buf = [0; 32];
         let oom_group = self.cache.oom_group.read(self.dir, &mut buf).map_err(Failure::Errno)?;
-        let dies_with_all = oom_group.is_some_and(|text| text.starts_with(b"1"));
-        // A filter that kills by SIGSYS has the kernel dump core.
-        let dumps_with_all =
-            containment.is_some() && sys::is_filtered() && kernel::core_dump_kills_all_who_share();
-        let copied = dies_with_all || dumps_with_all;
+        let is_oom_group = oom_group.is_some_and(|text| text.starts_with(b"1"));
+        // A seccomp filter that kills by SIGSYS makes the kernel dump core.
+        let dumps_core =
+            containment.is_some() && is_filtered() && kernel::core_dump_kills_processes_with_same_memory();
+        let copies_memory = is_oom_group || dumps_core;
         let before = if oom_group.is_some() { self.memory_events()? } else { MemoryEvents::default() };
-        let options = Options { containment, copied, pidfd, raise_oom_score: true, watched };
-        let mut done = Err(parent::Failure::NotCreated(Errno::ENOSYS));
+        let options = Options { containment, copies_memory, pidfd, raise_oom_score: true, freeze_fds };
+        let mut result = Err(parent::Failure::NotCreated(Errno::ENOSYS));
         if !self.cache.kills_born_inside.load(Ordering::Relaxed) {
-            done = parent::start(Entry::BornInside(self.dir.as_fd()), command, options);
-            if done.as_ref().err() == Some(&parent::Failure::NotCreated(Errno::EACCES))
+            result = parent::start(Entry::BornInside(self.dir.as_fd()), command, options);
+            if result.as_ref().err() == Some(&parent::Failure::NotCreated(Errno::EACCES))
                 && self.dir.restore_write(PROCS)
             {
-                done = parent::start(Entry::BornInside(self.dir.as_fd()), command, options);
+                result = parent::start(Entry::BornInside(self.dir.as_fd()), command, options);
             }
-            if done.as_ref().err() == Some(&parent::Failure::Killed(Step::Start)) {
+            if result.as_ref().err() == Some(&parent::Failure::Killed(Step::Start)) {
                 self.cache.kills_born_inside.store(true, Ordering::Relaxed);
-                done = Err(parent::Failure::NotCreated(Errno::ENOSYS));
+                result = Err(parent::Failure::NotCreated(Errno::ENOSYS));
             }
         }
-        // A seccomp filter, an older kernel, or no right to make namespaces, of which the other way will tell.
-        if let Err(parent::Failure::NotCreated(Errno::ENOSYS | Errno::EPERM | Errno::EINVAL)) = done {
-            done = self.by_entering(command, options)?;
+        // A seccomp filter or an older kernel refuses clone3(2), or the caller must not create namespaces. In the last
+        // case the second way reports the reason.
+        if let Err(parent::Failure::NotCreated(Errno::ENOSYS | Errno::EPERM | Errno::EINVAL)) = result {
+            result = self.start_by_write(command, options)?;
         }
         if self.moved_by_systemd {
             if let Err(
                 parent::Failure::NotCreated(Errno::EACCES)
                 | parent::Failure::Failed(Step::Enter, Errno::EACCES),
-            ) = done
+            ) = result
             {
                 let is_frozen = || self.cache.freeze_files.is_in_force(self.dir).unwrap_or(false);
-                done = attached::start(command, options, move_in, is_frozen).map_err(Failure::NotMoved)?;
+                result = attached::start(command, options, move_in, is_frozen).map_err(Failure::NotMoved)?;
             }
         }
-        if may_be_for_memory(&done) && self.memory_events()?.is_beyond(before, &done) {
+        if may_be_out_of_memory(&result) && self.memory_events()?.explain(&result, before) {
             return Err(Failure::OutOfMemory);
         }
-        done.map_err(|failure| match failure {
+        result.map_err(|failure| match failure {
             parent::Failure::NotCreated(e) => Failure::NotCreated(e),
             parent::Failure::Failed(step, e) => Failure::Failed(step, e),
             parent::Failure::Killed(_) | parent::Failure::NoReport => Failure::Killed,
@@ -206,15 +219,15 @@ impl Spawner<'_> {
         let mut buf = [0; 256];
         let text = self.cache.memory_events.read(self.dir, &mut buf).map_err(Failure::Errno)?;
         let value = |key| text.and_then(|text| parse::value(text, key)).unwrap_or(0);
-        Ok(MemoryEvents { reached: value(b"max"), out: value(b"oom"), killed: value(b"oom_kill") })
+        Ok(MemoryEvents { max: value(b"max"), oom: value(b"oom"), oom_kill: value(b"oom_kill") })
     }
 
-    fn by_entering<E>(
+    fn start_by_write<E>(
         &self,
         command: &Command<'_>,
         options: Options<'_>,
     ) -> Result<Result<Child, parent::Failure>, Failure<E>> {
-        // Who moves in is not counted against the limit by the kernel, only who is born there.
+        // The kernel applies pids.max to processes that are born in the group, not to those that move into it.
         if self.is_full()? {
             return Err(Failure::PidsLimit);
         }
@@ -226,13 +239,13 @@ impl Spawner<'_> {
     }
 
     fn is_full<E>(&self) -> Result<bool, Failure<E>> {
-        let (mut now, mut most) = ([0; 32], [0; 32]);
-        let now = self.read(c"pids.current", &mut now)?.and_then(parse::number);
-        let most = self.read(c"pids.max", &mut most)?.and_then(parse::limit);
-        Ok(matches!((now, most), (Some(now), Some(most)) if now >= most))
+        let (mut current, mut max) = ([0; 32], [0; 32]);
+        let current = self.read(c"pids.current", &mut current)?.and_then(parse::number);
+        let max = self.read(c"pids.max", &mut max)?.and_then(parse::limit);
+        Ok(matches!((current, max), (Some(current), Some(max)) if current >= max))
     }
 
-    /// Nothing where the file's controller is off.
+    /// Returns None if the file's controller is disabled.
     fn read<'b, E>(&self, file: &CStr, buf: &'b mut [u8]) -> Result<Option<&'b [u8]>, Failure<E>> {
         match self.dir.read(file, buf) {
             Ok(text) => Ok(Some(text)),
@@ -242,28 +255,28 @@ impl Spawner<'_> {
     }
 }
 
-/// How often memory has run out in the group.
+/// Counters of the group's memory.events.
 #[derive(Debug, Clone, Copy, Default)]
 struct MemoryEvents {
-    reached: u64,
-    out: u64,
-    killed: u64,
+    max: u64,
+    oom: u64,
+    oom_kill: u64,
 }
 
 impl MemoryEvents {
-    /// More of those have come that can be the cause.
-    fn is_beyond(self, before: Self, done: &Result<Child, parent::Failure>) -> bool {
-        match done {
-            Err(parent::Failure::Failed(..)) => self.reached > before.reached || self.out > before.out,
-            _ => self.killed > before.killed,
+    /// Returns true if a counter that can explain the failure has increased.
+    fn explain(self, result: &Result<Child, parent::Failure>, before: Self) -> bool {
+        match result {
+            Err(parent::Failure::Failed(..)) => self.max > before.max || self.oom > before.oom,
+            _ => self.oom_kill > before.oom_kill,
         }
     }
 }
 
-/// Returns true for what the kernel says where it finds no memory: execve(2) says E2BIG then, /proc ENOENT.
-fn may_be_for_memory(done: &Result<Child, parent::Failure>) -> bool {
-    match done {
-        Ok(child) => !child.seen,
+/// Returns true if want of memory can be the cause. Without memory execve(2) may fail with E2BIG, and /proc with ENOENT.
+fn may_be_out_of_memory(result: &Result<Child, parent::Failure>) -> bool {
+    match result {
+        Ok(child) => !child.exec_seen,
         Err(parent::Failure::Failed(Step::Exec, e)) => matches!(e, Errno::ENOMEM | Errno::E2BIG),
         Err(parent::Failure::Failed(_, e)) => matches!(e, Errno::ENOMEM | Errno::ENOENT),
         Err(parent::Failure::Killed(_) | parent::Failure::NoReport) => true,

@@ -1,224 +1,160 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A child of the host's that is in a cgroup before its program begins.
+//! The parent's side of a spawn: a child of the calling process that is inside a cgroup before its program begins.
 //!
-//! It has the host's memory until execve(2) and the host's thread stands still meanwhile, as with vfork(2): to copy
-//! the page tables of a host with a gigabyte takes a hundred times longer than all else. Its exit signal is 0, which
-//! execve(2) makes SIGCHLD: a child that never becomes the program is nobody's but ours, and only our wait sees it.
+//! The child shares the memory of the calling process until execve(2), and the calling thread is suspended until then, as
+//! with vfork(2). To copy the page tables of a process with a gigabyte takes a hundred times longer than everything else.
+//!
+//! The child's exit signal is 0. execve(2) changes it to SIGCHLD. Therefore a child that never executes the program sends
+//! no signal, and only a wait with __WCLONE or __WALL finds it.
 
 #![allow(unsafe_code)]
 
 use super::child::{ChildSetup, Containment, NAMESPACES, Report, Step, child_main};
-use super::clone3::{self, ChildMain, HAS_OWN_STACK};
-use super::watchdog::{self, FreezeFiles};
-use crate::sys::descriptors::{self, hold_stdio};
+use super::clone3::{HAS_OWN_STACK, Stack, clone, clone_into_cgroup};
+use super::command::Command;
+use super::watchdog::{self, FreezeFds};
+use crate::sys::descriptors::{self, occupy_stdio};
+use crate::sys::process::{exit, reap, waitid};
 use crate::sys::shared_memory::SharedMemory;
 use crate::sys::thread::BlockedSignals;
-use crate::sys::try_alloc;
 use nix::errno::Errno;
-use std::ffi::{CStr, c_char, c_int, c_void};
-use std::marker::PhantomData;
-use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::ptr::{null, null_mut};
+use std::ffi::{c_int, c_void};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
-
-/// Strings as execve(2) takes them.
-#[derive(Debug, Clone)]
-pub struct Strings<'a>(Vec<*const c_char>, PhantomData<&'a CStr>);
-
-impl<'a> Strings<'a> {
-    /// These.
-    pub fn new(all: impl IntoIterator<Item = &'a CStr>) -> nix::Result<Self> {
-        let mut strings = Vec::new();
-        try_alloc::extend(&mut strings, all.into_iter().map(CStr::as_ptr).chain([null()]))?;
-        Ok(Self(strings, PhantomData))
-    }
-
-    /// Those that are listed there.
-    ///
-    /// # Safety
-    /// `list` is an array that ends with NULL, its strings end with NUL and stay as they are for `'a`.
-    pub unsafe fn listed(list: *const *const c_char) -> nix::Result<Self> {
-        let mut all = Vec::new();
-        // SAFETY: the caller's promise.
-        while let Some(one) = unsafe { (*list.add(all.len())).as_ref() } {
-            try_alloc::push(&mut all, &raw const *one)?;
-        }
-        try_alloc::push(&mut all, null())?;
-        Ok(Self(all, PhantomData))
-    }
-
-    /// The last of them.
-    pub fn last(&self) -> Option<&CStr> {
-        let last = self.0.iter().rev().nth(1)?;
-        // SAFETY: none but the one at the end is NULL, and all are as `new` and `listed` have them.
-        Some(unsafe { CStr::from_ptr(*last) })
-    }
-
-    /// How many.
-    pub fn len(&self) -> usize {
-        self.0.len() - 1
-    }
-
-    /// None at all.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn as_ptr(&self) -> *const *const c_char {
-        self.0.as_ptr()
-    }
-}
-
-/// What a child is to become.
-#[derive(Debug)]
-pub struct Command<'a> {
-    /// Paths, tried in turn.
-    pub program: Strings<'a>,
-    /// Its arguments, its name first.
-    pub arguments: Strings<'a>,
-    /// Its environment.
-    pub environment: Strings<'a>,
-    /// A session of its own.
-    pub new_session: bool,
-    /// Its working directory, if not ours.
-    pub directory: Option<BorrowedFd<'a>>,
-    /// [`super::child::INHERIT`], [`super::child::DEVNULL`] or a descriptor.
-    pub stdio: [RawFd; 3],
-}
 
 /// How the child gets into the cgroup.
 #[derive(Debug, Clone, Copy)]
 pub enum Entry<'a> {
-    /// Born there (5.7): the cgroup's directory.
+    /// clone3(2) creates the child inside the cgroup (Linux 5.7). The descriptor is the cgroup's directory.
     BornInside(BorrowedFd<'a>),
-    /// By its own first act: the cgroup's cgroup.procs, open to write.
+    /// The child writes itself into cgroup.procs before anything else. The descriptor is that file, open to write.
     WritesItself(BorrowedFd<'a>),
 }
 
-/// What else is to be known about it.
+/// What applies to a child in addition to its command.
 #[derive(Debug, Clone, Copy)]
 pub struct Options<'a> {
-    /// In namespaces of its own.
+    /// The child gets namespaces of its own, which it cannot leave.
     pub containment: Option<&'a Containment>,
-    /// With a copy of the host's memory: who kills all that have the child's memory must not mean the host.
-    pub copied: bool,
-    /// A pidfd is wanted.
+    /// The child gets a copy of the caller's memory. This is for a kernel that kills every process that has the memory of
+    /// a process that it kills.
+    pub copies_memory: bool,
+    /// The caller wants a pidfd.
     pub pidfd: bool,
-    /// If it has an oom_score_adj of -1000 from the host, it is set to 0.
+    /// An oom_score_adj of -1000 that the child inherits is set to 0.
     pub raise_oom_score: bool,
-    /// The group may be frozen before the program begins.
-    pub watched: Option<FreezeFiles<'a>>,
+    /// The files to watch if the group may be frozen before the program begins.
+    pub freeze_fds: Option<FreezeFds<'a>>,
 }
 
-/// One that has become the program.
+/// A child that has executed its program.
 #[derive(Debug)]
 pub struct Child {
-    /// The caller is to wait for it.
+    /// The pid. The caller has to wait for the process.
     pub pid: i32,
-    /// If it was wanted.
+    /// The pidfd, if the caller wanted one and the kernel has pidfds.
     pub pidfd: Option<OwnedFd>,
-    /// The library has seen it as the program. If not, another thread of the host has waited for it: after the program
-    /// ended, or after the child was killed in execve(2).
-    pub(crate) seen: bool,
+    /// True if the library has seen that the child executes the program. It is false if another thread of the host has
+    /// waited for the child: either after the program ended, or after the child was killed in execve(2).
+    pub(crate) exec_seen: bool,
 }
 
-/// Why there is none.
+/// Why no program was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// clone(2) or what it takes was refused.
+    /// clone(2), or an allocation that it needs, failed.
     NotCreated(Errno),
-    /// The child could not do this.
+    /// This step of the child failed.
     Failed(Step, Errno),
-    /// It was killed before it had become the program, and when it had got so far.
+    /// The child was killed at this step, before it executed the program.
     Killed(Step),
-    /// A seccomp filter killed it at this step.
+    /// A seccomp filter killed the child at this step.
     KilledByFilter(Step),
-    /// The group was frozen, and it was killed for that.
+    /// The group was frozen, and the child was killed for that reason.
     Frozen,
-    /// It could not do something, but had no memory of ours to say what in: in valgrind vfork(2) is fork(2).
+    /// The child failed, but its report is not visible because it has no memory in common with the parent. In valgrind
+    /// vfork(2) is fork(2).
     NoReport,
 }
 
-/// How much a child uses is known, and small: it calls nothing that it does not know.
-const STACK_BYTES: usize = 64 << 10;
-
-/// What a new child runs on. Not touched by us, so that only the pages that it uses are there.
-pub(super) struct Stack(Vec<u8>);
-
-impl Stack {
-    pub fn new() -> nix::Result<Self> {
-        try_alloc::with_capacity(STACK_BYTES).map(Self)
-    }
-
-    pub fn bytes(&mut self) -> &mut [MaybeUninit<u8>] {
-        self.0.spare_capacity_mut()
-    }
-}
-
-/// Start the program.
-pub fn start(way: Entry<'_>, command: &Command<'_>, options: Options<'_>) -> Result<Child, Failure> {
-    let enter = if let Entry::WritesItself(procs) = way { procs.as_raw_fd() } else { -1 };
-    // unshare(2) is for those that share nothing.
-    let unshare = options.containment.is_some() && enter >= 0;
-    let born = matches!(way, Entry::BornInside(_));
-    let copied = options.copied || unshare || (born && !HAS_OWN_STACK);
+/// Starts a program. The calling thread is suspended until the program begins or the child has ended.
+pub fn start(entry: Entry<'_>, command: &Command<'_>, options: Options<'_>) -> Result<Child, Failure> {
+    let procs = if let Entry::WritesItself(procs) = entry { procs.as_raw_fd() } else { -1 };
+    // unshare(2) of a user namespace fails for a process that shares its memory.
+    let unshare = options.containment.is_some() && procs >= 0;
+    let born_inside = matches!(entry, Entry::BornInside(_));
+    let copies_memory = options.copies_memory || unshare || (born_inside && !HAS_OWN_STACK);
     let mut flags = libc::CLONE_VFORK;
-    flags |= if copied { 0 } else { libc::CLONE_VM };
+    flags |= if copies_memory { 0 } else { libc::CLONE_VM };
     flags |= if options.containment.is_some() && !unshare { NAMESPACES } else { 0 };
-    let (own, common) = (Report::default(), copied.then(SharedMemory::<Report>::new).transpose());
-    let common = common.map_err(Failure::NotCreated)?;
-    let report = common.as_deref().unwrap_or(&own);
-    let mut setup = setup(command, options, report);
-    (setup.enter, setup.unshare) = (enter, unshare);
-    let watched = options.watched.filter(|_| shares_memory());
+    let (own_report, shared_report) =
+        (Report::default(), copies_memory.then(SharedMemory::<Report>::new).transpose());
+    let shared_report = shared_report.map_err(Failure::NotCreated)?;
+    let report = shared_report.as_deref().unwrap_or(&own_report);
+    let mut setup = child_setup(command, options, report);
+    (setup.procs, setup.unshare) = (procs, unshare);
+    let freeze_fds = options.freeze_fds.filter(|_| clone_shares_memory());
     let pidfd = AtomicI32::new(-1);
-    let makes_pidfd = options.pidfd || watched.is_some();
+    let makes_pidfd = options.pidfd || freeze_fds.is_some();
     flags |= if makes_pidfd { libc::CLONE_PIDFD } else { 0 };
-    let _held = makes_pidfd.then(hold_stdio).transpose().map_err(Failure::NotCreated)?;
+    let _occupied = makes_pidfd.then(occupy_stdio).transpose().map_err(Failure::NotCreated)?;
     let argument = (&raw mut setup).cast::<c_void>();
     let mut stack = Stack::new().map_err(Failure::NotCreated)?;
     let blocked = BlockedSignals::block_all().map_err(Failure::NotCreated)?;
-    // SAFETY: this thread stands still until the child has exec'd or ended, and the child keeps to `child_main`.
-    let mut make = || unsafe {
-        match way {
-            Entry::BornInside(dir) => {
-                clone3::start(dir.as_raw_fd(), flags, stack.bytes(), pidfd.as_ptr(), child_main, argument)
-            }
+    // SAFETY: this thread is suspended until the child has executed the program or ended. `child_main` takes a
+    // `ChildSetup`, and may run in this memory.
+    let mut create = || unsafe {
+        match entry {
+            Entry::BornInside(cgroup) => clone_into_cgroup(
+                cgroup.as_raw_fd(),
+                flags,
+                stack.bytes(),
+                pidfd.as_ptr(),
+                child_main,
+                argument,
+            ),
             Entry::WritesItself(_) => clone(flags, stack.bytes(), pidfd.as_ptr(), child_main, argument),
         }
     };
-    let (made, was_frozen) = match watched {
-        None => (make(), false),
-        Some(files) => watchdog::guard(files, &pidfd, make).map_err(Failure::NotCreated)?,
+    let (created, was_frozen) = match freeze_fds {
+        None => (create(), false),
+        Some(files) => watchdog::run_guarded(files, &pidfd, create).map_err(Failure::NotCreated)?,
     };
     drop(blocked);
-    let pid = match made {
-        Err(Errno::EINTR) => return start(way, command, options),
-        // The watchdog has the same errno as this thread.
-        Err(_) if watched.is_some() && enter >= 0 => {
-            return start(way, command, Options { watched: None, ..options });
+    let pid = match created {
+        Err(Errno::EINTR) => return start(entry, command, options),
+        // The watchdog shares this thread's errno, so that the error may be the watchdog's.
+        Err(_) if freeze_fds.is_some() && procs >= 0 => {
+            return start(entry, command, Options { freeze_fds: None, ..options });
         }
-        made => made.map_err(Failure::NotCreated)?,
+        created => created.map_err(Failure::NotCreated)?,
     };
     let pidfd = pidfd.into_inner();
-    // SAFETY: the kernel has just made it for us.
-    let pidfd = (pidfd >= 0).then(|| unsafe { descriptors::made(pidfd) });
-    match has_begun(pid, report) {
-        Err(Failure::NoReport) if !copied => start(way, command, Options { copied: true, ..options }),
+    // SAFETY: the kernel has created this descriptor for this call, under `occupy_stdio`.
+    let pidfd = (pidfd >= 0).then(|| unsafe { descriptors::adopt(pidfd) });
+    match await_exec(pid, report) {
+        Err(Failure::NoReport) if !copies_memory => {
+            start(entry, command, Options { copies_memory: true, ..options })
+        }
         Ok(_) if was_frozen => {
             reap(pid);
             Err(Failure::Frozen)
         }
         Err(Failure::Killed(_)) if was_frozen => Err(Failure::Frozen),
-        begun => begun.map(|seen| Child { pid, pidfd: pidfd.filter(|_| options.pidfd), seen }),
+        begun => begun.map(|exec_seen| Child { pid, pidfd: pidfd.filter(|_| options.pidfd), exec_seen }),
     }
 }
 
-pub(super) fn setup<'a>(command: &'a Command<'_>, options: Options<'a>, report: &Report) -> ChildSetup<'a> {
+/// The setup of a child that does not enter a cgroup by itself.
+pub(super) fn child_setup<'a>(
+    command: &'a Command<'_>,
+    options: Options<'a>,
+    report: &Report,
+) -> ChildSetup<'a> {
     ChildSetup {
-        enter: -1,
+        procs: -1,
         raise_oom_score: options.raise_oom_score,
         unshare: false,
         containment: options.containment,
@@ -226,153 +162,105 @@ pub(super) fn setup<'a>(command: &'a Command<'_>, options: Options<'a>, report: 
         directory: command.directory.map_or(-1, |fd| fd.as_raw_fd()),
         stdio: command.stdio,
         passed: None,
-        files: command.program.as_ptr(),
-        argv: command.arguments.as_ptr(),
-        envp: command.environment.as_ptr(),
+        program: command.program.as_ptr(),
+        arguments: command.arguments.as_ptr(),
+        environment: command.environment.as_ptr(),
         report: &raw const *report,
     }
 }
 
-/// clone(2) without an exit signal, on that stack. The kernel leaves a pidfd at `pidfd` if the flags ask for one.
+/// Waits until the child has executed the program or ended. Returns true if the child was seen executing the program.
 ///
-/// # Safety
-/// As of [`clone3::start`].
-pub(super) unsafe fn clone(
-    flags: c_int,
-    stack: &mut [MaybeUninit<u8>],
-    pidfd: *mut c_int,
-    child_main: ChildMain,
-    argument: *mut c_void,
-) -> nix::Result<i32> {
-    let end = stack.as_mut_ptr().wrapping_add(stack.len());
-    let top = end.wrapping_sub(end as usize % 16).cast::<c_void>();
-    // SAFETY: the caller's promise.
-    match i32::try_from(unsafe { clone3::clone(flags, top, pidfd, child_main, argument) }) {
-        Ok(pid @ 1..) => Ok(pid),
-        Ok(e) => Err(Errno::from_raw(-e)),
-        Err(_) => Err(Errno::ESRCH),
-    }
-}
-
-/// The child has become the program, or has come to nothing. Returns true if it was seen as the program.
-///
-/// What the child wrote is believed first: a thread that waits for children of every kind (__WALL) may have waited for
-/// this one, whatever became of it.
-pub(super) fn has_begun(pid: i32, report: &Report) -> Result<bool, Failure> {
+/// The child's report has precedence over the result of the wait: a thread that waits for children of every kind (__WALL)
+/// may have waited for this child.
+pub(super) fn await_exec(pid: i32, report: &Report) -> Result<bool, Failure> {
     let outcome = outcome_of(pid);
     if matches!(outcome, Outcome::Exited | Outcome::Killed(_)) {
         reap(pid);
     }
     match (report.read(), outcome) {
-        (_, Outcome::Begun) => Ok(true),
+        (_, Outcome::Executed) => Ok(true),
         ((step, Some(e)), _) => Err(Failure::Failed(step, e)),
         (_, Outcome::Exited) => Err(Failure::NoReport),
         ((step, None), Outcome::Killed(libc::SIGSYS)) => Err(Failure::KilledByFilter(step)),
         ((step, None), Outcome::Killed(_)) => Err(Failure::Killed(step)),
-        // It did not get as far as execve(2), unless what it writes is not seen.
-        ((step, None), Outcome::Taken) if step < Step::Exec && (step > Step::Start || shares_memory()) => {
+        // The child did not get as far as execve(2), unless its report is not visible.
+        ((step, None), Outcome::ReapedElsewhere)
+            if step < Step::Exec && (step > Step::Start || clone_shares_memory()) =>
+        {
             Err(Failure::Killed(step))
         }
-        ((_, None), Outcome::Taken) => Ok(false),
+        ((_, None), Outcome::ReapedElsewhere) => Ok(false),
     }
 }
 
-/// What a wait says of a child.
+/// What waitid(2) reports of a child.
 enum Outcome {
-    /// It is the program, or was.
-    Begun,
-    /// It has exited before.
+    /// The child has executed the program. The program may have ended since.
+    Executed,
+    /// The child exited before it executed the program.
     Exited,
-    /// This signal has killed it before.
+    /// This signal killed the child before it executed the program.
     Killed(c_int),
-    /// Somebody else has waited for it.
-    Taken,
+    /// Another thread has waited for the child.
+    ReapedElsewhere,
 }
 
-/// A plain wait is not for our child until execve(2) has made its exit signal SIGCHLD; until then one with __WCLONE is.
-/// By then vfork(2) has let us go on, but a dying child does so before it can be waited for; and where
-/// vfork(2) is only fork(2), as in valgrind, it may not yet have got so far.
+/// A plain wait finds the child only after execve(2) has changed its exit signal to SIGCHLD. Before that, a wait with
+/// __WCLONE finds it.
+///
+/// When clone(2) returns, the child may not be in either state yet: vfork(2) lets the parent continue before it can wait
+/// for a dying child, and where vfork(2) is fork(2), as in valgrind, the child may still be running.
 fn outcome_of(pid: i32) -> Outcome {
-    const NAP: Duration = Duration::from_micros(50);
+    const INTERVAL: Duration = Duration::from_micros(50);
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-    let is_begun = || match waitid(pid, flags).0 {
+    let has_executed = || match waitid(libc::P_PID, pid.unsigned_abs(), flags).0 {
         Ok(()) => true,
-        // A security module hides how it ends. It does not hide what kind of child it is.
+        // A security module hides the child's status. The errno still shows that a child of this kind exists.
         Err(e) => e == Errno::EACCES,
     };
     loop {
-        if is_begun() {
-            return Outcome::Begun;
+        if has_executed() {
+            return Outcome::Executed;
         }
-        let (done, info) = waitid(pid, flags | libc::__WCLONE);
-        // SAFETY: the kernel filled in that of a child, or left 0 for "none has ended".
+        let (result, info) = waitid(libc::P_PID, pid.unsigned_abs(), flags | libc::__WCLONE);
+        // SAFETY: the kernel filled in the fields of a child, or left them 0 because none has ended.
         let (ended, status) = unsafe { (info.si_pid(), info.si_status()) };
-        match (done, ended) {
-            // It may have become the program between the two calls.
-            (Err(_), _) if is_begun() => return Outcome::Begun,
-            (Err(_), _) => return Outcome::Taken,
-            (Ok(()), 0) => std::thread::sleep(NAP),
+        match (result, ended) {
+            // The child may have executed the program between the two calls.
+            (Err(_), _) if has_executed() => return Outcome::Executed,
+            (Err(_), _) => return Outcome::ReapedElsewhere,
+            (Ok(()), 0) => std::thread::sleep(INTERVAL),
             (Ok(()), _) if info.si_code == libc::CLD_EXITED => return Outcome::Exited,
             (Ok(()), _) => return Outcome::Killed(status),
         }
     }
 }
 
-/// Returns true if a child of clone(2) with CLONE_VM has the memory of the caller. In valgrind it has a copy.
-fn shares_memory() -> bool {
-    extern "C" fn mark(word: *mut c_void) -> c_int {
-        // SAFETY: the caller keeps it.
-        unsafe { &*word.cast::<AtomicBool>() }.store(true, Ordering::Release);
-        crate::sys::process::exit(0)
+/// Returns true if a child of clone(2) with CLONE_VM shares the memory of its parent. In valgrind it has a copy.
+fn clone_shares_memory() -> bool {
+    extern "C" fn set_true(flag: *mut c_void) -> c_int {
+        // SAFETY: `flag` points to an `AtomicBool` of the parent, which is suspended until this process has ended.
+        unsafe { &*flag.cast::<AtomicBool>() }.store(true, Ordering::Release);
+        exit(0)
     }
     static SEEN: AtomicBool = AtomicBool::new(false);
     if SEEN.load(Ordering::Relaxed) {
         return true;
     }
-    let word = AtomicBool::new(false);
-    let argument = (&raw const word).cast_mut().cast::<c_void>();
+    let flag = AtomicBool::new(false);
+    let argument = (&raw const flag).cast_mut().cast::<c_void>();
     let (Ok(mut stack), Ok(_blocked)) = (Stack::new(), BlockedSignals::block_all()) else { return true };
-    // SAFETY: this thread stands still until the child has ended, which writes nothing else.
-    let made =
-        unsafe { clone(libc::CLONE_VM | libc::CLONE_VFORK, stack.bytes(), null_mut(), mark, argument) };
-    if let Ok(pid) = made {
+    // SAFETY: this thread is suspended until the child has ended. The child writes to `flag` and to its stack.
+    let created =
+        unsafe { clone(libc::CLONE_VM | libc::CLONE_VFORK, stack.bytes(), null_mut(), set_true, argument) };
+    if let Ok(pid) = created {
         reap(pid);
     }
-    if word.load(Ordering::Acquire) {
+    if flag.load(Ordering::Acquire) {
         SEEN.store(true, Ordering::Relaxed);
         return true;
     }
-    // Without a child nothing is known: it is the usual case.
-    made.is_err()
-}
-
-/// It ends, or has. Another thread of the host may wait for all its children, of whatever kind, and be first.
-pub(super) fn reap(pid: i32) {
-    while waitid(pid, libc::WEXITED | libc::__WALL).0 == Err(Errno::EINTR) {}
-}
-
-/// The same of the process behind a pidfd (5.4).
-pub(super) fn reap_by(pidfd: &OwnedFd) {
-    let id = pidfd.as_raw_fd().unsigned_abs();
-    while waitid_of(libc::P_PIDFD, id, libc::WEXITED | libc::__WALL).0 == Err(Errno::EINTR) {}
-}
-
-/// Returns true for a child of whatever kind that has not ended.
-pub(super) fn is_there(pid: i32) -> bool {
-    let (done, info) = waitid(pid, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL);
-    // SAFETY: the kernel filled in that of a child, or left 0 for "none has ended".
-    done == Err(Errno::EINTR) || (done.is_ok() && unsafe { info.si_pid() } == 0)
-}
-
-fn waitid(pid: i32, flags: c_int) -> (nix::Result<()>, libc::siginfo_t) {
-    waitid_of(libc::P_PID, pid.unsigned_abs(), flags)
-}
-
-fn waitid_of(kind: libc::idtype_t, id: libc::id_t, flags: c_int) -> (nix::Result<()>, libc::siginfo_t) {
-    // SAFETY: all zero is a siginfo_t, and it is ours.
-    unsafe {
-        let mut info = std::mem::zeroed();
-        let done = libc::waitid(kind, id, &raw mut info, flags);
-        (Errno::result(done).map(drop), info)
-    }
+    // If no child could be created, the usual case is assumed.
+    created.is_err()
 }

@@ -1,37 +1,37 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How long a caller is willing to wait.
+//! The time until which a caller waits.
 
 use std::time::{Duration, Instant};
 
-/// A point in time, or never.
+/// A point in time at which a wait ends, or no such point.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline(Option<Instant>);
 
 impl Deadline {
-    /// Wait as long as it takes.
+    /// A wait without a limit.
     pub const FOREVER: Self = Self(None);
 
-    /// So long from now.
+    /// Returns the deadline that is this far from now.
     pub fn after(wait: Duration) -> Self {
         Self(Instant::now().checked_add(wait))
     }
 
-    /// The same where `None` is for ever.
+    /// The same as [`Deadline::after`]; `None` is [`Deadline::FOREVER`].
     pub fn within(wait: Option<Duration>) -> Self {
         wait.map_or(Self::FOREVER, Self::after)
     }
 
-    /// What is left, or `None` for ever.
+    /// Returns the time that is left, or `None` for [`Deadline::FOREVER`].
     pub fn left(self) -> Option<Duration> {
         self.0.map(|at| at.saturating_duration_since(Instant::now()))
     }
 
-    /// True when there is nothing left to wait for.
+    /// Returns true if no time is left.
     pub fn passed(self) -> bool {
         self.left().is_some_and(|left| left.is_zero())
     }
 
-    /// The later of this one and so long from now.
+    /// Returns the later of this deadline and the one that is this far from now.
     pub fn at_least(self, wait: Duration) -> Self {
         match (self.0, Self::after(wait).0) {
             (Some(a), Some(b)) => Self(Some(a.max(b))),
@@ -39,10 +39,9 @@ impl Deadline {
         }
     }
 
-    /// The nearer of this one and so long from now.
+    /// Returns the earlier of this deadline and the one that is this far from now.
     pub fn at_most(self, wait: Duration) -> Self {
-        let near = Self::after(wait);
-        match (self.0, near.0) {
+        match (self.0, Self::after(wait).0) {
             (Some(a), Some(b)) => Self(Some(a.min(b))),
             (a, b) => Self(a.or(b)),
         }
@@ -62,12 +61,13 @@ mod tests {
     }
 
     #[test]
-    fn the_nearer_deadline_wins() {
+    fn the_earlier_deadline_wins() {
         let hour = Duration::from_secs(3600);
         assert!(Deadline::after(Duration::ZERO).at_most(hour).passed());
         assert!(Deadline::FOREVER.at_most(Duration::ZERO).passed());
         assert!(!Deadline::after(hour).at_most(hour).passed());
     }
+
     #[test]
     fn the_later_deadline_wins() {
         let hour = Duration::from_secs(3600);

@@ -1,34 +1,37 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Every descriptor of the library is made here, so that none is ever 0, 1 or 2, be it for an instant. A host may have
-//! closed those, and the kernel gives the lowest free number. There a host that prints would write into a limit,
-//! and a child of any thread that is between fork and exec would have the descriptor as one of its standard ones.
+//! Creates every descriptor of the library, so that none is ever 0, 1 or 2, not even for a moment.
 //!
-//! No system call that makes one can be told the lowest number, and to move the descriptor afterwards is too late.
-//! So what is free of 0, 1 and 2 is filled first, and freed again afterwards. The placeholders are opened with O_PATH:
-//! to read(2) and write(2) they are what a closed descriptor is, EBADF. They are close-on-exec, and an agent that is to
-//! inherit such a number gets it closed. A host in which all three are open, as in nearly all, pays for three
-//! calls of fcntl(2).
+//! A host may have closed those numbers, and the kernel uses the lowest free number. A host that prints would then write
+//! into a limit, and a child that another thread of the host has between fork and exec would have the descriptor as a
+//! standard descriptor.
 //!
-//! What no check can prevent: a host that closes one of the three in another thread after the check and before the system
-//! call. Such a descriptor is moved at once.
+//! No system call that creates a descriptor takes a lowest number, and it is too late to move the descriptor afterwards.
+//! Therefore the free numbers among 0, 1 and 2 are occupied by placeholders first, and freed afterwards. A placeholder is
+//! opened with O_PATH: read(2) and write(2) fail with EBADF, as for a closed descriptor. Placeholders are close-on-exec, and
+//! an agent that is to inherit such a number gets it closed. A host in which all three numbers are open, as in nearly all
+//! hosts, pays for three calls of fcntl(2).
+//!
+//! One case cannot be prevented: another thread of the host closes one of the three numbers between the check and the
+//! system call. The new descriptor is then moved at once.
 
 use super::fork_mutex::ForkMutex;
 use super::thread::BlockedSignals;
 use nix::NixPath;
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, OFlag};
+use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag};
 use nix::sys::epoll::{Epoll, EpollCreateFlags};
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::Mode;
 use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 use std::ffi::{CStr, c_int};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The standard descriptors are below this.
+/// The lowest number that is not a standard descriptor.
 const LOWEST: RawFd = libc::STDERR_FILENO + 1;
 
-/// Odd while there may be placeholders. Whoever sees it even and unchanged before and after it has seen all
-/// three open, has seen the host's own.
+/// Odd while there may be placeholders. If a thread reads the same even value before and after it has found all three
+/// numbers open, then those descriptors are the host's own.
 static EPOCH: AtomicU32 = AtomicU32::new(0);
 static PLACEHOLDERS: ForkMutex<Placeholders> = ForkMutex::new();
 
@@ -38,25 +41,25 @@ struct Placeholders {
     placed: [bool; LOWEST as usize],
 }
 
-/// Until this is dropped the kernel gives no descriptor of this process a number below 3.
+/// While this value lives, the kernel gives no descriptor of this process a number below 3.
 #[must_use]
-pub struct StdioHeld {
+pub struct StdioOccupied {
     by_placeholders: bool,
 }
 
-/// Fill what is free of 0, 1 and 2.
-pub fn hold_stdio() -> nix::Result<StdioHeld> {
+/// Occupies the free numbers among 0, 1 and 2.
+pub fn occupy_stdio() -> nix::Result<StdioOccupied> {
     let epoch = EPOCH.load(Ordering::SeqCst);
     if epoch % 2 == 0 && (0..LOWEST).all(is_open) && EPOCH.load(Ordering::SeqCst) == epoch {
-        return Ok(StdioHeld { by_placeholders: false });
+        return Ok(StdioOccupied { by_placeholders: false });
     }
-    // A handler of the host's that calls agentcg_move_self() must not find the lock held by its own thread.
+    // A signal handler of the host that calls agentcg_move_self() must not find the lock held by its own thread.
     let _blocked = BlockedSignals::block_all()?;
     PLACEHOLDERS.lock().place()?;
-    Ok(StdioHeld { by_placeholders: true })
+    Ok(StdioOccupied { by_placeholders: true })
 }
 
-impl Drop for StdioHeld {
+impl Drop for StdioOccupied {
     fn drop(&mut self) {
         if self.by_placeholders {
             let _blocked = BlockedSignals::block_all();
@@ -70,8 +73,8 @@ impl Placeholders {
         EPOCH.fetch_or(1, Ordering::SeqCst);
         self.users += 1;
         while !(0..LOWEST).all(is_open) {
-            match placeholder() {
-                // Another thread of the host was quicker.
+            match open_placeholder() {
+                // Another thread of the host has opened the number.
                 Ok(fd) if fd.as_raw_fd() >= LOWEST => {}
                 Ok(fd) => {
                     let number = usize::try_from(fd.into_raw_fd()).unwrap_or_default();
@@ -94,21 +97,21 @@ impl Placeholders {
             return;
         }
         for (number, placed) in (0..).zip(&mut self.placed) {
-            // Another thread of the host may have put something of its own there.
+            // Another thread of the host may have replaced the placeholder by a descriptor of its own.
             if std::mem::take(placed)
                 && fcntl(number, libc::F_GETFL).is_ok_and(|flags| flags & libc::O_PATH != 0)
             {
-                // SAFETY: it is the placeholder, which nobody else owns.
+                // SAFETY: the descriptor is the placeholder, which this module owns.
                 drop(unsafe { OwnedFd::from_raw_fd(number) });
             }
         }
-        // In a forked child the epoch may have been odd without a placeholder of its own: fetch_add would not do.
+        // fetch_add would not do: a forked child may have inherited an odd epoch without a placeholder of its own.
         EPOCH.store((EPOCH.load(Ordering::SeqCst) | 1).wrapping_add(1), Ordering::SeqCst);
     }
 }
 
-/// At the lowest free number. Some containers have no /dev.
-fn placeholder() -> nix::Result<OwnedFd> {
+/// Opens a placeholder, which gets the lowest free number. Some containers have no /dev.
+fn open_placeholder() -> nix::Result<OwnedFd> {
     let open = |path: &CStr| nix::fcntl::open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty());
     open(c"/dev/null").or_else(|e| match e {
         Errno::ENOENT | Errno::ENOTDIR | Errno::EACCES => open(c"/"),
@@ -121,11 +124,11 @@ fn is_open(fd: RawFd) -> bool {
 }
 
 fn fcntl(fd: RawFd, command: c_int) -> nix::Result<c_int> {
-    // SAFETY: the commands used here take and give integers.
+    // SAFETY: the commands that are used here take and return integers.
     Errno::result(unsafe { libc::fcntl(fd, command) })
 }
 
-/// One that has a number which the host has closed meanwhile is moved.
+/// Moves a descriptor whose number the host has closed since the check.
 fn above_stdio(fd: OwnedFd) -> nix::Result<OwnedFd> {
     if fd.as_raw_fd() >= LOWEST {
         return Ok(fd);
@@ -134,43 +137,42 @@ fn above_stdio(fd: OwnedFd) -> nix::Result<OwnedFd> {
 }
 
 fn move_up(fd: &OwnedFd) -> nix::Result<OwnedFd> {
-    // SAFETY: three integers in, a new descriptor or an error out.
-    let moved = Errno::result(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, LOWEST) })?;
-    // SAFETY: the kernel has just made it for us.
+    let moved = nix::fcntl::fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(LOWEST))?;
+    // SAFETY: the kernel has just created this descriptor.
     Ok(unsafe { OwnedFd::from_raw_fd(moved) })
 }
 
-/// The descriptor that a system call has just made, under [`hold_stdio`], beside something that cannot be undone. It
-/// is moved like others, but stays where it is if there is no number left.
+/// Adopts a descriptor that a system call has created, under [`occupy_stdio`], together with an effect that cannot be
+/// undone. The descriptor is moved as others are, but keeps its number if no other is free.
 ///
 /// # Safety
 /// `fd` is open, and the caller owns it.
-pub unsafe fn made(fd: RawFd) -> OwnedFd {
+pub unsafe fn adopt(fd: RawFd) -> OwnedFd {
     // SAFETY: the caller's promise.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     if fd.as_raw_fd() >= LOWEST { fd } else { move_up(&fd).unwrap_or(fd) }
 }
 
-/// Run a system call that makes one descriptor.
-pub fn make(call: impl Fn() -> nix::Result<OwnedFd>) -> nix::Result<OwnedFd> {
-    let _held = hold_stdio()?;
+/// Makes a system call that creates one descriptor.
+pub fn create(call: impl Fn() -> nix::Result<OwnedFd>) -> nix::Result<OwnedFd> {
+    let _occupied = occupy_stdio()?;
     loop {
         match call() {
             Err(Errno::EINTR) => {}
-            made => return above_stdio(made?),
+            created => return above_stdio(created?),
         }
     }
 }
 
-/// The same of one that gives its number.
-fn make_raw(call: impl Fn() -> c_int) -> nix::Result<OwnedFd> {
-    // SAFETY: the kernel has just made it for us.
-    make(|| Errno::result(call()).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }))
+/// The same as [`create`] for a system call that returns the number of a new descriptor.
+fn create_raw(call: impl Fn() -> c_int) -> nix::Result<OwnedFd> {
+    // SAFETY: the kernel has just created this descriptor.
+    create(|| Errno::result(call()).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }))
 }
 
 /// openat(2), close-on-exec.
 pub fn openat(dir: impl AsFd, path: &(impl NixPath + ?Sized), flags: OFlag) -> nix::Result<OwnedFd> {
-    make(|| nix::fcntl::openat(&dir, path, flags | OFlag::O_CLOEXEC, Mode::empty()))
+    create(|| nix::fcntl::openat(&dir, path, flags | OFlag::O_CLOEXEC, Mode::empty()))
 }
 
 /// open(2), close-on-exec.
@@ -178,17 +180,17 @@ pub fn open(path: &(impl NixPath + ?Sized), flags: OFlag) -> nix::Result<OwnedFd
     openat(AT_FDCWD, path, flags)
 }
 
-/// socket(2) of the unix domain, close-on-exec.
+/// socket(2) in the unix domain, close-on-exec.
 pub fn unix_socket(kind: c_int) -> nix::Result<OwnedFd> {
-    // SAFETY: three integers in, a new descriptor or an error out.
-    make_raw(|| unsafe { libc::socket(libc::AF_UNIX, kind | libc::SOCK_CLOEXEC, 0) })
+    // SAFETY: the call takes three integers and returns a new descriptor or an error.
+    create_raw(|| unsafe { libc::socket(libc::AF_UNIX, kind | libc::SOCK_CLOEXEC, 0) })
 }
 
-/// socketpair(2) of the unix domain, close-on-exec.
+/// socketpair(2) in the unix domain, close-on-exec.
 pub fn unix_pair(kind: c_int) -> nix::Result<(OwnedFd, OwnedFd)> {
-    let _held = hold_stdio()?;
+    let _occupied = occupy_stdio()?;
     let mut ends: [RawFd; 2] = [-1; 2];
-    // SAFETY: the kernel writes two descriptors, which are then ours.
+    // SAFETY: the kernel writes two new descriptors, which the caller owns.
     let [one, other] = unsafe {
         Errno::result(libc::socketpair(libc::AF_UNIX, kind | libc::SOCK_CLOEXEC, 0, ends.as_mut_ptr()))?;
         ends.map(|end| OwnedFd::from_raw_fd(end))
@@ -196,37 +198,37 @@ pub fn unix_pair(kind: c_int) -> nix::Result<(OwnedFd, OwnedFd)> {
     Ok((above_stdio(one)?, above_stdio(other)?))
 }
 
-/// pidfd_open(2), Linux 5.3: names a process so that its pid cannot be recycled meanwhile.
+/// pidfd_open(2) (Linux 5.3): the descriptor refers to the same process even after the pid is reused.
 pub fn pidfd_open(pid: i32) -> nix::Result<OwnedFd> {
-    // SAFETY: the call takes two integers and gives a new descriptor, close-on-exec, or an error; both fit.
-    make_raw(|| unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) as c_int })
+    // SAFETY: the call takes two integers and returns a new descriptor, close-on-exec, or an error. Both fit into an int.
+    create_raw(|| unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) as c_int })
 }
 
-/// memfd_create(2), close-on-exec: a file that can be executed, in memory.
-pub fn executable_memory(name: &CStr) -> nix::Result<OwnedFd> {
+/// memfd_create(2), close-on-exec, for a file that can be executed.
+pub fn executable_memfd(name: &CStr) -> nix::Result<OwnedFd> {
     const MFD_EXEC: libc::c_uint = 0x10;
-    // SAFETY: a string and flags in, a new descriptor or an error out.
-    let make = |flags| make_raw(|| unsafe { libc::memfd_create(name.as_ptr(), flags | libc::MFD_CLOEXEC) });
-    // Before Linux 6.3 each can be executed, and there is no such flag.
-    make(MFD_EXEC).or_else(|e| if e == Errno::EINVAL { make(0) } else { Err(e) })
+    let create = |flags| create(|| memfd_create(name, MFdFlags::MFD_CLOEXEC | flags));
+    // Before Linux 6.3 the flag does not exist, and every memfd can be executed.
+    create(MFdFlags::from_bits_retain(MFD_EXEC))
+        .or_else(|e| if e == Errno::EINVAL { create(MFdFlags::empty()) } else { Err(e) })
 }
 
 /// epoll_create1(2), close-on-exec.
 pub fn epoll() -> nix::Result<Epoll> {
-    make(|| Ok(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?.0)).map(Epoll)
+    create(|| Ok(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?.0)).map(Epoll)
 }
 
 /// inotify_init1(2), close-on-exec and non-blocking.
 pub fn inotify() -> nix::Result<OwnedFd> {
-    // SAFETY: an integer in, a new descriptor or an error out.
-    make_raw(|| unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) })
+    // SAFETY: the call takes an integer and returns a new descriptor or an error.
+    create_raw(|| unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) })
 }
 
-/// timerfd_create(2) of the monotonic clock, close-on-exec and non-blocking.
+/// timerfd_create(2) for the monotonic clock, close-on-exec and non-blocking.
 pub fn timer() -> nix::Result<TimerFd> {
     let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
-    let fd = make(|| Ok(TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?.into()))?;
-    // SAFETY: it is a timer's, and owned.
+    let fd = create(|| Ok(TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?.into()))?;
+    // SAFETY: the descriptor is a timer's, and its ownership moves.
     Ok(unsafe { TimerFd::from_raw_fd(fd.into_raw_fd()) })
 }
 
@@ -237,16 +239,16 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    /// Runs `look` in a child in which these are closed.
+    /// Runs `look` in a child in which the standard descriptors of these bits are closed.
     fn in_a_child_without(closed: u8, look: impl FnOnce() -> bool) {
-        let held = in_a_child(|| {
+        let succeeded = in_a_child(|| {
             (0..LOWEST).filter(|fd| closed >> fd & 1 == 1).for_each(|fd| nix::unistd::close(fd).unwrap());
             u8::from(look())
         });
-        assert_eq!(held, 1, "closed: {closed:#b}");
+        assert_eq!(succeeded, 1, "closed: {closed:#b}");
     }
 
-    fn open_ones() -> u8 {
+    fn open_numbers() -> u8 {
         (0..LOWEST).map(|fd| u8::from(is_open(fd)) << fd).sum()
     }
 
@@ -254,7 +256,7 @@ mod tests {
     fn whatever_the_host_has_closed_every_descriptor_is_above_2_and_nothing_stays_below() {
         for closed in 0..8 {
             in_a_child_without(closed, || {
-                let before = open_ones();
+                let before = open_numbers();
                 let (one, other) = unix_pair(libc::SOCK_SEQPACKET).unwrap();
                 let all: [OwnedFd; 7] = [
                     open(c"/", OFlag::O_RDONLY).unwrap(),
@@ -266,31 +268,31 @@ mod tests {
                     pidfd_open(i32::try_from(std::process::id()).unwrap()).unwrap(),
                 ];
                 let cloexec = |fd: &OwnedFd| fcntl(fd.as_raw_fd(), libc::F_GETFD) == Ok(libc::FD_CLOEXEC);
-                all.iter().all(|fd| fd.as_raw_fd() >= LOWEST && cloexec(fd)) && open_ones() == before
+                all.iter().all(|fd| fd.as_raw_fd() >= LOWEST && cloexec(fd)) && open_numbers() == before
             });
         }
     }
 
     #[test]
-    fn what_is_held_stays_so_until_its_last_user_is_done() {
+    fn numbers_stay_occupied_until_the_last_user_is_done() {
         in_a_child_without(0b101, || {
-            let first = hold_stdio().unwrap();
-            let second = hold_stdio().unwrap();
+            let first = occupy_stdio().unwrap();
+            let second = occupy_stdio().unwrap();
             drop(first);
-            let held = open_ones() == 0b111;
+            let occupied = open_numbers() == 0b111;
             drop(second);
-            held && open_ones() == 0b010 && EPOCH.load(Ordering::SeqCst) % 2 == 0
+            occupied && open_numbers() == 0b010 && EPOCH.load(Ordering::SeqCst) % 2 == 0
         });
     }
 
-    /// One thread's placeholders are gone while another still counts on what it has seen open.
+    /// One thread closes its placeholders while another relies on the numbers that it has found open.
     #[test]
-    fn no_thread_takes_the_placeholders_of_another_for_the_hosts_own() {
+    fn no_thread_mistakes_the_placeholders_of_another_for_the_hosts_descriptors() {
         in_a_child_without(0b101, || {
             let opens = || {
                 (0..3_000).all(|_| {
-                    let _held = hold_stdio().unwrap();
-                    // As the system call that makes a descriptor, which takes the lowest.
+                    let _occupied = occupy_stdio().unwrap();
+                    // As a system call that creates a descriptor, it uses the lowest free number.
                     let fd = nix::fcntl::open(c"/", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).unwrap();
                     fd.as_raw_fd() >= LOWEST
                 })
@@ -299,17 +301,17 @@ mod tests {
                 let threads: Vec<_> = (0..4).map(|_| scope.spawn(opens)).collect();
                 threads.into_iter().all(|thread| thread.join().unwrap())
             });
-            held && open_ones() == 0b010
+            held && open_numbers() == 0b010
         });
     }
 
     #[test]
-    fn what_the_host_puts_in_a_placeholders_stead_is_left_to_it() {
+    fn a_descriptor_with_which_the_host_replaces_a_placeholder_stays_open() {
         in_a_child_without(0b001, || {
-            let held = hold_stdio().unwrap();
-            // SAFETY: two integers.
+            let occupied = occupy_stdio().unwrap();
+            // SAFETY: the call takes two integers.
             unsafe { libc::dup2(libc::STDERR_FILENO, 0) };
-            drop(held);
+            drop(occupied);
             is_open(0)
         });
     }
@@ -317,14 +319,14 @@ mod tests {
     #[test]
     fn a_placeholder_can_be_neither_read_nor_written() {
         in_a_child_without(0b010, || {
-            let _held = hold_stdio().unwrap();
-            // SAFETY: one byte, which is live.
+            let _occupied = occupy_stdio().unwrap();
+            // SAFETY: the kernel reads one byte of a string that lives.
             unsafe { libc::write(1, c"1".as_ptr().cast(), 1) == -1 && Errno::last() == Errno::EBADF }
         });
     }
 
-    /// What makes descriptors, but for clone(2) and recvmsg(2), which are known by a flag that they take.
-    const MAKERS: [&str; 28] = [
+    /// Calls that create descriptors, except clone(2) and recvmsg(2), which are found by [`MARKS`].
+    const CREATORS: [&str; 28] = [
         "File::open(",
         "File::create(",
         "OpenOptions",
@@ -355,11 +357,11 @@ mod tests {
         "accept4(",
     ];
     const MARKS: [&str; 2] = ["CLONE_PIDFD", "recvmsg("];
-    /// This module, and what runs in a process with a table of descriptors of its own.
-    const ELSEWHERE: [&str; 3] = ["sys/descriptors.rs", "spawn/child.rs", "sys/syscall.rs"];
+    /// This module, and code that runs in a process with its own table of descriptors.
+    const EXEMPT: [&str; 3] = ["sys/descriptors.rs", "spawn/child.rs", "sys/syscall.rs"];
 
     #[test]
-    fn no_other_module_makes_descriptors() {
+    fn no_other_module_creates_descriptors() {
         fn visit(dir: &Path, each: &mut impl FnMut(&Path)) {
             for entry in fs::read_dir(dir).unwrap() {
                 let path = entry.unwrap().path();
@@ -371,17 +373,17 @@ mod tests {
         visit(&top, &mut |path| {
             let name = path.strip_prefix(&top).unwrap().to_str().unwrap();
             files += 1;
-            if ELSEWHERE.contains(&name) || name.contains("tests") || name.ends_with("kernels.rs") {
+            if EXEMPT.contains(&name) || name.contains("tests") || name.ends_with("kernels.rs") {
                 return;
             }
             let text = fs::read_to_string(path).unwrap();
             let code = text.split("#[cfg(test)]").next().unwrap();
             for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
-                let maker = MAKERS.iter().find(|maker| line.contains(**maker));
-                assert!(maker.is_none(), "{name}: {line}: use crate::sys::descriptors");
+                let creator = CREATORS.iter().find(|creator| line.contains(**creator));
+                assert!(creator.is_none(), "{name}: {line}: use crate::sys::descriptors");
             }
             for mark in MARKS.iter().filter(|mark| code.contains(**mark)) {
-                assert!(code.contains("hold_stdio"), "{name}: {mark} without hold_stdio()");
+                assert!(code.contains("occupy_stdio"), "{name}: {mark} without occupy_stdio()");
             }
         });
         assert!(files > 50, "{files} files");

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which process is this? A forked child has a copy of everything that its parent's memory holds, and must not take
-//! what the parent owns for its own. The pid does not tell them apart: the parent may be PID 1 and the child PID 1 of a
-//! new namespace, and numbers are given again.
+//! An id that differs between a process and its forked children.
 //!
-//! The kernel clears a page with MADV_WIPEONFORK (4.14) in every child that gets a copy of the memory, whoever called
-//! clone(2) and whatever ran before. A child finds no id there and takes one that none of its ancestors had.
-//! After the first time that costs no system call.
+//! A forked child has a copy of its parent's memory, and must not use what only the parent owns. The pid does not
+//! distinguish them: the parent may be PID 1 and the child PID 1 of a new namespace, and pids are reused.
 //!
-//! A child that shares the memory (vfork(2), CLONE_VM) shares the id, as it shares all that the id is for.
+//! The kernel clears a page with MADV_WIPEONFORK (Linux 4.14) in every child that gets a copy of the memory, also if
+//! clone(2) was called without libc. A child finds no id in the page and assigns itself one that none of its ancestors had.
+//! After the first use an id costs no system call.
+//!
+//! A child that shares the memory (vfork(2), CLONE_VM) shares the id, as it shares what the id protects.
 
 use nix::errno::Errno;
 use std::ffi::c_int;
@@ -19,16 +20,16 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ForkId(NonZeroU64);
 
-/// Where the calling process's id stands, 0 until it has one. NULL before the first use, [`NO_PAGE`] if there is no
-/// such page: then there is none in the descendants either, whose copies of this hold what the ancestor found.
+/// The address of the calling process's id, which is 0 until it is assigned. NULL before the first use; the address of
+/// [`NO_PAGE`] if the kernel provides no such page. Descendants have a copy of this value, and no page either.
 static PAGE: AtomicPtr<AtomicU64> = AtomicPtr::new(null_mut());
 static NO_PAGE: AtomicU64 = AtomicU64::new(0);
 
-/// How many ids this process and its ancestors have taken.
+/// The number of ids that this process and its ancestors have assigned.
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 impl ForkId {
-    /// That of the calling process.
+    /// Returns the id of the calling process.
     pub fn current() -> Self {
         let mut page = PAGE.load(Ordering::Acquire);
         if page.is_null() {
@@ -37,9 +38,9 @@ impl ForkId {
         if ptr::eq(page, &raw const NO_PAGE) {
             return by_pid();
         }
-        // SAFETY: `set_up` made the page, which is never unmapped: not in children either, where it is cleared.
+        // SAFETY: `set_up` mapped the page. It is never unmapped, and children have a cleared page at the same address.
         let id = unsafe { &*page };
-        NonZeroU64::new(id.load(Ordering::Relaxed)).map_or_else(|| take(id), Self)
+        NonZeroU64::new(id.load(Ordering::Relaxed)).map_or_else(|| assign(id), Self)
     }
 }
 
@@ -49,7 +50,7 @@ impl From<ForkId> for NonZeroU64 {
     }
 }
 
-/// An id, or none. The default is none.
+/// A cell for an id. The default is empty.
 #[derive(Debug, Default)]
 pub struct AtomicForkId(AtomicU64);
 
@@ -59,12 +60,12 @@ impl AtomicForkId {
         self.0.store(ForkId::current().0.get(), Ordering::Relaxed);
     }
 
-    /// Stores that there is none.
+    /// Empties the cell.
     pub fn clear(&self) {
         self.0.store(0, Ordering::Relaxed);
     }
 
-    /// Returns true if it is that of the calling process.
+    /// Returns true if the cell holds the id of the calling process.
     pub fn is_current(&self) -> bool {
         match self.0.load(Ordering::Relaxed) {
             0 => false,
@@ -73,7 +74,7 @@ impl AtomicForkId {
     }
 }
 
-/// Map the page. If several threads do so at once, all use that of the first.
+/// Maps the page. If several threads do so at once, all of them use the page of the first.
 #[cold]
 fn set_up() -> *mut AtomicU64 {
     let mapped = map();
@@ -89,9 +90,9 @@ fn set_up() -> *mut AtomicU64 {
     }
 }
 
-/// A new page, cleared in children.
+/// Maps a new page that the kernel clears in children.
 fn map() -> nix::Result<*mut AtomicU64> {
-    // SAFETY: a new mapping, where the kernel likes.
+    // SAFETY: the kernel chooses the address of the new mapping.
     let page = unsafe {
         libc::mmap(
             null_mut(),
@@ -108,7 +109,7 @@ fn map() -> nix::Result<*mut AtomicU64> {
     let page = page.cast::<AtomicU64>();
     // QEMU's user mode before 7.2 ignores all advice and reports success, also for advice that does not exist.
     const NO_ADVICE: c_int = -1;
-    // SAFETY: the mapping above, to which nobody else has the address.
+    // SAFETY: the page was mapped above, and nothing else has its address.
     let [wiped, ignored] = [libc::MADV_WIPEONFORK, NO_ADVICE]
         .map(|advice| unsafe { libc::madvise(page.cast(), size_of::<AtomicU64>(), advice) } == 0);
     if wiped && !ignored {
@@ -119,15 +120,15 @@ fn map() -> nix::Result<*mut AtomicU64> {
 }
 
 fn unmap(page: *mut AtomicU64) {
-    // SAFETY: `map` made it, and it was stored nowhere.
+    // SAFETY: `map` mapped the page, and its address was not stored anywhere.
     unsafe { libc::munmap(page.cast(), size_of::<AtomicU64>()) };
 }
 
-/// The first use in this process.
+/// Assigns an id at the first use in this process.
 #[cold]
-fn take(id: &AtomicU64) -> ForkId {
-    // fork(2) copies memory while other threads write to it. A parent that takes its own id at that moment can leave the
-    // child a count without it: the pid differs then.
+fn assign(id: &AtomicU64) -> ForkId {
+    // fork(2) copies memory while other threads write to it. If the parent assigns its own id at that moment, the child may
+    // have a count that does not include it. The pids differ in that case.
     let count = COUNT.fetch_add(1, Ordering::SeqCst).wrapping_add(1).max(1);
     let new = join(count, std::process::id());
     match id.compare_exchange(0, new.get(), Ordering::AcqRel, Ordering::Acquire) {
@@ -136,13 +137,13 @@ fn take(id: &AtomicU64) -> ForkId {
     }
 }
 
-/// Without the page (Linux before 4.14, or a seccomp filter): the pid and the namespace to which it belongs.
+/// Returns an id made of the pid and its namespace. It is used without the page: before Linux 4.14, or with a seccomp filter.
 #[cold]
 fn by_pid() -> ForkId {
-    /// As last seen: /proc may be unmounted later.
+    /// The namespace that was read last: /proc may be unmounted later.
     static NAMESPACE: AtomicU32 = AtomicU32::new(1);
     let found = nix::sys::stat::stat(c"/proc/self/ns/pid").ok();
-    // The kernel's numbers of namespaces have 32 bits.
+    // The kernel numbers namespaces with 32 bits.
     if let Some(inode) = found.and_then(|stat| u32::try_from(stat.st_ino).ok()) {
         NAMESPACE.store(inode.max(1), Ordering::Relaxed);
     }
@@ -159,13 +160,13 @@ pub(super) mod tests {
     use nix::sys::wait::{WaitStatus, waitpid};
     use nix::unistd::{ForkResult, fork};
 
-    /// The result of `look` in a forked child, as its exit status.
+    /// Runs `look` in a forked child. Returns its result, which is the child's exit status.
     pub fn in_a_child(look: impl FnOnce() -> u8) -> u8 {
-        // SAFETY: the child only calls `look`, and ends.
+        // SAFETY: the child calls `look` and exits.
         match unsafe { fork() }.unwrap() {
             ForkResult::Child => {
                 let status = look();
-                // SAFETY: ends the process at once.
+                // SAFETY: the call ends the process.
                 unsafe { libc::_exit(status.into()) }
             }
             ForkResult::Parent { child } => match waitpid(child, None).unwrap() {
@@ -190,15 +191,15 @@ pub(super) mod tests {
         assert_eq!(ForkId::current(), first);
     }
 
-    /// clone(2) by itself, past the handlers of libc's fork(3).
+    /// The system call runs no handlers of pthread_atfork(3).
     #[test]
-    fn a_child_of_the_bare_system_call_has_another() {
+    fn a_child_of_the_bare_system_call_has_another_id() {
         let first = ForkId::current();
-        // SAFETY: without CLONE_VM the child has a copy of everything, and ends at once.
+        // SAFETY: without CLONE_VM the child has a copy of the memory. It exits at once.
         let child = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
         if child == 0 {
             let differs = ForkId::current() != first;
-            // SAFETY: ends the process at once.
+            // SAFETY: the call ends the process.
             unsafe { libc::_exit(differs.into()) }
         }
         let child = nix::unistd::Pid::from_raw(i32::try_from(child).unwrap());
@@ -206,7 +207,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn threads_that_ask_first_at_once_get_the_same() {
+    fn threads_whose_first_uses_coincide_get_the_same_id() {
         let all_the_same = in_a_child(|| {
             let barrier = std::sync::Barrier::new(4);
             let ask = || {
@@ -223,14 +224,14 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn without_the_page_pid_and_namespace_tell_a_child_from_its_parent() {
+    fn without_the_page_pid_and_namespace_distinguish_a_child_from_its_parent() {
         let own = by_pid();
         assert_eq!(by_pid(), own);
         assert_eq!(in_a_child(|| u8::from(by_pid() != own)), 1);
     }
 
     #[test]
-    fn an_atomic_one_is_none_until_it_is_set_and_a_childs_no_more() {
+    fn a_cell_is_empty_until_it_is_set_and_not_current_in_a_child() {
         let owner = AtomicForkId::default();
         assert!(!owner.is_current());
         owner.set_current();

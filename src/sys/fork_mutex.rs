@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A mutex whose value each process has for itself. One that another thread held at the fork would be locked for ever
-//! in the child; here the lock names the process that holds it.
+//! A mutex with a separate value in each process. If another thread holds an ordinary mutex during a fork, the mutex stays
+//! locked in the child forever. This one stores which process holds it.
 
 use super::fork_id::ForkId;
 use std::cell::UnsafeCell;
@@ -11,11 +11,11 @@ use std::ops::{Deref, DerefMut};
 use std::ptr::null;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-/// A value that begins with its default in each process. It is not for recursive use.
+/// A mutex whose value starts as its default in each process. It is not recursive.
 pub struct ForkMutex<T> {
-    /// The process one of whose threads holds the lock; 0 if none does.
+    /// The id of the process that has a thread holding the lock, or 0.
     holder: AtomicU64,
-    /// Counts the releases: the word that waiters sleep on.
+    /// The number of releases. Waiters sleep on it by futex(2).
     releases: AtomicU32,
     waiters: AtomicU32,
     value: UnsafeCell<Option<Owned<T>>>,
@@ -26,11 +26,11 @@ struct Owned<T> {
     value: T,
 }
 
-// SAFETY: the value is reached by one thread at a time, and moves between threads at most.
+// SAFETY: only the thread that holds the lock accesses the value, so that it need not be `Sync`.
 unsafe impl<T: Send> Sync for ForkMutex<T> {}
 
 impl<T> ForkMutex<T> {
-    /// Unlocked. The value is made at the first use.
+    /// Creates an unlocked mutex. The value is created at the first use.
     pub const fn new() -> Self {
         Self {
             holder: AtomicU64::new(0),
@@ -59,14 +59,14 @@ impl<T> ForkMutex<T> {
             if let Some(abandoned) = self.try_acquire(own) {
                 break abandoned;
             }
-            // Returns at once if there was a release since.
+            // It returns at once if the lock was released since `seen` was read.
             futex(&self.releases, libc::FUTEX_WAIT, seen);
         };
         self.waiters.fetch_sub(1, Ordering::SeqCst);
         abandoned
     }
 
-    /// `None` if another thread of this process holds it.
+    /// Returns `None` if another thread of this process holds the lock, otherwise the same as [`Self::acquire`].
     fn try_acquire(&self, own: NonZeroU64) -> Option<bool> {
         let mut holder = 0;
         while holder != own.get() {
@@ -80,36 +80,36 @@ impl<T> ForkMutex<T> {
 }
 
 impl<T: Default> ForkMutex<T> {
-    /// Lock it. In a forked child the value is a new one. The parent's is dropped there, but leaked if one of the
-    /// parent's threads was changing it at the fork.
+    /// Locks the mutex. In a forked child the value is a new one. The copy of the parent's value is dropped, but leaked if a
+    /// thread of the parent held the lock during the fork.
     pub fn lock(&self) -> ForkMutexGuard<'_, T> {
         let own = ForkId::current();
         let abandoned = self.acquire(own.into());
-        self.locked(own, abandoned)
+        self.guard(own, abandoned)
     }
 
-    /// The same, unless another thread holds it.
+    /// Locks the mutex unless another thread holds it.
     pub fn try_lock(&self) -> Option<ForkMutexGuard<'_, T>> {
         let own = ForkId::current();
         let abandoned = self.try_acquire(own.into())?;
-        Some(self.locked(own, abandoned))
+        Some(self.guard(own, abandoned))
     }
 
-    /// This thread has the lock.
-    fn locked(&self, own: ForkId, abandoned: bool) -> ForkMutexGuard<'_, T> {
-        // SAFETY: this thread holds the lock until `guard` is dropped.
-        let (guard, slot) = (Unlock(self), unsafe { &mut *self.value.get() });
-        match slot {
+    /// Returns the guard. This thread has acquired the lock.
+    fn guard(&self, own: ForkId, abandoned: bool) -> ForkMutexGuard<'_, T> {
+        // SAFETY: this thread holds the lock until `unlock` is dropped.
+        let (unlock, value) = (Unlock(self), unsafe { &mut *self.value.get() });
+        match value {
             Some(owned) if owned.process == own => {}
             _ => {
-                let inherited = slot.take();
+                let inherited = value.take();
                 if abandoned {
                     mem::forget(inherited);
                 }
             }
         }
-        let owned = slot.get_or_insert_with(|| Owned { process: own, value: T::default() });
-        ForkMutexGuard { value: &mut owned.value, _unlocks: guard }
+        let owned = value.get_or_insert_with(|| Owned { process: own, value: T::default() });
+        ForkMutexGuard { value: &mut owned.value, _unlock: unlock }
     }
 }
 
@@ -119,17 +119,17 @@ impl<T> Default for ForkMutex<T> {
     }
 }
 
-/// Without the value, which only its holder may read.
+/// Prints no value: only the holder of the lock may read it.
 impl<T> fmt::Debug for ForkMutex<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ForkMutex")
     }
 }
 
-/// The lock is held until this is dropped.
+/// Gives access to the value, and releases the lock when it is dropped.
 pub struct ForkMutexGuard<'a, T> {
     value: &'a mut T,
-    _unlocks: Unlock<'a, T>,
+    _unlock: Unlock<'a, T>,
 }
 
 impl<T> Deref for ForkMutexGuard<'_, T> {
@@ -153,12 +153,12 @@ impl<T> Drop for Unlock<'_, T> {
     }
 }
 
-/// futex(2) within one process. Each caller looks again at what it waits for, so that no result matters.
+/// futex(2) within one process. Its result does not matter: each caller checks its condition again.
 fn futex(word: &AtomicU32, operation: libc::c_int, value: u32) {
-    let for_ever = null::<libc::timespec>();
-    // SAFETY: the word is live, and the call reads nothing else.
+    let no_timeout = null::<libc::timespec>();
+    // SAFETY: the kernel accesses only the word, which lives.
     unsafe {
-        libc::syscall(libc::SYS_futex, word.as_ptr(), operation | libc::FUTEX_PRIVATE_FLAG, value, for_ever)
+        libc::syscall(libc::SYS_futex, word.as_ptr(), operation | libc::FUTEX_PRIVATE_FLAG, value, no_timeout)
     };
 }
 
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_thread_at_a_time_has_the_value() {
+    fn only_one_thread_at_a_time_accesses_the_value() {
         let mutex = ForkMutex::<u64>::new();
         std::thread::scope(|scope| {
             for _ in 0..4 {
@@ -178,9 +178,9 @@ mod tests {
         assert_eq!(*mutex.lock(), 40_000);
     }
 
-    /// The waiter has to sleep: its holder waits to see it do so.
+    /// The thread that holds the lock waits until the waiter is about to sleep.
     #[test]
-    fn whoever_waits_is_woken() {
+    fn a_waiting_thread_is_woken() {
         let mutex = ForkMutex::<u64>::new();
         let held = mutex.lock();
         std::thread::scope(|scope| {
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_releases_it() {
+    fn a_panic_releases_the_lock() {
         let mutex = ForkMutex::<u64>::new();
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let _held = mutex.lock();
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forked_child_begins_anew_even_if_the_lock_was_held() {
+    fn a_forked_child_has_a_new_value_even_if_the_lock_was_held() {
         let mutex = ForkMutex::<u8>::new();
         *mutex.lock() = 7;
         assert_eq!(in_a_child(|| *mutex.lock()), 0);

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Reading files that the kernel makes as they are read: no size to ask for, a page or so at a time.
+//! Reads files that the kernel generates while they are read, as in procfs. Such a file has no size, and a read returns about
+//! a page.
 
-use crate::sys::try_alloc;
+use super::try_alloc;
 use nix::errno::Errno;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 
 const CHUNK: usize = 4096;
 
-/// The first line that `find` makes something of. What follows it is not read.
+/// Returns the first result of `find`, which is called with each line. The rest of the file is not read.
 pub fn find_line<T>(file: File, mut find: impl FnMut(&[u8]) -> Option<T>) -> nix::Result<Option<T>> {
     let mut text = Vec::new();
     while read_chunk(&file, &mut text)? {
@@ -25,14 +26,14 @@ pub fn find_line<T>(file: File, mut find: impl FnMut(&[u8]) -> Option<T>) -> nix
     Ok(None)
 }
 
-/// All of it.
+/// Returns the whole text.
 pub fn read_all(file: File) -> nix::Result<Vec<u8>> {
     let mut text = Vec::new();
     while read_chunk(&file, &mut text)? {}
     Ok(text)
 }
 
-/// Tells whether there was more.
+/// Appends the next part to `text`. Returns false at the end of the file.
 fn read_chunk(mut file: &File, text: &mut Vec<u8>) -> nix::Result<bool> {
     let mut chunk = [0; CHUNK];
     loop {
@@ -47,9 +48,9 @@ fn read_chunk(mut file: &File, text: &mut Vec<u8>) -> nix::Result<bool> {
     }
 }
 
-/// What std wraps.
+/// Returns the errno of an error of std.
 pub fn errno(e: &io::Error) -> Errno {
-    // std's own: no memory for a path.
+    // std creates this error without an errno if it has no memory for a path.
     if e.kind() == ErrorKind::OutOfMemory {
         return Errno::ENOMEM;
     }

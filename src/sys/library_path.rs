@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Which file this code was loaded from: the shared library, or the program into which it was linked.
+//! The path of the file from which this code was loaded: the shared library, or the program into which it is linked.
 
-use super::descriptors;
-use crate::sys::kernfile;
+use super::{descriptors, kernfile};
 use nix::fcntl::OFlag;
 use std::ffi::{CStr, OsStr, c_int, c_void};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -12,17 +11,17 @@ struct Search {
     name: Option<Vec<u8>>,
 }
 
-/// The path of that file, absolute; nothing if it is not known.
+/// Returns the absolute path of that file, or None if it is not known.
 pub fn find() -> Option<Vec<u8>> {
     let mut search = Search { address: find as *const () as usize, name: None };
-    // SAFETY: the callback is given what it takes, while it is live.
+    // SAFETY: `visit` takes a `Search`, which lives during the call.
     unsafe { libc::dl_iterate_phdr(Some(visit), (&raw mut search).cast()) };
     match search.name {
-        // Not by dladdr(3), which names a program by argv[0].
+        // dladdr(3) is not used because it names the program by argv[0].
         None => program(),
         Some(name) if name.is_empty() => program(),
         Some(name) if name.starts_with(b"/") => Some(name),
-        // As it was loaded, from a working directory that may have changed since.
+        // A relative name was valid in the working directory at the time of loading.
         Some(_) => mapped(search.address),
     }
 }
@@ -32,7 +31,7 @@ fn program() -> Option<Vec<u8>> {
     path.starts_with(b"/").then_some(path)
 }
 
-/// What the kernel says is mapped at this address.
+/// Returns the path of the file that is mapped at this address, from /proc/self/maps.
 fn mapped(address: usize) -> Option<Vec<u8>> {
     let maps = descriptors::open(c"/proc/self/maps", OFlag::O_RDONLY)
         .and_then(|file| kernfile::read_all(file.into()))
@@ -48,9 +47,9 @@ fn mapped(address: usize) -> Option<Vec<u8>> {
     })
 }
 
-/// Stops at the object whose code holds the address.
+/// A callback of dl_iterate_phdr(3). It stores the name of the object that holds the address and stops there.
 unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, search: *mut c_void) -> c_int {
-    // SAFETY: the loader's own list, while it holds it still; and the search of `find`.
+    // SAFETY: the loader passes a valid entry and its program headers. `search` is the argument of `find`.
     let (info, search, headers) = unsafe {
         let info = &*info;
         let headers = std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum));
@@ -66,7 +65,7 @@ unsafe extern "C" fn visit(info: *mut libc::dl_phdr_info, _: usize, search: *mut
     let name = if info.dlpi_name.is_null() {
         Vec::new()
     } else {
-        // SAFETY: the loader's names end with NUL.
+        // SAFETY: the loader's name ends with NUL.
         unsafe { CStr::from_ptr(info.dlpi_name) }.to_bytes().to_vec()
     };
     search.name = Some(name);

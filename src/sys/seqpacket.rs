@@ -1,40 +1,42 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A SOCK_SEQPACKET socket: it keeps messages apart and carries descriptors with them.
+//! SOCK_SEQPACKET sockets, which preserve message boundaries and can pass descriptors.
+//!
+//! nix's recvmsg is not used: if the descriptors of a message are truncated, it loses those that have arrived.
 
 use super::descriptors;
 use nix::errno::Errno;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
-/// The most that one message carries.
-const MOST: usize = 4;
+/// The largest number of descriptors in one message.
+const MAX_PASSED: usize = 4;
 const FD_BYTES: libc::c_uint = size_of::<RawFd>() as libc::c_uint;
 
-/// Room for the control message, aligned as it must be.
+/// The buffer of a control message, with the alignment of `cmsghdr`.
 #[repr(C, align(8))]
 struct Control([u8; 64]);
 
 const _: () = {
-    // SAFETY: arithmetic on a length.
-    let needed = unsafe { libc::CMSG_SPACE(MOST as libc::c_uint * FD_BYTES) } as usize;
+    // SAFETY: the macro only computes with its argument.
+    let needed = unsafe { libc::CMSG_SPACE(MAX_PASSED as libc::c_uint * FD_BYTES) } as usize;
     assert!(needed <= size_of::<Control>());
 };
 
-/// Both ends, close-on-exec.
+/// Creates a pair of connected sockets, close-on-exec.
 pub fn pair() -> nix::Result<(OwnedFd, OwnedFd)> {
     descriptors::unix_pair(libc::SOCK_SEQPACKET)
 }
 
-/// Send one message, with copies of these descriptors, without waiting: `EAGAIN` if there is no room for it.
+/// Sends one message with copies of these descriptors, without waiting. Fails with `EAGAIN` if the socket's buffer is full.
 pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], passed: &[BorrowedFd<'_>]) -> nix::Result<()> {
-    let passed = passed.get(..MOST).unwrap_or(passed);
+    let passed = passed.get(..MAX_PASSED).unwrap_or(passed);
     let length = passed.len() as libc::c_uint * FD_BYTES;
     let mut control = Control([0; 64]);
     let mut part = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     let mut message = message(&mut part);
     if !passed.is_empty() {
         message.msg_control = (&raw mut control).cast();
-        // SAFETY: the control message lies in `control`, which has room for MOST descriptors.
+        // SAFETY: the control message lies in `control`, which has room for `MAX_PASSED` descriptors.
         unsafe {
             message.msg_controllen = libc::CMSG_SPACE(length) as _;
             let header = libc::CMSG_FIRSTHDR(&raw const message);
@@ -49,7 +51,7 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], passed: &[BorrowedFd<'_>]) -> 
     }
     loop {
         let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
-        // SAFETY: the message and all that it points to are live; a hang-up is no signal.
+        // SAFETY: the message and the memory that it points to live. MSG_NOSIGNAL: a closed end causes no SIGPIPE.
         let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) };
         match Errno::result(sent) {
             Ok(_) => return Ok(()),
@@ -59,18 +61,18 @@ pub fn send(socket: BorrowedFd<'_>, bytes: &[u8], passed: &[BorrowedFd<'_>]) -> 
     }
 }
 
-/// One message.
+/// A received message.
 #[derive(Debug, Default)]
 pub struct Received {
-    /// 0 if the other end was closed.
+    /// The number of bytes. It is 0 if the other end was closed.
     pub length: usize,
-    /// The descriptors that came with it, in their order.
-    pub passed: [Option<OwnedFd>; MOST],
-    /// There was no room for all of them: too many are open.
-    pub cut: bool,
+    /// The descriptors that were passed with the message, in their order.
+    pub passed: [Option<OwnedFd>; MAX_PASSED],
+    /// True if descriptors are missing because the process has too many open.
+    pub truncated: bool,
 }
 
-/// The next message, without waiting: `EAGAIN` if there is none.
+/// Receives the next message, without waiting. Fails with `EAGAIN` if there is none.
 pub fn receive(socket: BorrowedFd<'_>, buf: &mut [u8]) -> nix::Result<Received> {
     let mut control = Control([0; 64]);
     let mut part = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
@@ -78,8 +80,8 @@ pub fn receive(socket: BorrowedFd<'_>, buf: &mut [u8]) -> nix::Result<Received> 
     message.msg_control = (&raw mut control).cast();
     message.msg_controllen = size_of::<Control>() as _;
     let flags = libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC;
-    let _held = descriptors::hold_stdio()?;
-    // SAFETY: the kernel writes no more than the lengths that it was told.
+    let _occupied = descriptors::occupy_stdio()?;
+    // SAFETY: the kernel writes at most the lengths in `message`.
     let read = loop {
         match Errno::result(unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) }) {
             Err(Errno::EINTR) => {}
@@ -88,31 +90,31 @@ pub fn receive(socket: BorrowedFd<'_>, buf: &mut [u8]) -> nix::Result<Received> 
     };
     let mut received = Received {
         length: usize::try_from(read).unwrap_or_default(),
-        cut: message.msg_flags & libc::MSG_CTRUNC != 0,
+        truncated: message.msg_flags & libc::MSG_CTRUNC != 0,
         ..Received::default()
     };
-    // SAFETY: the kernel has made the control messages; each descriptor in them is ours from now on, once.
+    // SAFETY: the kernel has written the control message. This process owns each descriptor in it.
     unsafe {
         let header = libc::CMSG_FIRSTHDR(&raw const message);
         if !header.is_null() && (*header).cmsg_type == libc::SCM_RIGHTS {
             let bytes = ((*header).cmsg_len as usize).saturating_sub(libc::CMSG_LEN(0) as usize);
             let numbers = libc::CMSG_DATA(header).cast::<RawFd>();
             for (at, place) in received.passed.iter_mut().enumerate().take(bytes / size_of::<RawFd>()) {
-                *place = Some(descriptors::made(numbers.add(at).read_unaligned()));
+                *place = Some(descriptors::adopt(numbers.add(at).read_unaligned()));
             }
         }
     }
     Ok(received)
 }
 
-/// Shut it down, also for processes that have a copy of this end.
+/// Shuts the connection down, also for processes that have a copy of this end.
 pub fn shutdown(socket: BorrowedFd<'_>) {
-    // SAFETY: the call takes two integers. It fails only when the other end is gone.
+    // SAFETY: the call takes two integers. It fails only if the other end is closed.
     unsafe { libc::shutdown(socket.as_raw_fd(), libc::SHUT_RDWR) };
 }
 
 fn message(part: &mut libc::iovec) -> libc::msghdr {
-    // SAFETY: all zeros are a msghdr (which has padding on some systems).
+    // SAFETY: all zeros are a valid `msghdr`. It has padding on some systems, so it cannot be written as a literal.
     let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
     message.msg_iov = part;
     message.msg_iovlen = 1;
@@ -126,14 +128,14 @@ mod tests {
     use std::os::fd::AsFd;
 
     #[test]
-    fn messages_keep_their_borders_and_their_descriptors() {
+    fn messages_keep_their_boundaries_and_their_descriptors() {
         let (here, there) = pair().expect("a pair");
         let root = std::fs::File::open("/").expect("open");
         send(here.as_fd(), b"one", &[root.as_fd(), here.as_fd()]).expect("send");
         send(here.as_fd(), b"two", &[]).expect("send");
         let mut buf = [0; 16];
         let one = receive(there.as_fd(), &mut buf).expect("receive");
-        assert_eq!((&buf[..one.length], one.cut), (&b"one"[..], false));
+        assert_eq!((&buf[..one.length], one.truncated), (&b"one"[..], false));
         let [Some(first), Some(second), None, None] = &one.passed else { panic!("{one:?}") };
         assert_eq!(fstat(first).expect("fstat").st_ino, fstat(&root).expect("fstat").st_ino);
         assert_eq!(fstat(second).expect("fstat").st_ino, fstat(&here).expect("fstat").st_ino);
@@ -144,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shutdown_ends_it_for_copies_too_after_what_was_sent() {
+    fn a_shutdown_applies_to_copies_and_comes_after_the_messages_sent_before() {
         let (here, there) = pair().expect("a pair");
         let _copy = here.try_clone().expect("dup");
         send(here.as_fd(), b"last", &[]).expect("send");

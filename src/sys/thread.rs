@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The signals of a thread that makes a child, and of the child: libc keeps two for its threads, and lets nobody
-//! block or reset those, but in a child that shares memory no handler of the host's may run at all.
+//! The state of the calling thread: its signals, cancellation, scheduling and seccomp filters.
+//!
+//! Signals are blocked and reset by system calls. libc reserves two signals for its threads, and its functions do not block
+//! or reset those, but in a child that shares memory no handler of the host may run.
 
 use nix::errno::Errno;
 use std::ffi::c_int;
@@ -9,70 +11,97 @@ use std::ptr::{null, null_mut};
 /// The kernel's sigset_t.
 type Mask = u64;
 
-/// Every signal is blocked for the calling thread, and for the children that it makes, until this is dropped.
+/// Blocks every signal for the calling thread, and for the children that it creates, until this value is dropped.
 pub struct BlockedSignals(Mask);
 
 impl BlockedSignals {
+    /// Blocks every signal.
     pub fn block_all() -> nix::Result<Self> {
-        let mut before = 0;
-        set_mask(Mask::MAX, &raw mut before)?;
-        Ok(Self(before))
+        let mut previous = 0;
+        set_mask(Mask::MAX, &raw mut previous)?;
+        Ok(Self(previous))
     }
 }
 
 impl Drop for BlockedSignals {
     fn drop(&mut self) {
-        let _cannot_fail = set_mask(self.0, null_mut());
+        // It cannot fail: the arguments are valid.
+        let _ = set_mask(self.0, null_mut());
     }
 }
 
-fn set_mask(mask: Mask, before: *mut Mask) -> nix::Result<()> {
-    // SAFETY: both are masks of the kernel's size, or none.
-    let done = unsafe {
-        libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const mask, before, size_of::<Mask>())
+fn set_mask(mask: Mask, previous: *mut Mask) -> nix::Result<()> {
+    // SAFETY: both masks have the kernel's size; `previous` may be null.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const mask,
+            previous,
+            size_of::<Mask>(),
+        )
     };
-    Errno::result(done).map(drop)
+    Errno::result(result).map(drop)
 }
 
-/// In a child before it execs: what was ignored is so no more, nothing has a handler, nothing is blocked.
+/// Resets the signals of a child before execve(2): no signal is ignored, handled or blocked.
 pub fn reset_signals() {
-    // The kernel's struct is not libc's. It is shorter than this, and SIG_DFL without flags is all zero.
+    // The kernel's struct differs from libc's. It is shorter than this array, and SIG_DFL without flags is all zeros.
     let default = [0u64; 8];
     for signal in 1..=64 {
-        let nothing = null::<u64>();
-        // SAFETY: the struct is live, and longer than the kernel reads. SIGKILL and SIGSTOP are refused.
+        let previous = null::<u64>();
+        // SAFETY: the array lives, and is longer than what the kernel reads. The kernel refuses SIGKILL and SIGSTOP.
         unsafe {
-            libc::syscall(libc::SYS_rt_sigaction, signal, &raw const default, nothing, size_of::<Mask>());
+            libc::syscall(libc::SYS_rt_sigaction, signal, &raw const default, previous, size_of::<Mask>());
         }
     }
-    let _cannot_fail = set_mask(0, null_mut());
+    // It cannot fail: the arguments are valid.
+    let _ = set_mask(0, null_mut());
 }
 
 unsafe extern "C" {
-    /// pthread_setcancelstate(3): no system call, and async-signal-safe.
-    fn pthread_setcancelstate(state: c_int, before: *mut c_int) -> c_int;
+    /// pthread_setcancelstate(3). It makes no system call and is async-signal-safe.
+    fn pthread_setcancelstate(state: c_int, previous: *mut c_int) -> c_int;
 }
 
-const DISABLE: c_int = 1;
+const PTHREAD_CANCEL_DISABLE: c_int = 1;
 
-/// The calling thread is not cancelled until this is dropped. Then it is at its next chance.
+/// Disables cancellation of the calling thread until this value is dropped. libc unwinds a cancelled thread from its next
+/// cancellation point, and a frame of Rust on the stack would abort the whole program.
 pub struct CancellationDisabled(c_int);
 
 impl CancellationDisabled {
-    /// From now on.
+    /// Disables cancellation.
     #[inline]
     pub fn begin() -> Self {
-        let mut before = 0;
-        // SAFETY: the integer is ours.
-        unsafe { pthread_setcancelstate(DISABLE, &raw mut before) };
-        Self(before)
+        let mut previous = 0;
+        // SAFETY: libc writes the previous state to an int that lives.
+        unsafe { pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &raw mut previous) };
+        Self(previous)
     }
 }
 
 impl Drop for CancellationDisabled {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: a state that was in force; where that was goes nowhere.
+        // SAFETY: libc returned this state. The pointer may be null.
         unsafe { pthread_setcancelstate(self.0, null_mut()) };
     }
+}
+
+/// Returns the name of a thread's scheduling policy if it is a real-time policy. 0 is the calling thread.
+pub fn realtime_policy(tid: i32) -> Option<&'static str> {
+    // SAFETY: the call takes an integer.
+    match unsafe { libc::sched_getscheduler(tid) } & !libc::SCHED_RESET_ON_FORK {
+        libc::SCHED_FIFO => Some("SCHED_FIFO"),
+        libc::SCHED_RR => Some("SCHED_RR"),
+        libc::SCHED_DEADLINE => Some("SCHED_DEADLINE"),
+        _ => None,
+    }
+}
+
+/// Returns true if the calling thread, and therefore each child of it, has a seccomp filter.
+pub fn is_filtered() -> bool {
+    // SAFETY: this prctl(2) takes integers. Only a filter refuses it.
+    unsafe { libc::prctl(libc::PR_GET_SECCOMP, 0, 0, 0, 0) != 0 }
 }

@@ -8,7 +8,7 @@ use super::sdbus::{Bus, Method};
 use super::socket;
 use crate::error::words;
 use crate::sys::deadline::Deadline;
-use crate::sys::descriptors::hold_stdio;
+use crate::sys::descriptors::occupy_stdio;
 use nix::errno::Errno;
 use nix::unistd::{Uid, geteuid};
 use std::ffi::CStr;
@@ -55,7 +55,7 @@ impl Manager {
     pub(super) fn connect_to(sockets: &[Socket], library: &CStr, timeout: Duration) -> Result<Self> {
         let mut obstacles = Vec::new();
         // The dynamic linker and libsystemd open files. None of these may become descriptor 0, 1 or 2.
-        let _held = hold_stdio()?;
+        let _occupied = occupy_stdio()?;
         for socket in sockets {
             let path = socket.path.display();
             let deadline = Deadline::after(timeout);
