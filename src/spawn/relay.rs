@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Work that comes to its end though the kernel kills whoever does it.
+//! Runs work to its end even if the kernel kills the processes that do it.
 //!
-//! A process over its RLIMIT_CPU is killed at the next tick of the clock that finds it at work. So the calling process
-//! sleeps, and children do the work, one after the other: each has the time until its first tick. To copy a process
-//! takes a good part of a tick. That, too, is done by a child, which shares the memory of the caller as with vfork(2)
-//! and costs little to make. It has a parent of its kind, and that one again, each of which makes another when it is
-//! killed: the caller itself is seldom at work.
+//! The kernel kills a process that has exceeded its RLIMIT_CPU at the next tick of the clock that finds it running.
+//! Therefore the calling process sleeps, and children do the work one after the other: each has the time until its first
+//! tick. Copying a process takes a large part of a tick, so that a child does this as well. Such a child shares the memory
+//! of the caller, as with vfork(2), and takes little time to create. It has a parent of the same kind, and so on: each of
+//! them creates another child when its child is killed. The caller itself seldom runs.
 
 #![allow(unsafe_code)]
 
@@ -17,29 +17,30 @@ use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr::null_mut;
 
-/// How many processes wait for the one that does the work, the caller among them.
+/// The number of processes that wait for the worker, including the caller.
 const WAITING: usize = 4;
-/// The workers use it as the stack of an ordinary program.
+/// The size of a stack in bytes. A worker runs ordinary code on it.
 const STACK_BYTES: usize = 256 << 10;
 
-/// Their numbers, from the caller on.
+/// The pids of the waiting processes. The first is the caller's.
 pub type Waiting = [i32; WAITING];
 
 struct Relay<'a> {
     work: &'a mut dyn FnMut(&Waiting),
-    /// A part for each but the caller.
+    /// The stacks of the waiting processes except the caller, one after the other.
     stack: &'a mut [MaybeUninit<u8>],
     waiting: Waiting,
-    /// How many of them there are just now.
+    /// The number of waiting processes that exist.
     depth: usize,
-    /// How many workers there may still be.
+    /// The number of workers that may still be created.
     left: u32,
     ended: bool,
     refused: Option<Errno>,
 }
 
-/// Have this done by children of a process with one thread, by `most` of them at the most. What one of them has changed
-/// in memory the next one does not see. They are told who waits. The error is that of a child that could not be made.
+/// Runs `work` in children of the calling process, which has one thread, and in at most `most` of them. A worker does not see
+/// what an earlier worker has changed in memory. `work` gets the pids of the waiting processes. An error is that of a child
+/// that could not be created.
 pub fn run(most: u32, work: &mut dyn FnMut(&Waiting)) -> nix::Result<()> {
     let mut stack: Vec<u8> = try_alloc::with_capacity((WAITING - 1) * STACK_BYTES)?;
     let mut relay = Relay {
@@ -55,20 +56,20 @@ pub fn run(most: u32, work: &mut dyn FnMut(&Waiting)) -> nix::Result<()> {
     relay.refused.map_or(Ok(()), Err)
 }
 
-/// The life of those who wait. They share their memory, and change nothing there but the relay.
+/// The main function of a waiting process. These processes share their memory, and change only the `Relay` in it.
 extern "C" fn wait_or_copy(argument: *mut c_void) -> c_int {
-    // SAFETY: our caller, or our parent, stands still until our end.
+    // SAFETY: the caller or the parent is suspended until this function has returned.
     let relay = unsafe { &mut *argument.cast::<Relay<'_>>() };
     let depth = relay.depth;
     if let Some(place) = relay.waiting.get_mut(depth) {
-        // SAFETY: the call has no conditions.
+        // SAFETY: the call has no preconditions.
         *place = unsafe { libc::getpid() };
     }
     while relay.left > 0 && !relay.ended && relay.refused.is_none() {
-        // What a child that was killed has left there.
+        // A child that was killed may have left another depth.
         relay.depth = depth + 1;
-        let made = if relay.depth < WAITING { sharing(relay) } else { copied(relay) };
-        match made {
+        let result = if relay.depth < WAITING { run_waiting(relay) } else { run_worker(relay) };
+        match result {
             Ok(worker_status) => relay.ended |= worker_status.is_some_and(|status| !is_killed(status)),
             Err(e) => relay.refused = Some(e),
         }
@@ -80,24 +81,25 @@ fn is_killed(status: c_int) -> bool {
     libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL
 }
 
-/// A child of the same kind, which has ended when this returns.
-fn sharing(relay: &mut Relay<'_>) -> nix::Result<Option<c_int>> {
+/// Creates a waiting process, and returns when it has ended.
+fn run_waiting(relay: &mut Relay<'_>) -> nix::Result<Option<c_int>> {
     let argument = (&raw mut *relay).cast::<c_void>();
     let at = (relay.depth - 1) * STACK_BYTES;
     let stack = relay.stack.get_mut(at..at + STACK_BYTES).ok_or(Errno::ENOMEM)?;
-    // SAFETY: with CLONE_VFORK this process stands still until the child has ended, which keeps to `wait_or_copy`.
+    // SAFETY: this process is suspended until the child has ended (CLONE_VFORK). `wait_or_copy` takes a `Relay`, and may run
+    // in this memory.
     let child =
         unsafe { clone(libc::CLONE_VM | libc::CLONE_VFORK, stack, null_mut(), wait_or_copy, argument) }?;
-    // Whether there is more to do the relay says.
+    // The status does not matter: the `Relay` shows whether there is more to do.
     let _ = wait_status(child);
     Ok(None)
 }
 
-/// A worker. Returns how it ended.
-fn copied(relay: &mut Relay<'_>) -> nix::Result<Option<c_int>> {
+/// Creates a worker, waits for it and returns its status.
+fn run_worker(relay: &mut Relay<'_>) -> nix::Result<Option<c_int>> {
     relay.left -= 1;
-    // As fork(2), without what the C library does beside it.
-    // SAFETY: the caller has one thread, which stands still at a place of ours: the copy can do all that it could.
+    // The system call runs no handlers of pthread_atfork(3).
+    // SAFETY: the calling process has one thread, and this thread holds no lock of libc: the copy can do what it could.
     match Errno::result(unsafe { libc::syscall(libc::SYS_clone, 0, 0, 0, 0, 0) })? {
         0 => {
             (relay.work)(&relay.waiting);
@@ -113,14 +115,14 @@ mod tests {
     use crate::sys::shared_memory::SharedMemory;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    /// In a process of its own, which has one thread. Returns its exit status.
-    fn alone(test: impl FnOnce() -> bool) -> c_int {
-        // SAFETY: the child does nothing but the test, and ends.
+    /// Runs `test` in a process that has one thread. Returns its status.
+    fn in_a_process(test: impl FnOnce() -> bool) -> c_int {
+        // SAFETY: the child runs `test` and exits.
         match unsafe { libc::fork() } {
             0 => exit(if test() { 0 } else { 1 }),
             child => {
                 let mut status = 0;
-                // SAFETY: status is an int of ours.
+                // SAFETY: the kernel writes one int.
                 assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
                 status
             }
@@ -128,18 +130,18 @@ mod tests {
     }
 
     fn kill(pid: i32) {
-        // SAFETY: integers only.
+        // SAFETY: the call takes integers.
         unsafe { libc::kill(pid, libc::SIGKILL) };
     }
 
     #[test]
-    fn whoever_is_killed_has_a_successor() {
+    fn a_killed_process_has_a_successor() {
         let count = SharedMemory::<AtomicU32>::new().expect("shared memory");
-        let done = alone(|| {
+        let done = in_a_process(|| {
             let run = run(100, &mut |waiting| {
                 let number = count.fetch_add(1, Ordering::SeqCst) as usize;
                 if number < 2 * WAITING {
-                    // All below one of those who wait, the worker among them.
+                    // Kill all processes below one of the waiting ones, including the worker.
                     waiting.iter().skip(1 + number / 2).for_each(|&pid| kill(pid));
                     kill(std::process::id().cast_signed());
                 }
@@ -153,10 +155,10 @@ mod tests {
     fn it_ends_with_a_worker_that_was_not_killed_and_with_the_last() {
         for (number, expected) in [(libc::SIGKILL, 7), (libc::SIGTERM, 1)] {
             let count = SharedMemory::<AtomicU32>::new().expect("shared memory");
-            let done = alone(|| {
+            let done = in_a_process(|| {
                 run(7, &mut |_| {
                     count.fetch_add(1, Ordering::SeqCst);
-                    // SAFETY: integers only.
+                    // SAFETY: the call takes integers.
                     unsafe { libc::raise(number) };
                 })
                 .is_ok()
