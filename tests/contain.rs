@@ -4,31 +4,31 @@
 
 #[macro_use]
 mod common;
-#[path = "contain/acts.rs"]
-mod acts;
-#[path = "contain/doors.rs"]
-mod doors;
-#[path = "contain/held.rs"]
-mod held;
+#[path = "contain/attempts.rs"]
+mod attempts;
+#[path = "contain/entries.rs"]
+mod entries;
+#[path = "contain/fixture.rs"]
+mod fixture;
 #[path = "contain/inside.rs"]
 mod inside;
+#[path = "contain/isolation.rs"]
+mod isolation;
 #[path = "contain/refused.rs"]
 mod refused;
+#[path = "contain/remaining_access.rs"]
+mod remaining_access;
 #[path = "contain/root.rs"]
 mod root;
-#[path = "contain/stage.rs"]
-mod stage;
 #[path = "contain/systemd.rs"]
 mod systemd;
-#[path = "contain/ways.rs"]
-mod ways;
 
 roles![
     common::member::sleeper,
-    acts::act,
-    doors::host_on_a_terminal,
-    doors::host_that_is_not_dumpable,
-    doors::host_that_waits,
+    attempts::act,
+    remaining_access::host_on_a_terminal,
+    remaining_access::host_that_is_not_dumpable,
+    remaining_access::host_that_waits,
     root::mounts_elsewhere,
     root::mounts_later,
     inside::looks_around,

@@ -14,10 +14,10 @@ mod executable;
 mod host;
 #[path = "guard/init.rs"]
 mod init;
-#[path = "guard/modest.rs"]
-mod modest;
 #[path = "guard/program.rs"]
 mod program;
+#[path = "guard/resources.rs"]
+mod resources;
 #[path = "guard/stopped.rs"]
 mod stopped;
 

@@ -13,12 +13,12 @@ mod closed;
 mod escapes;
 #[path = "hostile/forking.rs"]
 mod forking;
-#[path = "hostile/held.rs"]
-mod held;
 #[path = "hostile/hiding.rs"]
 mod hiding;
 #[path = "hostile/meddling.rs"]
 mod meddling;
+#[path = "hostile/unresponsive.rs"]
+mod unresponsive;
 
 use agentcg::Limits;
 use common::arena::bystander;

@@ -6,6 +6,8 @@
 mod common;
 #[path = "spawn/begun.rs"]
 mod begun;
+#[path = "spawn/entries.rs"]
+mod entries;
 #[path = "spawn/frozen.rs"]
 mod frozen;
 #[path = "spawn/many.rs"]
@@ -16,8 +18,6 @@ mod oom;
 mod protected;
 #[path = "spawn/refusals.rs"]
 mod refusals;
-#[path = "spawn/ways.rs"]
-mod ways;
 
 roles![
     begun::begins,
@@ -30,5 +30,5 @@ roles![
     protected::host_with_an_oom_score,
     protected::tells_its_oom_score,
     refusals::sleeps,
-    ways::ends,
+    entries::ends,
 ];

@@ -4,6 +4,8 @@
 
 #[macro_use]
 mod common;
+#[path = "stats/availability.rs"]
+mod availability;
 #[path = "stats/cost.rs"]
 mod cost;
 #[path = "stats/io.rs"]
@@ -16,8 +18,6 @@ mod memory;
 mod pids;
 #[path = "stats/pressure.rs"]
 mod pressure;
-#[path = "stats/telling.rs"]
-mod telling;
 
 use agentcg::{CpuMax, Limits};
 use common::device::reads_on;
@@ -36,7 +36,7 @@ roles![
     memory::hog,
     memory::hog_and_two,
     pids::forks_in_vain,
-    telling::three_of_them,
+    availability::three_of_them,
 ];
 
 const MIB: u64 = 1 << 20;

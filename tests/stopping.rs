@@ -8,8 +8,8 @@ mod common;
 mod escapes;
 #[path = "stopping/freezing.rs"]
 mod freezing;
-#[path = "stopping/telling.rs"]
-mod telling;
+#[path = "stopping/membership.rs"]
+mod membership;
 
 use agentcg::{Deadline, Errno};
 use common::cgroup::Cgroup;
@@ -30,7 +30,7 @@ roles![
     escapes::in_a_pid_namespace,
     escapes::rolling_forkers,
     escapes::without_main_thread,
-    telling::with_a_zombie,
+    membership::with_a_zombie,
 ];
 
 /// Two processes.

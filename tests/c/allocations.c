@@ -7,7 +7,7 @@
  * This program's malloc and its like stand before glibc's for the library too.
  * valgrind puts its own there, so that this test alone is not run under it.
  */
-#include "kit.h"
+#include "support.h"
 
 #include <errno.h>
 #include <sys/mman.h>

@@ -3,7 +3,7 @@
 #ifndef CALLS_H
 #define CALLS_H
 
-#include "kit.h"
+#include "support.h"
 
 struct call {
 	/* The function, and where it stands here more than once how it is called. */

@@ -5,7 +5,7 @@
  * an agent's hands acts with the rights of whoever opened it. So the kernel is
  * told to end this process at the first system call that opens one otherwise.
  */
-#include "kit.h"
+#include "support.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* agentcg_new(): the group is there with every limit set, or nothing is. */
-#include "kit.h"
+#include "support.h"
 
 #include <errno.h>
 #include <fcntl.h>

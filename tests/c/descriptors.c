@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* A library must not eat its host's descriptors, nor hand them to the programs that it starts. */
-#include "kit.h"
+#include "support.h"
 
 #include <errno.h>
 #include <fcntl.h>

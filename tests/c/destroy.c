@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* agentcg_destroy(): all of it goes, or nothing is lost. */
-#include "kit.h"
+#include "support.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* The kernel's own files, read and written by hand: what the library is held against. */
-#include "kit.h"
+#include "support.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -6,7 +6,7 @@
  * Run also built with a sanitizer and with a library preloaded that stands before libc's functions: none
  * of that is in the guard.
  */
-#include "kit.h"
+#include "support.h"
 
 #include <pthread.h>
 #include <signal.h>

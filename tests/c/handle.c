@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* What a handle knows about its group, and what becomes of the group when the handle is given up. */
-#include "kit.h"
+#include "support.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* The main job, as a C program does it: put processes in, watch them, kill them all, leave nothing. */
-#include "kit.h"
+#include "support.h"
 
 #include <errno.h>
 #include <poll.h>

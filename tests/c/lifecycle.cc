@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 // The same header from C++11: every function once, in the way a C++ program wraps it.
-#include "kit.h"
+#include "support.h"
 
 #include <cerrno>
 #include <csignal>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* Arguments that no caller means to pass: each is refused, and nothing else happens. */
-#include "kit.h"
+#include "support.h"
 
 #include <errno.h>
 #include <unistd.h>

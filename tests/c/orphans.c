@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* agentcg_open(), agentcg_list(), agentcg_reap(): agents that are there already. */
-#include "kit.h"
+#include "support.h"
 
 #include <errno.h>
 #include <signal.h>

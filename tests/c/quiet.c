@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* A guest in somebody else's process: it prints nothing, changes nothing, and reaps nobody. */
-#include "kit.h"
+#include "support.h"
 
 #include <dirent.h>
 #include <errno.h>

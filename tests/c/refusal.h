@@ -7,7 +7,7 @@
 #ifndef REFUSAL_H
 #define REFUSAL_H
 
-#include "kit.h"
+#include "support.h"
 
 #include <sys/mman.h>
 #include <unistd.h>

@@ -4,7 +4,7 @@
  * program, whose structs are smaller, and a newer one, whose structs have
  * fields that this library does not know, must both get along with it.
  */
-#include "kit.h"
+#include "support.h"
 
 #include <errno.h>
 #include <sys/mman.h>

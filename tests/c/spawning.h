@@ -3,7 +3,7 @@
 #ifndef SPAWNING_H
 #define SPAWNING_H
 
-#include "kit.h"
+#include "support.h"
 
 #define WORDS(...) ((char *[]){ __VA_ARGS__, NULL })
 #define OWN ((agentcg_spawn_options)AGENTCG_SPAWN_OPTIONS_INIT)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* agentcg_read_stats() against the same files read by hand. */
-#include "kit.h"
+#include "support.h"
 
 #include <poll.h>
 #include <signal.h>

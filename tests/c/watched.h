@@ -7,7 +7,7 @@
 #ifndef WATCHED_H
 #define WATCHED_H
 
-#include "kit.h"
+#include "support.h"
 
 #include <pthread.h>
 

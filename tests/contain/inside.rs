@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a contained agent sees, and what works for it as for any.
 
-use super::stage::Stage;
+use super::fixture::Fixture;
 use crate::common::cgroup::{Cgroup, Scratch};
 use crate::common::group::Group;
 use crate::common::member::role;
@@ -18,7 +18,7 @@ use std::os::unix::fs::MetadataExt;
 
 /// Its end and all that it has said.
 fn plays(role: &str, args: &[&str]) -> String {
-    let stage = Stage::new();
+    let stage = Fixture::new();
     let (ours, its): (OwnedFd, OwnedFd) = nix::unistd::pipe().unwrap();
     let how = How {
         args,
@@ -140,7 +140,7 @@ pub fn has_agents(_: &[String]) {
 /// Whatever namespaces and cgroups it is in.
 #[test]
 fn it_is_killed_and_removed_with_the_cgroups_that_it_has_made() {
-    let stage = Stage::new();
+    let stage = Fixture::new();
     let how = How { spawn: SpawnOptions { contain: true, pidfd: false }, ..How::default() };
     let child = program::start(&stage.agent, "hides_below", how).unwrap();
     let below = stage.agent.cgroup.join("below/further");

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where no agent can be contained: none is started, and the reason is told.
 
-use super::stage::Stage;
-use super::ways::on_each_way;
+use super::entries::on_each_way;
+use super::fixture::Fixture;
 use crate::common::lab;
 use crate::common::program::{self, How};
 use crate::common::seccomp;
@@ -13,7 +13,7 @@ use std::os::fd::AsFd;
 
 const CONTAINED: SpawnOptions = SpawnOptions { contain: true, pidfd: true };
 
-fn is_refused(stage: &Stage, errno: Errno, how: How<'_>) {
+fn is_refused(stage: &Fixture, errno: Errno, how: How<'_>) {
     let before = children();
     let e = program::start(&stage.agent, "act", How { spawn: CONTAINED, ..how }).unwrap_err();
     assert_eq!((e.errno(), e.reason()), (errno, Some(Reason::NotContained)), "{e}");
@@ -64,7 +64,7 @@ fn it_is_not_started_where_nsdelegate_would_not_hold_it() {
 /// What is mounted on a directory does not hide it from one that is in there.
 #[test]
 fn it_is_not_started_in_a_directory_of_the_hierarchy() {
-    let stage = Stage::new();
+    let stage = Fixture::new();
     let inside = File::open(&stage.sibling.cgroup.0).unwrap();
     let elsewhere = File::open("/tmp").unwrap();
     let in_directory = |dir| How { directory: Some(dir), ..How::default() };
@@ -82,7 +82,7 @@ fn it_is_not_started_in_a_directory_of_the_hierarchy() {
 fn it_is_not_started_where_a_filter_kills_at_a_mount() {
     for way in Way::ALL {
         let alone = std::thread::spawn(move || {
-            let stage = Stage::new();
+            let stage = Fixture::new();
             way.close(&stage.agent);
             seccomp::kill(libc::SYS_mount);
             is_refused(&stage, Errno::EPERM, How::default());
@@ -103,7 +103,7 @@ fn a_want_that_passes_keeps_its_name() {
         (libc::SYS_dup3, Errno::EMFILE),
     ] {
         let alone = std::thread::spawn(move || {
-            let stage = Stage::new();
+            let stage = Fixture::new();
             seccomp::refuse(&[(call, errno)]);
             let tmp = File::open("/tmp").unwrap();
             let how = How { spawn: CONTAINED, directory: Some(tmp.as_fd()), ..How::default() };
@@ -134,7 +134,7 @@ fn it_is_not_started_with_its_hosts_keys() {
 fn it_is_started_where_there_are_no_keys() {
     for errno in [Errno::ENOSYS, Errno::EPERM] {
         let alone = std::thread::spawn(move || {
-            let stage = Stage::new();
+            let stage = Fixture::new();
             seccomp::refuse(&[(libc::SYS_keyctl, errno)]);
             assert_eq!(stage.play("has a session of its own", &[], true, How::default()), Ok(()));
         });

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What only root can set up, or do.
 
-use super::stage::Stage;
+use super::fixture::Fixture;
 use crate::common::lab;
 use crate::common::member::role;
 use crate::common::mounts::{self, NONE, TOP};
@@ -14,7 +14,7 @@ use std::os::fd::AsRawFd;
 #[test]
 fn root_that_is_contained_still_writes_roots_files() {
     lab::needs(&["unified"]);
-    let stage = Stage::new();
+    let stage = Fixture::new();
     assert_eq!(stage.play("writes a setting of the kernel's", &[], true, How::default()), Ok(()));
 }
 
@@ -26,7 +26,7 @@ fn it_does_not_find_the_hierarchy_where_else_it_is_mounted() {
 
 pub fn mounts_elsewhere(_: &[String]) {
     mounts::own_mounts();
-    let stage = Stage::new();
+    let stage = Fixture::new();
     let [dir, file] = ["dir", "file"].map(|name| format!("/tmp/elsewhere-{name}"));
     fs::create_dir(&dir).unwrap();
     fs::write(&file, "").unwrap();
@@ -57,7 +57,7 @@ fn it_still_finds_the_hierarchy_where_it_is_mounted_later() {
 pub fn mounts_later(_: &[String]) {
     mounts::own_mounts();
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_SHARED, NONE).unwrap();
-    let (stage, point) = (Stage::new(), "/tmp/elsewhere-later");
+    let (stage, point) = (Fixture::new(), "/tmp/elsewhere-later");
     fs::create_dir(point).unwrap();
     let (its_input, to_it) = pipe().unwrap();
     let (from_it, its_output) = pipe().unwrap();

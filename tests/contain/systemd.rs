@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Contained agents where a systemd runs.
 
-use super::stage::Stage;
-use super::ways::is_held;
+use super::entries::is_held;
+use super::fixture::Fixture;
 use crate::common::lab;
 use crate::common::program::How;
 use agentcg::Errno;
@@ -13,13 +13,13 @@ use std::{fs, io};
 #[test]
 fn it_is_held_where_systemd_puts_it_into_its_group() {
     lab::needs(&["systemd-session"]);
-    is_held(&Stage::at_its_place());
+    is_held(&Fixture::at_its_place());
 }
 
 #[test]
 fn it_still_has_the_users_manager_start_programs_outside() {
     lab::needs(&["systemd-scope"]);
-    let stage = Stage::new();
+    let stage = Fixture::new();
     let made = "/tmp/by-a-unit";
     assert_eq!(stage.play("has a unit started", &[made], true, How::default()), Ok(()));
     assert!(fs::read_to_string(made).unwrap().contains("/app.slice/run-"));

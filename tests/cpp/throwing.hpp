@@ -3,7 +3,7 @@
 #ifndef THROWING_HPP
 #define THROWING_HPP
 
-#include "kit.h"
+#include "support.h"
 
 #include <agentcg.hpp>
 

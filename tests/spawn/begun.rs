@@ -2,7 +2,7 @@
 //! A program that is reported as started has begun, whoever else waits for the host's children; and one that has
 //! begun is a child of the host's.
 
-use super::ways::Way;
+use super::entries::Way;
 use crate::common::group::Group;
 use crate::common::member::{Member, role};
 use crate::common::program::{self, How};

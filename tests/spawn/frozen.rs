@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A group that is frozen just while a program is being started in it does not hold the host's thread until it thaws.
 
-use super::ways::Way;
+use super::entries::Way;
 use crate::common::group::Group;
 use crate::common::program::{self, How};
 use crate::common::{PATIENCE, patience, seccomp};

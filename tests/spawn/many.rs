@@ -2,7 +2,7 @@
 //! Ten thousand programs whose first act is to fork, from a host with four threads and a gigabyte: each process
 //! finds itself in the group.
 
-use super::ways::Way;
+use super::entries::Way;
 use crate::common::group::Group;
 use crate::common::member::{Member, role};
 use crate::common::program;

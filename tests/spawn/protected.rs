@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Hosts with a scheduling policy or an oom_score_adj of their own, which a child has from its parent.
 
-use super::ways::Way;
+use super::entries::Way;
 use crate::common::group::Group;
 use crate::common::lab;
 use crate::common::member::{Member, role};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! When nothing is started, and that nothing is left of it.
 
-use super::ways::Way;
+use super::entries::Way;
 use crate::common::group::Group;
 use crate::common::member::role;
 use crate::common::patience;

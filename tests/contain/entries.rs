@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The ways into the group, on all of which it is contained.
 
-use super::stage::Stage;
+use super::fixture::Fixture;
 use crate::common::program::How;
 use crate::common::seccomp;
 use crate::common::way::Way;
@@ -10,10 +10,13 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 
 /// On a thread of its own, since filters stay.
-pub fn on_each_way(filter: &'static [(libc::c_long, Errno)], test: impl Fn(&Stage) + Copy + Send + 'static) {
+pub fn on_each_way(
+    filter: &'static [(libc::c_long, Errno)],
+    test: impl Fn(&Fixture) + Copy + Send + 'static,
+) {
     for way in Way::ALL {
         let alone = std::thread::spawn(move || {
-            let stage = Stage::new();
+            let stage = Fixture::new();
             way.close(&stage.agent);
             seccomp::refuse(filter);
             test(&stage);
@@ -27,7 +30,7 @@ fn it_is_held_on_each_way() {
     on_each_way(&[], is_held);
 }
 
-pub fn is_held(stage: &Stage) {
+pub fn is_held(stage: &Fixture) {
     let dir = File::open(&stage.sibling.cgroup.0).unwrap();
     let how = How { stdio: [dir.as_raw_fd(), 1, 2], ..How::default() };
     for contain in [true, false] {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-#include "kit.h"
+#include "support.h"
 
 #include <errno.h>
 #include <signal.h>

@@ -4,11 +4,11 @@
 #[macro_use]
 mod common;
 
-#[path = "relimit/cpu_time.rs"]
+#[path = "limits_change/cpu_time.rs"]
 mod cpu_time;
-#[path = "relimit/rollback.rs"]
+#[path = "limits_change/rollback.rs"]
 mod rollback;
-#[path = "relimit/usage.rs"]
+#[path = "limits_change/usage.rs"]
 mod usage;
 
 use agentcg::{CpuMax, Errno, Limits, Reason, UNLIMITED};

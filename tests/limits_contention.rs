@@ -5,15 +5,15 @@
 #[macro_use]
 mod common;
 
-#[path = "binding/inside.rs"]
+#[path = "limits_contention/inside.rs"]
 mod inside;
-#[path = "binding/io.rs"]
+#[path = "limits_contention/io.rs"]
 mod io;
-#[path = "binding/memory.rs"]
+#[path = "limits_contention/memory.rs"]
 mod memory;
-#[path = "binding/protection.rs"]
+#[path = "limits_contention/protection.rs"]
 mod protection;
-#[path = "binding/time.rs"]
+#[path = "limits_contention/time.rs"]
 mod time;
 
 use agentcg::Limits;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a contained agent can still do to others of its uid, and what it cannot.
 
-use super::stage::Stage;
+use super::fixture::Fixture;
 use crate::common::lab;
 use crate::common::member::{Member, role};
 use crate::common::program::How;
@@ -43,7 +43,7 @@ pub fn signals(pid: i32) -> io::Result<()> {
 
 #[test]
 fn it_does_not_trace_its_host() {
-    let stage = Stage::new();
+    let stage = Fixture::new();
     assert_eq!(stage.play("traces the host", &[], true, How::default()), Err(Errno::EPERM));
     assert_eq!(stage.play("traces the host", &[], false, How::default()), Ok(()));
 }
@@ -62,14 +62,14 @@ fn for_strangers() -> Result<(), Errno> {
 
 #[test]
 fn it_signals_its_host_only_where_landlock_has_no_scopes() {
-    let stage = Stage::new();
+    let stage = Fixture::new();
     assert_eq!(stage.play("signals the host", &[], true, How::default()), for_strangers());
     assert_eq!(stage.play("signals the host", &[], false, How::default()), Ok(()));
 }
 
 #[test]
 fn it_signals_a_sibling_only_where_landlock_has_no_scopes() {
-    let stage = Stage::new();
+    let stage = Fixture::new();
     let sibling = stage.member.pid().to_string();
     assert_eq!(stage.play("signals by pid", &[&sibling], true, How::default()), for_strangers());
     assert_eq!(stage.play("signals by pid", &[&sibling], false, How::default()), Ok(()));
@@ -91,7 +91,7 @@ pub fn changes_limits(pid: i32) -> io::Result<()> {
 fn on_a_member(act: &str, outcome: Result<(), Errno>) {
     let mut victim = Member::start("host_that_waits", &[]);
     victim.hears("ready");
-    let stage = Stage::new();
+    let stage = Fixture::new();
     assert_eq!(stage.play_on(victim.pid(), act, &[], true, How::default()), outcome);
 }
 
@@ -114,7 +114,7 @@ fn it_still_has_its_host_killed_first() {
 /// But it gets into no other cgroup by it.
 #[test]
 fn it_still_writes_by_a_directory_of_the_hierarchy_that_it_was_given() {
-    let stage = Stage::new();
+    let stage = Fixture::new();
     let dir = File::open(&stage.sibling.cgroup.0).unwrap();
     let how = How { stdio: [dir.as_raw_fd(), 1, 2], ..How::default() };
     assert_eq!(stage.play("writes to its sibling by descriptor 0", &[], true, how), Ok(()));
@@ -142,7 +142,7 @@ pub fn signals_its_own() -> io::Result<()> {
 
 #[test]
 fn it_signals_its_own_processes() {
-    let stage = Stage::new();
+    let stage = Fixture::new();
     assert_eq!(stage.play("signals its own", &[], true, How::default()), Ok(()));
 }
 
@@ -153,7 +153,7 @@ pub fn has_a_session_of_its_own() -> io::Result<()> {
 
 #[test]
 fn it_has_a_session_of_its_own_on_each_way() {
-    super::ways::on_each_way(&[], |stage| {
+    super::entries::on_each_way(&[], |stage| {
         let play = |contain| stage.play("has a session of its own", &[], contain, How::default());
         assert_eq!((play(true), play(false)), (Ok(()), Err(Errno::ENOTTY)));
     });
@@ -179,7 +179,7 @@ fn it_does_not_have_its_hosts_keys() {
     let joined = unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, 0) };
     assert!(joined > 0, "the lab's kernels have keys: {}", Errno::last());
     let serial = session_keyring().unwrap().to_string();
-    let stage = Stage::new();
+    let stage = Fixture::new();
     let play = |contain| stage.play("has the host's keyring", &[&serial], contain, How::default());
     assert_eq!((play(true), play(false)), (Err(Errno::ENOKEY), Ok(())));
 }
@@ -207,7 +207,7 @@ pub fn host_on_a_terminal(_: &[String]) {
         assert_eq!(libc::ioctl(terminal, libc::TIOCSCTTY, 0), 0, "{}", Errno::last());
         terminal
     };
-    let stage = Stage::new();
+    let stage = Fixture::new();
     let how = How { stdio: [terminal, 1, 2], ..How::default() };
     let play = |contain| stage.play("types into terminal 0", &[], contain, how);
     // From Linux 6.2 on a setting forbids it to everybody.
@@ -227,8 +227,8 @@ fn it_does_not_type_into_its_hosts_terminal() {
 /// Keeps a secret from others of its uid.
 pub fn host_that_is_not_dumpable(_: &[String]) {
     nix::sys::prctl::set_dumpable(false).unwrap();
-    super::ways::on_each_way(&[], |stage| {
-        super::ways::is_held(stage);
+    super::entries::on_each_way(&[], |stage| {
+        super::entries::is_held(stage);
         assert_eq!(nix::sys::prctl::get_dumpable(), Ok(false), "the host's own");
     });
     role::say("as it should be");
@@ -243,7 +243,7 @@ fn it_is_held_in_a_host_that_is_not_dumpable_on_each_way() {
 /// Whoever gives one away gives what is below it, and above.
 #[test]
 fn it_still_gets_out_by_a_directory_that_is_open_in_its_hosts_mounts() {
-    let stage = Stage::new();
+    let stage = Fixture::new();
     let dir = File::open("/tmp").unwrap();
     let how = How { stdio: [dir.as_raw_fd(), 1, 2], ..How::default() };
     assert_eq!(stage.play("climbs from descriptor 0", &[], true, how), Ok(()));
@@ -252,7 +252,7 @@ fn it_still_gets_out_by_a_directory_that_is_open_in_its_hosts_mounts() {
 /// memory.oom.group is a limit for us, but not for the kernel: /sys/kernel/cgroup/delegate names it.
 #[test]
 fn it_still_switches_memory_oom_group() {
-    let stage = Stage::new();
+    let stage = Fixture::new();
     let more = ["memory.oom.group", "1"];
     assert_eq!(stage.play("writes to its own file", &more, true, How::default()), Ok(()));
     assert_eq!(stage.agent.cgroup.read("memory.oom.group"), "1");

@@ -88,22 +88,22 @@ impl Scene {
                 own_namespaces(CloneFlags::empty());
                 self.reaches_sibling().or_else(|e| self.binding().map_err(|_| e))
             }
-            "is born in its sibling by descriptor 0" => super::doors::is_born_in(0),
+            "is born in its sibling by descriptor 0" => super::remaining_access::is_born_in(0),
             "moves to its sibling by descriptor 0" => {
                 Cgroup("/proc/self/fd/0".into()).try_write("cgroup.procs", "0")
             }
-            "has a session of its own" => super::doors::has_a_session_of_its_own(),
-            "has the host's keyring" => super::doors::has_keyring(&self.more[0]),
-            "types into terminal 0" => super::doors::types(),
-            "signals by pid" => super::doors::signals(self.more[0].parse().expect("a pid")),
-            "changes the host's limits" => super::doors::changes_limits(self.pid),
+            "has a session of its own" => super::remaining_access::has_a_session_of_its_own(),
+            "has the host's keyring" => super::remaining_access::has_keyring(&self.more[0]),
+            "types into terminal 0" => super::remaining_access::types(),
+            "signals by pid" => super::remaining_access::signals(self.more[0].parse().expect("a pid")),
+            "changes the host's limits" => super::remaining_access::changes_limits(self.pid),
             "has the host killed first" => fs::write(format!("/proc/{}/oom_score_adj", self.pid), "1000"),
             "writes to its sibling by descriptor 0" => {
                 Cgroup("/proc/self/fd/0".into()).try_write("memory.max", "max")
             }
-            "signals its own" => super::doors::signals_its_own(),
-            "traces the host" => super::doors::traces(self.pid),
-            "signals the host" => super::doors::signals(self.pid),
+            "signals its own" => super::remaining_access::signals_its_own(),
+            "traces the host" => super::remaining_access::traces(self.pid),
+            "signals the host" => super::remaining_access::signals(self.pid),
             other => panic!("{other}?"),
         }
     }

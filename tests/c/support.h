@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /* What the tests share: groups, children, and the kernel's own files read by hand. */
-#ifndef KIT_H
-#define KIT_H
+#ifndef SUPPORT_H
+#define SUPPORT_H
 
 #include "check.h"
 

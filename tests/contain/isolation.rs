@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A contained agent stays in its group and under its limits, and its siblings are out of its reach.
 
-use super::stage::Stage;
+use super::fixture::Fixture;
 use crate::common::lab;
 use crate::common::program::How;
 use agentcg::Errno;
@@ -15,7 +15,7 @@ fn stopped(act: &str, by: Errno) {
 }
 
 fn stopped_on(act: &str, by: Errno, more: &[&str], how: How<'_>) {
-    let stage = Stage::new();
+    let stage = Fixture::new();
     assert_eq!(stage.play(act, more, true, how), Err(by), "contained: {act}");
     assert_eq!(stage.play(act, more, false, how), Ok(()), "not contained: {act}");
 }
@@ -44,7 +44,7 @@ fn it_neither_reads_nor_writes_a_siblings_limit() {
 /// Where there is no cgroup.kill, it tries to freeze it.
 #[test]
 fn it_does_not_kill_a_sibling() {
-    let mut stage = Stage::new();
+    let mut stage = Fixture::new();
     let kills = !lab::lacks("cgroup.kill");
     let (act, file) = ("kills its sibling", [if kills { "cgroup.kill" } else { "cgroup.freeze" }]);
     assert_eq!(stage.play(act, &file, true, How::default()), Err(Errno::ENOENT));
@@ -69,7 +69,7 @@ fn it_does_not_reach_a_sibling_by_the_hosts_root() {
 
 #[test]
 fn it_does_not_reach_a_sibling_by_a_descriptor_of_the_hosts() {
-    let stage = Stage::new();
+    let stage = Fixture::new();
     let dir = File::open(&stage.sibling.cgroup.0).unwrap();
     let (act, more) = ("goes by the host's descriptor", [dir.as_raw_fd().to_string()]);
     let more = [more[0].as_str()];
@@ -101,7 +101,7 @@ fn it_does_not_find_its_siblings_in_namespaces_of_its_own() {
 #[test]
 fn it_does_not_get_into_a_sibling_by_a_descriptor_that_it_was_given() {
     for act in ["is born in its sibling by descriptor 0", "moves to its sibling by descriptor 0"] {
-        let stage = Stage::new();
+        let stage = Fixture::new();
         let dir = File::open(&stage.sibling.cgroup.0).unwrap();
         let how = How { stdio: [dir.as_raw_fd(), 1, 2], ..How::default() };
         assert_eq!(stage.play(act, &[], true, how), Err(Errno::ENOENT), "{act}");
@@ -113,7 +113,7 @@ fn it_does_not_get_into_a_sibling_by_a_descriptor_that_it_was_given() {
 #[test]
 fn it_changes_none_of_its_limits_and_does_not_freeze_or_kill_its_group() {
     let delegated = fs::read_to_string("/sys/kernel/cgroup/delegate").unwrap();
-    let stage = Stage::new();
+    let stage = Fixture::new();
     let mut tried = Vec::new();
     for entry in fs::read_dir(&stage.agent.cgroup.0).unwrap().map(Result::unwrap) {
         let name = entry.file_name().into_string().unwrap();

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * Many at once: threads and processes that make groups beside each other, and
- * threads that share one. An argument scales the numbers: "crowd 10" does a
+ * threads that share one. An argument scales the numbers: "many_agents 10" does a
  * tenth, for valgrind.
  */
-#include "kit.h"
+#include "support.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -10,7 +10,7 @@ use agentcg::{Errno, Limits, SpawnOptions};
 use nix::sys::wait::WaitStatus;
 use std::sync::Once;
 
-pub struct Stage {
+pub struct Fixture {
     pub agent: Group,
     pub sibling: Group,
     pub member: Member,
@@ -19,7 +19,7 @@ pub struct Stage {
     _scratch: Option<Scratch>,
 }
 
-impl Stage {
+impl Fixture {
     /// Under a parent of its own.
     pub fn new() -> Self {
         make_room();
