@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Any interface file of an agent by its name, for what has no words of its own here.
+//! Reading and writing any interface file of an agent, for files that have no function of their own.
 
 use super::Agent;
 use crate::cgroupfs::FILE_MAX;
@@ -8,12 +8,12 @@ use crate::error::{Error, Reason, Result, shown, words};
 use nix::errno::Errno;
 use std::ffi::CStr;
 
-/// As long as a file's name can be.
+/// The longest name of a file, in bytes.
 const NAME_MAX: usize = 255;
-/// The kernel takes a page at most, NUL included.
+/// The longest value, in bytes. The kernel takes at most one page, including a NUL.
 const VALUE_MAX: usize = 4095;
 
-/// What of the kernel's refusals is passed on as it is; others are `EIO`, with their words.
+/// The errnos that both calls return unchanged. All others become `EIO`, and the message names them.
 const OF_READING: &[Errno] = &[
     Errno::EACCES,
     Errno::EINVAL,
@@ -24,36 +24,40 @@ const OF_READING: &[Errno] = &[
     Errno::ENOMEM,
     Errno::EOPNOTSUPP,
 ];
-/// Of what writing meets besides.
+/// The errnos that only a write returns unchanged.
 const OF_WRITING: &[Errno] =
     &[Errno::EAGAIN, Errno::EBUSY, Errno::EEXIST, Errno::ENOSPC, Errno::ERANGE, Errno::ESRCH];
 
 impl Agent {
-    /// The whole of a file, as the kernel gives it.
+    /// Returns the whole content of a file.
     pub fn read_file(&self, name: &CStr) -> Result<Vec<u8>> {
         let file = file_name(name)?;
         self.dir.read_all(name).map_err(|e| self.file_refused(None, name, file, e))
     }
 
-    /// One value, in one write(2): what the kernel makes of it, it makes of all of it.
+    /// Writes one value by one write(2), so that the kernel takes or refuses the value as a whole.
     pub fn write_file(&self, name: &CStr, value: &[u8]) -> Result<()> {
         let file = file_name(name)?;
-        let told = shown(file.as_bytes());
+        let shown_file = shown(file.as_bytes());
         if value.is_empty() {
-            // The kernel says yes to it, and does nothing.
-            return Err(wrong(Errno::EINVAL, format!("the value for {told} is empty"), file));
+            // The kernel accepts it and does nothing.
+            return Err(wrong(Errno::EINVAL, format!("the value for {shown_file} is empty"), file));
         }
         if value.len() > VALUE_MAX {
-            let message = format!("{} bytes for {told}: the kernel takes {VALUE_MAX} at most", value.len());
+            let message = format!(
+                "the value for {shown_file} has {} bytes: the kernel takes at most {VALUE_MAX}",
+                value.len()
+            );
             return Err(wrong(Errno::E2BIG, message, file));
         }
         self.dir.write_living(name, value).map_err(|e| self.file_refused(Some(value), name, file, e))
     }
 
-    /// `ENODEV` here is "the group is gone" or, from io.max, "there is no such device"; `ENOENT` is "no such file" or, from
-    /// cgroup.subtree_control, "no such controller".
+    /// Returns the error of a read or write. `ENODEV` means that the group was removed or, for io.max, that the device
+    /// does not exist. `ENOENT` means that the file does not exist or, for cgroup.subtree_control, that the controller
+    /// is not available.
     fn file_refused(&self, value: Option<&[u8]>, name: &CStr, file: &str, errno: Errno) -> Error {
-        let (group, told) = (shown(&self.path), shown(file.as_bytes()));
+        let (group, shown_file) = (shown(&self.path), shown(file.as_bytes()));
         if errno == Errno::ENODEV && !self.dir.is_alive() {
             return self.failed("use", "", errno).on(file.to_owned());
         }
@@ -61,17 +65,17 @@ impl Agent {
         let (code, why) = match errno {
             Errno::ENOENT | Errno::ENODEV if !self.dir.has(name) => return self.file_missing(file),
             Errno::EISDIR | Errno::ELOOP | Errno::ENXIO => {
-                let message = format!("{told} of {group} is no interface file: perhaps a cgroup inside it");
+                let message = format!("{shown_file} of {group} is not an interface file: is it a cgroup?");
                 return wrong(Errno::EINVAL, message, file);
             }
-            // Mounted read-only since the group was made.
+            // The hierarchy was mounted read-only after the group was made.
             Errno::EROFS => (Errno::EACCES, Some(Reason::ReadOnly)),
             Errno::EACCES if self.dir.nobody_may(writing, name) => {
                 let only = if writing { "read" } else { "written" };
-                return wrong(errno, format!("{told} of {group} can only be {only}"), file);
+                return wrong(errno, format!("{shown_file} of {group} can only be {only}"), file);
             }
             Errno::EACCES => (errno, Some(Reason::NotDelegated)),
-            Errno::EOPNOTSUPP if file == "cgroup.type" && writing => return self.stays_a_domain(file),
+            Errno::EOPNOTSUPP if file == "cgroup.type" && writing => return self.not_threaded(file),
             e if OF_READING.contains(&e) || (writing && OF_WRITING.contains(&e)) => (e, None),
             _ => (Errno::EIO, None),
         };
@@ -79,73 +83,72 @@ impl Agent {
             Some(value) => format!("write \"{}\" to", beginning(value)),
             None => "read".to_owned(),
         };
-        // Of these two the system's words say something else.
+        // The system's words for these two are misleading.
         let said = match errno {
             Errno::ERANGE => "out of range",
-            Errno::ENOENT => "not to be had here",
+            Errno::ENOENT => "not available",
             other => words(other),
         };
-        let e = wrong(code, format!("cannot {tried} {told} of {group}: {said}"), file);
+        let e = wrong(code, format!("cannot {tried} {shown_file} of {group}: {said}"), file);
         why.into_iter().fold(e, Error::because)
     }
 
-    /// The kernel makes a cgroup threaded only where no domain controller is in force for it, nothing lives in it, and
-    /// its parent is a domain.
-    fn stays_a_domain(&self, file: &str) -> Error {
+    /// Returns the error of writing cgroup.type. The kernel makes a cgroup threaded only if its parent enables no
+    /// domain controller for it, it contains no process, and its parent is a domain.
+    fn not_threaded(&self, file: &str) -> Error {
         let group = shown(&self.path);
         let mut buf = [0; FILE_MAX];
         let enabled = self.dir.read(c"../cgroup.subtree_control", &mut buf).map(Controllers::listed);
         let domain = enabled.unwrap_or_default() - Controllers::THREADED;
         let message = if domain.is_empty() {
-            format!("{group} cannot become threaded: processes are in it, or its parent is no domain")
+            format!("{group} cannot become threaded: it contains processes, or its parent is not a domain")
         } else {
             let named = domain.to_string().replace(' ', ", ");
-            format!(
-                "{group} cannot become threaded: its parent enables {named} for it, which do not work on threads"
-            )
+            format!("{group} cannot become threaded: its parent enables {named} for it, which need a domain")
         };
         wrong(Errno::EOPNOTSUPP, message, file).because(Reason::Threaded)
     }
 
     fn file_missing(&self, file: &str) -> Error {
-        let (group, told) = (shown(&self.path), shown(file.as_bytes()));
-        let owner = file.split('.').next().unwrap_or_default();
-        let wanted = Controllers::listed(owner.as_bytes());
+        let (group, shown_file) = (shown(&self.path), shown(file.as_bytes()));
+        let controller = file.split('.').next().unwrap_or_default();
+        let wanted = Controllers::listed(controller.as_bytes());
         let mut buf = [0; FILE_MAX];
-        let there = self.dir.read(c"cgroup.controllers", &mut buf).map_or(wanted, Controllers::listed);
-        if there.contains(wanted) {
+        let available = self.dir.read(c"cgroup.controllers", &mut buf).map_or(wanted, Controllers::listed);
+        if available.contains(wanted) {
             return wrong(
                 Errno::ENOENT,
-                format!("{group} has no {told}: this kernel does not know it"),
+                format!("{group} has no {shown_file}: this kernel does not have that file"),
                 file,
             );
         }
-        let message =
-            format!("{group} has no {told}: its controller {owner} is not in force, see agentcg_diagnose()");
+        let message = format!(
+            "{group} has no {shown_file}: its controller {controller} is not in force: see agentcg_diagnose()"
+        );
         wrong(Errno::ENOENT, message, file).because(Reason::NoController)
     }
 }
 
-/// The name as text, if it is one that interface files have.
+/// Returns the name as text if an interface file can have it.
 fn file_name(name: &CStr) -> Result<&str> {
     let text = name.to_str().unwrap_or_default();
-    let known = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
-    let good = text.len() <= NAME_MAX
+    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    let is_valid = text.len() <= NAME_MAX
         && text.bytes().next().is_some_and(|b| b.is_ascii_alphabetic())
-        && text.bytes().all(known);
-    if good {
+        && text.bytes().all(is_allowed);
+    if is_valid {
         return Ok(text);
     }
     let shown = shown(name.to_bytes());
     Err(Error::new(
         Errno::EINVAL,
         format!(
-            "\"{shown}\" is no interface file's name: a letter, then letters, digits, '.', '_', '-'; 255 at most"
+            "\"{shown}\" is not the name of an interface file: give a letter, then letters, digits, '.', '_', '-', at most 255"
         ),
     ))
 }
 
-/// Of a value, as much as leaves room for the rest.
+/// Returns the beginning of a value, short enough for a message.
 fn beginning(value: &[u8]) -> String {
     const MOST: usize = 24;
     let text = shown(value.trim_ascii_end().get(..MOST).unwrap_or(value.trim_ascii_end()));

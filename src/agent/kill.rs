@@ -1,28 +1,96 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How an agent ends, for certain, and what is said where it does not.
+//! Freezing, signalling and killing the processes of an agent, and the errors of these calls.
 
 use super::Agent;
 use crate::cgroupfs::events_file::Events;
-use crate::error::{Error, Reason, Result, shown, words};
-use crate::events::final_counters::{self, FinalCounters};
+use crate::error::{Error, Reason, Result, shown};
+use crate::events::final_counters;
 use crate::kill;
-use crate::kill::remove;
+use crate::kill::freeze;
 use crate::kill::reuse;
-use crate::procfs;
-use crate::stats::Stats;
 use crate::sys::deadline::Deadline;
 use crate::sys::kernel;
 use nix::errno::Errno;
 use std::time::Duration;
 
-/// Above us a rmdir may meet EBUSY for a while after the last process has gone.
-const FIRST_RETRY: Duration = Duration::from_micros(100);
-const LAST_RETRY: Duration = Duration::from_millis(10);
-/// What may go on after the deadline: with a timeout of 0, too, what can be removed at once is removed.
-const A_TREE: Duration = Duration::from_millis(500);
-
 impl Agent {
-    /// Wait until no process lives in it.
+    /// Freezes all processes and waits until they are frozen. On failure the earlier state is restored.
+    pub fn freeze(&self, deadline: Deadline) -> Result<()> {
+        self.restore_overrides()?;
+        self.spawning.expect_freeze(deadline);
+        self.members()
+            .freeze(&self.killing.overrides, deadline)
+            .map_err(|failure| self.not_frozen("freeze all processes by", failure))
+    }
+
+    /// Thaws all processes and waits until they have thawed.
+    pub fn thaw(&self, deadline: Deadline) -> Result<()> {
+        self.restore_overrides()?;
+        self.members()
+            .thaw(&self.killing.overrides, deadline)
+            .map_err(|failure| self.not_frozen("thaw all processes by", failure))
+    }
+
+    fn not_frozen(&self, verb: &str, failure: freeze::Failure) -> Error {
+        use freeze::Failure;
+        let group = shown(&self.path);
+        let timed_out = |message: String| Error::new(Errno::ETIMEDOUT, message);
+        match failure {
+            Failure::CallerInside => Error::new(
+                Errno::EDEADLK,
+                format!("the calling process is in {group}: nothing was frozen; freeze it from outside"),
+            )
+            .because(Reason::CallerInside),
+            Failure::NoFreezer => Error::new(
+                Errno::EOPNOTSUPP,
+                format!("{group} has no cgroup.freeze: freezing and thawing need Linux 5.2"),
+            ),
+            Failure::StillRunning => timed_out(format!(
+                "not all processes in {group} were frozen in time (uninterruptible sleep?): the freeze was undone"
+            )),
+            Failure::StillFrozen { by_ancestor: true } => {
+                timed_out(format!("a cgroup above {group} is frozen: thaw that one"))
+            }
+            Failure::StillFrozen { by_ancestor: false } => timed_out(format!(
+                "{group} was thawed, but its cgroup.events does not report that yet: wait longer"
+            )),
+            Failure::Errno(e) => self.failed(verb, "cgroup.freeze", e),
+        }
+        .on("cgroup.freeze")
+    }
+
+    /// Signals every process in the group and below it, except the calling process, once. Returns the number of
+    /// processes that received the signal.
+    pub fn signal_all(&self, signal: i32) -> Result<usize> {
+        if !(0..=libc::SIGRTMAX()).contains(&signal) {
+            let most = libc::SIGRTMAX();
+            return Err(Error::new(Errno::EINVAL, format!("{signal} is not a signal: give 0 to {most}")));
+        }
+        let sent = self
+            .members()
+            .signal_all(signal, Deadline::FOREVER)
+            .map_err(|e| self.failed("read", "cgroup.procs", e))?;
+        let (group, count) = (shown(&self.path), sent.count);
+        let not_all = |reason: &str| {
+            let message = format!(
+                "signalled {count} processes in {group}, but some {reason}: only agentcg_kill_all() reaches those"
+            );
+            Err(Error::new(Errno::EACCES, message).on("cgroup.procs"))
+        };
+        if sent.forbidden {
+            return not_all("are of another uid").map_err(|e| e.because(Reason::NotDelegated));
+        }
+        if sent.unnameable {
+            return not_all("are outside the caller's pid namespace");
+        }
+        if sent.unreadable {
+            return not_all("are in cgroups that the caller may not read")
+                .map_err(|e| e.because(Reason::NotDelegated));
+        }
+        Ok(count)
+    }
+
+    /// Waits until no process lives in the group.
     pub fn wait_empty(&self, deadline: Deadline) -> Result<()> {
         let empty =
             self.killing().wait_empty(deadline).map_err(|e| self.failed("read", "cgroup.events", e))?;
@@ -30,18 +98,34 @@ impl Agent {
             return Ok(());
         }
         let group = shown(&self.path);
-        Err(Error::new(Errno::ETIMEDOUT, format!("processes still live in {group}")).on("cgroup.events"))
+        Err(Error::new(Errno::ETIMEDOUT, format!("processes live in {group} after the timeout"))
+            .on("cgroup.events"))
     }
 
-    /// Send the kill where no memory is left for anything else: three system calls, and nothing is allocated.
+    /// Kills all processes in the group and below it, and waits until none lives. The group can be used again
+    /// afterwards.
+    pub fn kill_all(&self, deadline: Deadline) -> Result<()> {
+        let killed = self.killing().kill_all(deadline).map_err(|failure| self.not_killed(failure));
+        self.after_kill(killed, deadline)
+    }
+
+    /// Sends SIGTERM to all processes and kills those that live at `grace`. The kill may take `kill_within`, or any
+    /// time if that is `None`. Returns true if processes had to be killed.
+    pub fn terminate(&self, grace: Deadline, kill_within: Option<Duration>) -> Result<bool> {
+        let ended = self.killing().terminate(grace, kill_within).map_err(|failure| self.not_killed(failure));
+        self.after_kill(ended, Deadline::within(kill_within))
+    }
+
+    /// Sends the kill when a call cannot begin for want of memory. Makes three system calls and allocates nothing.
     pub fn send_kill(&self) {
         let killing = self.killing();
         if killing.contains_caller(Deadline::within(Some(Duration::ZERO))) == Ok(false) {
-            let _ = killing.send(); // The caller is told of the memory.
+            let _ = killing.send(); // The call returns -ENOMEM either way.
         }
     }
 
-    /// The same after `grace`, unless all have ended by then. To ask them to end takes memory.
+    /// Does the work of [`Self::send_kill`] unless all processes end before `grace`. It sends no SIGTERM, which takes
+    /// memory.
     pub fn send_kill_after(&self, grace: Deadline) {
         let killing = self.killing();
         if killing.contains_caller(Deadline::within(Some(Duration::ZERO))) != Ok(false) {
@@ -49,57 +133,61 @@ impl Agent {
         }
         let ended = killing.events().and_then(|events| events.wait(grace, |now| !now.populated));
         if ended != Ok(true) {
-            let _ = killing.send(); // The caller is told of the memory.
+            let _ = killing.send(); // The call returns -ENOMEM either way.
         }
     }
 
-    /// Kill all in it and below it, and wait until none lives. The group can be used again after.
-    pub fn kill_all(&self, deadline: Deadline) -> Result<()> {
-        let killed = self.killing().kill_all(deadline).map_err(|failure| self.not_killed(failure));
-        self.after_kill(killed, deadline)
-    }
-
     pub(super) fn not_killed(&self, failure: kill::Failure) -> Error {
+        use kill::Failure;
         let group = shown(&self.path);
         match failure {
-            kill::Failure::CallerInside => {
-                Error::new(Errno::EDEADLK, format!("we ourselves are in {group}: nothing was killed; kill it from outside"))
-                    .because(Reason::CallerInside)
-            }
-            kill::Failure::Alive(who) if who.forbidden => {
-                Error::new(Errno::EACCES, format!("processes of another uid live on in {group}, and cgroup.kill is not there to reach them"))
-                    .because(Reason::NotDelegated)
-            }
-            kill::Failure::Alive(who) if who.unnameable => {
-                Error::new(Errno::ETIMEDOUT, format!("processes outside our pid namespace live on in {group}: only cgroup.kill (5.14) reaches them"))
-            }
-            kill::Failure::Alive(_) => {
-                Error::new(Errno::ETIMEDOUT, format!("killed, but not yet gone: processes still live in {group}, perhaps in uninterruptible sleep"))
-            }
-            kill::Failure::NotRestored(e) => return self.not_put_back(e),
-            kill::Failure::Errno(e) => self.failed("kill all by", "cgroup.kill", e),
+            Failure::CallerInside => Error::new(
+                Errno::EDEADLK,
+                format!("the calling process is in {group}: nothing was killed; kill it from outside"),
+            )
+            .because(Reason::CallerInside),
+            Failure::Alive(survivors) if survivors.forbidden => Error::new(
+                Errno::EACCES,
+                format!("cannot kill processes of another uid in {group}: cgroup.kill (Linux 5.14) is not available"),
+            )
+            .because(Reason::NotDelegated),
+            Failure::Alive(survivors) if survivors.unnameable => Error::new(
+                Errno::ETIMEDOUT,
+                format!(
+                    "processes outside the caller's pid namespace live in {group}: only cgroup.kill (Linux 5.14) reaches them"
+                ),
+            ),
+            Failure::Alive(_) => Error::new(
+                Errno::ETIMEDOUT,
+                format!(
+                    "processes in {group} were killed but are not dead yet (uninterruptible sleep?): wait longer"
+                ),
+            ),
+            Failure::NotRestored(e) => return self.not_restored(e),
+            Failure::Errno(e) => self.failed("kill all processes by", "cgroup.kill", e),
         }
         .on("cgroup.kill")
     }
 
-    /// Leave the group as it was before the call, and usable if all in it were killed.
-    pub(super) fn after_kill<T>(&self, killed: Result<T>, deadline: Deadline) -> Result<T> {
-        let put_back = self.put_back_rest();
+    /// Restores the files that the kill has changed and, if all processes were killed, makes the group usable again.
+    fn after_kill<T>(&self, killed: Result<T>, deadline: Deadline) -> Result<T> {
+        let restored = self.restore_overrides();
         let outcome = killed?;
-        put_back?;
+        restored?;
         let killing = self.killing();
         let events = killing.events().map_err(|e| self.failed("read", "cgroup.events", e))?;
-        self.ring_for_the_dead(&events);
+        self.wake_watchers_after_death(&events);
         match reuse::make_usable(&self.dir, &events, deadline) {
             Err((Errno::ENODEV, _)) | Ok(()) => Ok(outcome),
-            // With no descriptor left nothing can be started there either. That it is frozen was seen, and is told.
+            // Without a free descriptor no program can be started in the group anyway. A freeze that remains was read,
+            // and is reported.
             Err((Errno::EMFILE | Errno::ENFILE, file)) if file != c"cgroup.freeze" => Ok(outcome),
             Err(e) => Err(self.failed_on("reset", e)),
         }
     }
 
-    /// All are dead, of which the kernel notifies nobody while `populated` stays 1: have those look who watch.
-    fn ring_for_the_dead(&self, events: &Events<'_>) {
+    /// Makes the watchers look if all processes are dead but `populated` stays 1: then the kernel notifies nobody.
+    fn wake_watchers_after_death(&self, events: &Events<'_>) {
         if kernel::populated_outlives_death() && events.state().is_ok_and(|state| state.populated) {
             final_counters::wake_watchers(&self.dir);
             if let Some(watch) = &*self.watch.lock() {
@@ -107,102 +195,4 @@ impl Agent {
             }
         }
     }
-
-    /// Kill all, wait, measure a last time, remove the group and all below it. On failure it stays, and
-    /// this can be called again. With `if_empty` nothing is killed.
-    pub fn destroy(&self, if_empty: bool, deadline: Deadline, measure: bool) -> Result<Stats> {
-        let name = self.name.path_inside();
-        let mut retry = FIRST_RETRY;
-        let mut last = Stats::default();
-        // Most are empty when they are given up, and then the kernel removes them at the first word.
-        if !measure && !final_counters::is_requested(&self.dir) && remove::leaf(&self.dir, name).is_ok() {
-            self.end();
-            return Ok(last);
-        }
-        let mut final_counters: Option<FinalCounters<'_>> = None;
-        loop {
-            match self.empty(if_empty, deadline) {
-                Ok(()) => {
-                    if measure {
-                        last = self.read_stats(u64::MAX).or_else(gone_is_nothing(last))?;
-                        last.frozen = final_counters
-                            .as_ref()
-                            .and_then(FinalCounters::was_frozen)
-                            .map_or(last.frozen, u64::from);
-                    }
-                    final_counters = final_counters.or_else(|| FinalCounters::publish(&self.dir));
-                }
-                // Somebody else has removed it: nothing of it is left.
-                Err(e) if e.reason() == Some(Reason::Gone) => {
-                    self.end();
-                    return Ok(last);
-                }
-                Err(e) => return Err(e),
-            }
-            let removed = remove::tree(&self.dir, name, deadline.at_least(A_TREE));
-            match removed {
-                Ok(()) => {
-                    self.end();
-                    return Ok(last);
-                }
-                Err(Errno::EBUSY) if !deadline.passed() => {
-                    std::thread::sleep(deadline.left().map_or(retry, |left| left.min(retry)));
-                    retry = (retry * 2).min(LAST_RETRY);
-                }
-                Err(e) => return Err(self.not_removed(e)),
-            }
-        }
-    }
-
-    fn empty(&self, if_empty: bool, deadline: Deadline) -> Result<()> {
-        if !if_empty {
-            return match self.killing().kill_all(deadline) {
-                // It is about to be removed with what it held.
-                Err(kill::Failure::NotRestored(_)) => Ok(()),
-                killed => killed.map_err(|failure| self.not_killed(failure)),
-            };
-        }
-        let empty = self.killing().wait_empty(Deadline::after(Duration::ZERO));
-        if empty.map_err(|e| self.failed("read", "cgroup.events", e))? {
-            return Ok(());
-        }
-        let group = shown(&self.path);
-        Err(Error::new(Errno::EBUSY, format!("processes live in {group}")).on("cgroup.events"))
-    }
-
-    fn not_removed(&self, errno: Errno) -> Error {
-        let group = shown(&self.path);
-        match errno {
-            Errno::EBUSY => Error::new(Errno::ETIMEDOUT, self.not_yet_removed(&group)),
-            Errno::EACCES => {
-                Error::new(errno, format!("no right to remove {group}: its parent is not ours to write"))
-                    .because(Reason::NotDelegated)
-            }
-            e => Error::new(e, format!("cannot remove {group}: {}", words(e))),
-        }
-    }
-
-    /// Dead processes that wait for others to be reaped keep a group from Linux 6.19 on.
-    fn not_yet_removed(&self, group: &str) -> String {
-        let mut zombies = procfs::zombies_in(self.name.mark(), 8);
-        zombies.sort_unstable();
-        if zombies.is_empty() {
-            return format!("all is dead in {group}, but the kernel does not remove it yet: try again");
-        }
-        let pids: Vec<String> = zombies.iter().map(i32::to_string).collect();
-        format!(
-            "all is dead in {group}, but its zombies must be reaped before it can be removed: pid {}",
-            pids.join(", ")
-        )
-    }
-
-    /// It is removed, and what of the tree was for it alone.
-    fn end(&self) {
-        remove::above(&self.dir);
-        self.owner.clear();
-    }
-}
-
-fn gone_is_nothing(last: Stats) -> impl Fn(Error) -> Result<Stats> {
-    move |e| if e.reason() == Some(Reason::Gone) { Ok(last) } else { Err(e) }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The limits of an agent that lives.
+//! The limits of an existing agent.
 
 use super::Agent;
 use crate::error::Result;
@@ -8,7 +8,7 @@ use crate::stats;
 use nix::errno::Errno;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Which bounds on the cgroups inside the caller has chosen, "unlimited" among them.
+/// Which bounds on the cgroups inside the group the caller has set, to "unlimited" or to a number.
 #[derive(Debug, Default)]
 pub(super) struct Nesting {
     descendants: AtomicBool,
@@ -16,19 +16,19 @@ pub(super) struct Nesting {
 }
 
 impl Nesting {
-    pub fn chosen_in(&self, limits: &Limits) {
+    pub fn mark_set(&self, limits: &Limits) {
         self.descendants.fetch_or(limits.max_descendants.is_some(), Ordering::Relaxed);
         self.depth.fetch_or(limits.max_depth.is_some(), Ordering::Relaxed);
     }
 }
 
 impl Agent {
-    /// Change limits: all of them or, on failure, none. A `memory_max` under what is in use now is
-    /// `EBUSY`, unless `force` has the kernel reclaim and kill until it fits.
+    /// Changes limits: all of them or, on failure, none. A `memory_max` below the current usage fails with `EBUSY`.
+    /// With `force` the kernel reclaims and kills until the usage fits.
     pub fn set_limits(&self, limits: &Limits, force: bool) -> Result<()> {
         let files = limits.files()?;
-        match self.put_back_rest() {
-            // It gets a new value.
+        match self.restore_overrides() {
+            // The file that could not be restored gets a new value.
             Err(e) if files.iter().any(|file| file.to_bytes() == e.file().as_bytes()) => {}
             other => other?,
         }
@@ -36,19 +36,19 @@ impl Agent {
             self.read_stats(stats::MEMORY).map(|stats| stats.memory_current_bytes)
         })?;
         self.killing.overrides.forget(&files);
-        self.nesting.chosen_in(limits);
+        self.nesting.mark_set(limits);
         Ok(())
     }
 
-    /// Bound the cgroups that a contained agent can make, where nobody has: the memory of a cgroup is charged to nobody. It
-    /// cannot raise the bounds itself.
+    /// Bounds the number and depth of cgroups that a contained agent can make, unless the caller has set these bounds.
+    /// The memory of a cgroup is not charged to any group. The agent cannot raise the bounds.
     pub(super) fn bound_nesting(&self) -> Result<()> {
         let bounds = [
             (c"cgroup.max.descendants", &self.nesting.descendants, b"1000".as_slice()),
             (c"cgroup.max.depth", &self.nesting.depth, b"64"),
         ];
-        for (file, chosen, most) in bounds {
-            if chosen.load(Ordering::Relaxed) {
+        for (file, is_set, most) in bounds {
+            if is_set.load(Ordering::Relaxed) {
                 continue;
             }
             let mut buf = [0; 32];
@@ -58,16 +58,16 @@ impl Agent {
             };
             match bounded {
                 // Before Linux 4.14.
-                Err(Errno::ENOENT) | Ok(()) => chosen.store(true, Ordering::Relaxed),
+                Err(Errno::ENOENT) | Ok(()) => is_set.store(true, Ordering::Relaxed),
                 Err(e) => return Err(self.failed_on("set", (e, file))),
             }
         }
         Ok(())
     }
 
-    /// The limits as the kernel has them.
+    /// Returns the limits that are in force.
     pub fn limits(&self) -> Result<Limits> {
-        self.put_back_rest()?;
+        self.restore_overrides()?;
         Limits::of(&self.dir).map_err(|e| self.failed_on("read", e))
     }
 }

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The handle: an agent's cgroup held open, and what can be done with it.
+//! The handle of an agent: its open group, and the calls on it.
 
+mod destroy;
 mod events;
 mod files;
-mod guarded;
 mod kill;
 mod limits;
-mod migrate;
 mod orphans;
 mod processes;
 mod spawn;
-mod stopping;
 
 pub use orphans::{Entry, list, reap};
 pub use spawn::SpawnOptions;
@@ -25,7 +23,7 @@ use crate::kill::members::Members;
 use crate::kill::{KillFiles, KillState, Killing};
 use crate::limits::Limits;
 use crate::owner;
-use crate::place::{self, Kind, Place, PlaceRequest};
+use crate::place::{self, AgentDir, Kind, Place, PlaceRequest};
 use crate::stats::{Files, Stats};
 use crate::sys::fork_id::AtomicForkId;
 use crate::sys::fork_mutex::ForkMutex;
@@ -38,28 +36,29 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
-/// One agent's cgroup. Dropping it leaves the cgroup and its processes be.
+/// The handle of one agent. Dropping it changes nothing in the group and its processes.
 #[derive(Debug)]
 pub struct Agent {
     dir: Dir,
     path: Vec<u8>,
     name: AgentName,
     place: Kind,
-    /// Where systemd made the place: its unit, by which it moves processes that we may not.
+    /// The unit of the place if systemd made it. systemd moves processes into it that the caller may not move.
     unit: Option<String>,
-    /// The process that owns it through this handle, of which a forked child has a copy; none for a guest's.
+    /// The process that owns the agent through this handle, or none. A forked child has a copy of the handle and is not
+    /// the owner.
     owner: AtomicForkId,
-    /// It ends with this process.
+    /// Present if the guard kills and removes the agent when this process ends.
     guarded: Option<Guarded>,
     files: Files,
     killing: KillState,
     nesting: Nesting,
     spawning: crate::spawn::SpawnCache,
-    /// Once events are asked for, and in each process anew.
+    /// Present after the first call of `event_fd` in this process.
     watch: ForkMutex<Option<Watch>>,
 }
 
-/// What an agent keeps of its place, made before its directory is.
+/// The names of an agent, copied before its group is made, because the copies may fail.
 struct Location {
     name: AgentName,
     path: Vec<u8>,
@@ -67,42 +66,42 @@ struct Location {
 }
 
 impl Location {
-    /// Copied, since it lasts longer than the call: [`try_alloc`] never takes from the reserve.
+    /// Copies the names by [`try_alloc`], which never takes memory from the reserve: they live longer than the call.
     fn of(place: &Place, name: AgentName) -> Result<Self> {
-        let copied = || {
+        let copy = || {
             Ok(Self {
                 name,
                 path: try_alloc::copy(&place.path_of(&name))?,
                 unit: place.unit().map(|unit| try_alloc::copy_str(&unit)).transpose()?,
             })
         };
-        copied().map_err(out_of_memory)
+        copy().map_err(out_of_memory)
     }
 }
 
 /// Facts about an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Info {
-    /// The kernel's cgroup id.
+    /// The id of the cgroup in the kernel.
     pub id: u64,
-    /// In force in the group.
+    /// The controllers that are in force in the group.
     pub controllers: Controllers,
-    /// Where the tree was put.
+    /// The kind of the place in which the agent was made.
     pub place: Kind,
-    /// By this process, through this handle.
+    /// This process owns the agent through this handle.
     pub owned: bool,
-    /// It is killed and removed when this process ends.
+    /// The guard kills and removes the agent when this process ends.
     pub guarded: bool,
 }
 
 impl Agent {
-    /// Make `<parent>/synwire/agents/<uuid>` with these limits, all or nothing. Without a parent the
-    /// best place that there is is taken; without a uuid a random one.
+    /// Makes the group `<parent>/synwire/agents/<uuid>` with these limits. On failure nothing is left. Without a parent
+    /// the best available place is chosen; without a uuid a random one.
     pub fn new(parent: Option<&CStr>, uuid: Option<&str>, limits: &Limits) -> Result<Self> {
         Self::new_where(PlaceRequest { parent, ..PlaceRequest::default() }, uuid, limits)
     }
 
-    /// The same with more to say about the place.
+    /// Makes a group like [`Self::new`], in a place that `request` describes.
     pub fn new_where(request: PlaceRequest<'_>, uuid: Option<&str>, limits: &Limits) -> Result<Self> {
         limits.check()?;
         guard::clear_up();
@@ -112,7 +111,7 @@ impl Agent {
             let location = Location::of(place, name)?;
             let mut agent_dir = place::make_agent_dir(place, &name)?;
             let applied = match limits.apply(&agent_dir.dir, &agent_dir.path) {
-                // The tree may have been made when fewer controllers were available.
+                // `synwire/agents` may have been made when fewer controllers were available.
                 Err(e) if e.reason() == Some(Reason::NoController) => {
                     agent_dir.complete().and_then(|()| limits.apply(&agent_dir.dir, &agent_dir.path))
                 }
@@ -122,25 +121,25 @@ impl Agent {
                 agent_dir.undo();
                 return Err(e);
             }
-            // Opened while the agent cannot yet do anything about it.
-            let kept =
+            // Opened before a process in the group can prevent that.
+            let opened =
                 KillFiles::open(&agent_dir.dir).and_then(|files| Ok((files, Overrides::of(&agent_dir.dir)?)));
-            let (kill_files, overrides) = kept.map_err(|e| {
+            let (kill_files, overrides) = opened.map_err(|e| {
                 agent_dir.undo();
                 not_opened(e, &shown(&place.path), &name)
             })?;
-            let guarded = if request.guard { Some(guarded::start(&agent_dir, &name)?) } else { None };
-            let mut agent = Self::at(place.kind, agent_dir.dir, location, overrides);
+            let guarded = if request.guard { Some(guard_agent(&agent_dir, &name)?) } else { None };
+            let mut agent = Self::from_parts(place.kind, agent_dir.dir, location, overrides);
             agent.guarded = guarded;
             agent.killing.files = kill_files;
-            agent.nesting.chosen_in(limits);
-            agent.own(owner::now_unix_ns());
+            agent.nesting.mark_set(limits);
+            agent.become_owner(owner::now_unix_ns());
             Ok(agent)
         })
     }
 
-    /// The one that stands there.
-    fn at(place: Kind, dir: Dir, location: Location, overrides: Arc<Overrides>) -> Self {
+    /// Returns the handle of an existing group, which owns nothing yet.
+    fn from_parts(place: Kind, dir: Dir, location: Location, overrides: Arc<Overrides>) -> Self {
         Self {
             dir,
             path: location.path,
@@ -157,46 +156,46 @@ impl Agent {
         }
     }
 
-    /// We hold its lock.
-    fn own(&self, created_unix_ns: u64) {
+    /// Records the calling process as the owner. It must hold the lock of the group.
+    fn become_owner(&self, created_unix_ns: u64) {
         self.killing().cache_namespace();
         self.owner.set_current();
         owner::write_note(&self.dir, std::process::id(), created_unix_ns);
     }
 
-    fn is_own(&self) -> bool {
+    fn is_owned(&self) -> bool {
         self.owner.is_current()
     }
 
-    /// Its name, in the usual 36 characters.
+    /// Returns the uuid in its form of 36 characters.
     pub fn uuid(&self) -> &str {
         self.name.as_str()
     }
 
-    /// Absolute, as mounted here.
+    /// Returns the absolute path of the group, as the hierarchy is mounted in this mount namespace.
     pub fn path(&self) -> &[u8] {
         &self.path
     }
 
-    /// Facts.
+    /// Returns facts about the agent.
     pub fn info(&self) -> Result<Info> {
         let file = "cgroup.controllers";
-        let id = fstat(&self.dir).map_err(|e| self.failed("look at", "", e))?.st_ino;
+        let id = fstat(&self.dir).map_err(|e| self.failed("read the id of", "", e))?.st_ino;
         let mut buf = [0; FILE_MAX];
         let text =
             self.dir.read(c"cgroup.controllers", &mut buf).map_err(|e| self.failed("read", file, e))?;
-        let (controllers, place, owned) = (Controllers::listed(text), self.place, self.is_own());
+        let (controllers, place, owned) = (Controllers::listed(text), self.place, self.is_owned());
         Ok(Info { id, controllers, place, owned, guarded: self.guarded.as_ref().is_some_and(Guarded::holds) })
     }
 
-    /// Measure what `which` asks for (bits of [`crate::stats`]) and is offered here.
+    /// Reads the statistics that `which` selects (bits of [`crate::stats`]), as far as they are available.
     pub fn read_stats(&self, which: u64) -> Result<Stats> {
         let mut stats = Stats::default();
         self.read_stats_into(which, &mut stats)?;
         Ok(stats)
     }
 
-    /// The same without a copy; `stats` is to be all 0.
+    /// Reads statistics like [`Self::read_stats`] into `stats`, which must be all 0.
     pub fn read_stats_into(&self, which: u64, stats: &mut Stats) -> Result<()> {
         self.files.read(&self.dir, which, stats).map_err(|e| self.failed_on("read", e))
     }
@@ -209,21 +208,19 @@ impl Agent {
         Killing { members: self.members(), state: &self.killing }
     }
 
-    /// Try again to put back what an earlier call had to leave changed.
-    fn put_back_rest(&self) -> Result<()> {
-        self.killing.overrides.restore_remaining(&self.dir).map_err(|e| self.not_put_back(e))
+    /// Restores the files that an earlier call could not restore.
+    fn restore_overrides(&self) -> Result<()> {
+        self.killing.overrides.restore_remaining(&self.dir).map_err(|e| self.not_restored(e))
     }
 
-    fn not_put_back(&self, (errno, file): FileError) -> Error {
+    fn not_restored(&self, (errno, file): FileError) -> Error {
         let (group, name) = (shown(&self.path), file.to_str().unwrap_or_default());
         let code = match errno {
             Errno::EACCES | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => errno,
             _ => Errno::EIO,
         };
         let why = words(errno);
-        let message = format!(
-            "{name} of {group} could not be put back to what it was: {why}: the next call tries again"
-        );
+        let message = format!("cannot restore {name} of {group}: {why}: the next call tries again");
         Error::new(code, message).on(name)
     }
 
@@ -234,14 +231,15 @@ impl Agent {
     fn failed(&self, verb: &str, file: &'static str, errno: Errno) -> Error {
         let group = shown(&self.path);
         if errno == Errno::ENODEV && !self.dir.is_alive() {
-            return Error::new(errno, format!("{group} was removed by somebody else"))
+            return Error::new(errno, format!("{group} was removed by another process"))
                 .because(Reason::Gone)
                 .on(file);
         }
-        let message = format!("cannot {verb} {file} of {group}: {}", words(errno));
+        let object = if file.is_empty() { group } else { format!("{file} of {group}") };
+        let message = format!("cannot {verb} {object}: {}", words(errno));
         match errno {
             Errno::EACCES => Error::new(errno, message).because(Reason::NotDelegated),
-            // Mounted read-only since the group was made.
+            // The hierarchy was mounted read-only after the group was made.
             Errno::EROFS => Error::new(Errno::EACCES, message).because(Reason::ReadOnly),
             _ => Error::new(errno, message),
         }
@@ -249,17 +247,25 @@ impl Agent {
     }
 }
 
-/// Others must not take it for owned while a child that we have forked holds the same lock.
 impl Drop for Agent {
     fn drop(&mut self) {
-        if self.is_own() {
+        // A forked child may hold the same lock. Other processes must see nevertheless that the agent is an orphan.
+        if self.is_owned() {
             owner::release(&self.dir);
         }
         guard::clear_up();
     }
 }
 
-/// The agent's name for a uuid from the caller.
+/// Has the guard kill and remove the agent when this process ends. On failure removes the group.
+fn guard_agent(agent_dir: &AgentDir, name: &AgentName) -> Result<Guarded> {
+    guard::over(&agent_dir.dir, *name, place::exit_cgroups).map_err(|failure| {
+        agent_dir.undo();
+        failure.told(&format!("guards {}", shown(&agent_dir.path)))
+    })
+}
+
+/// Returns the name of an agent for a uuid from the caller. Accepts only the form of 36 characters.
 fn name_of(uuid: &str) -> Result<AgentName> {
     AgentName::parse(uuid).ok_or_else(|| {
         Error::new(Errno::EINVAL, "the uuid is not of the form 01234567-89ab-cdef-0123-456789abcdef")

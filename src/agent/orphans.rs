@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Agents that are there already: found, taken over, and cleared away where their owner has ended.
+//! Existing agents: opening, listing and adopting them, and reaping orphans.
 
 use super::{Agent, Location, name_of};
 use crate::cgroupfs::events_file::Events;
@@ -17,24 +17,24 @@ use nix::errno::Errno;
 use std::ffi::CStr;
 use std::time::Duration;
 
-/// What is known of one agent.
+/// One agent in the result of [`list`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its name.
+    /// The uuid of the agent.
     pub uuid: String,
-    /// No living process owns it.
+    /// No living process owns the agent.
     pub orphan: bool,
-    /// Processes live in it.
+    /// Processes live in the group.
     pub populated: bool,
-    /// What its owner has written down.
+    /// The note that the owner has written.
     pub owner: OwnerNote,
 }
 
-/// Orphans die side by side: none is waited for longer than this while others have not been told yet.
+/// The longest wait for one orphan to die, while others have not been killed yet.
 const TURN: Duration = Duration::from_millis(100);
 
 impl Agent {
-    /// Open one that is there. With `own` it is taken over from an owner that has ended.
+    /// Opens an existing agent. With `own`, adopts it, which needs that its owner has ended.
     pub fn open(parent: Option<&CStr>, uuid: &str, own: bool) -> Result<Self> {
         let name = name_of(uuid)?;
         let places = place::existing(parent)?;
@@ -45,53 +45,54 @@ impl Agent {
                 Err(e) => return Err(not_opened(e, &shown(&place.path), &name)),
             };
             let overrides = Overrides::of(&dir).map_err(|e| not_opened(e, &shown(&place.path), &name))?;
-            let mut agent = Self::at(place.kind, dir, Location::of(place, name)?, overrides);
+            let mut agent = Self::from_parts(place.kind, dir, Location::of(place, name)?, overrides);
             if own {
-                agent.take_over()?;
+                agent.adopt()?;
             }
             return Ok(agent);
         }
         let whereabouts = match places.as_slice() {
             [only] => format!("under {}", shown(&only.path)),
-            _ => "in any place where we could have put it".to_owned(),
+            _ => "in any place where the library makes agents".to_owned(),
         };
         Err(Error::new(Errno::ENOENT, format!("there is no agent {name} {whereabouts}")))
     }
 
-    fn take_over(&mut self) -> Result<()> {
+    /// Makes the calling process the owner.
+    fn adopt(&mut self) -> Result<()> {
         let files = KillFiles::open(&self.dir).map_err(|e| self.failed("open", "cgroup.kill", e))?;
-        let ours = owner::claim(&self.dir).map_err(|e| self.failed("lock", "", e))?;
-        if ours && self.dir.is_alive() {
+        let claimed = owner::claim(&self.dir).map_err(|e| self.failed("lock", "", e))?;
+        if claimed && self.dir.is_alive() {
             self.killing.files = files;
             let note =
                 owner::read_note(&self.dir).map_err(|e| self.failed("read", "user.agentcg.owner", e))?;
-            self.own(note.created_unix_ns);
+            self.become_owner(note.created_unix_ns);
             return Ok(());
         }
         let group = shown(&self.path);
-        if ours {
-            return Err(Error::new(Errno::ENOENT, format!("{group} was just removed")));
+        if claimed {
+            return Err(Error::new(Errno::ENOENT, format!("{group} was removed during the call")));
         }
-        let who = match owner::read_note(&self.dir).unwrap_or_default().pid {
+        let owner = match owner::read_note(&self.dir).unwrap_or_default().pid {
             0 => "another process".to_owned(),
             pid => format!("process {pid}"),
         };
         Err(Error::new(
             Errno::EBUSY,
             format!(
-                "{group} belongs to {who}, which lives, or to a copy of it: end that first, or open it as a guest"
+                "{group} is owned by {owner} or a forked child of it: end that, or open without AGENTCG_OPEN_OWN"
             ),
         ))
     }
 }
 
-/// A group that is there, or was just made, without the descriptors and the memory that a handle needs.
-pub(super) fn not_opened(errno: Errno, here: &str, name: &AgentName) -> Error {
-    refused(errno, format!("cannot open the agent {name} under {here}: {}", words(errno)))
+/// Returns the error of a group for which the descriptors or the memory of a handle are not available.
+pub(super) fn not_opened(errno: Errno, place: &str, name: &AgentName) -> Error {
+    refused(errno, format!("cannot open the agent {name} under {place}: {}", words(errno)))
 }
 
-fn not_listed(errno: Errno, here: &str) -> Error {
-    refused(errno, format!("cannot list synwire/agents in {here}: {}", words(errno)))
+fn not_listed(errno: Errno, place: &str) -> Error {
+    refused(errno, format!("cannot list synwire/agents in {place}: {}", words(errno)))
 }
 
 fn refused(errno: Errno, message: String) -> Error {
@@ -101,7 +102,7 @@ fn refused(errno: Errno, message: String) -> Error {
     }
 }
 
-/// Each agent that can be found, in no order.
+/// Returns all agents that can be found, in no particular order.
 pub fn list(parent: Option<&CStr>) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     each_agent(&place::existing(parent)?, |place, dir, name| {
@@ -124,11 +125,11 @@ fn entry(dir: &Dir, name: &AgentName) -> nix::Result<Entry> {
     Ok(Entry { uuid, populated, owner: owner::read_note(dir)?, orphan: owner::is_orphan(dir)? })
 }
 
-/// Kill and remove every agent that has no owner, and what else a crash has left half made. Tells how many
-/// agents that were.
+/// Kills and removes every orphan, and the directories that crashed programs have left. Returns the number of removed
+/// agents.
 pub fn reap(parent: Option<&CStr>, deadline: Deadline) -> Result<usize> {
     guard::clear_up();
-    // Once: to find them all systemd is asked.
+    // Once, because finding them all asks systemd.
     let places = place::existing(parent)?;
     places.iter().for_each(Place::wake_guards);
     let mut removed = 0;
@@ -136,15 +137,15 @@ pub fn reap(parent: Option<&CStr>, deadline: Deadline) -> Result<usize> {
     loop {
         (refused, late) = (None, None);
         each_agent(&places, |place, dir, name| {
-            // What is another uid's is not ours to judge.
+            // An agent of another uid cannot be opened.
             let Some(dir) = dir else { return Ok(()) };
             let orphan = owner::claim(&dir).map_err(|e| not_opened(e, &shown(&place.path), &name))?;
-            // Removed in the meantime, by its maker or another reaper.
+            // Not alive: removed by its maker or another reaper.
             if !orphan || !dir.is_alive() {
                 return Ok(());
             }
             let overrides = Overrides::of(&dir).map_err(|e| not_opened(e, &shown(&place.path), &name))?;
-            match Agent::at(place.kind, dir, Location::of(place, name)?, overrides).destroy(
+            match Agent::from_parts(place.kind, dir, Location::of(place, name)?, overrides).destroy(
                 false,
                 deadline.at_most(TURN),
                 false,
@@ -166,7 +167,8 @@ pub fn reap(parent: Option<&CStr>, deadline: Deadline) -> Result<usize> {
     }
 }
 
-/// Each agent, open if we may. What else stands beside them is nobody's business of ours.
+/// Passes each agent to `visit`, with its open directory if the caller may open it. Ignores directories that are not
+/// agents.
 fn each_agent(
     places: &[Place],
     mut visit: impl FnMut(&Place, Option<Dir>, AgentName) -> Result<()>,

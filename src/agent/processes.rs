@@ -1,36 +1,63 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How processes get into an agent's group, what is said where they do not, and who is there.
+//! Moving processes into the group of an agent, listing them, and the errors of these calls.
 
 use super::Agent;
-use crate::agent::migrate;
+use crate::cgroupfs::Dir;
 use crate::error::{Error, Reason, Result, shown, words};
 use crate::place;
 use crate::procfs;
-use crate::sys::{self, pidfd_send_signal};
+use crate::sys::{self, pidfd_send_signal, retry_transient};
 use crate::systemd::{self, Manager};
 use nix::errno::Errno;
+use std::ffi::CStr;
 use std::os::fd::BorrowedFd;
 
+const PROCS: &CStr = c"cgroup.procs";
+/// The flag of a kernel thread, from include/linux/sched.h.
+const PF_KTHREAD: u64 = 0x0020_0000;
+
+/// Why a process was not moved.
+#[derive(Debug)]
+enum Failure {
+    /// There is no living process of this pid.
+    NoProcess,
+    /// It is a kernel thread. Root could move it, to the harm of the whole system.
+    KernelThread,
+    /// systemd was asked to move it, and failed.
+    Systemd(systemd::Failure),
+    /// A system call failed.
+    Errno(Errno),
+}
+
+impl From<Errno> for Failure {
+    fn from(e: Errno) -> Self {
+        match e {
+            Errno::ESRCH => Self::NoProcess,
+            e => Self::Errno(e),
+        }
+    }
+}
+
 impl Agent {
-    /// Move a process, with all its threads, into the group.
+    /// Moves a process with all its threads into the group.
     pub fn move_pid(&self, pid: i32) -> Result<()> {
         check_pid(pid)?;
-        self.put_back_rest()?;
+        self.restore_overrides()?;
         let by_systemd = || match &self.unit {
-            None => Err(migrate::Failure::Errno(Errno::EACCES)),
+            None => Err(Failure::Errno(Errno::EACCES)),
             Some(unit) => Manager::connect()
                 .and_then(|manager| manager.attach(unit, &format!("/synwire/agents/{}", self.name), pid))
-                .map_err(migrate::Failure::Systemd),
+                .map_err(Failure::Systemd),
         };
-        migrate::pid(&self.dir, pid, by_systemd).map_err(|failure| {
+        move_into(&self.dir, pid, by_systemd).map_err(|failure| {
             match failure {
-                migrate::Failure::Systemd(failure) => self.not_attached(pid, failure),
-                migrate::Failure::NoProcess => no_process(pid),
-                migrate::Failure::KernelThread => Error::new(
+                Failure::Systemd(failure) => self.not_attached(pid, failure),
+                Failure::NoProcess => no_process(pid),
+                Failure::KernelThread => Error::new(
                     Errno::EINVAL,
-                    format!("process {pid} is a thread of the kernel, which stays where it is"),
+                    format!("process {pid} is a kernel thread: kernel threads are not moved"),
                 ),
-                migrate::Failure::Errno(e) => self
+                Failure::Errno(e) => self
                     .not_moved_for_policy(&format!("process {pid}"), pid, e)
                     .unwrap_or_else(|| self.not_moved(&format!("process {pid}"), e)),
             }
@@ -38,21 +65,52 @@ impl Agent {
         })
     }
 
-    /// The same by a pidfd, whose process no other can be taken for.
+    /// Moves the process of a pidfd. Fails with `ESRCH` if it ended during the call.
     pub fn move_pidfd(&self, pidfd: BorrowedFd<'_>) -> Result<()> {
-        let pid = procfs::pid_of(pidfd).map_err(|e| no_process_behind(e).on("cgroup.procs"))?;
+        let pid = procfs::pid_of(pidfd).map_err(|e| no_process_of_pidfd(e).on("cgroup.procs"))?;
         let moved = self.move_pid(pid);
-        // The kernel moves by number only. One that has not ended yet had it all the while.
+        // The kernel moves by pid only. If the process has not ended, the pid was its own during the whole call.
         if pidfd_send_signal(pidfd, 0) == Err(Errno::ESRCH) {
-            let stranger = moved.is_ok() && self.contains(pid).unwrap_or(false);
-            let and = if stranger { ", and another was given its number, and moved" } else { "" };
-            let message = format!("process {pid} has ended while it was to be moved{and}");
+            let other_moved = moved.is_ok() && self.contains(pid).unwrap_or(false);
+            let and = if other_moved { ", and a new process with its pid was moved" } else { "" };
+            let message = format!("process {pid} ended before it was moved{and}");
             return Err(Error::new(Errno::ESRCH, message).on("cgroup.procs"));
         }
         moved
     }
 
-    /// Where we may not move a process ourselves, and systemd did not do it for us.
+    /// Moves the calling process. Makes three system calls and nothing else.
+    pub fn move_self(&self) -> nix::Result<()> {
+        // 0 is the writer itself. Unlike a pid it means the same in each pid namespace.
+        self.dir.write(PROCS, b"0").map_err(|e| match e {
+            // ENOENT: outside the caller's cgroup namespace. EROFS: mounted read-only since the group was made.
+            Errno::ENOENT | Errno::EROFS => Errno::EACCES,
+            e => e,
+        })
+    }
+
+    /// Returns the pids of all living processes in the group and below it, in ascending order.
+    pub fn pids(&self) -> Result<Vec<i32>> {
+        self.members().pids().map_err(|e| self.failed("read", "cgroup.procs", e))
+    }
+
+    /// Returns true if a process is in the group or below it.
+    pub fn contains(&self, pid: i32) -> Result<bool> {
+        check_pid(pid)?;
+        if !self.dir.is_alive() {
+            return Err(self.failed("read", "cgroup.procs", Errno::ENODEV));
+        }
+        self.members().lists_contain(pid).map_err(|e| match e {
+            Errno::ESRCH => no_process(pid),
+            // With the mount option hidepid.
+            Errno::EPERM => {
+                Error::new(Errno::EACCES, format!("/proc does not let the caller read process {pid}"))
+            }
+            e => Error::new(e, format!("cannot read /proc/{pid}/cgroup: {}", words(e))),
+        })
+    }
+
+    /// Returns the error of a process that the caller may not move, and that systemd did not move.
     fn not_attached(&self, pid: i32, failure: systemd::Failure) -> Error {
         let e = place::failed(failure);
         match e.errno() {
@@ -64,92 +122,94 @@ impl Agent {
         }
     }
 
-    /// With RT group scheduling (CONFIG_RT_GROUP_SCHED) the kernel takes no realtime thread into a cgroup without a
-    /// share of the realtime that there is, and one with SCHED_DEADLINE neither forks nor leaves its CPUs.
-    pub(super) fn not_moved_for_policy(&self, who: &str, tid: i32, errno: Errno) -> Option<Error> {
+    /// Returns the error if the scheduling policy of a thread is the cause. With RT group scheduling
+    /// (CONFIG_RT_GROUP_SCHED) the kernel moves no realtime thread into a cgroup without realtime bandwidth. A thread
+    /// with SCHED_DEADLINE can neither fork nor leave its CPUs.
+    pub(super) fn not_moved_for_policy(&self, process: &str, tid: i32, errno: Errno) -> Option<Error> {
         let policy = sys::realtime_policy(tid).filter(|_| matches!(errno, Errno::EINVAL | Errno::EAGAIN))?;
         let group = shown(&self.path);
         let message = format!(
-            "{who} has {policy}, which {group} does not take: set SCHED_OTHER, or SCHED_RESET_ON_FORK"
+            "{process} has the policy {policy}, which {group} does not allow: set SCHED_OTHER, or SCHED_RESET_ON_FORK"
         );
         Some(Error::new(errno, message))
     }
 
-    pub(super) fn not_moved(&self, who: &str, errno: Errno) -> Error {
+    pub(super) fn not_moved(&self, process: &str, errno: Errno) -> Error {
         let group = shown(&self.path);
         match errno {
             Errno::EACCES => Error::new(
                 errno,
-                format!("no right to move {who} to {group}: cgroup.procs of a cgroup above both is not ours"),
+                format!(
+                    "no right to move {process} to {group}: the caller may not write cgroup.procs of their common ancestor"
+                ),
             )
             .because(Reason::NotDelegated),
-            // With nsdelegate the kernel hides what lies outside the namespace.
-            Errno::ENOENT => {
-                Error::new(Errno::EACCES, format!("{who} or {group} is outside our cgroup namespace"))
-                    .because(Reason::OutsideNamespace)
-            }
+            // With nsdelegate the kernel hides what is outside the namespace.
+            Errno::ENOENT => Error::new(
+                Errno::EACCES,
+                format!("{process} or {group} is outside the caller's cgroup namespace"),
+            )
+            .because(Reason::OutsideNamespace),
             Errno::EBUSY => Error::new(
                 errno,
-                format!("{group} has controllers on for children of its own and takes no process itself"),
+                format!("{group} enables controllers for cgroups inside it, and takes no process"),
             )
             .because(Reason::Populated),
             Errno::EOPNOTSUPP => {
-                Error::new(errno, format!("{group} is in a threaded domain and takes no process"))
+                Error::new(errno, format!("{group} is in a threaded domain, and takes no process"))
                     .because(Reason::Threaded)
             }
             e => self.failed("move a process by", "cgroup.procs", e),
         }
     }
+}
 
-    /// Move the calling process. Does nothing but three system calls.
-    pub fn move_self(&self) -> nix::Result<()> {
-        migrate::own(&self.dir).map_err(|e| match e {
-            // Outside our namespace, or mounted read-only meanwhile: no right either way.
-            Errno::ENOENT | Errno::EROFS => Errno::EACCES,
-            e => e,
-        })
+/// Moves a process with all its threads, and checks that it lives afterwards. Calls `by_systemd` if the calling process
+/// may not move it.
+fn move_into(
+    dir: &Dir,
+    pid: i32,
+    by_systemd: impl FnOnce() -> std::result::Result<(), Failure>,
+) -> std::result::Result<(), Failure> {
+    let process = procfs::Process::open(pid)?;
+    if process.living()?.flags & PF_KTHREAD != 0 {
+        return Err(Failure::KernelThread);
     }
-
-    /// The pids of all that live in it and below it, in order.
-    pub fn pids(&self) -> Result<Vec<i32>> {
-        self.members().pids().map_err(|e| self.failed("read", "cgroup.procs", e))
+    // Decimal without leading zeros: the kernel reads a number that begins with 0 as octal.
+    match dir.write(PROCS, pid.to_string().as_bytes()) {
+        Err(Errno::EACCES) => by_systemd()?,
+        done => done?,
     }
-
-    /// Whether a process is in it or below it.
-    pub fn contains(&self, pid: i32) -> Result<bool> {
-        check_pid(pid)?;
-        if !self.dir.is_alive() {
-            return Err(self.failed("look into", "cgroup.procs", Errno::ENODEV));
-        }
-        self.members().lists_contain(pid).map_err(|e| match e {
-            Errno::ESRCH => no_process(pid),
-            // As the mount option hidepid has it.
-            Errno::EPERM => Error::new(Errno::EACCES, format!("/proc does not let us look at process {pid}")),
-            e => Error::new(e, format!("cannot read /proc/{pid}/cgroup: {}", words(e))),
-        })
-    }
+    // The write moves the threads that are not exiting. It succeeds for a zombie, too, and does not move it. A process
+    // that lives after the write was moved.
+    retry_transient(|e| e == Errno::ESRCH, || process.living())?;
+    Ok(())
 }
 
 fn check_pid(pid: i32) -> Result<()> {
     if pid < 1 {
-        return Err(Error::new(Errno::EINVAL, format!("{pid} names no process: a pid is 1 or more"))
-            .on("cgroup.procs"));
+        return Err(
+            Error::new(Errno::EINVAL, format!("{pid} is not a pid: a pid is 1 or more")).on("cgroup.procs")
+        );
     }
     Ok(())
 }
 
-fn no_process_behind(e: Errno) -> Error {
+fn no_process_of_pidfd(e: Errno) -> Error {
     match e {
-        Errno::EBADF => Error::new(e, "the descriptor is no pidfd: pidfd_open(2) gives one"),
-        Errno::ESRCH => Error::new(e, "the pidfd's process has ended, or is outside our pid namespace"),
-        // Which process it stands for only /proc can tell.
-        Errno::ENOENT => {
-            Error::new(Errno::EACCES, "no /proc is mounted here, which a pidfd needs: move by pid")
+        Errno::EBADF => Error::new(e, "the descriptor is not a pidfd: open one with pidfd_open(2)"),
+        Errno::ESRCH => {
+            Error::new(e, "the process of the pidfd has ended, or is outside the caller's pid namespace")
         }
+        // Only /proc shows the pid of a pidfd.
+        Errno::ENOENT => Error::new(Errno::EACCES, "/proc is not mounted, and a pidfd needs it: move by pid"),
         e => Error::new(e, format!("cannot read /proc/self/fdinfo: {}", words(e))),
     }
 }
 
 fn no_process(pid: i32) -> Error {
-    Error::new(Errno::ESRCH, format!("process {pid} is gone, a zombie, or hidden from us in /proc"))
+    Error::new(
+        Errno::ESRCH,
+        format!("process {pid} has ended, is a zombie, or is hidden from the caller in /proc"),
+    )
 }

@@ -50,7 +50,7 @@ impl Agent {
                 "argv is empty: its first string must be the program's name",
             ));
         }
-        self.put_back_rest()?;
+        self.restore_overrides()?;
         let containment = if how.contain {
             self.bound_nesting()?;
             Some(contain::prepare(command.directory).map_err(not_contained)?)

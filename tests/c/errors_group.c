@@ -228,7 +228,7 @@ static void the_events_descriptor_was_closed(void)
 static const struct refusal refusals[] = {
 	ROW(the_pid_is_0, -EINVAL, 0, "0 ", ANYBODY),
 	ROW(the_pid_is_negative, -EINVAL, 0, "-1", ANYBODY),
-	ROW(the_process_is_gone, -ESRCH, 0, "gone", ANYBODY),
+	ROW(the_process_is_gone, -ESRCH, 0, "ended", ANYBODY),
 	ROW(the_process_is_a_zombie, -ESRCH, 0, "zombie", ANYBODY),
 	ROW(the_process_is_kthreadd, -EINVAL, 0, "kernel", ANYBODY),
 	ROW(the_process_is_any_kernel_thread, -EINVAL, 0, "kernel", ANYBODY),

@@ -180,7 +180,7 @@ static const struct refusal refusals[] = {
 	ROW(the_terminator_is_inside, -EDEADLK, WHY(CALLER_INSIDE), "outside", ANYBODY),
 	ROW(the_signaller_is_in_another_pid_namespace, -EACCES, 0, "pid namespace", ANYBODY),
 	ROW(there_is_no_such_signal, -EINVAL, 0, "65", ANYBODY),
-	ROW(the_process_to_look_for_is_gone, -ESRCH, 0, "gone", ANYBODY),
+	ROW(the_process_to_look_for_is_gone, -ESRCH, 0, "ended", ANYBODY),
 	ROW(the_process_to_look_for_is_a_zombie, -ESRCH, 0, "zombie", ANYBODY),
 	ROW(the_pid_to_look_for_is_0, -EINVAL, 0, "0 ", ANYBODY),
 	ROW(a_group_to_be_removed_if_empty_is_not, -EBUSY, 0, "process", ANYBODY),

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Destroying an agent: killing its processes, measuring a last time, and removing the group.
+
+use super::Agent;
+use crate::error::{Error, Reason, Result, shown, words};
+use crate::events::final_counters::{self, FinalCounters};
+use crate::kill;
+use crate::kill::remove;
+use crate::procfs;
+use crate::stats::Stats;
+use crate::sys::deadline::Deadline;
+use nix::errno::Errno;
+use std::time::Duration;
+
+/// After the last process has ended, rmdir(2) may fail with `EBUSY` for a while. It is repeated after pauses that grow
+/// from the first to the last.
+const FIRST_RETRY: Duration = Duration::from_micros(100);
+const LAST_RETRY: Duration = Duration::from_millis(10);
+/// The least time for removing the group, which may exceed the deadline: a timeout of 0 removes what can be removed at
+/// once.
+const LEAST_TIME_TO_REMOVE: Duration = Duration::from_millis(500);
+
+impl Agent {
+    /// Kills all processes, waits until they are dead, and removes the group and all cgroups inside it. With `measure`,
+    /// returns the statistics from just before the removal. With `if_empty`, kills nothing. On failure the group stays,
+    /// and the call can be repeated.
+    pub fn destroy(&self, if_empty: bool, deadline: Deadline, measure: bool) -> Result<Stats> {
+        let name = self.name.path_inside();
+        let mut retry = FIRST_RETRY;
+        let mut last = Stats::default();
+        // Most groups are empty when they are destroyed: then one rmdir(2) is enough.
+        if !measure && !final_counters::is_requested(&self.dir) && remove::leaf(&self.dir, name).is_ok() {
+            self.finish_removal();
+            return Ok(last);
+        }
+        let mut final_counters: Option<FinalCounters<'_>> = None;
+        loop {
+            match self.make_empty(if_empty, deadline) {
+                Ok(()) => {
+                    if measure {
+                        last = self.read_stats(u64::MAX).or_else(|e| unless_gone(e, last))?;
+                        last.frozen = final_counters
+                            .as_ref()
+                            .and_then(FinalCounters::was_frozen)
+                            .map_or(last.frozen, u64::from);
+                    }
+                    final_counters = final_counters.or_else(|| FinalCounters::publish(&self.dir));
+                }
+                // Another process has removed the group.
+                Err(e) if e.reason() == Some(Reason::Gone) => {
+                    self.finish_removal();
+                    return Ok(last);
+                }
+                Err(e) => return Err(e),
+            }
+            match remove::tree(&self.dir, name, deadline.at_least(LEAST_TIME_TO_REMOVE)) {
+                Ok(()) => {
+                    self.finish_removal();
+                    return Ok(last);
+                }
+                Err(Errno::EBUSY) if !deadline.passed() => {
+                    std::thread::sleep(deadline.left().map_or(retry, |left| left.min(retry)));
+                    retry = (retry * 2).min(LAST_RETRY);
+                }
+                Err(e) => return Err(self.not_removed(e)),
+            }
+        }
+    }
+
+    /// Kills all processes or, with `if_empty`, fails with `EBUSY` if there are any.
+    fn make_empty(&self, if_empty: bool, deadline: Deadline) -> Result<()> {
+        if !if_empty {
+            return match self.killing().kill_all(deadline) {
+                // The group and its files are about to be removed.
+                Err(kill::Failure::NotRestored(_)) => Ok(()),
+                killed => killed.map_err(|failure| self.not_killed(failure)),
+            };
+        }
+        let empty = self.killing().wait_empty(Deadline::after(Duration::ZERO));
+        if empty.map_err(|e| self.failed("read", "cgroup.events", e))? {
+            return Ok(());
+        }
+        let group = shown(&self.path);
+        Err(Error::new(Errno::EBUSY, format!("processes live in {group}")).on("cgroup.events"))
+    }
+
+    fn not_removed(&self, errno: Errno) -> Error {
+        let group = shown(&self.path);
+        match errno {
+            Errno::EBUSY => Error::new(Errno::ETIMEDOUT, self.not_yet_removed(&group)),
+            Errno::EACCES => {
+                Error::new(errno, format!("no right to remove {group}: the caller may not write its parent"))
+                    .because(Reason::NotDelegated)
+            }
+            e => Error::new(e, format!("cannot remove {group}: {}", words(e))),
+        }
+    }
+
+    /// Returns the message of a removal that timed out. From Linux 6.19 on, zombies keep their group from being
+    /// removed.
+    fn not_yet_removed(&self, group: &str) -> String {
+        let mut zombies = procfs::zombies_in(self.name.mark(), 8);
+        zombies.sort_unstable();
+        if zombies.is_empty() {
+            return format!(
+                "all processes in {group} are dead, but the kernel does not remove it yet: try again"
+            );
+        }
+        let pids: Vec<String> = zombies.iter().map(i32::to_string).collect();
+        format!(
+            "all processes in {group} are dead, but its zombies must be reaped before it can be removed: pid {}",
+            pids.join(", ")
+        )
+    }
+
+    /// Removes the directories above the removed group that no other agent uses, and ends the ownership.
+    fn finish_removal(&self) {
+        remove::above(&self.dir);
+        self.owner.clear();
+    }
+}
+
+/// Returns the statistics from before if the error is that the group was removed.
+fn unless_gone(e: Error, before: Stats) -> Result<Stats> {
+    if e.reason() == Some(Reason::Gone) { Ok(before) } else { Err(e) }
+}
