@@ -374,6 +374,7 @@ static void reap_orphans(void)
 
 static void look_around(void)
 {
+	agentcg_limits limits = some_limits(limits_here);
 	agentcg_diagnosis diagnosis;
 	char path[PATH_SIZE], text[PATH_SIZE];
 
@@ -382,6 +383,8 @@ static void look_around(void)
 	if (random_below(8))
 		return;
 	CALL(agentcg_diagnose(&diagnosis, sizeof(diagnosis), text, sizeof(text)), 0);
+	CHECK(diagnosis.place != 0);
+	CALL(agentcg_diagnose_new(&limits, sizeof(limits), 0, &diagnosis, sizeof(diagnosis), text, sizeof(text), &why), 0);
 	CHECK(diagnosis.place != 0);
 }
 
