@@ -128,7 +128,7 @@ impl Agent {
                 agent_dir.undo();
                 not_opened(e, &shown(&place.path), &name)
             })?;
-            let guarded = if request.guard { Some(guard_agent(&agent_dir, &name)?) } else { None };
+            let guarded = if request.guard { Some(guard_or_undo(&agent_dir, &name)?) } else { None };
             let mut agent = Self::from_parts(place.kind, agent_dir.dir, location, overrides);
             agent.guarded = guarded;
             agent.killing.files = kill_files;
@@ -185,7 +185,13 @@ impl Agent {
         let text =
             self.dir.read(c"cgroup.controllers", &mut buf).map_err(|e| self.failed("read", file, e))?;
         let (controllers, place, owned) = (Controllers::listed(text), self.place, self.is_owned());
-        Ok(Info { id, controllers, place, owned, guarded: self.guarded.as_ref().is_some_and(Guarded::holds) })
+        Ok(Info {
+            id,
+            controllers,
+            place,
+            owned,
+            guarded: self.guarded.as_ref().is_some_and(Guarded::is_in_effect),
+        })
     }
 
     /// Reads the statistics that `which` selects (bits of [`crate::stats`]), as far as they are available.
@@ -258,10 +264,10 @@ impl Drop for Agent {
 }
 
 /// Has the guard kill and remove the agent when this process ends. On failure removes the group.
-fn guard_agent(agent_dir: &AgentDir, name: &AgentName) -> Result<Guarded> {
-    guard::over(&agent_dir.dir, *name, place::exit_cgroups).map_err(|failure| {
+fn guard_or_undo(agent_dir: &AgentDir, name: &AgentName) -> Result<Guarded> {
+    guard::guard_agent(&agent_dir.dir, *name, place::exit_cgroups).map_err(|failure| {
         agent_dir.undo();
-        failure.told(&format!("guards {}", shown(&agent_dir.path)))
+        failure.to_error(&format!("guards {}", shown(&agent_dir.path)))
     })
 }
 

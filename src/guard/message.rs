@@ -1,44 +1,45 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the library and its guard send each other: messages of one size, in the byte order that both have.
+//! The messages between the library and its guard. All have one size and the native byte order.
 
 use crate::cgroupfs::AgentName;
 use std::ffi::CStr;
 
-/// The version of all that is here. Both sides compare it before anything else is sent.
+/// The version of the protocol. Both sides compare it before they send anything else.
 pub const PROTOCOL: u64 = 1;
 
-/// What the guard sends first: [`HELLO`] and its own [`PROTOCOL`].
+/// The first number that the guard sends. The second is its [`PROTOCOL`].
 pub const HELLO: u64 = u64::from_ne_bytes(*b"agentcg\0");
 
-/// From the library.
+/// A message from the library.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Message<'a> {
-    /// Guard the group of this id and name; its directory comes along. Answered.
+    /// Guard the agent of this id and name. The descriptor is its directory. The guard answers.
     Guard(u64, AgentName),
-    /// Guard it no more.
+    /// Release the agent of this id. The guard does not answer.
     Release(u64),
-    /// The guard is in a cgroup of this name, below the first descriptor. The others are cgroup.procs files by which
-    /// it can leave. Answered.
-    Leaf(&'a CStr),
-    /// The guard is in a scope of systemd's, whose directory is the first descriptor, and keeps it alive. By the others
-    /// it can leave. Its cgroup before is removed by the library. Answered.
+    /// The guard is in the cgroup of this name in the directory of the first descriptor. The others are cgroup.procs
+    /// files of its exit cgroups. The guard answers.
+    Cgroup(&'a CStr),
+    /// The guard is in the systemd scope whose directory is the first descriptor, and keeps it alive. The others are
+    /// cgroup.procs files of its exit cgroups. The library removes the cgroup in which the guard was before. The guard
+    /// answers.
     Scope,
-    /// The scope is not needed.
+    /// Leave the scope, which is not needed. The guard does not answer.
     LeaveScope,
 }
 
-/// How long each is.
+/// The size of a message in bytes.
 pub const LENGTH: usize = 64;
 const ID: std::ops::Range<usize> = 8..16;
 const NAME: usize = 16;
 
 impl<'a> Message<'a> {
-    /// As it is sent.
+    /// Returns the bytes to send.
     pub fn bytes(self) -> [u8; LENGTH] {
         let (kind, id, name) = match self {
             Self::Guard(id, ref name) => (1, id, name.as_c_str()),
             Self::Release(id) => (2, id, c""),
-            Self::Leaf(name) => (3, 0, name),
+            Self::Cgroup(name) => (3, 0, name),
             Self::Scope => (4, 0, c""),
             Self::LeaveScope => (5, 0, c""),
         };
@@ -53,30 +54,30 @@ impl<'a> Message<'a> {
         bytes
     }
 
-    /// As it came; nothing if it is none.
-    pub fn read(bytes: &'a [u8]) -> Option<Self> {
+    /// Parses received bytes. Returns `None` if they are not a message.
+    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let id = u64::from_ne_bytes(bytes.get(ID)?.try_into().ok()?);
         let name = CStr::from_bytes_until_nul(bytes.get(NAME..LENGTH)?).ok()?;
         match u64::from_ne_bytes(bytes.get(..ID.start)?.try_into().ok()?) {
             1 => Some(Self::Guard(id, AgentName::parse(name.to_str().ok()?)?)),
             2 => Some(Self::Release(id)),
-            3 => Some(Self::Leaf(name)),
+            3 => Some(Self::Cgroup(name)),
             4 => Some(Self::Scope),
             5 => Some(Self::LeaveScope),
             _ => None,
         }
     }
 
-    /// Tells its answer from that to another message, which may come late.
+    /// Returns the id that the answer repeats, because a late answer to another message may arrive first.
     pub fn id(self) -> u64 {
         match self {
             Self::Guard(id, _) | Self::Release(id) => id,
-            Self::Leaf(_) | Self::Scope | Self::LeaveScope => 0,
+            Self::Cgroup(_) | Self::Scope | Self::LeaveScope => 0,
         }
     }
 }
 
-/// From the guard: the id of a message, and an errno or 0.
+/// The answer of the guard: the id of a message, and an errno or 0.
 pub type Answer = [u64; 2];
 
 #[cfg(test)]
@@ -84,27 +85,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_read_as_it_was_sent() {
+    fn a_parsed_message_equals_the_sent_one() {
         let name = AgentName::random();
         let all = [
             Message::Guard(u64::MAX, name),
             Message::Release(7),
-            Message::Leaf(c"guard-1"),
+            Message::Cgroup(c"guard-1"),
             Message::Scope,
             Message::LeaveScope,
         ];
         for message in all {
-            assert_eq!(Message::read(&message.bytes()), Some(message));
+            assert_eq!(Message::parse(&message.bytes()), Some(message));
         }
     }
 
     #[test]
-    fn what_is_no_message_is_none() {
+    fn bytes_that_are_not_a_message_are_not_parsed() {
         let bytes = Message::Release(7).bytes();
         for length in 0..LENGTH {
-            assert_eq!(Message::read(&bytes[..length]), None, "{length}");
+            assert_eq!(Message::parse(&bytes[..length]), None, "{length}");
         }
-        assert_eq!(Message::read(&[0; LENGTH]), None);
-        assert_eq!(Message::read(&[1; LENGTH]), None);
+        assert_eq!(Message::parse(&[0; LENGTH]), None);
+        assert_eq!(Message::parse(&[1; LENGTH]), None);
     }
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The guard's process as the host sees it.
+//! The guard as the host sees it: its process, its socket and its cgroup.
 
+use super::cgroup::GuardCgroup;
 use super::executable;
-use super::leaf::Leaf;
+use super::failure::{Failure, Result};
 use super::message::{Answer, HELLO, Message, PROTOCOL};
-use super::{Failure, Result};
 use crate::procfs;
 use crate::spawn::child::Step;
 use crate::spawn::command::{CLOSED, Command, DEVNULL, Strings};
@@ -12,7 +12,7 @@ use crate::spawn::detached;
 use crate::spawn::parent::{self, Entry};
 use crate::sys::deadline::Deadline;
 use crate::sys::fork_id::ForkId;
-use crate::sys::fork_mutex::{ForkMutex, ForkMutexGuard};
+use crate::sys::fork_mutex::ForkMutex;
 use crate::sys::{self, descriptors, seqpacket};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
@@ -21,47 +21,48 @@ use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-/// For what takes milliseconds: a program that begins, an answer, a scope that is empty and will be removed.
-pub const PATIENCE: Duration = Duration::from_secs(5);
-/// How often it is looked at while an answer is awaited: one that was stopped gives none.
-const SLICE: Duration = Duration::from_millis(50);
+/// The longest wait for events that take milliseconds: the start of the program, an answer, the removal of an empty
+/// scope.
+pub const TIMEOUT: Duration = Duration::from_secs(5);
+/// While the library waits for an answer: between two checks that the guard works. A stopped guard does not answer.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The process. It ends when the host does, or ten seconds after its last work.
+/// The guard. It ends when the host ends, or ten seconds after its last work.
 #[derive(Debug)]
 pub struct Process {
     pid: i32,
     pidfd: Option<OwnedFd>,
     socket: OwnedFd,
-    /// The process that it serves: a forked child only has a copy of this.
+    /// The process that it serves. A forked child has a copy of this struct, and another id.
     host: ForkId,
-    leaf: ForkMutex<Option<Leaf>>,
+    cgroup: ForkMutex<Option<GuardCgroup>>,
 }
 
 impl Process {
-    /// Start one, inside a cgroup if `way` names one.
-    pub fn start(way: Option<Entry<'_>>) -> Result<Self> {
+    /// Starts a guard, in the cgroup of `entry` if there is one.
+    pub fn start(entry: Option<Entry<'_>>) -> Result<Self> {
         let (socket, far_end) = seqpacket::pair()?;
         let host = ForkId::current();
-        // Before Linux 5.3 it has to rely on the socket.
+        // Before Linux 5.3 the guard has only the socket to notice the end of the host.
         let pidfd =
             i32::try_from(std::process::id()).map_err(|_| Errno::ESRCH).and_then(sys::pidfd_open).ok();
         let passed = [far_end.as_raw_fd(), pidfd.as_ref().map_or(CLOSED, AsRawFd::as_raw_fd)];
         let candidates = executable::candidates();
         let protocol = CString::new(PROTOCOL.to_string()).unwrap_or_default();
-        // Open for reading alone, so that nothing is ever written to its standard descriptors. Readable for anybody,
-        // except in a strange root.
+        // The standard descriptors are open only for reading, so that nothing is ever written to them. The root
+        // directory is readable for every user in all usual systems.
         let root = descriptors::open(c"/", OFlag::O_RDONLY | OFlag::O_DIRECTORY);
         let stdio = root.as_ref().map_or(DEVNULL, AsRawFd::as_raw_fd);
         let command = Command {
             program: Strings::new(candidates.iter().map(CString::as_c_str))?,
             arguments: Strings::new([c"agentcg-guard", protocol.as_c_str()])?,
-            // What the host's environment has the dynamic linker load is not for the guard.
+            // Empty, because the host's environment may make the dynamic linker load libraries.
             environment: Strings::new([])?,
             new_session: true,
             directory: root.as_ref().ok().map(AsFd::as_fd),
             stdio: [stdio; 3],
         };
-        let pid = detached::start(way, &command, passed).map_err(|failure| match failure {
+        let pid = detached::start(entry, &command, passed).map_err(|failure| match failure {
             parent::Failure::Failed(Step::Exec, e) => match e {
                 Errno::ENOMEM | Errno::EAGAIN | Errno::EMFILE | Errno::ENFILE => Failure::Errno(e),
                 e => Failure::no_program(&candidates, e),
@@ -70,48 +71,48 @@ impl Process {
         })?;
         drop(far_end);
         let pidfd = sys::pidfd_open(pid).ok();
-        let process = Self { pid, pidfd, socket, host, leaf: ForkMutex::new() };
-        match process.hello() {
+        let process = Self { pid, pidfd, socket, host, cgroup: ForkMutex::new() };
+        match process.check_protocol() {
             Ok(()) => Ok(process),
             Err(e) => {
                 process.kill();
-                // So that its cgroup can be removed.
-                process.wait_for_end(Deadline::after(PATIENCE));
+                // Its cgroup can be removed only after it has ended.
+                process.wait_for_end(Deadline::after(TIMEOUT));
                 Err(match e {
                     Failure::Ended => Failure::foreign(&candidates, None),
-                    Failure::Foreign(_, theirs) => Failure::foreign(&candidates, theirs),
+                    Failure::Foreign(_, its_protocol) => Failure::foreign(&candidates, its_protocol),
                     e => e,
                 })
             }
         }
     }
 
-    /// Its number.
+    /// Returns the pid of the guard.
     pub fn pid(&self) -> i32 {
         self.pid
     }
 
-    /// Its descriptor, from Linux 5.3 on.
+    /// Returns the pidfd of the guard, from Linux 5.3 on.
     pub fn pidfd(&self) -> Option<BorrowedFd<'_>> {
         self.pidfd.as_ref().map(AsFd::as_fd)
     }
 
-    /// Returns true if it serves this process.
-    pub fn is_ours(&self) -> bool {
+    /// Returns true if the guard serves this process, which is not a forked child of its host.
+    pub fn serves_this_process(&self) -> bool {
         self.host == ForkId::current()
     }
 
-    /// Returns true if it has not ended.
+    /// Returns true if the guard serves this process and has not ended.
     pub fn lives(&self) -> bool {
         let now = Deadline::after(Duration::ZERO);
         let ended = match self.pidfd() {
-            Some(pidfd) => waited(pidfd, PollFlags::POLLIN, now),
-            None => waited(self.socket.as_fd(), PollFlags::empty(), now),
+            Some(pidfd) => poll_until(pidfd, PollFlags::POLLIN, now),
+            None => poll_until(self.socket.as_fd(), PollFlags::empty(), now),
         };
-        self.is_ours() && !ended
+        self.serves_this_process() && !ended
     }
 
-    /// Returns true if it would do its work now: it lives, nobody has stopped it, and its cgroup is not frozen.
+    /// Returns true if the guard can work: it lives, and is neither stopped nor in a frozen cgroup.
     pub fn works(&self) -> bool {
         self.lives() && !self.is_stopped() && !self.is_frozen()
     }
@@ -120,28 +121,24 @@ impl Process {
         procfs::is_stopped(self.pid)
     }
 
-    /// Returns true if its cgroup is frozen, or one above it.
+    /// Returns true if the guard's cgroup or one above it is frozen.
     pub fn is_frozen(&self) -> bool {
-        self.leaf().as_ref().is_some_and(|leaf| leaf.is_frozen() == Ok(true))
+        self.cgroup.lock().as_ref().is_some_and(|cgroup| cgroup.is_frozen() == Ok(true))
     }
 
-    fn leaf(&self) -> ForkMutexGuard<'_, Option<Leaf>> {
-        self.leaf.lock()
+    /// Records the cgroup of the guard. Returns the one before.
+    pub fn set_cgroup(&self, cgroup: GuardCgroup) -> Option<GuardCgroup> {
+        self.cgroup.lock().replace(cgroup)
     }
 
-    /// Remember the cgroup that it is in. Returns the one before.
-    pub fn is_in(&self, leaf: Leaf) -> Option<Leaf> {
-        self.leaf().replace(leaf)
+    /// Returns true if the guard is in its recorded cgroup.
+    pub fn is_in_its_cgroup(&self) -> bool {
+        self.cgroup.lock().as_ref().is_some_and(|cgroup| cgroup.contains(self.pid))
     }
 
-    /// Returns true if its cgroup still lists it.
-    pub fn is_in_its_leaf(&self) -> bool {
-        self.leaf().as_ref().is_some_and(|leaf| leaf.lists(self.pid))
-    }
-
-    /// Send a message and wait for its answer. Only one thread may ask.
-    pub fn ask(&self, message: Message<'_>, passed: &[BorrowedFd<'_>]) -> Result<()> {
-        let deadline = Deadline::after(PATIENCE);
+    /// Sends a message and waits for its answer. Only one thread may do this at a time.
+    pub fn request(&self, message: Message<'_>, passed: &[BorrowedFd<'_>]) -> Result<()> {
+        let deadline = Deadline::after(TIMEOUT);
         self.send(message, passed, deadline)?;
         loop {
             let [id, outcome]: Answer = self.receive(deadline)?;
@@ -152,10 +149,10 @@ impl Process {
         }
     }
 
-    /// Send a message that has no answer. A guard that cannot be told so in time is ended, so that it never acts on
-    /// what was true before.
-    pub fn tell(&self, message: Message<'_>) {
-        if self.send(message, &[], Deadline::after(PATIENCE)).is_err() {
+    /// Sends a message that has no answer. Kills the guard if the message cannot be sent in time: the guard must not
+    /// act on outdated state.
+    pub fn notify(&self, message: Message<'_>) {
+        if self.send(message, &[], Deadline::after(TIMEOUT)).is_err() {
             self.kill();
         }
     }
@@ -171,7 +168,7 @@ impl Process {
         }
     }
 
-    /// Two numbers from the guard.
+    /// Receives two numbers from the guard.
     fn receive(&self, deadline: Deadline) -> Result<[u64; 2]> {
         let mut numbers = [[0; size_of::<u64>()]; 2];
         loop {
@@ -187,14 +184,14 @@ impl Process {
         }
     }
 
-    /// Wait for the socket, as long as the process works.
+    /// Waits until the socket is ready. Fails if the guard no longer works.
     fn wait_for(&self, events: PollFlags, deadline: Deadline) -> Result<()> {
         loop {
-            if waited(self.socket.as_fd(), events, deadline.at_most(SLICE)) {
+            if poll_until(self.socket.as_fd(), events, deadline.at_most(CHECK_INTERVAL)) {
                 return Ok(());
             }
-            // What it said just before its end is there to be read.
-            if !self.works() && !waited(self.socket.as_fd(), events, Deadline::after(Duration::ZERO)) {
+            // A message that it sent just before its end can be received.
+            if !self.works() && !poll_until(self.socket.as_fd(), events, Deadline::after(Duration::ZERO)) {
                 return Err(Failure::Ended);
             }
             if deadline.passed() {
@@ -203,10 +200,11 @@ impl Process {
         }
     }
 
-    fn hello(&self) -> Result<()> {
-        match self.receive(Deadline::after(PATIENCE))? {
+    /// Waits for the first message of the guard.
+    fn check_protocol(&self) -> Result<()> {
+        match self.receive(Deadline::after(TIMEOUT))? {
             [HELLO, PROTOCOL] => Ok(()),
-            [HELLO, theirs] => Err(Failure::Foreign(Vec::new(), Some(theirs))),
+            [HELLO, its_protocol] => Err(Failure::Foreign(Vec::new(), Some(its_protocol))),
             _ => Err(Failure::Foreign(Vec::new(), None)),
         }
     }
@@ -214,46 +212,46 @@ impl Process {
     fn kill(&self) {
         match self.pidfd() {
             Some(pidfd) => drop(sys::pidfd_send_signal(pidfd, libc::SIGKILL)),
-            // Its number cannot be another's while our end of the socket says that it lives.
+            // While the socket shows that the guard lives, no other process has its pid.
             None if self.lives() => drop(sys::kill(self.pid, libc::SIGKILL)),
             None => {}
         }
     }
 
-    /// Before Linux 5.3, where there is no pidfd, that is not waited for.
+    /// Waits for the end of the guard. Before Linux 5.3, without a pidfd, returns at once.
     fn wait_for_end(&self, deadline: Deadline) {
         if let Some(pidfd) = self.pidfd() {
-            waited(pidfd, PollFlags::POLLIN, deadline);
+            poll_until(pidfd, PollFlags::POLLIN, deadline);
         }
     }
 
-    /// If it has ended, have nothing left of it.
+    /// If the guard has ended, reaps it and removes its cgroup.
     pub fn clear_up(&self) {
-        if !self.is_ours() || self.lives() {
+        if !self.serves_this_process() || self.lives() {
             return;
         }
         if let Some(pidfd) = self.pidfd() {
             sys::process::reap_pidfd_if_ended(pidfd);
         }
-        if let Some(leaf) = self.leaf().take() {
-            leaf.remove();
+        if let Some(cgroup) = self.cgroup.lock().take() {
+            cgroup.remove();
         }
     }
 }
 
-/// Nobody needs it any more: it ends with its work.
+/// Closes the connection. The guard ends after its work.
 impl Drop for Process {
     fn drop(&mut self) {
-        if self.is_ours() {
-            // Not closed alone: a forked child may hold this end, too.
+        if self.serves_this_process() {
+            // Closing the descriptor is not enough: a forked child may hold this end, too.
             seqpacket::shutdown(self.socket.as_fd());
             self.clear_up();
         }
     }
 }
 
-/// Wait for one of the events or a hang-up. Returns true if it came.
-fn waited(fd: BorrowedFd<'_>, events: PollFlags, deadline: Deadline) -> bool {
+/// Waits for one of the events or a hang-up. Returns false at the deadline.
+fn poll_until(fd: BorrowedFd<'_>, events: PollFlags, deadline: Deadline) -> bool {
     let mut fds = [PollFd::new(fd, events)];
     loop {
         let left = deadline.left().and_then(|left| PollTimeout::try_from(left).ok());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What `agentcg-guard` does, from its start to its end.
+//! The program `agentcg-guard`.
 
+use super::cgroup::GuardCgroup;
 use super::message::{Answer, HELLO, LENGTH, Message, PROTOCOL};
 use crate::cgroupfs::{AgentName, Dir, write_once};
 use crate::events::final_counters::FinalCounters;
@@ -18,39 +19,39 @@ use nix::sys::select::{FdSet, pselect};
 use nix::sys::signal::SigSet;
 use nix::sys::stat::fstat;
 use nix::sys::time::TimeSpec;
-use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// How long it stays without work: a host that makes agents one after the other has one guard.
+/// How long the guard runs without work, so that a host that makes agents one after the other has one guard.
 const IDLE: Duration = Duration::from_secs(10);
-/// For one group to die while others wait for their turn.
+/// The longest wait for one group to die while others are not handled yet.
 const TURN: Duration = Duration::from_secs(1);
-/// Descriptors that killing and removing need.
+/// The number of descriptors that killing and removing need.
 const SPARE: u64 = 8;
 const FIRST_PAUSE: Duration = Duration::from_micros(100);
-/// Between two tries to end what does not die, in uninterruptible sleep perhaps.
+/// The longest pause between two tries to kill a process that does not die, perhaps in uninterruptible sleep.
 const LAST_PAUSE: Duration = Duration::from_secs(5);
-/// After so many refusals in a row, some seconds, a group is left to `agentcg_reap`.
+/// After this many failures in a row, which take some seconds, a group is left to `agentcg_reap`.
 const MOST_REFUSALS: u32 = 16;
-/// Before anything else is looked at.
-const FIRST_SENT: usize = 8;
-/// Enough for large trees, where each has one tick of the clock.
+/// The number of agents that are killed before any other work.
+const FIRST_KILLED: usize = 8;
+/// Enough for large trees even if each worker gets only one tick of CPU time.
 const MOST_WORKERS: u32 = 10_000;
 
-/// Run the program: `protocol` is its first argument, the version that the library speaks. Returns the exit status.
+/// Runs the program. `protocol` is its first argument, the version of the protocol of the library. Returns the exit
+/// status.
 pub fn run(protocol: Option<&str>) -> i32 {
     const MISUSED: i32 = 2;
     let Some((socket, host)) = own::inherited() else {
         eprintln!(
-            "agentcg-guard: started by libagentcg for AGENTCG_NEW_GUARD and systemd scopes, not by hand"
+            "agentcg-guard: only libagentcg can start this program, for AGENTCG_NEW_GUARD and systemd scopes"
         );
         return MISUSED;
     };
     let Ok(waiting) = own::block_signals() else { return MISUSED };
     own::allow_all_descriptors();
     own::reserve_memory();
-    // Where the kernel refuses it, a stop lasts until somebody ends it.
+    // If the kernel refuses it, a stopped guard stays stopped until another process continues it.
     let _ = own::continue_on(socket.as_fd());
     answer(socket.as_fd(), [HELLO, PROTOCOL]);
     if protocol != Some(PROTOCOL.to_string().as_str()) {
@@ -59,13 +60,13 @@ pub fn run(protocol: Option<&str>) -> i32 {
     let mut guard = Guard {
         socket: socket.as_fd(),
         guarded: Vec::new(),
-        leaf: None,
+        cgroup: None,
         scope: None,
         idle_since: Instant::now(),
         waiting,
     };
     match guard.serve(host.as_ref().map(AsFd::as_fd)) {
-        // The scope and all in it are ended by systemd.
+        // systemd ends the scope and all processes in it.
         End::ScopeStopped => return 0,
         End::NoWork => guard.leave(&[]),
         End::HostEnded => guard.finish(),
@@ -74,77 +75,78 @@ pub fn run(protocol: Option<&str>) -> i32 {
 }
 
 fn answer(socket: BorrowedFd<'_>, numbers: [u64; 2]) {
-    // A host that is gone needs no answer, and one that does not read its answers has given up.
+    // EPIPE: the host has ended. EAGAIN: the host does not read its answers and has given up.
     let _ = seqpacket::send(socket, numbers.map(u64::to_ne_bytes).as_flattened(), &[]);
 }
 
-/// Why the guard listens no more.
+/// Why the guard stops serving the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// The host has ended, or become another program.
+    /// The host has ended, or has executed another program.
     HostEnded,
-    /// Nothing is guarded and no scope is kept.
+    /// No agent is guarded and no scope is kept alive.
     NoWork,
-    /// systemd stops the scope that it keeps.
+    /// systemd stops the scope that the guard keeps alive.
     ScopeStopped,
 }
 
+/// The state of the guard.
 struct Guard<'a> {
     socket: BorrowedFd<'a>,
     guarded: Vec<Guarded>,
-    leaf: Option<Leaf>,
+    cgroup: Option<OwnCgroup>,
     scope: Option<Scope>,
     idle_since: Instant,
-    /// The signal mask while it waits.
+    /// The signal mask while the guard waits.
     waiting: SigSet,
 }
 
 impl Guard<'_> {
-    /// Do what the host says until it says no more.
+    /// Handles messages until the host ends or there is no work.
     fn serve(&mut self, host: Option<BorrowedFd<'_>>) -> End {
         loop {
             if own::was_terminated() && self.scope_is_stopped() {
                 return End::ScopeStopped;
             }
-            let patience = self.patience();
-            if patience.is_some_and(|left| left.is_zero()) {
+            let time_left = self.time_left();
+            if time_left.is_some_and(|left| left.is_zero()) {
                 return End::NoWork;
             }
             let mut ended = false;
             {
-                // Not poll(2), which refuses to wait for two descriptors where RLIMIT_NOFILE was made less.
+                // poll(2) fails for two descriptors if RLIMIT_NOFILE was lowered below 2. pselect(2) does not.
                 let mut readable = FdSet::new();
                 readable.insert(self.socket);
-                // Before Linux 5.3 there is the socket alone.
+                // Before Linux 5.3 there is only the socket.
                 if let Some(host) = host {
                     readable.insert(host);
                 }
-                let patience = patience.map(TimeSpec::from);
-                match pselect(None, &mut readable, None, None, patience.as_ref(), &self.waiting) {
-                    // A child that the host forked may hold the other end of the socket still.
+                let time_left = time_left.map(TimeSpec::from);
+                match pselect(None, &mut readable, None, None, time_left.as_ref(), &self.waiting) {
+                    // The pidfd is needed, because a forked child of the host may hold the other end of the socket.
                     Ok(_) => ended = host.is_some_and(|host| readable.contains(host)),
                     Err(Errno::EINTR) => continue,
-                    // No memory, for a moment: what there is to read shows in a read.
+                    // ENOMEM. The receive below shows if there is a message.
                     Err(_) => std::thread::sleep(FIRST_PAUSE),
                 }
             }
-            // What it said before it died holds.
+            // Messages that the host sent before it ended are handled.
             match self.receive_all() {
                 Ok(open) if open && !ended => {}
-                // With nothing to guard there is nothing to do.
+                // If no agent is guarded, no work follows.
                 Ok(_) => return End::HostEnded,
                 Err(end) => return end,
             }
         }
     }
 
-    /// How long to wait for a message; for ever while there is work.
-    fn patience(&self) -> Option<Duration> {
+    /// Returns how long to wait for a message, or `None` if the guard has work and waits without limit.
+    fn time_left(&self) -> Option<Duration> {
         let has_work = !self.guarded.is_empty() || self.scope.is_some();
         (!has_work).then(|| IDLE.saturating_sub(self.idle_since.elapsed()))
     }
 
-    /// Returns true if more may come.
+    /// Handles the messages that have arrived. Returns false if no more can follow.
     fn receive_all(&mut self) -> Result<bool, End> {
         let mut buf = [0; LENGTH];
         loop {
@@ -152,14 +154,14 @@ impl Guard<'_> {
                 Ok(Received { length: 0, .. }) | Err(Errno::EBADF | Errno::ENOTCONN) => return Ok(false),
                 Ok(received) => self.handle(buf.get(..received.length).unwrap_or_default(), received)?,
                 Err(Errno::EAGAIN) => return Ok(true),
-                // ECONNRESET: the host did not read an answer, and its last words come after this.
+                // ECONNRESET: the host ended without reading an answer. Its last messages can still be received.
                 Err(_) => {}
             }
         }
     }
 
     fn handle(&mut self, bytes: &[u8], received: Received) -> Result<(), End> {
-        let Some(message) = Message::read(bytes) else { return Ok(()) };
+        let Some(message) = Message::parse(bytes) else { return Ok(()) };
         let [first, second, third, _] = received.passed;
         let done = match message {
             Message::Release(id) => {
@@ -168,17 +170,18 @@ impl Guard<'_> {
                 return Ok(());
             }
             Message::LeaveScope => {
-                // With other work it stays: nobody else may be let to move it out.
+                // With other work the guard stays: perhaps no process may move it out of the scope.
                 return if self.guarded.is_empty() { Err(End::NoWork) } else { Ok(()) };
             }
             _ if received.truncated => Err(Errno::EMFILE),
             Message::Guard(id, name) => self.guard(id, name, first),
-            Message::Leaf(name) => first.ok_or(Errno::EBADF).map(|above| {
-                self.leaf = Some(Leaf { above: above.into(), name: name.to_owned(), ways: [second, third] });
+            Message::Cgroup(name) => first.ok_or(Errno::EBADF).map(|parent| {
+                let cgroup = GuardCgroup::new(parent.into(), name.to_owned());
+                self.cgroup = Some(OwnCgroup { cgroup, exits: [second, third] });
             }),
             Message::Scope => first.ok_or(Errno::EBADF).map(|dir| {
-                self.leaf = None;
-                self.scope = Some(Scope { dir: dir.into(), ways: [second, third] });
+                self.cgroup = None;
+                self.scope = Some(Scope { dir: dir.into(), exits: [second, third] });
             }),
         };
         answer(self.socket, [message.id(), done.map_or_else(|e| e as u64, |()| 0)] as Answer);
@@ -188,7 +191,7 @@ impl Guard<'_> {
     fn guard(&mut self, id: u64, name: AgentName, dir: Option<OwnedFd>) -> nix::Result<()> {
         let dir = dir.ok_or(Errno::EBADF)?;
         let (most, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
-        // Numbers are given from the lowest on.
+        // The kernel gives the lowest free number.
         let number = u64::try_from(dir.as_raw_fd()).unwrap_or(u64::MAX);
         if number.saturating_add(SPARE) >= most {
             return Err(Errno::EMFILE);
@@ -196,23 +199,23 @@ impl Guard<'_> {
         try_alloc::push(&mut self.guarded, Guarded::new(id, dir.into(), name))
     }
 
-    /// systemd has sent SIGTERM. In a scope that means that the scope is being stopped, where else it means nothing:
-    /// the guard ends after the host. Returns true if there is nothing to do but to end.
+    /// Handles SIGTERM. In a scope it means that systemd stops the scope. Otherwise it is ignored, because the guard
+    /// ends after the host. Returns true if the guard must end.
     fn scope_is_stopped(&mut self) -> bool {
         let Some(scope) = self.scope.take() else { return false };
-        let has_work_elsewhere = self.guarded.iter().any(|agent| !scope.holds(agent));
+        let has_work_elsewhere = self.guarded.iter().any(|agent| !scope.contains(agent));
         let has_left = has_work_elsewhere && scope.leave();
         self.idle_since = Instant::now();
         !has_left
     }
 
-    /// End all that is guarded, whatever CPU time there is for that: any process of the guard's uid can set its
-    /// RLIMIT_CPU. What one child has killed and removed the next one finds so.
+    /// Kills and removes all guarded agents. Any process of the guard's uid can lower its RLIMIT_CPU. Then the work is
+    /// done by child processes one after the other, each of which continues where the last one was killed.
     fn finish(&mut self) {
-        self.send(FIRST_SENT);
+        self.send_kill(FIRST_KILLED);
         if !own::has_endless_cpu_time() {
             let mut work = |waiting: &relay::Waiting| {
-                self.send(usize::MAX);
+                self.send_kill(usize::MAX);
                 self.end_all();
                 self.leave(waiting);
             };
@@ -220,26 +223,26 @@ impl Guard<'_> {
                 return;
             }
         }
-        self.send(usize::MAX);
+        self.send_kill(usize::MAX);
         self.end_all();
         self.leave(&[]);
     }
 
-    /// Send the signal to the first of the agents, without waiting; what it does not reach is swept up later.
-    fn send(&self, count: usize) {
+    /// Kills the first `count` agents without waiting for their death. [`Self::end_all`] handles those that survive.
+    fn send_kill(&self, count: usize) {
         for agent in self.guarded.iter().take(count) {
-            let _ = agent.killing().send();
+            let _ = agent.killing().send(); // end_all() tries again.
         }
     }
 
-    /// Go out of the guard's own cgroup, together with these processes, and remove it.
+    /// Leaves the guard's own cgroup together with these processes, and removes the cgroup.
     fn leave(&mut self, with: &[i32]) {
-        if let Some(leaf) = self.leaf.take() {
-            leaf.leave(with);
+        if let Some(cgroup) = self.cgroup.take() {
+            cgroup.leave(with);
         }
     }
 
-    /// Kill all that is guarded, and remove it, however long it takes.
+    /// Kills and removes all guarded agents, without a time limit.
     fn end_all(&mut self) {
         let mut pause = FIRST_PAUSE;
         loop {
@@ -256,11 +259,11 @@ impl Guard<'_> {
     }
 }
 
-/// A group that ends with the host.
+/// An agent that ends with the host.
 struct Guarded {
     id: u64,
-    /// The owner's own open directory, so that the owner's lock is held until we are done, and nobody takes
-    /// the group for one that is left over.
+    /// The open file of the owner's directory. It holds the owner's lock until the guard is done, so that no reaper
+    /// takes the agent for an orphan.
     dir: Dir,
     name: AgentName,
     state: KillState,
@@ -270,7 +273,7 @@ struct Guarded {
 impl Guarded {
     fn new(id: u64, dir: Dir, name: AgentName) -> Self {
         let dir = dir.of_agent();
-        // Open from the start, so that an agent that takes the guard's descriptors by prlimit(2) is killed all the same.
+        // Open from the start, because an agent may lower the guard's RLIMIT_NOFILE by prlimit(2).
         let files = KillFiles::open(&dir).unwrap_or_default();
         Self { id, name, state: KillState { files, ..KillState::default() }, dir, refusals: 0 }
     }
@@ -279,7 +282,7 @@ impl Guarded {
         Killing { members: Members { dir: &self.dir, mark: self.name.mark() }, state: &self.state }
     }
 
-    /// Returns true if nothing is left of it that the guard can do anything about.
+    /// Kills and removes the agent. Returns true if the agent is removed, or if the guard gives it up.
     fn end(&mut self) -> bool {
         if !self.dir.is_alive() {
             return true;
@@ -289,14 +292,15 @@ impl Guarded {
             Err(Failure::Errno(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => {
                 return self.end_without_descriptors();
             }
-            Err(Failure::Errno(_) | Failure::CallerInside) => return self.was_refused(),
+            Err(Failure::Errno(_) | Failure::CallerInside) => return self.give_up_after_refusal(),
             Err(Failure::Alive(_)) => {
                 self.refusals = 0;
                 return false;
             }
         }
         let removed = {
-            let _withdrawn_if_it_stays = FinalCounters::publish(&self.dir);
+            // The drop withdraws them if the group stays.
+            let _final_counters = FinalCounters::publish(&self.dir);
             remove::tree(&self.dir, self.name.path_inside(), Deadline::after(TURN))
         };
         match removed {
@@ -306,12 +310,12 @@ impl Guarded {
             }
             Err(Errno::EBUSY) => false,
             Err(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM) => self.end_without_descriptors(),
-            Err(_) => self.was_refused(),
+            Err(_) => self.give_up_after_refusal(),
         }
     }
 
-    /// The same with what is open already. Cgroups that are nested deeper than one level cannot be listed so: they are
-    /// left, empty, to `agentcg_reap`.
+    /// Does the work of [`Self::end`] with the open descriptors only. That cannot list cgroups that are nested deeper
+    /// than one level: those are left to `agentcg_reap`, empty.
     fn end_without_descriptors(&mut self) -> bool {
         let killing = self.killing();
         let dead =
@@ -319,7 +323,7 @@ impl Guarded {
         match dead {
             Ok(true) => {}
             Ok(false) => return false,
-            Err(_) => return self.was_refused(),
+            Err(_) => return self.give_up_after_refusal(),
         }
         let removed =
             self.dir.remove_children().and_then(|()| remove::leaf(&self.dir, self.name.path_inside()));
@@ -327,59 +331,58 @@ impl Guarded {
             remove::above(&self.dir);
             return true;
         }
-        self.was_refused()
+        self.give_up_after_refusal()
     }
 
-    /// Returns true if that has come too often: the group is let go, so that its lock is free for a reaper.
-    fn was_refused(&mut self) -> bool {
+    /// Counts a failure. Returns true after too many: then the guard gives the agent up, so that a reaper can lock it.
+    fn give_up_after_refusal(&mut self) -> bool {
         self.refusals += 1;
         self.refusals >= MOST_REFUSALS
     }
 }
 
-/// Enter the first of these cgroups that can be entered, together with these processes. Returns true if there is one.
-fn enter_one(ways: &[Option<OwnedFd>], with: &[i32]) -> bool {
-    ways.iter().flatten().any(|procs| {
+/// Moves the guard and these processes to the first exit cgroup that accepts them. Returns false if none does.
+fn exit_to_one(exits: &[Option<OwnedFd>], with: &[i32]) -> bool {
+    exits.iter().flatten().any(|procs| {
         write_once(procs.as_fd(), b"0").is_ok()
             && with.iter().all(|pid| {
-                // ESRCH: it has ended, and is in no cgroup.
+                // ESRCH: the process has ended.
                 matches!(write_once(procs.as_fd(), pid.to_string().as_bytes()), Ok(()) | Err(Errno::ESRCH))
             })
     })
 }
 
-/// The cgroup that the guard is in, and how to leave it.
-struct Leaf {
-    above: Dir,
-    name: CString,
-    ways: [Option<OwnedFd>; 2],
+/// The guard's own cgroup and its exit cgroups.
+struct OwnCgroup {
+    cgroup: GuardCgroup,
+    exits: [Option<OwnedFd>; 2],
 }
 
-impl Leaf {
-    /// Nobody can remove the cgroup that it is in itself.
+impl OwnCgroup {
+    /// Leaves the cgroup, then removes it: a cgroup that contains a process cannot be removed.
     fn leave(self, with: &[i32]) {
-        if enter_one(&self.ways, with) {
-            super::leaf::remove(&self.above, &self.name);
+        if exit_to_one(&self.exits, with) {
+            self.cgroup.remove();
         }
     }
 }
 
-/// The scope that lives by the guard, and how to leave it.
+/// The scope that the guard keeps alive, and its exit cgroups.
 struct Scope {
     dir: Dir,
-    ways: [Option<OwnedFd>; 2],
+    exits: [Option<OwnedFd>; 2],
 }
 
 impl Scope {
-    /// Returns true if the agent is in it.
-    fn holds(&self, agent: &Guarded) -> bool {
+    /// Returns true if the agent is in the scope.
+    fn contains(&self, agent: &Guarded) -> bool {
         let inode = |dir: &Dir| fstat(dir.as_fd()).map(|stat| stat.st_ino);
-        // scope/synwire/agents/uuid
+        // The path of the agent is scope/synwire/agents/uuid.
         agent.dir.child(c"../../..").is_ok_and(|dir| inode(&dir) == inode(&self.dir))
     }
 
-    /// Returns true if that could be done.
+    /// Leaves the scope. Returns false if no exit cgroup accepts the guard.
     fn leave(self) -> bool {
-        enter_one(&self.ways, &[])
+        exit_to_one(&self.exits, &[])
     }
 }

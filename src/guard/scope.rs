@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A scope of systemd's, kept alive by the guard, since systemd removes one that holds no process.
+//! The systemd scope of this process. The guard keeps it alive, because systemd removes a scope without processes.
 
 use super::message::Message;
-use super::process::{PATIENCE, Process};
+use super::process::{Process, TIMEOUT};
 use crate::cgroupfs::Dir;
 use crate::cgroupfs::events_file::Events;
 use crate::sys::deadline::Deadline;
@@ -10,74 +10,75 @@ use nix::errno::Errno;
 use std::ffi::CString;
 use std::sync::{Arc, Weak};
 
-/// The holders of a guard that has no other work than a scope: the process's state, and the scope.
-const HOLDERS: usize = 2;
+/// The number of references to a guard whose only work is the scope: those of the guard state and of the scope.
+const REFERENCES: usize = 2;
 
-/// A scope that systemd made for us.
+/// A scope that systemd has made for this process.
 #[derive(Debug)]
 pub struct Scope {
-    /// Its directory, absolute, as mounted here.
+    /// The absolute path of its directory, as mounted in this mount namespace.
     pub path: Vec<u8>,
-    /// What keeps it alive.
+    /// The guard that keeps it alive.
     pub guard: Arc<Process>,
 }
 
 impl Scope {
-    /// Returns true if agents can still be put in it. One that systemd stops is left by its guard, though agents that
-    /// take their time to end may hold it for a while.
-    pub fn stands(&self) -> bool {
+    /// Returns true if agents can be made in the scope. The guard leaves a scope that systemd stops. The directory may
+    /// exist longer, because agents in it may take time to end.
+    pub fn is_usable(&self) -> bool {
         let is_gone = || matches!(self.open(), Err(Errno::ENODEV | Errno::ENOENT | Errno::ENOTTY));
-        self.guard.lives() && self.guard.is_in_its_leaf() && !is_gone()
+        self.guard.lives() && self.guard.is_in_its_cgroup() && !is_gone()
     }
 
-    /// Its directory.
+    /// Opens the directory of the scope.
     pub fn open(&self) -> nix::Result<Dir> {
         Dir::open(&CString::new(self.path.as_slice()).map_err(|_| Errno::ENOENT)?)
     }
 }
 
-/// A scope that nothing came of is gone when this returns, if systemd is quick.
+/// Ends a scope in which no agent was made. Waits a few seconds for systemd to remove it.
 impl Drop for Scope {
     fn drop(&mut self) {
-        if !self.guard.is_ours() || Arc::strong_count(&self.guard) > HOLDERS {
+        if !self.guard.serves_this_process() || Arc::strong_count(&self.guard) > REFERENCES {
             return;
         }
         let dir = self.open();
-        self.guard.tell(Message::LeaveScope);
+        self.guard.notify(Message::LeaveScope);
         if let Ok(dir) = dir {
-            let deadline = Deadline::after(PATIENCE);
-            let _ends_anyway = Events::open(&dir).and_then(|events| events.wait(deadline, |_| false));
+            let deadline = Deadline::after(TIMEOUT);
+            // It fails when the scope is removed.
+            let _ = Events::open(&dir).and_then(|events| events.wait(deadline, |_| false));
         }
         self.guard.clear_up();
     }
 }
 
-/// The scope of this process.
+/// The scopes of this process.
 #[derive(Debug, Default)]
-pub struct OwnScope {
-    /// An agent has been made in it: it lives as long as we do.
-    lasting: Option<Arc<Scope>>,
-    /// None has yet.
-    tried: Weak<Scope>,
-    /// How many there have been: each has a name of its own.
+pub struct ScopeState {
+    /// The scope to keep until this process ends: an agent was made in it.
+    kept: Option<Arc<Scope>>,
+    /// The latest scope. No agent may have been made in it yet.
+    latest: Weak<Scope>,
+    /// The number of scopes that were requested. Each has another name.
     pub count: u32,
 }
 
-impl OwnScope {
-    /// The one that there is.
-    pub fn standing(&self) -> Option<Arc<Scope>> {
-        self.lasting.clone().or_else(|| self.tried.upgrade()).filter(|scope| scope.stands())
+impl ScopeState {
+    /// Returns the scope if it is usable.
+    pub fn current(&self) -> Option<Arc<Scope>> {
+        self.kept.clone().or_else(|| self.latest.upgrade()).filter(|scope| scope.is_usable())
     }
 
-    /// A new one. Where its guard has other work it cannot leave the scope, whatever comes of that.
-    pub fn remember(&mut self, scope: &Arc<Scope>) {
-        let shared = Arc::strong_count(&scope.guard) > HOLDERS;
-        self.lasting = shared.then(|| Arc::clone(scope));
-        self.tried = Arc::downgrade(scope);
+    /// Records a new scope. If its guard has other work, the guard cannot leave the scope, and the scope is kept.
+    pub fn set(&mut self, scope: &Arc<Scope>) {
+        let shared = Arc::strong_count(&scope.guard) > REFERENCES;
+        self.kept = shared.then(|| Arc::clone(scope));
+        self.latest = Arc::downgrade(scope);
     }
 
-    /// Keep it as long as this process lives.
+    /// Keeps a scope until this process ends.
     pub fn keep(&mut self, scope: &Arc<Scope>) {
-        self.lasting = Some(Arc::clone(scope));
+        self.kept = Some(Arc::clone(scope));
     }
 }

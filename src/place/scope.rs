@@ -9,7 +9,7 @@ use super::types::{Candidate, Kind, Occupancy, PendingScope, Place, PlaceRequest
 use crate::cgroupfs::Dir;
 use crate::cgroupfs::controllers::Controllers;
 use crate::error::{Error, Reason, Result, shown, words};
-use crate::guard::{self, Leaf, Message, Process, Scope};
+use crate::guard::{self, GuardCgroup, Message, Process, Scope};
 use crate::parse;
 use crate::sys::try_alloc;
 use crate::systemd::{Failure, Manager};
@@ -26,7 +26,7 @@ const GUARD_PROCS: &CStr = c"guard/cgroup.procs";
 
 /// Find the scope of this process, or a manager that would make one.
 pub fn probe(own: &SelfCgroup, request: PlaceRequest<'_>) -> Probe {
-    if let Some(scope) = guard::standing() {
+    if let Some(scope) = guard::current_scope() {
         return match scope.open() {
             Ok(dir) => Probe::Found(Candidate::Existing(place(&scope, dir))),
             Err(e) => Probe::Refused(not_usable(e, &scope.path)),
@@ -66,7 +66,7 @@ fn pending(own: &SelfCgroup, request: PlaceRequest<'_>) -> Result<PendingScope> 
             .because(Reason::NoController)
             .on("cgroup.controllers"));
     }
-    let unit = unit_name(guard::own().scope.count);
+    let unit = unit_name(guard::state().scope.count);
     let path = [group.strip_suffix(b"/").unwrap_or(&group), slice().as_bytes(), unit.as_bytes()].join(&b'/');
     Ok(PendingScope { manager, path: mounted_at(&path).ok_or_else(outside)?, controllers })
 }
@@ -131,17 +131,17 @@ fn unit_name(count: u32) -> String {
 
 /// Have systemd make the scope, or use the one that another thread has made since the probe.
 pub fn start(pending: PendingScope) -> Result<Place> {
-    let mut own = guard::own();
-    if let Some(scope) = own.scope.standing() {
+    let mut state = guard::state();
+    if let Some(scope) = state.scope.current() {
         let dir = scope.open().map_err(|e| not_usable(e, &scope.path))?;
         return Ok(place(&scope, dir));
     }
-    let unit = unit_name(own.scope.count);
+    let unit = unit_name(state.scope.count);
     let exits = exit_cgroups().map_err(|e| {
         Error::new(e, format!("cannot open the cgroups to which the guard of {unit} can exit: {}", words(e)))
     })?;
-    let guard = own.guard().map_err(|failure| failure.told(&format!("keeps {unit} alive")))?;
-    own.scope.count += 1;
+    let guard = state.guard().map_err(|failure| failure.to_error(&format!("keeps {unit} alive")))?;
+    state.scope.count += 1;
     let pid = guard.pid();
     // From here on a drop ends the scope. systemd may have made it even if its answer was lost.
     let mut scope = Scope { path: pending.path, guard };
@@ -158,9 +158,9 @@ pub fn start(pending: PendingScope) -> Result<Place> {
     passed.extend(exits.iter().map(AsFd::as_fd));
     scope
         .guard
-        .ask(Message::Scope, &passed)
-        .map_err(|failure| failure.told(&format!("keeps {unit} alive")))?;
-    own.scope.remember(&scope);
+        .request(Message::Scope, &passed)
+        .map_err(|failure| failure.to_error(&format!("keeps {unit} alive")))?;
+    state.scope.set(&scope);
     Ok(place(&scope, dir))
 }
 
@@ -168,8 +168,8 @@ pub fn start(pending: PendingScope) -> Result<Place> {
 fn enter(guard: &Process, scope: &Dir) -> nix::Result<()> {
     scope.make(GUARD)?;
     scope.write(GUARD_PROCS, guard.pid().to_string().as_bytes())?;
-    let cgroup = Leaf::new(scope.child(c".")?, GUARD.to_owned());
-    if let Some(before) = guard.is_in(cgroup) {
+    let cgroup = GuardCgroup::new(scope.child(c".")?, GUARD.to_owned());
+    if let Some(before) = guard.set_cgroup(cgroup) {
         before.remove();
     }
     Ok(())
@@ -203,7 +203,7 @@ fn place(scope: &Arc<Scope>, dir: Dir) -> Place {
 /// Keep the scope until this process ends, if the place is one. An agent has been made in it.
 pub fn keep(place: &Place) {
     if let Some(scope) = &place.scope {
-        guard::own().scope.keep(scope);
+        guard::state().scope.keep(scope);
     }
 }
 

@@ -130,7 +130,7 @@ impl Place {
 }
 
 fn is_guard(name: &CStr) -> bool {
-    name.to_bytes().starts_with(guard::LEAVES.as_bytes())
+    name.to_bytes().starts_with(guard::CGROUP_PREFIX.as_bytes())
 }
 
 /// Make the group and become its owner. Until it is locked a reaper takes it for an orphan: returns `None` if one has
