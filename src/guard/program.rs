@@ -31,6 +31,8 @@ const SPARE: u64 = 8;
 const FIRST_PAUSE: Duration = Duration::from_micros(100);
 /// The longest pause between two tries to kill a process that does not die, perhaps in uninterruptible sleep.
 const LAST_PAUSE: Duration = Duration::from_secs(5);
+/// An answer for which there is no memory is sent again until the pause is this long.
+const LONGEST_ANSWER_PAUSE: Duration = Duration::from_millis(200);
 /// After this many failures in a row, which take some seconds, a group is left to `agentcg_reap`.
 const MOST_REFUSALS: u32 = 16;
 /// The number of agents that are killed before any other work.
@@ -68,15 +70,23 @@ pub fn run(protocol: Option<&str>) -> i32 {
     match guard.serve(host.as_ref().map(AsFd::as_fd)) {
         // systemd ends the scope and all processes in it.
         End::ScopeStopped => return 0,
-        End::NoWork => guard.leave(&[]),
+        End::NoWork | End::Unreadable => guard.leave(&[]),
         End::HostEnded => guard.finish(),
     }
     0
 }
 
 fn answer(socket: BorrowedFd<'_>, numbers: [u64; 2]) {
-    // EPIPE: the host has ended. EAGAIN: the host does not read its answers and has given up.
-    let _ = seqpacket::send(socket, numbers.map(u64::to_ne_bytes).as_flattened(), &[]);
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match seqpacket::send(socket, numbers.map(u64::to_ne_bytes).as_flattened(), &[]) {
+            Err(Errno::EAGAIN | Errno::ENOMEM | Errno::ENOBUFS) if pause < LONGEST_ANSWER_PAUSE => {}
+            // EPIPE: the host has ended. EAGAIN: the host does not read its answers and has given up.
+            _ => return,
+        }
+        std::thread::sleep(pause);
+        pause *= 2;
+    }
 }
 
 /// Why the guard stops serving the host.
@@ -88,6 +98,8 @@ enum End {
     NoWork,
     /// systemd stops the scope that the guard keeps alive.
     ScopeStopped,
+    /// The socket could not be read for some seconds. The agents are left to `agentcg_reap`.
+    Unreadable,
 }
 
 /// The state of the guard.
@@ -149,13 +161,19 @@ impl Guard<'_> {
     /// Handles the messages that have arrived. Returns false if no more can follow.
     fn receive_all(&mut self) -> Result<bool, End> {
         let mut buf = [0; LENGTH];
+        let mut pause = FIRST_PAUSE;
         loop {
             match seqpacket::receive(self.socket, &mut buf) {
                 Ok(Received { length: 0, .. }) | Err(Errno::EBADF | Errno::ENOTCONN) => return Ok(false),
                 Ok(received) => self.handle(buf.get(..received.length).unwrap_or_default(), received)?,
                 Err(Errno::EAGAIN) => return Ok(true),
+                // The unread messages may release all agents, so none is killed.
+                Err(_) if pause > LAST_PAUSE => return Err(End::Unreadable),
                 // ECONNRESET: the host ended without reading an answer. Its last messages can still be received.
-                Err(_) => {}
+                Err(_) => {
+                    std::thread::sleep(pause);
+                    pause *= 2;
+                }
             }
         }
     }

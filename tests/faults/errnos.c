@@ -86,6 +86,7 @@ static const struct row rows[] = {
 	/* Waiting. */
 	ANY(poll, EINTR, ENOMEM),
 	ANY(ppoll, EINTR, ENOMEM),
+	ANY(pselect6, EINTR, ENOMEM),
 	ANY(epoll_wait, EINTR),
 	ANY(epoll_pwait, EINTR),
 	ANY(epoll_ctl, ENOMEM, ENOSPC),

@@ -89,6 +89,34 @@ enum outcome run_to_stop(pid_t host, bool running, int seconds);
 /* The same, from before the call until after it, with a fault. */
 enum outcome run_with_fault(pid_t host, bool children, struct fault fault, struct traced *traced, int seconds);
 
+/* Of a process that stands at a system call: the call, which it then skips; and at its end the result. */
+struct call call_of(pid_t pid);
+long number_of(pid_t pid);
+void skip_call(pid_t pid);
+void set_result(pid_t pid, long result);
+
+/* ---- faults in the guard's process: guard.c ---- */
+
+/* Of all injections, those to make. */
+struct choice {
+	int only_errno;          /* or 0 */
+	unsigned part, parts, most_repeats;
+	bool lasting, listing, verbose;
+};
+struct totals {
+	unsigned rows, injections, missed;
+};
+extern const size_t guard_act_count;
+const char *guard_act_name(size_t number);
+struct totals run_guard_act(size_t number, const struct choice *choice);
+
+/* ---- the place: main.c ---- */
+
+/* The parent that acts give, as if nobody had been there. */
+void fresh_scratch(void);
+/* Those whom a host has left. */
+void kill_left(void);
+
 /* ---- what is there: picture.c ---- */
 
 struct picture {

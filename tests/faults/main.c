@@ -101,8 +101,7 @@ static void find_place(void)
 	scratch = scratch_path;
 }
 
-/* The parent that acts give, as if nobody had been there. */
-static void fresh_scratch(void)
+void fresh_scratch(void)
 {
 	static const char *const controllers[] = { "+cpu", "+memory", "+pids", "+io" };
 
@@ -144,7 +143,7 @@ static bool all_ended(double seconds)
 	}
 }
 
-static void kill_left(void)
+void kill_left(void)
 {
 	DIR *processes;
 
@@ -517,6 +516,15 @@ static void check_all_functions(const char *map)
 	}
 }
 
+static bool is_chosen(const char *name, char **words, int count)
+{
+	bool chosen = count == 0;
+
+	for (int word = 0; word < count; word++)
+		chosen |= strncmp(name, words[word], strlen(words[word])) == 0;
+	return chosen;
+}
+
 int main(int count, char **words)
 {
 	const char *header = "include/agentcg.h", *map = "agentcg.map";
@@ -556,14 +564,22 @@ int main(int count, char **words)
 	if (optind == count)
 		check_all_functions(map);
 	for (size_t i = 0; i < act_count; i++) {
-		bool chosen = optind == count;
-
-		for (int word = optind; word < count; word++)
-			chosen |= strncmp(acts[i].name, words[word], strlen(words[word])) == 0;
-		if (!chosen || (bool)(acts[i].flags & SYSTEMD) != with_systemd || (delegated && !(acts[i].flags & FOUND)))
+		if (!is_chosen(acts[i].name, words + optind, count - optind) || (bool)(acts[i].flags & SYSTEMD) != with_systemd || (delegated && !(acts[i].flags & FOUND)))
 			continue;
 		done++;
 		(listing ? list_act : run_act)(&acts[i]);
+	}
+	for (size_t i = 0; i < guard_act_count && !delegated && !with_systemd; i++) {
+		struct choice choice = { only_errno, part, parts, MOST_REPEATS, lasting, listing, verbose };
+		struct totals totals;
+
+		if (!is_chosen(guard_act_name(i), words + optind, count - optind))
+			continue;
+		done++;
+		totals = run_guard_act(i, &choice);
+		rows += totals.rows;
+		injections += totals.injections;
+		missed += totals.missed;
 	}
 	rmdir(scratch);
 	printf("faults: %u acts, %u injections (%u not reached), %u rows, in %.0f s\n", done, injections, missed, rows, now() - start);

@@ -113,7 +113,7 @@ static void what(struct call *call, pid_t pid)
 		       call->file[0]                                  ? ANONYMOUS : NOTHING;
 }
 
-static struct call call_of(pid_t pid)
+struct call call_of(pid_t pid)
 {
 	struct call call = { .number = get(pid, OFFSET(orig_rax)) };
 
@@ -122,6 +122,21 @@ static struct call call_of(pid_t pid)
 	call.arguments[2] = (unsigned long)get(pid, OFFSET(rdx));
 	what(&call, pid);
 	return call;
+}
+
+long number_of(pid_t pid)
+{
+	return get(pid, OFFSET(orig_rax));
+}
+
+void skip_call(pid_t pid)
+{
+	set(pid, OFFSET(orig_rax), -1);
+}
+
+void set_result(pid_t pid, long result)
+{
+	set(pid, OFFSET(rax), result);
 }
 
 /* The host says so by a SIGSTOP for itself, sent by kill(2) itself: no function of the library's does that. */
@@ -268,12 +283,12 @@ enum outcome run_with_fault(pid_t host, bool children, struct fault fault, struc
 						if (!again)
 							traced->call = call;
 						traced->injected = task->failing = true;
-						set(pid, OFFSET(orig_rax), -1);
+						skip_call(pid);
 					}
 				}
 			} else if (!task->in_call && task->failing) {
 				task->failing = false;
-				set(pid, OFFSET(rax), -fault.error);
+				set_result(pid, -fault.error);
 				if (children && !fault.lasting) {
 					detach(task);
 					continue;
