@@ -143,7 +143,7 @@ mod tests {
                 if number < 2 * WAITING {
                     // Kill all processes below one of the waiting ones, including the worker.
                     waiting.iter().skip(1 + number / 2).for_each(|&pid| kill(pid));
-                    kill(std::process::id().cast_signed());
+                    kill(nix::unistd::getpid().as_raw());
                 }
             });
             run.is_ok()

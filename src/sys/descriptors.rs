@@ -242,7 +242,7 @@ mod tests {
     /// Runs `look` in a child in which the standard descriptors of these bits are closed.
     fn in_a_child_without(closed: u8, look: impl FnOnce() -> bool) {
         let succeeded = in_a_child(|| {
-            (0..LOWEST).filter(|fd| closed >> fd & 1 == 1).for_each(|fd| nix::unistd::close(fd).unwrap());
+            (0..LOWEST).filter(|fd| (closed >> fd) & 1 == 1).for_each(|fd| nix::unistd::close(fd).unwrap());
             u8::from(look())
         });
         assert_eq!(succeeded, 1, "closed: {closed:#b}");

@@ -73,7 +73,7 @@ fn a_deadline_host_is_told_its_policy() {
     lab::needs(&["unified"]);
     let group = Group::plain();
     // struct sched_attr: its size and policy; flags; nice and priority; runtime, deadline and period in ns.
-    let attributes: [u64; 6] = [48 | 6 << 32, 0, 0, 10_000_000, 100_000_000, 100_000_000];
+    let attributes: [u64; 6] = [48 | (6 << 32), 0, 0, 10_000_000, 100_000_000, 100_000_000];
     // SAFETY: the struct is as long as it says.
     let done = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, attributes.as_ptr(), 0) };
     assert_eq!(done, 0, "{}", Errno::last());
