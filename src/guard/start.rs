@@ -18,11 +18,8 @@ use std::os::fd::{AsFd, OwnedFd};
 const TRIES: usize = 100;
 
 /// Starts a guard in a cgroup of its own, beside the directory `agents` that contains this agent. By `exits` the guard
-/// can leave it. Without exits the guard starts in the host's cgroup, because its own could never be removed.
+/// can leave it when its work is done. Without exits that cgroup is left, empty, and a reaper removes it.
 pub fn beside(agent: &Dir, exits: &[OwnedFd]) -> Result<Process> {
-    if exits.is_empty() {
-        return Process::start(None);
-    }
     let name = format!("{CGROUP_PREFIX}{}", std::process::id());
     let cgroup = GuardCgroup::new(agent.child(c"../..")?, CString::new(name).unwrap_or_default());
     for _ in 0..TRIES {

@@ -271,6 +271,14 @@ static void row(const struct act *act, const struct fault *fault, const char *wh
 	}
 }
 
+/* A guard without the right to leave its cgroup cannot remove that cgroup: it is left, empty, to a reaper. */
+static bool leaves_guard_cgroup(const struct fault *fault)
+{
+	const char *left = faulty.left.text;
+
+	return fault->error == EACCES && strstr(left, "synwire/guard-") && !strstr(left, "synwire/agents");
+}
+
 /* What another agent's end removes: levels of the tree that hold no agent. */
 static const char *without_levels(const char *text)
 {
@@ -399,7 +407,7 @@ static void judge(const struct act *act, const struct fault *fault)
 		row(act, fault, "descriptors are left at the end", reference.end.descriptors, run->end.descriptors);
 	if (run->survivors)
 		ROW("a process is left after the host");
-	if (strcmp(run->left.text, reference.left.text) != 0)
+	if (strcmp(run->left.text, reference.left.text) != 0 && !leaves_guard_cgroup(fault))
 		row(act, fault, "cgroups are left", reference.left.text, run->left.text);
 #undef ROW
 }
