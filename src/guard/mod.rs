@@ -8,7 +8,7 @@
 //! process                        the guard as the host sees it
 //! program                        the guard's own program
 //! cgroup executable failure      the cgroup of a guard; where its program is; why there is no guard
-//! message                        what the two send each other
+//! message setup                  what the two send each other; the setup of the guard's own process
 //! ```
 //!
 //! A file uses only files of the lines below its own.
@@ -20,6 +20,7 @@ mod message;
 mod process;
 mod program;
 mod scope;
+mod setup;
 mod start;
 
 pub use cgroup::{CGROUP_PREFIX, GuardCgroup};

@@ -3,6 +3,7 @@
 
 use super::cgroup::GuardCgroup;
 use super::message::{Answer, HELLO, LENGTH, Message, PROTOCOL};
+use super::setup;
 use crate::cgroupfs::{AgentName, Dir, write_once};
 use crate::events::final_counters::FinalCounters;
 use crate::kill::members::Members;
@@ -10,7 +11,6 @@ use crate::kill::remove;
 use crate::kill::{Failure, KillFiles, KillState, Killing};
 use crate::spawn::relay;
 use crate::sys::deadline::Deadline;
-use crate::sys::guard as own;
 use crate::sys::seqpacket::{self, Received};
 use crate::sys::try_alloc;
 use nix::errno::Errno;
@@ -44,17 +44,17 @@ const MOST_WORKERS: u32 = 10_000;
 /// status.
 pub fn run(protocol: Option<&str>) -> i32 {
     const MISUSED: i32 = 2;
-    let Some((socket, host)) = own::inherited() else {
+    let Some((socket, host)) = setup::inherited() else {
         eprintln!(
             "agentcg-guard: only libagentcg can start this program, for AGENTCG_NEW_GUARD and systemd scopes"
         );
         return MISUSED;
     };
-    let Ok(waiting) = own::block_signals() else { return MISUSED };
-    own::allow_all_descriptors();
-    own::reserve_memory();
+    let Ok(waiting) = setup::block_signals() else { return MISUSED };
+    setup::allow_all_descriptors();
+    setup::reserve_memory();
     // If the kernel refuses it, a stopped guard stays stopped until another process continues it.
-    let _ = own::continue_on(socket.as_fd());
+    let _ = setup::continue_on(socket.as_fd());
     answer(socket.as_fd(), [HELLO, PROTOCOL]);
     if protocol != Some(PROTOCOL.to_string().as_str()) {
         return MISUSED;
@@ -117,7 +117,7 @@ impl Guard<'_> {
     /// Handles messages until the host ends or there is no work.
     fn serve(&mut self, host: Option<BorrowedFd<'_>>) -> End {
         loop {
-            if own::was_terminated() && self.scope_is_stopped() {
+            if setup::was_terminated() && self.scope_is_stopped() {
                 return End::ScopeStopped;
             }
             let time_left = self.time_left();
@@ -231,7 +231,7 @@ impl Guard<'_> {
     /// done by child processes one after the other, each of which continues where the last one was killed.
     fn finish(&mut self) {
         self.send_kill(FIRST_KILLED);
-        if !own::has_endless_cpu_time() {
+        if !setup::has_unlimited_cpu_time() {
             let mut work = |waiting: &relay::Waiting| {
                 self.send_kill(usize::MAX);
                 self.end_all();

@@ -8,7 +8,7 @@
 //! fork_id getdents syscall               which process this is; directories; system calls by number
 //! file_lock inotify process try_alloc    locks on files; inotify(7); processes; allocations that may fail
 //! retry reserve_allocator                calls that are made again; the C library's allocator
-//! deadline guard kernel once_fd          time; the guard's process; the kernel's version; a shared descriptor
+//! deadline kernel once_fd                time; the kernel's version; a descriptor that threads share
 //! shared_memory thread xattr             memory shared with children; the thread's state; extended attributes
 //! ```
 //!
@@ -23,7 +23,6 @@ pub mod file_lock;
 pub mod fork_id;
 pub mod fork_mutex;
 pub mod getdents;
-pub mod guard;
 pub mod inotify;
 pub mod kernel;
 pub mod kernfile;
