@@ -74,7 +74,7 @@ impl Agent {
         match failure {
             Failure::Frozen => Error::new(
                 Errno::EBUSY,
-                format!("{group} or a cgroup above it is frozen, or {group} is being killed: no program can begin there"),
+                format!("{group} or a cgroup above it is frozen or being killed: no program can begin there"),
             )
             .on("cgroup.freeze"),
             Failure::PidsLimit | Failure::NotCreated(Errno::EAGAIN) => Error::new(
