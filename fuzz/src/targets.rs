@@ -71,7 +71,10 @@ fn cgroup2_mount(line: &[u8]) {
         let same = field.iter().position(|&b| b == b'\\').unwrap_or(field.len());
         assert!(plain.len() <= field.len() && plain.starts_with(&field[..same]));
     }
-    let escaped = |plain: &[u8]| plain.iter().map(|b| format!("\\{b:03o}")).collect::<String>();
+    let escaped = |plain: &[u8]| -> String {
+        let bytes: Vec<String> = plain.iter().map(|b| format!("\\{b:03o}")).collect();
+        bytes.concat()
+    };
     let has = |has: bool, option| if has { option } else { "" };
     let again = format!(
         "1 2 0:3 {} {} x,{} shared:4 - cgroup2 none y,{}",
