@@ -37,8 +37,9 @@ const LONGEST_ANSWER_PAUSE: Duration = Duration::from_millis(200);
 const MOST_REFUSALS: u32 = 16;
 /// The number of agents that are killed before any other work.
 const FIRST_KILLED: usize = 8;
-/// Enough for large trees even if each worker gets only one tick of CPU time.
-const MOST_WORKERS: u32 = 10_000;
+/// Enough for a tree of a thousand cgroups even if each worker gets only one tick of CPU time. If no worker gets far enough
+/// in a tick, the guard ends after some seconds, and the agents are left to `agentcg_reap`.
+const MOST_WORKERS: u32 = 500;
 
 /// Runs the program. `protocol` is its first argument, the version of the protocol of the library. Returns the exit
 /// status.
@@ -231,19 +232,14 @@ impl Guard<'_> {
     /// done by child processes one after the other, each of which continues where the last one was killed.
     fn finish(&mut self) {
         self.send_kill(FIRST_KILLED);
-        if !setup::has_unlimited_cpu_time() {
-            let mut work = |waiting: &relay::Waiting| {
-                self.send_kill(usize::MAX);
-                self.end_all();
-                self.leave(waiting);
-            };
-            if relay::run(MOST_WORKERS, &mut work).is_ok() {
-                return;
-            }
+        let mut work = |waiting: &[i32]| {
+            self.send_kill(usize::MAX);
+            self.end_all();
+            self.leave(waiting);
+        };
+        if setup::has_unlimited_cpu_time() || relay::run(MOST_WORKERS, &mut work).is_err() {
+            work(&[]);
         }
-        self.send_kill(usize::MAX);
-        self.end_all();
-        self.leave(&[]);
     }
 
     /// Kills the first `count` agents without waiting for their death. [`Self::end_all`] handles those that survive.

@@ -22,14 +22,12 @@ const WAITING: usize = 4;
 /// The size of a stack in bytes. A worker runs ordinary code on it.
 const STACK_BYTES: usize = 256 << 10;
 
-/// The pids of the waiting processes. The first is the caller's.
-pub type Waiting = [i32; WAITING];
-
 struct Relay<'a> {
-    work: &'a mut dyn FnMut(&Waiting),
+    work: &'a mut dyn FnMut(&[i32]),
     /// The stacks of the waiting processes except the caller, one after the other.
     stack: &'a mut [MaybeUninit<u8>],
-    waiting: Waiting,
+    /// Their pids. The first is the caller's.
+    waiting: [i32; WAITING],
     /// The number of waiting processes that exist.
     depth: usize,
     /// The number of workers that may still be created.
@@ -41,7 +39,7 @@ struct Relay<'a> {
 /// Runs `work` in children of the calling process, which has one thread, and in at most `most` of them. A worker does not see
 /// what an earlier worker has changed in memory. `work` gets the pids of the waiting processes. An error is that of a child
 /// that could not be created.
-pub fn run(most: u32, work: &mut dyn FnMut(&Waiting)) -> nix::Result<()> {
+pub fn run(most: u32, work: &mut dyn FnMut(&[i32])) -> nix::Result<()> {
     let mut stack: Vec<u8> = try_alloc::with_capacity((WAITING - 1) * STACK_BYTES)?;
     let mut relay = Relay {
         work,
