@@ -25,7 +25,7 @@ use agentcg::events::GONE;
 use agentcg::{Agent, Deadline};
 use common::cgroup::Cgroup;
 use common::member::{Member, sleeper};
-use common::{PATIENCE, lab, patience, wait_until};
+use common::{PATIENCE, lab, patience, state_of, wait_until};
 use host::host;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{AccessFlags, Pid};
@@ -36,12 +36,6 @@ roles![sleeper, host, executable::asks_for_a_guard, init::beside_an_idle_init];
 
 fn lives(pid: i32) -> bool {
     kill(Pid::from_raw(pid), None).is_ok()
-}
-
-/// Returns true if the process has ended and its parent has not waited for it.
-fn is_zombie(pid: i32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(") ").next().is_some_and(|fields| fields.starts_with('Z'))
 }
 
 #[test]
@@ -223,7 +217,7 @@ fn one_that_adopts_orphans_has_no_zombie_of_it_after_the_next_call() {
     let guard = program.guard();
     program.does("destroy");
     // Before its end the guard removes its cgroup.
-    wait_until("the guard has ended", || is_zombie(guard));
+    wait_until("the guard has ended", || state_of(guard) == Some('Z'));
     assert!(!program.leaf().exists());
     program.asked("new plain 0");
     assert!(!lives(guard));

@@ -144,8 +144,7 @@ fn a_zombie_is_refused() {
     member.signal(Signal::SIGKILL);
     // Its pipe is closed before it is a zombie.
     member.wait_dead();
-    let stat = format!("/proc/{}/stat", member.pid());
-    common::wait_until("it is a zombie", || fs::read_to_string(&stat).unwrap().contains(") Z "));
+    common::wait_until("it is a zombie", || common::state_of(member.pid()).expect("the state") == 'Z');
     assert_eq!(refusal(&group, member.pid()), (Errno::ESRCH, None));
 }
 
@@ -164,10 +163,9 @@ fn a_process_whose_main_thread_has_exited_is_moved_with_the_others() {
 
 fn without_main_thread(_: &[String]) {
     role::listen();
-    let stat = format!("/proc/{}/stat", own_pid());
     std::thread::spawn(|| role::sleep());
     std::thread::spawn(move || {
-        common::wait_until("zombie", || fs::read_to_string(&stat).unwrap().contains(") Z "));
+        common::wait_until("zombie", || common::state_of(own_pid()).expect("the state") == 'Z');
         role::say("ready");
         role::sleep()
     });

@@ -104,7 +104,7 @@ impl Agent {
             Errno::ESRCH => no_process(pid),
             // With the mount option hidepid.
             Errno::EPERM => {
-                Error::new(Errno::EACCES, format!("/proc does not let the caller read process {pid}"))
+                Error::new(Errno::EACCES, format!("the caller has no right to read process {pid} in /proc"))
             }
             e => Error::new(e, format!("cannot read /proc/{pid}/cgroup: {}", words(e))),
         })

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A child of the host that systemd has to move into the cgroup, because the kernel does not let the host do it.
+//! A child of the host that systemd has to move into the cgroup, because the host has no right to do it.
 //!
 //! The child has to wait while it is moved. The host's thread cannot be suspended during that time, and its suspension is
 //! how the host learns that the program has begun. Therefore an intermediary, a process with a copy of the host's memory,

@@ -138,7 +138,7 @@ pub struct Spawner<'a> {
     pub dir: &'a Dir,
     /// What the library remembers of the group.
     pub cache: &'a SpawnCache,
-    /// True if systemd can move a child into the group where the kernel does not let the library do it.
+    /// True if systemd can move a child into the group where the library has no right to do it.
     pub moved_by_systemd: bool,
 }
 

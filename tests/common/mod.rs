@@ -21,6 +21,13 @@ pub mod member;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+/// Returns the state of a process's main thread as `/proc/PID/stat` has it, or `None` if there is no such process.
+pub fn state_of(pid: i32) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name in parentheses may contain parentheses itself.
+    stat.rsplit(") ").next()?.chars().next()
+}
+
 /// A wait that lasts longer than this has failed. Far more than anything here takes, even where two
 /// guests share a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -2,17 +2,14 @@
 //! What becomes of a guard that somebody stops: it counts as none, and is in nobody's way.
 
 use crate::common::member::Member;
-use crate::common::wait_until;
+use crate::common::{state_of, wait_until};
 use crate::program::Program;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 fn stop(pid: i32) {
     kill(Pid::from_raw(pid), Signal::SIGSTOP).expect("kill");
-    wait_until("it is stopped", || {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("stat");
-        stat.rsplit(") ").next().expect("the state").starts_with('T')
-    });
+    wait_until("it is stopped", || state_of(pid).expect("the state") == 'T');
 }
 
 #[test]
