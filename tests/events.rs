@@ -41,6 +41,7 @@ roles![
     between::looks_and_chooses_again,
     removal::destroys,
     reported::has_a_zombie_in_a_namespace,
+    reported::takes_long_to_exit,
     thousand::asks_for_too_much,
     thousand::takes_what_is_high
 ];

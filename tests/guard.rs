@@ -216,8 +216,8 @@ fn one_that_adopts_orphans_has_no_zombie_of_it_after_the_next_call() {
     program.guarded(0);
     let guard = program.guard();
     program.does("destroy");
-    // Before its end the guard removes its cgroup.
-    wait_until("the guard has ended", || state_of(guard) == Some('Z'));
+    // Before its end the guard removes its cgroup. Linux 7.1 reaps the guard, older kernels leave a zombie.
+    wait_until("the guard has ended", || matches!(state_of(guard), Some('Z') | None));
     assert!(!program.leaf().exists());
     program.asked("new plain 0");
     assert!(!lives(guard));

@@ -61,6 +61,15 @@ fn now_unix_ns() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos().try_into().unwrap()
 }
 
+/// The library creates directories with names in lower case only.
+#[test]
+fn a_directory_with_a_uuid_in_upper_case_is_neither_listed_nor_reaped() {
+    let scratch = Scratch::new();
+    let other = scratch.parent.make("synwire").make("agents").make("01234567-89AB-4DEF-8123-456789ABCDEF");
+    assert_eq!((found(&scratch), reaped(&scratch)), (vec![], 0));
+    assert!(other.exists());
+}
+
 #[test]
 fn whose_owner_lives_is_never_reaped() {
     let scratch = Scratch::new();

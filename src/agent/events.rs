@@ -23,7 +23,7 @@ impl Agent {
             Some(watch) => watch,
             None => fresh.insert(Watch::new().map_err(|e| self.failed("have a descriptor for", "", e))?),
         };
-        selected.select(&self.dir, which).map_err(|e| self.not_watched(e))?;
+        selected.select(self.members(), which).map_err(|e| self.not_watched(e))?;
         let fd = selected.epoll().0.as_raw_fd();
         if let Some(fresh) = fresh {
             *watch = Some(fresh);
@@ -45,7 +45,7 @@ impl Agent {
     fn found_events(&self) -> Result<(u64, Arc<Epoll>)> {
         match &mut *self.watch.lock() {
             Some(watch) if watch.which() != 0 => {
-                let found = watch.next(&self.dir).map_err(|e| self.not_watched(e))?;
+                let found = watch.next(self.members()).map_err(|e| self.not_watched(e))?;
                 Ok((found, Arc::clone(watch.epoll())))
             }
             _ => Err(Error::new(

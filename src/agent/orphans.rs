@@ -182,6 +182,10 @@ fn each_agent(
         };
         for child in agents.children().map_err(|e| not_listed(e, &here))? {
             let Some(name) = child.to_str().ok().and_then(AgentName::parse) else { continue };
+            // The library gives its directories names in lower case only.
+            if name.as_c_str() != &*child {
+                continue;
+            }
             match agents.agents_child(&child) {
                 Ok(dir) => visit(place, Some(dir), name)?,
                 Err(Errno::EACCES) => visit(place, None, name)?,

@@ -129,21 +129,22 @@ impl Watch {
 
     /// Selects the events to report, in place of those selected before. Reports events of them that were found before. A
     /// failure changes nothing.
-    pub fn select(&mut self, dir: &Dir, which: u64) -> Result<(), FileError> {
-        self.pending |= self.find(dir)?;
+    pub fn select(&mut self, members: Members<'_>, which: u64) -> Result<(), FileError> {
+        self.pending |= self.find(members)?;
         if which != 0 {
-            self.open_sources(dir, which)?;
+            self.open_sources(members, which)?;
         } else if let Some(old) = self.sources.take() {
             old.remove_from(&self.epoll);
             self.end_removal();
         }
         (self.which, self.pending) = (which, self.pending & which);
-        self.schedule(dir, true);
+        self.schedule(members.dir, true);
         Ok(())
     }
 
-    fn open_sources(&mut self, dir: &Dir, which: u64) -> Result<(), FileError> {
+    fn open_sources(&mut self, members: Members<'_>, which: u64) -> Result<(), FileError> {
         let (memory, pids) = (which & (OOM_KILL | MEMORY_HIGH | MEMORY_MAX) != 0, which & PIDS_MAX != 0);
+        let dir = members.dir;
         let mut counts = self.counts;
         let counters = Counters::open(dir, &self.epoll, memory, pids, &mut counts)?;
         let state = if let Some(sources) = &mut self.sources {
@@ -154,7 +155,7 @@ impl Watch {
             self.removal = self.watch_removal(dir);
             self.sources = Some(fresh);
             self.read = read;
-            State { populated: is_populated(dir, read), ..read }
+            State { populated: is_populated(members, read), ..read }
         };
         // A condition that held before an event was selected is no event.
         self.pending |= self.compare(dir, self.read, state, counts, false)? & self.which;
@@ -182,8 +183,8 @@ impl Watch {
     }
 
     /// Returns the events since the last call. Fails with `ENODEV` if the group was removed and GONE was reported.
-    pub fn next(&mut self, dir: &Dir) -> Result<u64, FileError> {
-        let found = self.find(dir)?;
+    pub fn next(&mut self, members: Members<'_>) -> Result<u64, FileError> {
+        let found = self.find(members)?;
         let reported = (self.pending | found) & self.which;
         self.pending = 0;
         if reported == 0 && self.gone {
@@ -194,19 +195,20 @@ impl Watch {
 
     /// Finds new events. If the files cannot be read now, the descriptor becomes readable again a moment later, and the next
     /// call finds the events.
-    fn find(&mut self, dir: &Dir) -> Result<u64, FileError> {
+    fn find(&mut self, members: Members<'_>) -> Result<u64, FileError> {
         if self.sources.is_none() {
             return Ok(0);
         }
-        let found = self.find_now(dir);
+        let found = self.find_now(members);
         if self.due {
             self.wakeup.wake_after(SETTLE);
         }
         found
     }
 
-    fn find_now(&mut self, dir: &Dir) -> Result<u64, FileError> {
+    fn find_now(&mut self, members: Members<'_>) -> Result<u64, FileError> {
         let Some(sources) = &mut self.sources else { return Ok(0) };
+        let dir = members.dir;
         let mut ready = [EpollEvent::empty(); 5];
         let count = match self.epoll.wait(&mut ready, EpollTimeout::ZERO) {
             // The next call finds the same.
@@ -237,7 +239,7 @@ impl Watch {
             Err((Errno::ENODEV, _)) => self.end(dir)?,
             other => {
                 let read = other?;
-                let state = State { populated: is_populated(dir, read), ..read };
+                let state = State { populated: is_populated(members, read), ..read };
                 let found = self.compare(dir, read, state, counts, self.notified)?;
                 self.schedule(dir, woken || ready & !(WAKEUP | REMOVALS) != 0);
                 found
@@ -339,14 +341,9 @@ impl Watch {
     }
 }
 
-/// Whether something lives in the group of which `cgroup.events` says this.
-fn is_populated(dir: &Dir, read: State) -> bool {
-    if !read.populated || !kernel::populated_outlives_death() {
-        return read.populated;
-    }
-    // Most have processes at their top. A process that changes its cgroup is missed by one reading, not by all.
-    let members = Members { dir, mark: b"" };
-    let deadline = Deadline::after(LONGEST_READING);
-    !(0..READINGS)
-        .all(|_| dir.is_empty(c"cgroup.procs") != Ok(false) && members.lists_are_empty(deadline) == Ok(true))
+/// Returns true if a process lives in the group of which `cgroup.events` has this state.
+fn is_populated(members: Members<'_>, read: State) -> bool {
+    read.populated
+        && !(kernel::populated_outlives_death()
+            && members.lists_stay_empty(READINGS, Deadline::after(LONGEST_READING)) == Ok(true))
 }

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 const MOST_READINGS: usize = 5;
 
 /// A group and the cgroups inside it, for work on their processes.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Members<'a> {
     /// The directory of the group.
     pub dir: &'a Dir,
@@ -149,17 +149,33 @@ impl Members<'_> {
         Ok((found, complete))
     }
 
-    /// Returns true if no cgroup of the group lists a process or a thread. The lists may include a dying process, and
-    /// may miss one that moves from one cgroup to another.
-    pub fn lists_are_empty(&self, deadline: Deadline) -> nix::Result<bool> {
-        let mut empty = true;
+    /// Returns true if no process of the group lives: the lists are empty in this many readings in a row, and no process of
+    /// the group is exiting. Returns false if a list cannot be read.
+    ///
+    /// A process that changes its cgroup while the lists are read can be in none of them, so that a reading misses it.
+    pub fn lists_stay_empty(&self, readings: u32, deadline: Deadline) -> nix::Result<bool> {
+        for _ in 0..readings {
+            match self.lists_are_empty(deadline) {
+                Ok(true) => {}
+                Err(e @ Errno::ENODEV) => return Err(e),
+                Ok(false) | Err(_) => return Ok(false),
+            }
+        }
+        // From Linux 7.0 on the lists leave out an exiting process whose files are not closed yet.
+        Ok(!procfs::any_exits_in(self.mark))
+    }
+
+    /// Returns true if no cgroup of the group lists a process or a thread. The lists may include a dying process.
+    fn lists_are_empty(&self, deadline: Deadline) -> nix::Result<bool> {
         let complete = self.each_cgroup(deadline, |dir| {
             for file in [c"cgroup.procs", c"cgroup.threads"] {
-                empty &= or_if_gone(dir.is_empty(file), true)?;
+                if !or_if_gone(dir.is_empty(file), true)? {
+                    return Err(Errno::ENOTEMPTY);
+                }
             }
             Ok(())
-        })?;
-        Ok(empty && complete)
+        });
+        if complete == Err(Errno::ENOTEMPTY) { Ok(false) } else { complete }
     }
 
     /// Returns true if the path of any thread of the process contains the group's name. Fails with `ESRCH` if the

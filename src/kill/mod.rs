@@ -296,19 +296,9 @@ impl Killing<'_> {
             && self.lists_stay_empty(EMPTY_READINGS, deadline)?)
     }
 
-    /// Returns true if the lists are empty in this many readings in a row, and no process of the group is exiting.
-    /// Returns false if a list cannot be read.
+    /// As [`Members::lists_stay_empty`], with at least the time to read the lists once.
     fn lists_stay_empty(&self, readings: u32, deadline: Deadline) -> nix::Result<bool> {
-        for _ in 0..readings {
-            match self.members.lists_are_empty(deadline.at_least(KILL_FILE_WAIT)) {
-                Ok(true) => {}
-                Ok(false) => return Ok(false),
-                Err(e @ Errno::ENODEV) => return Err(e),
-                Err(_) => return Ok(false),
-            }
-        }
-        // From Linux 7.0 on the lists leave out an exiting process whose files are not closed yet.
-        Ok(!procfs::any_exits_in(self.members.mark))
+        self.members.lists_stay_empty(readings, deadline.at_least(KILL_FILE_WAIT * readings))
     }
 
     /// Waits while the processes that cgroup.kill has reached become fewer. A thousand of them need more time to die

@@ -7,8 +7,10 @@ use super::{STATES, hear, now, readable, role, settle};
 use crate::common::cgroup::Cgroup;
 use crate::common::group::Group;
 use crate::common::member::Member;
-use crate::common::{lab, patience};
+use crate::common::{lab, patience, state_of};
 use agentcg::events::{EMPTY, GONE};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 
 /// Less than the time after which a watcher looks by itself, and more than a busy machine needs.
@@ -42,6 +44,38 @@ fn look_seldom(fd: i32, watcher: &agentcg::Agent) {
         }
         last = Instant::now();
     }
+}
+
+/// From Linux 7.0 on the lists leave out a process from the start of its exit on.
+#[test]
+fn a_group_with_an_exiting_process_is_not_reported_as_empty() {
+    let group = Group::plain();
+    for _ in 0..3 {
+        let mut member = group.start("takes_long_to_exit", &[]);
+        member.hears("ready");
+        // The watch reads the group in short intervals after the selection.
+        group.event_fd(EMPTY).unwrap();
+        member.signal(Signal::SIGKILL);
+        assert_eq!(hear(&group, EMPTY), EMPTY);
+        assert!(matches!(state_of(member.pid()), Some('Z') | None), "it has not ended");
+        member.reap();
+    }
+    group.destroy();
+}
+
+/// To close an inotify instance that has a watch, the kernel waits for a grace period of SRCU.
+pub fn takes_long_to_exit(_: &[String]) {
+    role::listen();
+    let instances: Vec<Inotify> = (0..30)
+        .map(|_| {
+            let one = Inotify::init(InitFlags::empty()).expect("inotify_init1");
+            one.add_watch("/", AddWatchFlags::IN_CREATE).expect("inotify_add_watch");
+            one
+        })
+        .collect();
+    role::say("ready");
+    std::hint::black_box(&instances);
+    role::sleep();
 }
 
 #[test]

@@ -49,13 +49,15 @@ fn a_guard_without_its_limits_kills_and_removes_all_the_same() {
     }
 }
 
-/// Each of those who do its work has a second for it.
+/// Each process that does its work has a second of CPU time. In this time it sends the kill and starts to remove the cgroups.
 #[test]
 fn work_that_takes_more_cpu_time_than_a_guard_has_comes_to_its_end() {
     let mut program = Program::start();
     let mut inside = Member::start("sleeper", &[]);
     let agent = program.guarded(0);
-    for outer in 0..50 {
+    // Without cgroup.kill (before 5.14) each of them reads every cgroup before it removes the first.
+    let outermost = if agent.has("cgroup.kill") { 50 } else { 10 };
+    for outer in 0..outermost {
         let nested = agent.make(format!("nested-{outer}"));
         for inner in 0..40 {
             nested.make(format!("inner-{inner}"));
