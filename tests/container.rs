@@ -7,7 +7,7 @@ mod common;
 use agentcg::{Agent, Limits, PlaceKind, discover_parent};
 use common::cgroup::Cgroup;
 use common::member::{Member, role, sleeper};
-use common::{lab, patience};
+use common::{deadline, lab};
 
 roles![sleeper, makes_room];
 
@@ -15,8 +15,8 @@ roles![sleeper, makes_room];
 fn a_container_whose_root_is_empty_has_agents() {
     lab::needs(&["container"]);
     let mut member = Member::start("makes_room", &[]);
-    member.hears("outside: EACCES Some(OutsideNamespace)");
-    member.hears("done");
+    member.expect_line("outside: EACCES Some(OutsideNamespace)");
+    member.expect_line("done");
     assert!(member.wait().success());
 }
 
@@ -35,12 +35,12 @@ fn makes_room(_: &[String]) {
     assert_eq!(cgroup.read("memory.max"), "67108864");
     let mut member = Member::start("sleeper", &[]);
     agent.move_pid(member.pid()).expect("move_pid");
-    member.say("go");
-    member.hears("ready");
+    member.send("go");
+    member.expect_line("ready");
     // Process 1 is the lab's, outside of our cgroup namespace.
     let e = agent.move_pid(1).expect_err("moved");
-    role::say(&format!("outside: {:?} {:?}", e.errno(), e.reason()));
-    agent.destroy(false, patience(), true).expect("destroy");
+    role::send(&format!("outside: {:?} {:?}", e.errno(), e.reason()));
+    agent.destroy(false, deadline(), true).expect("destroy");
     assert!(member.is_dead() && !cgroup.exists());
-    role::say("done");
+    role::send("done");
 }

@@ -9,7 +9,7 @@ use agentcg::{Agent, CpuMax, Limits, PlaceRequest, list, reap};
 use common::cgroup::Scratch;
 use common::group::Group;
 use common::member::{Member, sleeper};
-use common::{patience, ptrace, wait_until};
+use common::{deadline, ptrace, wait_until};
 use std::ffi::CString;
 
 roles![sleeper, makes_one, makes_a_guarded_one];
@@ -35,10 +35,10 @@ fn at_each_stop(scratch: &Scratch, is_left: impl Fn(u32)) {
     let mut found = (0, 0);
     for stop in (1..).step_by(ptrace::stride() as usize) {
         let mut member = Member::start("makes_one", &[&parent]);
-        if !ptrace::runs_to_stop(member.pid(), stop) {
+        if !ptrace::run_to_stop(member.pid(), stop) {
             assert!(member.wait().success());
             // Freed by its end, so this one is an orphan like all others.
-            assert_eq!(reap(Some(&scratch.path()), patience()).unwrap(), 1);
+            assert_eq!(reap(Some(&scratch.path()), deadline()).unwrap(), 1);
             println!(
                 "{} stops: {} times an agent was left, {} times a piece of the tree",
                 stop - 1,
@@ -52,7 +52,7 @@ fn at_each_stop(scratch: &Scratch, is_left: impl Fn(u32)) {
         }
         member.kill_it_alone();
         let before = scratch.parent.all().len();
-        let removed = reap(Some(&scratch.path()), patience()).unwrap_or_else(|e| panic!("stop {stop}: {e}"));
+        let removed = reap(Some(&scratch.path()), deadline()).unwrap_or_else(|e| panic!("stop {stop}: {e}"));
         assert!(removed <= 1, "stop {stop}: {removed} reaped");
         found.0 += removed;
         found.1 += usize::from(removed == 0 && scratch.parent.all().len() < before);
@@ -79,12 +79,12 @@ fn wherever_new_is_cut_off_its_neighbours_are_not_touched() {
     let scratch = Scratch::new();
     let neighbour = Group::under(&scratch, &limits());
     let mut member = neighbour.start("sleeper", &[]);
-    member.hears("ready");
-    let before = scratch.parent.picture();
+    member.expect_line("ready");
+    let before = scratch.parent.snapshot();
     let parent = scratch.parent.0.to_string_lossy().into_owned();
     for stop in (1..).step_by(ptrace::stride() as usize) {
         let mut other = Member::start("makes_one", &[&parent]);
-        let stopped = ptrace::runs_to_stop(other.pid(), stop);
+        let stopped = ptrace::run_to_stop(other.pid(), stop);
         if stopped {
             // It is half-way, and nobody's orphan is to be found but perhaps its own.
             let entries = list(Some(&scratch.path())).unwrap();
@@ -94,8 +94,8 @@ fn wherever_new_is_cut_off_its_neighbours_are_not_touched() {
             );
             other.kill_it_alone();
         }
-        reap(Some(&scratch.path()), patience()).unwrap_or_else(|e| panic!("stop {stop}: {e}"));
-        assert_eq!(scratch.parent.picture(), before, "stop {stop}");
+        reap(Some(&scratch.path()), deadline()).unwrap_or_else(|e| panic!("stop {stop}: {e}"));
+        assert_eq!(scratch.parent.snapshot(), before, "stop {stop}");
         assert!(!member.is_dead(), "stop {stop}");
         if !stopped {
             break;
@@ -111,14 +111,14 @@ fn wherever_a_guarded_new_is_cut_off_nothing_of_it_is_left_nor_of_its_guard() {
     let parent = scratch.parent.0.to_string_lossy().into_owned();
     for stop in (1..).step_by(ptrace::stride() as usize) {
         let mut member = Member::start("makes_a_guarded_one", &[&parent]);
-        let stopped = ptrace::runs_to_stop(member.pid(), stop);
+        let stopped = ptrace::run_to_stop(member.pid(), stop);
         if stopped {
             member.kill_it_alone();
         }
         // It has our pipe until it has begun, and a cgroup of its own until it ends.
         member.wait_dead();
         wait_until(&format!("nothing is left of stop {stop}"), || {
-            reap(Some(&scratch.path()), patience()).unwrap_or_else(|e| panic!("stop {stop}: {e}"));
+            reap(Some(&scratch.path()), deadline()).unwrap_or_else(|e| panic!("stop {stop}: {e}"));
             scratch.parent.all().len() == 1
         });
         if !stopped {

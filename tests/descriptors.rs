@@ -8,9 +8,9 @@ use agentcg::events::{EMPTY, GONE};
 use agentcg::stats::Stats;
 use agentcg::{Agent, Errno, Limits};
 use common::cgroup::Cgroup;
-use common::measured::by_hand;
+use common::deadline;
+use common::measured::stats_from_files;
 use common::member::{Member, role};
-use common::patience;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::close;
 use std::fs::{self, File};
@@ -20,7 +20,7 @@ roles![with_few_descriptors, with_none_left, with_its_own_closed];
 #[test]
 fn few_descriptors_are_left_to_the_host() {
     let mut member = Member::start("with_few_descriptors", &[]);
-    member.hears("done");
+    member.expect_line("done");
 }
 
 fn open_descriptors() -> usize {
@@ -68,18 +68,18 @@ fn with_few_descriptors(_: &[String]) {
     let other = Agent::new(None, None, &Limits::default()).expect("new");
     let before = open_descriptors();
     let told = other.read_stats(u64::MAX).expect("read_stats");
-    assert_eq!(Stats { time_ns: 0, ..told }, by_hand(&Cgroup::at(other.path())));
+    assert_eq!(Stats { time_ns: 0, ..told }, stats_from_files(&Cgroup::at(other.path())));
     assert_eq!(open_descriptors(), before, "it takes what little is left");
     for agent in [agent, other] {
-        agent.destroy(false, patience(), true).expect("destroy");
+        agent.destroy(false, deadline(), true).expect("destroy");
     }
-    role::say("done");
+    role::send("done");
 }
 
 #[test]
 fn what_is_kept_is_read_with_no_descriptor_left() {
     let mut member = Member::start("with_none_left", &[]);
-    member.hears("done");
+    member.expect_line("done");
 }
 
 fn with_none_left(_: &[String]) {
@@ -97,16 +97,16 @@ fn with_none_left(_: &[String]) {
     drop(filling);
     assert!(new.read_stats(u64::MAX).is_ok());
     for agent in [kept, new] {
-        agent.destroy(false, patience(), true).expect("destroy");
+        agent.destroy(false, deadline(), true).expect("destroy");
     }
-    role::say("done");
+    role::send("done");
 }
 
 /// Where a host that has closed its standard streams reads or prints all the same, nothing of ours is to be met.
 #[test]
 fn what_is_opened_takes_the_place_of_no_standard_stream() {
     let mut member = Member::start("with_its_own_closed", &[]);
-    member.hears("done");
+    member.expect_line("done");
 }
 
 fn with_its_own_closed(_: &[String]) {
@@ -118,6 +118,6 @@ fn with_its_own_closed(_: &[String]) {
     agent.read_stats(u64::MAX).expect("read_stats");
     let told = agent.event_fd(EMPTY | GONE).expect("event_fd");
     let taken = streams.map(|fd| fs::read_link(format!("/proc/self/fd/{fd}")).ok());
-    agent.destroy(false, patience(), true).expect("destroy");
-    role::say(&if told > 2 && taken == [None, None] { "done".into() } else { format!("{told} {taken:?}") });
+    agent.destroy(false, deadline(), true).expect("destroy");
+    role::send(&if told > 2 && taken == [None, None] { "done".into() } else { format!("{told} {taken:?}") });
 }

@@ -9,7 +9,7 @@ use agentcg::{Agent, Deadline, Errno, Limits, Reason};
 use common::cgroup::{Cgroup, Scratch};
 use common::group::Group;
 use common::member::{Member, burner, role, sleeper};
-use common::{lab, patience};
+use common::{deadline, lab};
 use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, mkdirat};
@@ -29,29 +29,29 @@ fn plain() -> Limits {
 fn two_hundred_rounds_leave_no_directory() {
     let scratch = Scratch::new();
     let keeper = Group::under(&scratch, &plain());
-    let before = scratch.parent.picture();
-    for round in 0..common::of_many(200) {
+    let before = scratch.parent.snapshot();
+    for round in 0..common::repetitions(200) {
         let group = Group::under(&scratch, &plain());
         // Every other one has members, and cgroups that they have made.
         if round % 2 == 0 {
             let mut member = group.start("sleeps_below", &[&group.cgroup.0.to_string_lossy()]);
-            member.hears("ready");
+            member.expect_line("ready");
             group.destroy();
             assert!(member.is_dead(), "round {round}");
         } else {
             group.destroy();
         }
-        assert_eq!(scratch.parent.picture(), before, "round {round}");
+        assert_eq!(scratch.parent.snapshot(), before, "round {round}");
     }
     keeper.destroy();
 }
 
 fn sleeps_below(args: &[String]) {
-    role::listen();
+    role::receive();
     let own = Cgroup(args[0].clone().into());
     if role::fork() {
         role::enter(&own.make("below").make("further below"));
-        role::say("ready");
+        role::send("ready");
     }
     role::sleep();
 }
@@ -108,7 +108,7 @@ fn cgroups_with_controllers_on_are_removed() {
 fn the_last_measurements_are_taken_after_the_last_member_is_dead() {
     let group = Group::plain();
     let mut member = group.start("burner", &[]);
-    member.hears("ready");
+    member.expect_line("ready");
     common::wait_until("it has used 20 ms", || group.cgroup.value("cpu.stat", "usage_usec") > 20_000);
     let before = group.read_stats(u64::MAX).unwrap();
     let last = group.destroy();
@@ -120,7 +120,7 @@ fn the_last_measurements_are_taken_after_the_last_member_is_dead() {
 #[test]
 fn measurements_that_nobody_wants_are_not_taken() {
     let group = Group::plain();
-    assert_eq!(group.agent().destroy(false, patience(), false).unwrap(), Stats::default());
+    assert_eq!(group.agent().destroy(false, deadline(), false).unwrap(), Stats::default());
     assert!(!group.cgroup.exists());
 }
 
@@ -128,15 +128,15 @@ fn measurements_that_nobody_wants_are_not_taken() {
 fn with_if_empty_a_group_with_members_stays() {
     let group = Group::plain();
     let mut member = group.start("sleeps_below", &[&group.cgroup.0.to_string_lossy()]);
-    member.hears("ready");
-    let before = group.cgroup.picture();
-    let e = group.agent().destroy(true, patience(), true).unwrap_err();
+    member.expect_line("ready");
+    let before = group.cgroup.snapshot();
+    let e = group.agent().destroy(true, deadline(), true).unwrap_err();
     assert_eq!((e.errno(), e.reason(), e.file()), (Errno::EBUSY, None, "cgroup.events"));
-    assert_eq!(group.cgroup.picture(), before);
+    assert_eq!(group.cgroup.snapshot(), before);
     assert!(!member.is_dead());
     assert_eq!(group.read_stats(CPU).unwrap().mask, CPU, "the handle is of use still");
-    group.kill_all(patience()).unwrap();
-    group.agent().destroy(true, patience(), true).unwrap();
+    group.kill_all(deadline()).unwrap();
+    group.agent().destroy(true, deadline(), true).unwrap();
     assert!(!group.cgroup.exists());
 }
 
@@ -153,7 +153,7 @@ fn a_group_that_somebody_has_removed_is_destroyed() {
     let group = Group::plain();
     group.cgroup.remove();
     for if_empty in [false, true] {
-        group.agent().destroy(if_empty, patience(), true).unwrap();
+        group.agent().destroy(if_empty, deadline(), true).unwrap();
     }
 }
 
@@ -164,22 +164,22 @@ fn a_group_made_again_under_the_same_name_is_not_touched() {
     let again = group.cgroup.parent().make(group.uuid());
     let below = again.make("below");
     let mut member = Member::start("sleeper", &[]);
-    below.take(member.pid());
-    member.say("go");
-    member.hears("ready");
+    below.move_in(member.pid());
+    member.send("go");
+    member.expect_line("ready");
     for if_empty in [false, true] {
-        group.agent().destroy(if_empty, patience(), true).unwrap();
+        group.agent().destroy(if_empty, deadline(), true).unwrap();
     }
     assert!(below.exists() && below.lists(member.pid()) && !member.is_dead());
-    again.clear();
+    again.kill_and_remove();
 }
 
 #[test]
 fn one_that_is_destroyed_already_is_gone() {
     let group = Group::plain();
     group.destroy();
-    group.agent().destroy(false, patience(), true).unwrap();
-    let e = group.wait_empty(patience()).unwrap_err();
+    group.agent().destroy(false, deadline(), true).unwrap();
+    let e = group.wait_empty(deadline()).unwrap_err();
     assert_eq!((e.errno(), e.reason()), (Errno::ENODEV, Some(Reason::Gone)));
 }
 
@@ -188,11 +188,11 @@ fn wait_empty_waits_for_the_last() {
     let group = Group::plain();
     group.wait_empty(Deadline::after(Duration::ZERO)).unwrap();
     let mut member = group.start("sleeps_below", &[&group.cgroup.0.to_string_lossy()]);
-    member.hears("ready");
+    member.expect_line("ready");
     let e = group.wait_empty(Deadline::after(Duration::from_millis(30))).unwrap_err();
     assert_eq!((e.errno(), e.reason(), e.file()), (Errno::ETIMEDOUT, None, "cgroup.events"));
     std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| group.wait_empty(patience()));
+        let waiting = scope.spawn(|| group.wait_empty(deadline()));
         for pid in group.cgroup.members() {
             kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL).unwrap();
         }
@@ -209,25 +209,25 @@ fn a_handle_that_is_dropped_leaves_the_group_and_its_members_be() {
     let cgroup = Cgroup::at(agent.path());
     let mut member = Member::start("sleeper", &[]);
     agent.move_pid(member.pid()).unwrap();
-    member.say("go");
-    member.hears("ready");
+    member.send("go");
+    member.expect_line("ready");
     drop(agent);
     assert!(cgroup.lists(member.pid()) && !member.is_dead());
-    cgroup.clear();
+    cgroup.kill_and_remove();
 }
 
 #[test]
 fn an_existing_uuid_is_refused_and_unharmed() {
     let group = Group::new(&Limits { pids_max: Some(12), ..plain() });
     let mut member = group.start("sleeper", &[]);
-    member.hears("ready");
+    member.expect_line("ready");
     let agents = group.cgroup.parent();
-    let before = agents.picture();
+    let before = agents.snapshot();
     let limits = Limits { pids_max: Some(1), ..plain() };
     let e = Agent::new(None, Some(group.uuid()), &limits).unwrap_err();
     assert_eq!((e.errno(), e.reason()), (Errno::EEXIST, None), "{e}");
     assert!(e.message().ends_with("choose another uuid, or open it") && e.message().len() <= 183, "{e}");
-    assert_eq!(agents.picture(), before);
+    assert_eq!(agents.snapshot(), before);
     assert_eq!(group.cgroup.read("pids.max"), "12");
     assert!(group.cgroup.lists(member.pid()) && !member.is_dead());
     group.destroy();
@@ -240,11 +240,11 @@ fn a_uuid_names_the_directory() {
     let agent = Agent::new(None, Some(text), &plain()).unwrap();
     assert_eq!(agent.uuid(), text);
     assert!(agent.path().ends_with(format!("/synwire/agents/{text}").as_bytes()));
-    agent.destroy(false, patience(), false).unwrap();
+    agent.destroy(false, deadline(), false).unwrap();
     // Free again, and in capitals the same.
     let agent = Agent::new(None, Some(&text.to_uppercase()), &plain()).unwrap();
     assert_eq!(agent.uuid(), text);
-    agent.destroy(false, patience(), false).unwrap();
+    agent.destroy(false, deadline(), false).unwrap();
     for bad in [
         "",
         "x",

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The diagnosis agrees with what `new` does, changes nothing, and names the remedy of each layout.
+//! The diagnosis check_stats with what `new` does, changes nothing, and names the remedy of each layout.
 
 #[macro_use]
 mod common;
@@ -9,7 +9,7 @@ use agentcg::{
 };
 use common::cgroup::Cgroup;
 use common::member::{Member, role};
-use common::{alone, lab, patience, whole};
+use common::{deadline, hierarchy_snapshot, lab, lock_place};
 use nix::sys::resource::{Resource, setrlimit};
 
 roles![has_no_descriptor_left];
@@ -17,15 +17,15 @@ roles![has_no_descriptor_left];
 /// It, with nothing changed by it.
 #[track_caller]
 fn diagnosed() -> Diagnosis {
-    let before = whole();
+    let before = hierarchy_snapshot();
     let found = diagnose();
-    assert_eq!(whole(), before, "the diagnosis left something behind\n{}", found.report);
+    assert_eq!(hierarchy_snapshot(), before, "the diagnosis left something behind\n{}", found.report);
     found
 }
 
 #[test]
 fn it_says_what_new_and_discover_do() {
-    let _alone = alone();
+    let _alone = lock_place();
     let found = diagnosed();
     match Agent::new(None, None, &Limits::default()) {
         Ok(agent) => {
@@ -36,7 +36,7 @@ fn it_says_what_new_and_discover_do() {
             let path = String::from_utf8_lossy(&path);
             let flat = found.report.split_whitespace().collect::<Vec<_>>().join(" ");
             assert!(flat.contains(&format!("this one: {path}")), "no {path}: {}", found.report);
-            agent.destroy(false, patience(), false).unwrap();
+            agent.destroy(false, deadline(), false).unwrap();
         }
         Err(e) => {
             assert_eq!((found.obstacle, found.place), (e.reason(), None), "{e}\n{}", found.report);
@@ -60,17 +60,17 @@ fn limits() -> [Limits; 5] {
 
 #[test]
 fn it_says_what_new_does_for_the_limits_that_are_asked_for() {
-    let _alone = alone();
+    let _alone = lock_place();
     for limits in limits() {
-        let before = whole();
+        let before = hierarchy_snapshot();
         let found = diagnose_for(PlaceRequest::default(), &limits);
-        assert_eq!(whole(), before, "the diagnosis left something behind\n{}", found.report);
+        assert_eq!(hierarchy_snapshot(), before, "the diagnosis left something behind\n{}", found.report);
         match Agent::new(None, None, &limits) {
             Ok(agent) => {
                 let info = agent.info().unwrap();
                 assert_eq!((found.obstacle, found.place), (None, Some(info.place)), "{}", found.report);
                 assert_eq!(found.controllers, info.controllers, "{limits:?}\n{}", found.report);
-                agent.destroy(false, patience(), false).unwrap();
+                agent.destroy(false, deadline(), false).unwrap();
             }
             Err(e) => {
                 assert_eq!(
@@ -86,12 +86,12 @@ fn it_says_what_new_does_for_the_limits_that_are_asked_for() {
 
 #[test]
 fn it_says_the_same_beside_an_agent() {
-    let _alone = alone();
+    let _alone = lock_place();
     let Ok(agent) = Agent::new(None, None, &Limits::default()) else { return refused_everywhere() };
     let found = diagnosed();
     assert_eq!(found.place, Some(agent.info().unwrap().place), "{}", found.report);
     assert!(Cgroup::at(agent.path()).exists());
-    agent.destroy(false, patience(), false).unwrap();
+    agent.destroy(false, deadline(), false).unwrap();
 }
 
 fn refused_everywhere() {
@@ -100,7 +100,7 @@ fn refused_everywhere() {
 
 #[test]
 fn features_are_those_of_the_kernel() {
-    let _alone = alone();
+    let _alone = lock_place();
     let found = diagnosed();
     let has = |bit| found.features & bit != 0;
     if lab::layout() == "legacy" {
@@ -122,7 +122,7 @@ fn features_are_those_of_the_kernel() {
 
 #[test]
 fn the_remedy_is_this_layouts() {
-    let _alone = alone();
+    let _alone = lock_place();
     let found = diagnosed();
     let expected: &[&str] = match (lab::layout().as_str(), lab::is_root()) {
         ("unified", false) => &["chown -R 1000 /sys/fs/cgroup/agents.1000"],
@@ -143,7 +143,7 @@ fn the_remedy_is_this_layouts() {
 
 #[test]
 fn the_report_is_plain_text_of_moderate_width() {
-    let _alone = alone();
+    let _alone = lock_place();
     let report = diagnosed().report;
     for line in report.lines() {
         // What is to be typed, and paths, are not broken.
@@ -160,9 +160,9 @@ fn the_report_is_plain_text_of_moderate_width() {
 
 #[test]
 fn want_of_descriptors_is_told_as_such() {
-    let _alone = alone();
+    let _alone = lock_place();
     let mut member = Member::start("has_no_descriptor_left", &[]);
-    member.hears("told");
+    member.expect_line("told");
     assert!(member.wait().success());
 }
 
@@ -173,5 +173,5 @@ fn has_no_descriptor_left(_: &[String]) {
     for words in ["own cgroup            not known", "run out of descriptors", "ulimit -n"] {
         assert!(found.report.contains(words), "no {words:?} in\n{}", found.report);
     }
-    role::say("told");
+    role::send("told");
 }

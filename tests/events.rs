@@ -25,7 +25,7 @@ use agentcg::events::{EMPTY, FROZEN, GONE, MEMORY_HIGH, MEMORY_MAX, OOM_KILL, PI
 use agentcg::{Agent, Deadline, Errno, Limits, Reason};
 use common::group::Group;
 use common::member::{Member, role, sleeper};
-use common::{lab, patience};
+use common::{deadline, lab};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::os::fd::BorrowedFd;
@@ -61,7 +61,7 @@ fn now() -> Deadline {
 /// Wait until all of `wanted` were told, and tell what was.
 #[track_caller]
 fn hear(agent: &Agent, wanted: u64) -> u64 {
-    let (deadline, mut heard) = (patience(), 0);
+    let (deadline, mut heard) = (deadline(), 0);
     while heard & wanted != wanted {
         let events = agent.next_events(deadline).unwrap_or_else(|e| panic!("{wanted:#x} wanted: {e}"));
         assert_ne!(events, 0, "{wanted:#x} wanted, only {heard:#x} heard");
@@ -106,7 +106,7 @@ fn the_first_process_and_the_end_of_the_last_are_told_in_turn() {
     let group = Group::plain();
     let fd = group.event_fd(STATES).unwrap();
     let mut member = group.start("sleeper", &[]);
-    member.hears("ready");
+    member.expect_line("ready");
     assert_eq!(hear(&group, POPULATED), POPULATED);
     settle(&group, 0);
     assert!(!readable(fd, 0));
@@ -120,7 +120,7 @@ fn the_first_process_and_the_end_of_the_last_are_told_in_turn() {
 fn what_is_so_already_is_no_event() {
     let group = Group::plain();
     let mut member = group.start("sleeper", &[]);
-    member.hears("ready");
+    member.expect_line("ready");
     group.event_fd(STATES).unwrap();
     settle(&group, 0);
     group.destroy();
@@ -145,7 +145,7 @@ fn an_end_is_told_only_while_it_lasts() {
     for _ in 0..20 {
         group.start("ends_at_once", &[]).wait();
         let mut member = group.start("sleeper", &[]);
-        member.hears("ready");
+        member.expect_line("ready");
         let told = hear(&group, POPULATED);
         assert_eq!(told & EMPTY, 0, "it is populated");
         member.kill_it_alone();
@@ -158,18 +158,18 @@ fn an_end_is_told_only_while_it_lasts() {
 fn a_frozen_and_a_thawed_group_are_told() {
     let group = Group::plain();
     let mut member = group.start("sleeper", &[]);
-    member.hears("ready");
+    member.expect_line("ready");
     group.event_fd(STATES).unwrap();
     // Past the time in which the kernel would put the notification off, and it might be seen before.
     settle(&group, 0);
-    group.freeze(patience()).unwrap();
+    group.freeze(deadline()).unwrap();
     assert_eq!(hear(&group, FROZEN), FROZEN);
     settle(&group, 0);
-    group.thaw(patience()).unwrap();
+    group.thaw(deadline()).unwrap();
     assert_eq!(hear(&group, THAWED), THAWED);
     settle(&group, 0);
-    group.freeze(patience()).unwrap();
-    group.thaw(patience()).unwrap();
+    group.freeze(deadline()).unwrap();
+    group.thaw(deadline()).unwrap();
     assert_eq!(hear(&group, FROZEN | THAWED), FROZEN | THAWED);
     group.destroy();
 }
@@ -209,7 +209,7 @@ fn memory_high_is_told_and_so_is_a_fork_that_pids_max_refused() {
     let _hog = group.start("hog", &["24"]);
     assert_eq!(hear(&group, MEMORY_HIGH), MEMORY_HIGH);
     let mut forker = group.start("forks_while_it_can", &[]);
-    forker.hears("refused");
+    forker.expect_line("refused");
     hear(&group, PIDS_MAX);
     group.destroy();
 }
@@ -219,7 +219,7 @@ fn a_forked_child_takes_nothing_from_its_parent() {
     let group = Group::plain();
     group.event_fd(STATES).unwrap();
     let mut member = group.start("sleeper", &[]);
-    member.hears("ready");
+    member.expect_line("ready");
     hear(&group, POPULATED);
     member.kill_it_alone();
     common::wait_until("it is empty", || group.cgroup.value("cgroup.events", "populated") == 0);
@@ -245,7 +245,7 @@ fn two_threads_that_wait_share_the_events() {
     let group = Group::plain();
     group.event_fd(EMPTY).unwrap();
     let mut member: Member = group.start("sleeper", &[]);
-    member.hears("ready");
+    member.expect_line("ready");
     let told = std::thread::scope(|scope| {
         let wait = || group.next_events(Deadline::after(Duration::from_millis(1500))).unwrap();
         let waiting = [scope.spawn(wait), scope.spawn(wait)];
@@ -258,7 +258,7 @@ fn two_threads_that_wait_share_the_events() {
 
 /// Touches so many MiB, and keeps them.
 fn hog(args: &[String]) {
-    role::listen();
+    role::receive();
     let mib: usize = args[0].parse().expect("a number");
     let mut memory = vec![0u8; mib << 20];
     memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
@@ -267,17 +267,17 @@ fn hog(args: &[String]) {
 }
 
 fn forks_while_it_can(_: &[String]) {
-    role::listen();
+    role::receive();
     loop {
         match role::try_fork() {
             Ok(true) => role::sleep(),
             Ok(false) => {}
-            Err(_) => break role::say("refused"),
+            Err(_) => break role::send("refused"),
         }
     }
     role::sleep();
 }
 
 fn ends_at_once(_: &[String]) {
-    role::listen();
+    role::receive();
 }

@@ -8,7 +8,7 @@ use agentcg::events::{EMPTY, GONE};
 use agentcg::{Agent, Deadline, Errno, Limits, PlaceRequest, list, reap};
 use common::cgroup::Scratch;
 use common::member::{Member, role};
-use common::{patience, seccomp};
+use common::{deadline, seccomp};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::wait::wait;
 use nix::unistd::geteuid;
@@ -31,16 +31,16 @@ fn a_child_that_is_pid_1_too_gives_up_nothing_where_no_page_can_be_cleared_at_a_
 fn gives_up_nothing(page: &str) {
     let scratch = Scratch::new();
     let mut host = Member::start("pid_1", &[&scratch.path().to_string_lossy(), page]);
-    host.hears("the host, 1: owned true, guarded true");
-    host.hears("the child, 1: owned false, guarded false, events EINVAL");
-    host.hears("the child has freed its copy");
-    host.hears("the host, 1: owned true, guarded true");
+    host.expect_line("the host, 1: owned true, guarded true");
+    host.expect_line("the child, 1: owned false, guarded false, events EINVAL");
+    host.expect_line("the child has freed its copy");
+    host.expect_line("the host, 1: owned true, guarded true");
     let path = scratch.path();
     let found = list(Some(&path)).unwrap();
     assert!(found.len() == 1 && !found[0].orphan, "{found:?}");
-    assert_eq!(reap(Some(&path), patience()).unwrap(), 0);
-    host.say("destroy");
-    host.hears("destroyed");
+    assert_eq!(reap(Some(&path), deadline()).unwrap(), 0);
+    host.send("destroy");
+    host.expect_line("destroyed");
     assert_eq!(list(Some(&path)).unwrap(), vec![]);
 }
 
@@ -59,22 +59,22 @@ fn pid_1(args: &[String]) {
     let request = PlaceRequest { parent: Some(&parent), guard: true, ..PlaceRequest::default() };
     let agent = Agent::new_where(request, None, &Limits::default()).unwrap_or_else(|e| panic!("{e}"));
     agent.event_fd(EMPTY | GONE).expect("event_fd");
-    role::say(&format!("the host, {}", seen(&agent)));
+    role::send(&format!("the host, {}", seen(&agent)));
     unshare(CloneFlags::CLONE_NEWPID).expect("unshare");
     if role::fork() {
         let events = agent.next_events(Deadline::after(Duration::ZERO)).map_err(|e| e.errno());
         let events = events.expect_err("the child has asked for none");
-        role::say(&format!("the child, {}, events {events:?}", seen(&agent)));
+        role::send(&format!("the child, {}, events {events:?}", seen(&agent)));
         drop(agent);
-        role::say("the child has freed its copy");
+        role::send("the child has freed its copy");
         role::exit(0);
     }
     wait().expect("wait");
-    role::say(&format!("the host, {}", seen(&agent)));
-    role::listen();
-    agent.destroy(false, patience(), false).expect("destroy");
+    role::send(&format!("the host, {}", seen(&agent)));
+    role::receive();
+    agent.destroy(false, deadline(), false).expect("destroy");
     drop(agent);
-    role::say("destroyed");
+    role::send("destroyed");
 }
 
 fn seen(agent: &Agent) -> String {

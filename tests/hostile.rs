@@ -21,7 +21,7 @@ mod meddling;
 mod unresponsive;
 
 use agentcg::Limits;
-use common::arena::bystander;
+use common::fixture::bystander;
 use common::member::sleeper;
 
 roles![

@@ -5,47 +5,47 @@
 mod common;
 
 use agentcg::{Agent, Limits, list, reap};
-use common::arena::{Arena, bystander, rounds, settings};
 use common::cgroup::{Cgroup, Scratch};
+use common::deadline;
+use common::fixture::{Fixture, bystander, rounds, settings};
 use common::member::{Member, role};
-use common::patience;
 use std::ffi::CString;
 
 roles![bystander, insider, answers, reaper];
 
 /// Round after round plays a role that is inside of its own agent's group and wants to have it killed, then destroyed.
-fn told_and_unharmed(where_inside: &str, mut arena: Arena) {
-    let parent = arena.scratch.parent.0.to_string_lossy().into_owned();
+fn told_and_unharmed(where_inside: &str, mut fixture: Fixture) {
+    let parent = fixture.scratch.parent.0.to_string_lossy().into_owned();
     for round in rounds() {
         let mut member = Member::start("insider", &[where_inside, &parent]);
-        member.hears("kill_all: EDEADLK Some(CallerInside)");
-        member.hears("destroy: EDEADLK Some(CallerInside)");
-        member.hears("the other lives");
-        member.hears("out again: destroyed");
+        member.expect_line("kill_all: EDEADLK Some(CallerInside)");
+        member.expect_line("destroy: EDEADLK Some(CallerInside)");
+        member.expect_line("the other lives");
+        member.expect_line("out again: destroyed");
         assert!(member.wait().success());
         drop(member);
-        arena.is_as_before(round);
+        fixture.check_untouched(round);
     }
 }
 
 #[test]
 fn a_caller_in_the_group_is_told_and_nobody_dies() {
-    told_and_unharmed("group", Arena::new());
+    told_and_unharmed("group", Fixture::new());
 }
 
 #[test]
 fn a_caller_in_a_nested_cgroup_is_told_and_nobody_dies() {
-    told_and_unharmed("nested", Arena::new());
+    told_and_unharmed("nested", Fixture::new());
 }
 
 #[test]
 fn a_caller_in_a_threaded_cgroup_below_is_told_and_nobody_dies() {
-    told_and_unharmed("threaded below", Arena::new());
+    told_and_unharmed("threaded below", Fixture::new());
 }
 
 #[test]
 fn a_caller_in_a_group_made_threaded_itself_is_told_and_nobody_dies() {
-    told_and_unharmed("threaded", Arena::for_threads());
+    told_and_unharmed("threaded", Fixture::for_threads());
 }
 
 /// Another process in the same group says that it lives when it is asked.
@@ -75,22 +75,22 @@ fn insider(args: &[String]) {
 
     let set = settings(&cgroup);
     let told = |e: agentcg::Error| format!("{:?} {:?}", e.errno(), e.reason());
-    role::say(&format!("kill_all: {}", told(agent.kill_all(patience()).expect_err("killed"))));
-    let destroyed = agent.destroy(false, patience(), false);
-    role::say(&format!("destroy: {}", told(destroyed.expect_err("destroyed"))));
+    role::send(&format!("kill_all: {}", told(agent.kill_all(deadline()).expect_err("killed"))));
+    let destroyed = agent.destroy(false, deadline(), false);
+    role::send(&format!("destroy: {}", told(destroyed.expect_err("destroyed"))));
     assert_eq!(settings(&cgroup), set, "nobody is held");
-    other.say("are you there?");
-    other.hears("yes");
-    role::say("the other lives");
+    other.send("are you there?");
+    other.expect_line("yes");
+    role::send("the other lives");
     role::enter(&before);
-    agent.destroy(false, patience(), false).expect("destroy");
+    agent.destroy(false, deadline(), false).expect("destroy");
     assert!(other.is_dead() && !cgroup.exists());
-    role::say("out again: destroyed");
+    role::send("out again: destroyed");
 }
 
 fn answers(_: &[String]) {
-    role::listen();
-    role::say("yes");
+    role::receive();
+    role::send("yes");
     role::sleep();
 }
 
@@ -98,9 +98,9 @@ fn answers(_: &[String]) {
 fn a_reaper_in_an_orphan_is_told_and_reaps_the_others() {
     let scratch = Scratch::new();
     let mut member = Member::start("reaper", &[&scratch.parent.0.to_string_lossy()]);
-    member.hears("EDEADLK Some(CallerInside)");
-    member.hears("1 is left");
-    member.hears("out again: Ok(1)");
+    member.expect_line("EDEADLK Some(CallerInside)");
+    member.expect_line("1 is left");
+    member.expect_line("out again: Ok(1)");
     assert!(member.wait().success());
     assert_eq!(scratch.parent.all().len(), 1);
 }
@@ -114,9 +114,9 @@ fn reaper(args: &[String]) {
     };
     let (one, _other, _third) = (orphan(), orphan(), orphan());
     role::enter(&one);
-    let e = reap(Some(&parent), patience()).expect_err("reaped itself");
-    role::say(&format!("{:?} {:?}", e.errno(), e.reason()));
-    role::say(&format!("{} is left", list(Some(&parent)).expect("list").len()));
+    let e = reap(Some(&parent), deadline()).expect_err("reaped itself");
+    role::send(&format!("{:?} {:?}", e.errno(), e.reason()));
+    role::send(&format!("{} is left", list(Some(&parent)).expect("list").len()));
     role::enter(&before);
-    role::say(&format!("out again: {:?}", reap(Some(&parent), patience())));
+    role::send(&format!("out again: {:?}", reap(Some(&parent), deadline())));
 }

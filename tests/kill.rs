@@ -15,10 +15,10 @@ mod parked;
 mod reuse;
 
 use agentcg::{CpuMax, Deadline, Errno, Limits, Reason};
-use common::arena::nothing_survives;
+use common::fixture::check_kill_all;
 use common::group::{Group, own_pid};
 use common::member::{Member, burner, role, sleeper};
-use common::{lab, patience};
+use common::{deadline, lab};
 use std::time::{Duration, Instant};
 
 roles![
@@ -48,13 +48,13 @@ fn members_that_share_a_thousandth_of_a_cpu_die_without_waiting_for_it() {
     for round in 0..3 {
         let group = Group::new(&limits);
         let mut member = Member::start("ten_burners", &[]);
-        member.say("go");
+        member.send("go");
         for _ in 0..10 {
-            group.move_pid(member.hear().parse().unwrap()).unwrap();
+            group.move_pid(member.receive().parse().unwrap()).unwrap();
         }
         common::wait_until("throttled", || group.cgroup.value("cpu.stat", "nr_throttled") > 0);
         let start = Instant::now();
-        nothing_survives(&group, &mut [member], round);
+        check_kill_all(&group, &mut [member], round);
         // Each needs some milliseconds of CPU time to die, and they get one each second.
         assert!(start.elapsed() < Duration::from_secs(5), "it took {:?}", start.elapsed());
         group.destroy();
@@ -63,13 +63,13 @@ fn members_that_share_a_thousandth_of_a_cpu_die_without_waiting_for_it() {
 
 /// They use all the CPU time that they get. Tells their pids, to be moved before they are held back.
 fn ten_burners(_: &[String]) {
-    role::listen();
+    role::receive();
     for _ in 0..9 {
         if role::fork() {
             break;
         }
     }
-    role::say(&own_pid().to_string());
+    role::send(&own_pid().to_string());
     role::burn();
 }
 
@@ -85,22 +85,22 @@ fn without_time_to_wait_it_kills_all_the_same() {
     for _ in 0..50 {
         let group = Group::plain();
         let mut member = group.start("four", &[]);
-        (0..4).for_each(|_| member.hears("ready"));
+        (0..4).for_each(|_| member.expect_line("ready"));
         match group.kill_all(Deadline::after(Duration::ZERO)) {
             Ok(()) => assert!(member.is_dead()),
             Err(e) => assert_eq!((e.errno(), e.reason(), e.file()), (Errno::ETIMEDOUT, None, "cgroup.kill")),
         }
-        group.wait_empty(patience()).unwrap();
+        group.wait_empty(deadline()).unwrap();
         assert!(member.is_dead());
         group.destroy();
     }
 }
 
 fn four(_: &[String]) {
-    role::listen();
+    role::receive();
     role::fork();
     role::fork();
-    role::say("ready");
+    role::send("ready");
     role::sleep();
 }
 
@@ -108,6 +108,6 @@ fn four(_: &[String]) {
 fn a_group_that_somebody_has_removed_is_gone() {
     let group = Group::plain();
     group.cgroup.remove();
-    let e = group.kill_all(patience()).unwrap_err();
+    let e = group.kill_all(deadline()).unwrap_err();
     assert_eq!((e.errno(), e.reason()), (Errno::ENODEV, Some(Reason::Gone)));
 }

@@ -119,7 +119,7 @@ fn refused(group: &Group, limits: &Limits, errno: Errno, reason: Option<Reason>,
 fn what_is_set_is_told_as_the_same_numbers() {
     let group = Group::new(&first());
     let mut member = group.start("sleeper", &[]);
-    member.hears("ready");
+    member.expect_line("ready");
     assert_eq!(group.limits().unwrap(), first());
     for limits in [second(), first(), second()] {
         set(&group, &limits);
@@ -209,7 +209,7 @@ fn what_is_out_of_range_changes_nothing() {
 
 #[test]
 fn without_its_controller_a_limit_takes_all_others_with_it() {
-    let scratch = Scratch::having(&["cpu", "pids"]);
+    let scratch = Scratch::with_controllers(&["cpu", "pids"]);
     let group = Group::under(&scratch, &none());
     for limits in [
         Limits { memory_max: Some(64 * MIB), ..none() },
@@ -227,7 +227,7 @@ fn without_its_controller_a_limit_takes_all_others_with_it() {
     assert_eq!((told.pids_max, told.cpu_weight), (Some(UNLIMITED), Some(100)));
     group.destroy();
 
-    let scratch = Scratch::having(&["memory"]);
+    let scratch = Scratch::with_controllers(&["memory"]);
     let group = Group::under(&scratch, &none());
     for limits in [
         cpu(500, 0),

@@ -32,7 +32,7 @@ fn more_memory_than_memory_max_is_an_oom_kill() {
 fn as_much_memory_as_memory_max_allows_is_none() {
     let group = Group::new(&memory_max(96 * MIB));
     let mut member = group.start("hog", &["64"]);
-    member.hears("it fits");
+    member.expect_line("it fits");
     assert!(group.cgroup.number("memory.current") >= 64 * MIB);
     assert_eq!(group.cgroup.value("memory.events", "oom_kill"), 0);
     group.destroy();
@@ -60,7 +60,7 @@ fn without_oom_group_the_others_live_on() {
 
 /// Two that need little, and one that takes too much.
 fn hog_and_company(_: &[String]) {
-    role::listen();
+    role::receive();
     for _ in 0..2 {
         if role::fork() {
             role::sleep();
@@ -91,7 +91,7 @@ fn a_fifth_of_a_cpu_is_a_fifth_of_the_time() {
     let cpu_max = CpuMax { millicpu: 200, period_us: 0 };
     let group = Group::new(&Limits { cpu_max: Some(cpu_max), ..Limits::default() });
     let mut member = group.start("burner", &[]);
-    member.hears("ready");
+    member.expect_line("ready");
     let usage = || Duration::from_micros(group.cgroup.value("cpu.stat", "usage_usec"));
     let (start, before) = (Instant::now(), usage());
     std::thread::sleep(Duration::from_secs(2));
@@ -105,21 +105,21 @@ fn a_fifth_of_a_cpu_is_a_fifth_of_the_time() {
 fn the_33rd_process_is_refused_where_32_are_allowed() {
     let group = Group::new(&Limits { pids_max: Some(32), ..Limits::default() });
     let mut member = group.start("forks_while_it_can", &[]);
-    member.hears("31 and then EAGAIN");
+    member.expect_line("31 and then EAGAIN");
     assert_eq!(group.cgroup.number("pids.current"), 32);
     assert_eq!(group.cgroup.value("pids.events", "max"), 1);
     group.destroy();
 }
 
 fn forks_while_it_can(_: &[String]) {
-    role::listen();
+    role::receive();
     let mut count = 0;
     loop {
         match role::try_fork() {
             Ok(true) => role::sleep(),
             Ok(false) => count += 1,
             Err(e) => {
-                role::say(&format!("{count} and then {e:?}"));
+                role::send(&format!("{count} and then {e:?}"));
                 role::sleep();
             }
         }

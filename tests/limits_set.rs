@@ -51,10 +51,10 @@ fn holds(limits: &Limits, files: &[(&str, &str)]) {
 #[track_caller]
 fn refused(limits: &Limits, errno: Errno, reason: Option<Reason>, file: &str) -> String {
     let scratch = Scratch::new();
-    let before = scratch.parent.picture();
+    let before = scratch.parent.snapshot();
     let Err(e) = Agent::new(Some(&scratch.path()), None, limits) else { panic!("{limits:?} is taken") };
     assert_eq!((e.errno(), e.reason(), e.file()), (errno, reason, file), "{limits:?}: {e}");
-    assert_eq!(scratch.parent.picture(), before, "{limits:?} left something behind");
+    assert_eq!(scratch.parent.snapshot(), before, "{limits:?} left something behind");
     e.message().to_owned()
 }
 

@@ -6,8 +6,8 @@ mod common;
 
 use agentcg::{Agent, Errno, Limits, list};
 use common::cgroup::{Cgroup, Scratch};
+use common::deadline;
 use common::member::{Member, role};
-use common::patience;
 use std::ffi::{CStr, CString};
 use std::fs;
 use std::path::PathBuf;
@@ -25,7 +25,7 @@ fn limits() -> Limits {
 fn new_and_destroy(parent: &CStr, rounds: usize) {
     for round in 0..rounds {
         let agent = Agent::new(Some(parent), None, &limits()).unwrap_or_else(|e| panic!("new {round}: {e}"));
-        agent.destroy(false, patience(), false).unwrap_or_else(|e| panic!("destroy {round}: {e}"));
+        agent.destroy(false, deadline(), false).unwrap_or_else(|e| panic!("destroy {round}: {e}"));
     }
 }
 
@@ -47,7 +47,7 @@ fn inventory(scratch: &Scratch) -> [usize; 3] {
 
 #[test]
 fn eight_threads_make_and_destroy_ten_thousand_groups() {
-    let _alone = common::alone();
+    let _alone = common::lock_place();
     let scratch = Scratch::new();
     let (parent, start) = (scratch.path(), Barrier::new(8));
     let dying = || scratch.parent.value("cgroup.stat", "nr_dying_descendants");
@@ -57,7 +57,7 @@ fn eight_threads_make_and_destroy_ten_thousand_groups() {
         for _ in 0..8 {
             scope.spawn(|| {
                 start.wait();
-                new_and_destroy(&parent, common::of_many(10_000 / 8));
+                new_and_destroy(&parent, common::repetitions(10_000 / 8));
             });
         }
     });
@@ -67,12 +67,12 @@ fn eight_threads_make_and_destroy_ten_thousand_groups() {
 
 #[test]
 fn eight_processes_make_and_destroy_a_thousand_groups() {
-    let _alone = common::alone();
+    let _alone = common::lock_place();
     let scratch = Scratch::new();
     let mut members: Vec<_> = (0..8).map(|_| maker(&scratch, EACH)).collect();
-    members.iter_mut().for_each(|member| member.say("go"));
+    members.iter_mut().for_each(|member| member.send("go"));
     for member in &mut members {
-        member.hears("done");
+        member.expect_line("done");
         assert!(member.wait().success());
     }
     nothing_is_left(&scratch);
@@ -81,16 +81,16 @@ fn eight_processes_make_and_destroy_a_thousand_groups() {
 fn maker(scratch: &Scratch, rounds: usize) -> Member {
     let mut member =
         Member::start("makes_groups", &[&scratch.parent.0.to_string_lossy(), &rounds.to_string()]);
-    member.hears("ready");
+    member.expect_line("ready");
     member
 }
 
 fn makes_groups(args: &[String]) {
     let parent = CString::new(args[0].as_str()).expect("no NUL");
-    role::say("ready");
-    role::listen();
+    role::send("ready");
+    role::receive();
     new_and_destroy(&parent, args[1].parse().expect("a number"));
-    role::say("done");
+    role::send("done");
 }
 
 #[test]
@@ -115,14 +115,14 @@ fn of_many_that_want_the_same_uuid_one_gets_it() {
         assert!(others.iter().all(|other| other.as_ref().unwrap_err().errno() == Errno::EEXIST));
         let one = one[0].as_ref().unwrap();
         assert_eq!(Cgroup::at(one.path()).read("pids.max"), "10");
-        one.destroy(false, patience(), false).unwrap();
+        one.destroy(false, deadline(), false).unwrap();
     }
 }
 
 /// Those that fail take back what they built, from under those that do not.
 #[test]
 fn who_succeeds_is_not_harmed_by_those_that_fail() {
-    let scratch = Scratch::having(&["memory", "pids"]);
+    let scratch = Scratch::with_controllers(&["memory", "pids"]);
     let (parent, start) = (scratch.path(), Barrier::new(8));
     let refused = Limits { cpu_weight: Some(100), ..limits() };
     std::thread::scope(|scope| {
@@ -153,12 +153,12 @@ fn one_handle_can_be_used_by_many_threads() {
                 for _ in 0..200 {
                     let stats = agent.read_stats(u64::MAX).unwrap();
                     assert_eq!(stats.mask, agent.read_stats(u64::MAX).unwrap().mask);
-                    agent.kill_all(patience()).unwrap();
+                    agent.kill_all(deadline()).unwrap();
                 }
             });
         }
     });
-    agent.destroy(false, patience(), false).unwrap();
+    agent.destroy(false, deadline(), false).unwrap();
 }
 
 /// Who asks whether there is an owner holds the lock for an instant, too.

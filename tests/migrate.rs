@@ -6,9 +6,9 @@ mod common;
 
 use agentcg::{Agent, Errno, Limits, Reason};
 use common::cgroup::{Cgroup, Scratch};
+use common::deadline;
 use common::group::{Group, own_pid};
 use common::member::{Member, role, sleeper};
-use common::patience;
 use nix::sys::signal::Signal;
 use std::fs;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
@@ -25,8 +25,8 @@ fn refusal(group: &Group, pid: i32) -> (Errno, Option<Reason>) {
 
 fn started(role: &str) -> Member {
     let mut member = Member::start(role, &[]);
-    member.say("go");
-    member.hears("ready");
+    member.send("go");
+    member.expect_line("ready");
     member
 }
 
@@ -48,11 +48,11 @@ fn a_process_is_moved_with_all_its_threads() {
 }
 
 fn with_threads(_: &[String]) {
-    role::listen();
+    role::receive();
     for _ in 0..3 {
         std::thread::spawn(|| role::sleep());
     }
-    role::say("ready");
+    role::send("ready");
     role::sleep();
 }
 
@@ -162,11 +162,11 @@ fn a_process_whose_main_thread_has_exited_is_moved_with_the_others() {
 }
 
 fn without_main_thread(_: &[String]) {
-    role::listen();
+    role::receive();
     std::thread::spawn(|| role::sleep());
     std::thread::spawn(move || {
         common::wait_until("zombie", || common::state_of(own_pid()).expect("the state") == 'Z');
-        role::say("ready");
+        role::send("ready");
         role::sleep()
     });
     role::end_thread()
@@ -225,7 +225,7 @@ fn a_group_with_controllers_on_for_children_of_its_own_takes_nobody() {
 fn a_group_beside_a_threaded_one_takes_nobody() {
     // Only where nothing is limited does the kernel let a group be made threaded. It makes its parent
     // a threaded domain, and each group beside it invalid.
-    let scratch = Scratch::having(&[]);
+    let scratch = Scratch::with_controllers(&[]);
     let group = Group::under(&scratch, &Limits::default());
     let threaded = Group::under(&scratch, &Limits::default());
     let member = started("sleeper");
@@ -240,7 +240,7 @@ fn a_group_beside_a_threaded_one_takes_nobody() {
 fn without_a_right_to_it_a_process_stays_where_it_is() {
     let before = Cgroup::of(1);
     let mut member = Member::start("moves_process_1", &[]);
-    member.hears("EACCES Some(NotDelegated)");
+    member.expect_line("EACCES Some(NotDelegated)");
     assert_eq!(Cgroup::of(1), before);
     assert!(member.wait().success());
 }
@@ -253,18 +253,18 @@ fn moves_process_1(_: &[String]) {
         nix::unistd::seteuid(1000.into()).expect("seteuid");
     }
     let e = agent.move_pid(1).expect_err("it was moved");
-    role::say(&format!("{:?} {:?}", e.errno(), e.reason()));
+    role::send(&format!("{:?} {:?}", e.errno(), e.reason()));
     nix::unistd::seteuid(uid).expect("seteuid");
-    agent.destroy(false, patience(), false).expect("destroy");
+    agent.destroy(false, deadline(), false).expect("destroy");
 }
 
 #[test]
 fn a_process_moves_itself() {
     let mut member = Member::start("moves_itself", &[]);
-    let path = member.hear();
+    let path = member.receive();
     assert!(Cgroup(path.clone().into()).lists(member.pid()));
     assert_eq!(Cgroup::of(member.pid()), Some(Cgroup(path.into())));
-    member.say("out");
+    member.send("out");
     assert!(member.wait().success());
 }
 
@@ -272,8 +272,8 @@ fn moves_itself(_: &[String]) {
     let before = Cgroup::own();
     let agent = Agent::new(None, None, &Limits::default()).expect("new");
     agent.move_self().expect("move_self");
-    role::say(&String::from_utf8_lossy(agent.path()));
-    role::listen();
+    role::send(&String::from_utf8_lossy(agent.path()));
+    role::receive();
     role::enter(&before);
-    agent.destroy(false, patience(), false).expect("destroy");
+    agent.destroy(false, deadline(), false).expect("destroy");
 }

@@ -7,7 +7,7 @@ mod common;
 use common::cgroup::{Cgroup, Scratch};
 use common::lab;
 use common::member::{role, sleeper};
-use common::mounts::{NONE, TOP, expect_agents_in, own_mounts, plays};
+use common::mounts::{NONE, TOP, check_role, enter_mount_namespace, expect_agents_in};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use std::ffi::OsStr;
 use std::fs;
@@ -52,7 +52,7 @@ fn a_cgroup_may_have_any_name() {
             } else {
                 own
             };
-            plays("in_the_named_cgroup", &[&hex(own.0.as_os_str().as_bytes())]);
+            check_role("in_the_named_cgroup", &[&hex(own.0.as_os_str().as_bytes())]);
         }
     }
 }
@@ -62,7 +62,7 @@ fn a_cgroup_at_the_top_that_is_called_like_a_way_out_is_none() {
     lab::needs(&["unified"]);
     for name in ["..x", "...", ".. "] {
         let own = Cgroup(TOP.into()).make(name);
-        plays("in_the_named_cgroup", &[&hex(own.0.as_os_str().as_bytes())]);
+        check_role("in_the_named_cgroup", &[&hex(own.0.as_os_str().as_bytes())]);
         own.remove();
     }
 }
@@ -79,14 +79,14 @@ fn a_mount_point_may_have_any_name() {
     for name in names {
         let scratch = Scratch::new();
         let own = scratch.parent.make("leaf");
-        plays("under_a_strange_mount_point", &[&hex(own.0.as_os_str().as_bytes()), &hex(name)]);
+        check_role("under_a_strange_mount_point", &[&hex(own.0.as_os_str().as_bytes()), &hex(name)]);
     }
 }
 
 fn under_a_strange_mount_point(args: &[String]) {
     let own = Cgroup::at(&unhex(&args[0]));
     role::enter(&own);
-    own_mounts();
+    enter_mount_namespace();
     let base = PathBuf::from(format!("/tmp/mounts-{}", std::process::id()));
     let point = base.join(OsStr::from_bytes(&unhex(&args[1])));
     fs::create_dir_all(&point).expect("mkdir");

@@ -6,9 +6,9 @@ mod common;
 
 use agentcg::{Agent, Limits, PlaceKind};
 use common::cgroup::Cgroup;
+use common::deadline;
 use common::group::Group;
 use common::member::{Member, role, sleeper};
-use common::patience;
 
 roles![sleeper, has_an_agent];
 
@@ -18,13 +18,13 @@ fn an_agents_agent_is_inside_of_it_and_dies_with_it() {
     let outside = Cgroup::at(outer.agent().path());
     let mut host = Member::start("has_an_agent", &[]);
     outer.agent().move_pid(host.pid()).expect("move_pid");
-    host.say("go");
-    let inner = Cgroup::at(host.hear().as_bytes());
+    host.send("go");
+    let inner = Cgroup::at(host.receive().as_bytes());
     assert!(inner.0.starts_with(outside.0.join("synwire/agents")), "{inner:?} is not inside {outside:?}");
     assert_eq!(inner.read("pids.max"), "5");
     assert_eq!(inner.read("cgroup.procs").lines().count(), 1);
 
-    outer.agent().kill_all(patience()).expect("kill_all");
+    outer.agent().kill_all(deadline()).expect("kill_all");
     assert!(inner.members().is_empty() && outside.members().is_empty());
     host.wait();
     outer.destroy();
@@ -32,12 +32,12 @@ fn an_agents_agent_is_inside_of_it_and_dies_with_it() {
 }
 
 fn has_an_agent(_: &[String]) {
-    role::listen();
+    role::receive();
     let limits = Limits { pids_max: Some(5), ..Limits::default() };
     let agent = Agent::new(None, None, &limits).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(agent.info().expect("info").place, PlaceKind::Delegated);
     let member = Member::start("sleeper", &[]);
     agent.move_pid(member.pid()).expect("move_pid");
-    role::say(&String::from_utf8_lossy(agent.path()));
+    role::send(&String::from_utf8_lossy(agent.path()));
     role::sleep();
 }

@@ -11,7 +11,7 @@ use agentcg::{Agent, Deadline, Entry, Errno, Limits, list, reap};
 use common::cgroup::{Cgroup, Scratch};
 use common::group::{Group, own_pid};
 use common::member::{Member, role, sleeper};
-use common::{lab, patience};
+use common::{deadline, lab};
 use host::Host;
 use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
@@ -25,7 +25,7 @@ fn found(scratch: &Scratch) -> Vec<Entry> {
 }
 
 fn reaped(scratch: &Scratch) -> usize {
-    reap(Some(&scratch.path()), patience()).unwrap_or_else(|e| panic!("{e}"))
+    reap(Some(&scratch.path()), deadline()).unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn uuid_of(cgroup: &Cgroup) -> String {
@@ -106,7 +106,7 @@ fn a_freed_agent_can_be_taken_over() {
     let entry = found(&scratch).remove(0);
     assert_eq!((entry.orphan, entry.owner.created_unix_ns), (false, created));
     assert_eq!(reaped(&scratch), 0);
-    agent.destroy(false, patience(), false).unwrap();
+    agent.destroy(false, deadline(), false).unwrap();
     assert!(member.is_dead());
     nothing_is_left(&scratch);
 }
@@ -124,8 +124,8 @@ fn a_guest_may_do_all_but_own() {
     assert_eq!(guest.read_stats(CPU).unwrap().mask, CPU);
     drop(guest);
     assert!(!found(&scratch)[0].orphan, "a guest's end is not the owner's");
-    Agent::open(Some(&scratch.path()), &uuid, false).unwrap().destroy(false, patience(), false).unwrap();
-    host.member.say("end");
+    Agent::open(Some(&scratch.path()), &uuid, false).unwrap().destroy(false, deadline(), false).unwrap();
+    host.member.send("end");
     assert!(host.member.wait().success());
     nothing_is_left(&scratch);
 }
@@ -147,15 +147,15 @@ fn who_asks_for_what_is_not_there_is_told() {
     assert!(e.message().contains(uuid) && e.message().contains("/parent"), "{e}");
     let nowhere = CString::new(scratch.parent.join("nowhere").0.to_string_lossy().as_bytes()).unwrap();
     assert_eq!(list(Some(&nowhere)).unwrap_err().errno(), Errno::ENOENT);
-    assert_eq!(reap(Some(&nowhere), patience()).unwrap_err().errno(), Errno::ENOENT);
+    assert_eq!(reap(Some(&nowhere), deadline()).unwrap_err().errno(), Errno::ENOENT);
 }
 
 #[test]
 fn a_forked_child_gives_up_nothing_that_its_parent_holds() {
     let scratch = Scratch::new();
     let mut host = Host::start(&scratch, 2);
-    host.member.say("fork");
-    host.member.hears("its copies are freed");
+    host.member.send("fork");
+    host.member.expect_line("its copies are freed");
     assert!(found(&scratch).iter().all(|entry| !entry.orphan));
     assert_eq!(reaped(&scratch), 0);
 }
@@ -190,7 +190,7 @@ fn what_has_no_uuid_is_not_ours_and_stays() {
     let agents = scratch.parent.make("synwire").make("agents");
     let theirs = agents.make("theirs");
     let mut member = Member::start("sleeper", &[]);
-    theirs.take(member.pid());
+    theirs.move_in(member.pid());
     assert_eq!((reaped(&scratch), found(&scratch)), (0, vec![]));
     assert!(theirs.exists() && !member.is_dead());
 }
@@ -229,7 +229,7 @@ fn makers_are_not_disturbed_by_reapers_and_listers() {
     let scratch = Scratch::new();
     let path = scratch.parent.0.to_string_lossy().into_owned();
     let mut makers: Vec<_> = (0..3).map(|_| Member::start("makes_groups", &[&path, "60"])).collect();
-    makers.iter_mut().for_each(|maker| maker.say("go"));
+    makers.iter_mut().for_each(|maker| maker.send("go"));
     let mut looks = 0u32;
     while makers.iter_mut().any(|maker| !maker.is_dead()) {
         assert!(found(&scratch).len() <= 3);
@@ -237,7 +237,7 @@ fn makers_are_not_disturbed_by_reapers_and_listers() {
         looks += 1;
     }
     for mut maker in makers {
-        maker.hears("done");
+        maker.expect_line("done");
         assert!(maker.wait().success());
     }
     assert!(looks > 1, "they were done before anybody looked");
@@ -248,13 +248,13 @@ fn makers_are_not_disturbed_by_reapers_and_listers() {
 fn makes_groups(args: &[String]) {
     let parent = CString::new(args[0].as_str()).expect("no NUL");
     let limits = Limits { pids_max: Some(7), ..Limits::default() };
-    role::listen();
+    role::receive();
     for round in 0..args[1].parse().expect("a number") {
         let agent = Agent::new(Some(&parent), None, &limits).unwrap_or_else(|e| panic!("round {round}: {e}"));
         assert_eq!(Cgroup::at(agent.path()).read("pids.max"), "7", "round {round}");
-        agent.destroy(false, patience(), false).unwrap_or_else(|e| panic!("round {round}: {e}"));
+        agent.destroy(false, deadline(), false).unwrap_or_else(|e| panic!("round {round}: {e}"));
     }
-    role::say("done");
+    role::send("done");
 }
 
 #[test]
@@ -272,16 +272,16 @@ fn an_orphan_that_would_not_die_in_time_is_told_and_those_that_do_are_removed() 
 
 #[test]
 fn without_a_parent_all_places_are_looked_at() {
-    let _alone = common::alone();
+    let _alone = common::lock_place();
     let group = Group::plain();
     let mut member = group.start("sleeper", &[]);
-    member.hears("ready");
+    member.expect_line("ready");
     let uuids = || list(None).unwrap().into_iter().map(|entry| entry.uuid).collect::<Vec<_>>();
     assert!(uuids().iter().any(|uuid| uuid == group.uuid()));
     let guest = Agent::open(None, group.uuid(), false).unwrap();
     assert_eq!(guest.path(), group.path());
     assert_eq!(guest.info().unwrap().place, group.info().unwrap().place);
-    reap(None, patience()).unwrap();
+    reap(None, deadline()).unwrap();
     assert!(!member.is_dead());
     group.destroy();
 }

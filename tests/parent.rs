@@ -8,7 +8,7 @@ use agentcg::{Agent, Errno, Limits, PlaceKind, Reason};
 use common::cgroup::{Cgroup, Scratch};
 use common::group::Group;
 use common::member::{Member, role, sleeper};
-use common::{lab, patience, wait_until};
+use common::{deadline, lab, wait_until};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::{Signal, kill};
@@ -38,7 +38,7 @@ fn names(named: impl AsRef<Path>, parent: &Cgroup) {
     assert_eq!(Cgroup::at(agent.path()), expected, "{named:?}");
     assert_eq!(agent.info().unwrap().place, PlaceKind::Given);
     assert!(expected.exists());
-    agent.destroy(false, patience(), false).unwrap();
+    agent.destroy(false, deadline(), false).unwrap();
     assert!(!expected.exists());
 }
 
@@ -105,44 +105,44 @@ fn a_parent_that_does_not_exist_is_refused_as_that() {
 fn a_umask_that_takes_the_owners_own_rights_is_no_hindrance() {
     let scratch = Scratch::new();
     let mut maker = Member::start("makes_one_under_a_umask_of_0777", &[&scratch.parent.0.to_string_lossy()]);
-    maker.say("go");
+    maker.send("go");
     assert!(maker.wait().success());
     assert_eq!(scratch.parent.all().len(), 1, "nothing is left");
 }
 
 fn makes_one_under_a_umask_of_0777(args: &[String]) {
-    role::listen();
+    role::receive();
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o777));
     let agent = Agent::new(Some(&c(&args[0])), None, &plain()).unwrap_or_else(|e| panic!("{e}"));
-    agent.destroy(false, patience(), true).unwrap_or_else(|e| panic!("{e}"));
+    agent.destroy(false, deadline(), true).unwrap_or_else(|e| panic!("{e}"));
 }
 
 #[test]
 fn a_parent_that_holds_processes_is_refused_and_unharmed() {
     // Threaded controllers alone are the trap: the kernel would enable those.
     for controllers in [&["cpu", "io", "memory", "pids"][..], &["cpu", "pids"], &["pids"], &["memory"]] {
-        let scratch = Scratch::having(controllers);
+        let scratch = Scratch::with_controllers(controllers);
         let parent = &scratch.parent;
         let mut member = Member::start("sleeper", &[]);
-        parent.take(member.pid());
-        member.say("go");
-        member.hears("ready");
-        let before = parent.picture();
+        parent.move_in(member.pid());
+        member.send("go");
+        member.expect_line("ready");
+        let before = parent.snapshot();
         assert_eq!(refusal(&parent.0), (Errno::EBUSY, Some(Reason::Populated)), "{controllers:?}");
-        assert_eq!(parent.picture(), before, "{controllers:?}");
+        assert_eq!(parent.snapshot(), before, "{controllers:?}");
         assert_eq!(parent.read("cgroup.type"), "domain");
         // Processes can be moved in and out as before.
         let home = Cgroup::own();
         let mut other = Member::start("sleeper", &[]);
-        parent.take(other.pid());
-        home.take(other.pid());
-        home.take(member.pid());
-        parent.take(other.pid());
-        other.say("go");
-        other.hears("ready");
+        parent.move_in(other.pid());
+        home.move_in(other.pid());
+        home.move_in(member.pid());
+        parent.move_in(other.pid());
+        other.send("go");
+        other.expect_line("ready");
         assert!(parent.lists(other.pid()) && !parent.lists(member.pid()));
         // Empty it is taken.
-        home.take(other.pid());
+        home.move_in(other.pid());
         names(&parent.0, parent);
     }
 }
@@ -151,7 +151,7 @@ fn a_parent_that_holds_processes_is_refused_and_unharmed() {
 fn the_message_says_what_to_do_about_the_processes() {
     let scratch = Scratch::new();
     let member = Member::start("sleeper", &[]);
-    scratch.parent.take(member.pid());
+    scratch.parent.move_in(member.pid());
     let e = Agent::new(Some(&scratch.path()), None, &plain()).unwrap_err();
     assert!(e.message().ends_with("move them into a child of it, or name another parent"), "{e}");
     assert_eq!(e.file(), "cgroup.procs");
@@ -160,17 +160,17 @@ fn the_message_says_what_to_do_about_the_processes() {
 /// Two processes of a pid namespace enter the cgroup. The first one waits, once it is killed, until the other's zombie is
 /// reaped, which is done when the test says so.
 fn parks_an_init(args: &[String]) {
-    role::listen();
+    role::receive();
     let own_user = if lab::is_root() { CloneFlags::empty() } else { CloneFlags::CLONE_NEWUSER };
     unshare(own_user | CloneFlags::CLONE_NEWPID).expect("unshare");
     for _ in 0..2 {
         if role::fork() {
             role::enter(&Cgroup::at(args[0].as_bytes()));
-            role::say("ready");
+            role::send("ready");
             role::sleep();
         }
     }
-    assert_eq!(role::listen(), "reap");
+    assert_eq!(role::receive(), "reap");
     for _ in 0..2 {
         waitpid(Pid::from_raw(-1), None).expect("waitpid");
     }
@@ -183,9 +183,9 @@ fn a_parent_that_processes_are_leaving_is_waited_for() {
     let scratch = Scratch::new();
     let parent = &scratch.parent;
     let mut member = Member::start("parks_an_init", &[parent.0.to_str().unwrap()]);
-    member.say("begin");
-    member.hears("ready");
-    member.hears("ready");
+    member.send("begin");
+    member.expect_line("ready");
+    member.expect_line("ready");
     for pid in parent.words("cgroup.procs") {
         kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL).unwrap();
     }
@@ -203,7 +203,7 @@ fn a_parent_that_processes_are_leaving_is_waited_for() {
     refused.add_watch(&file.0, AddWatchFlags::IN_CLOSE_WRITE).unwrap();
     let reaped = std::thread::spawn(move || {
         refused.read_events().unwrap();
-        member.say("reap");
+        member.send("reap");
         member
     });
     names(&parent.0, parent);
@@ -213,17 +213,17 @@ fn a_parent_that_processes_are_leaving_is_waited_for() {
 #[test]
 fn a_threaded_parent_is_refused_and_unharmed() {
     let threaded = (Errno::EOPNOTSUPP, Some(Reason::Threaded));
-    let scratch = Scratch::having(&["cpu", "pids"]);
+    let scratch = Scratch::with_controllers(&["cpu", "pids"]);
     let child = scratch.parent.make("child");
     child.write("cgroup.type", "threaded");
     let beside = scratch.parent.make("beside");
     assert_eq!(scratch.parent.read("cgroup.type"), "domain threaded");
     assert_eq!(beside.read("cgroup.type"), "domain invalid");
-    let before = scratch.parent.picture();
+    let before = scratch.parent.snapshot();
     for parent in [&scratch.parent, &child, &beside] {
         assert_eq!(refusal(&parent.0), threaded, "{}", parent.read("cgroup.type"));
     }
-    assert_eq!(scratch.parent.picture(), before);
+    assert_eq!(scratch.parent.snapshot(), before);
 }
 
 #[test]
@@ -239,10 +239,10 @@ fn a_parent_that_may_have_no_more_below_it_is_refused_and_unharmed() {
         ("cgroup.max.depth", "2"),
     ] {
         let scratch = Scratch::new();
-        let before = scratch.parent.picture();
+        let before = scratch.parent.snapshot();
         scratch.parent.write(file, limit);
         assert_eq!(refusal(&scratch.parent.0), nesting, "{file} {limit}");
-        assert_eq!(scratch.parent.picture(), before, "{file} {limit}");
+        assert_eq!(scratch.parent.snapshot(), before, "{file} {limit}");
         scratch.parent.write(file, "3");
         names(&scratch.parent.0, &scratch.parent);
     }

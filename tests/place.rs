@@ -6,7 +6,7 @@ mod common;
 
 use agentcg::{Agent, CpuMax, Errno, Limits, PlaceKind, Reason, discover_parent, is_available};
 use common::cgroup::Cgroup;
-use common::{alone, lab, patience, whole};
+use common::{deadline, hierarchy_snapshot, lab, lock_place};
 
 /// What a layout is to say.
 enum Told {
@@ -57,10 +57,10 @@ fn a_place_is_available_wherever_our_own_cgroup_is_mounted() {
 
 #[test]
 fn to_look_for_a_place_changes_nothing() {
-    let _alone = alone();
-    let before = whole();
+    let _alone = lock_place();
+    let before = hierarchy_snapshot();
     let found = discover_parent();
-    assert_eq!(whole(), before);
+    assert_eq!(hierarchy_snapshot(), before);
     match (told(), found) {
         (Told::Place(_, path, _), Ok(found)) => assert_eq!(String::from_utf8_lossy(&found), path),
         (Told::Refusal(errno, reason, _), Err(e)) => {
@@ -72,8 +72,8 @@ fn to_look_for_a_place_changes_nothing() {
 
 #[test]
 fn new_makes_an_agent_where_discover_says_or_gives_the_same_refusal() {
-    let _alone = alone();
-    let before = whole();
+    let _alone = lock_place();
+    let before = hierarchy_snapshot();
     let made = Agent::new(None, None, &Limits::default());
     match (told(), made) {
         (Told::Place(kind, path, limits), Ok(agent)) => {
@@ -86,14 +86,14 @@ fn new_makes_an_agent_where_discover_says_or_gives_the_same_refusal() {
             assert_eq!(info.controllers.to_string(), in_order(&cgroup));
             assert_eq!(!info.controllers.is_empty(), limits);
             assert_eq!(cgroup.read("cgroup.type"), "domain");
-            agent.destroy(false, patience(), false).unwrap();
+            agent.destroy(false, deadline(), false).unwrap();
             assert!(!cgroup.exists());
         }
         (Told::Refusal(_, _, advice), Err(e)) => {
             assert!(e.message().ends_with(advice), "{e}");
             assert_eq!(discover_parent().unwrap_err(), e, "discover_parent and new agree");
             one_line(&e);
-            assert_eq!(whole(), before, "the refused attempt left something behind");
+            assert_eq!(hierarchy_snapshot(), before, "the refused attempt left something behind");
         }
         (_, made) => panic!("{made:?}"),
     }
@@ -108,8 +108,8 @@ fn in_order(cgroup: &Cgroup) -> String {
 
 #[test]
 fn limits_are_set_where_they_are_to_be_had_and_elsewhere_refused() {
-    let _alone = alone();
-    let before = whole();
+    let _alone = lock_place();
+    let before = hierarchy_snapshot();
     let limits = Limits {
         memory_max: Some(64 << 20),
         pids_max: Some(20),
@@ -122,18 +122,18 @@ fn limits_are_set_where_they_are_to_be_had_and_elsewhere_refused() {
             assert_eq!(cgroup.read("memory.max"), "67108864");
             assert_eq!(cgroup.read("pids.max"), "20");
             assert_eq!(cgroup.read("cpu.max"), "50000 100000");
-            agent.destroy(false, patience(), false).unwrap();
+            agent.destroy(false, deadline(), false).unwrap();
         }
         (Told::Place(_, _, false), Err(e)) => {
             assert_eq!((e.errno(), e.reason()), (Errno::EOPNOTSUPP, Some(Reason::NoController)), "{e}");
             assert_eq!(e.file(), "cpu.max");
             one_line(&e);
-            assert_eq!(whole(), before, "the refused attempt left something behind");
+            assert_eq!(hierarchy_snapshot(), before, "the refused attempt left something behind");
         }
         (Told::Refusal(errno, reason, advice), Err(e)) => {
             assert_eq!((e.errno(), e.reason()), (errno, Some(reason)), "{e}");
             assert!(e.message().ends_with(advice), "{e}");
-            assert_eq!(whole(), before, "the refused attempt left something behind");
+            assert_eq!(hierarchy_snapshot(), before, "the refused attempt left something behind");
         }
         (_, made) => panic!("{made:?}"),
     }
@@ -142,8 +142,8 @@ fn limits_are_set_where_they_are_to_be_had_and_elsewhere_refused() {
 /// The lab's kernel has no io.weight: the last limit to be set, when all else is done.
 #[test]
 fn a_refused_limit_leaves_the_place_as_it_was() {
-    let _alone = alone();
-    let before = whole();
+    let _alone = lock_place();
+    let before = hierarchy_snapshot();
     let limits = Limits { io_weight: Some(100), max_depth: Some(1), ..Limits::default() };
     let e = Agent::new(None, None, &limits).unwrap_err();
     let expected = match told() {
@@ -152,7 +152,7 @@ fn a_refused_limit_leaves_the_place_as_it_was() {
     };
     assert_eq!((e.errno(), e.reason(), e.file()), expected, "{e}");
     one_line(&e);
-    assert_eq!(whole(), before, "the refused attempt left something behind");
+    assert_eq!(hierarchy_snapshot(), before, "the refused attempt left something behind");
 }
 
 fn one_line(e: &agentcg::Error) {

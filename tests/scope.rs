@@ -14,7 +14,7 @@ mod stopped;
 use agentcg::{Agent, Errno, Limits, PlaceKind, Reason, discover_parent, list, reap};
 use common::cgroup::Cgroup;
 use common::member::{Member, sleeper};
-use common::{PATIENCE, lab, patience, wait_until};
+use common::{TIMEOUT, deadline, lab, wait_until};
 use nix::sys::signal::Signal;
 use programs::{limits, only_systemd};
 use std::collections::BTreeSet;
@@ -59,7 +59,7 @@ fn traces() -> BTreeSet<String> {
 fn wait_for_no_trace() {
     let start = Instant::now();
     while !traces().is_empty() {
-        assert!(start.elapsed() < PATIENCE, "left: {:?}", traces());
+        assert!(start.elapsed() < TIMEOUT, "left: {:?}", traces());
     }
 }
 
@@ -122,10 +122,10 @@ fn a_scope_holds_our_agents_and_leaves_no_trace() {
     }
 
     guard_is_modest(&scope);
-    agent.kill_all(patience()).unwrap_or_else(|e| panic!("{e}"));
+    agent.kill_all(deadline()).unwrap_or_else(|e| panic!("{e}"));
     member.wait_dead();
     for agent in [agent, second] {
-        agent.destroy(false, patience(), false).unwrap_or_else(|e| panic!("{e}"));
+        agent.destroy(false, deadline(), false).unwrap_or_else(|e| panic!("{e}"));
     }
     assert!(scope.exists(), "it is ours until we end");
 }
@@ -158,7 +158,7 @@ fn a_scope_ends_with_the_program_and_its_last_process() {
     lab::needs(&LAYOUTS);
     for end in ["kill", "destroy", "leave", "hold"] {
         let mut program = Member::start("host", &[]);
-        let cgroup = Cgroup::at(program.hear().as_bytes());
+        let cgroup = Cgroup::at(program.receive().as_bytes());
         let scope = cgroup.parent().parent().parent();
         let guard = Cgroup(scope.join("guard").0);
         assert!(!guard.words("cgroup.procs").is_empty(), "{end}");
@@ -166,11 +166,11 @@ fn a_scope_ends_with_the_program_and_its_last_process() {
         match end {
             "kill" => program.signal(Signal::SIGKILL),
             "hold" => {
-                program.say(&format!("hold {}", member.pid()));
-                program.hears("held");
+                program.send(&format!("hold {}", member.pid()));
+                program.expect_line("held");
                 program.signal(Signal::SIGKILL);
             }
-            word => program.say(word),
+            word => program.send(word),
         }
         program.wait();
         if end == "hold" {
@@ -182,7 +182,7 @@ fn a_scope_ends_with_the_program_and_its_last_process() {
             assert_eq!(guest.info().expect("info").place, PlaceKind::Systemd);
             let entries = list(None).unwrap_or_else(|e| panic!("{e}"));
             assert!(entries.iter().any(|entry| entry.uuid == uuid && entry.orphan && entry.populated));
-            assert_eq!(reap(None, patience()), Ok(1));
+            assert_eq!(reap(None, deadline()), Ok(1));
             member.wait();
         }
         wait_until(&format!("the scope is gone: {end}"), || !scope.exists());
@@ -194,13 +194,13 @@ fn a_scope_ends_with_the_program_and_its_last_process() {
 fn guarded_agents_end_with_the_program_and_the_scope_after_them() {
     lab::needs(&LAYOUTS);
     let mut program = Member::start("host", &["guarded"]);
-    let cgroup = Cgroup::at(program.hear().as_bytes());
+    let cgroup = Cgroup::at(program.receive().as_bytes());
     let scope = cgroup.parent().parent().parent();
     assert_eq!(scope.join("guard").words("cgroup.procs").len(), 1);
     assert_eq!(scope.join("synwire").words("cgroup.procs").len(), 0);
     let mut member = Member::start("sleeper", &[]);
-    program.say(&format!("hold {}", member.pid()));
-    program.hears("held");
+    program.send(&format!("hold {}", member.pid()));
+    program.expect_line("held");
     program.kill_it_alone();
     member.wait_dead();
     wait_until("the scope is gone", || !scope.exists());
@@ -215,12 +215,12 @@ fn a_guard_that_is_there_already_keeps_the_scope() {
         return;
     }
     let mut program = Member::start("guarded_twice", &[]);
-    let first = Cgroup::at(program.hear().as_bytes());
+    let first = Cgroup::at(program.receive().as_bytes());
     let leaf = first.parent().parent().join(format!("guard-{}", program.pid()));
     let guard = leaf.words("cgroup.procs");
     assert_eq!(guard.len(), 1);
-    program.say("go on");
-    let second = Cgroup::at(program.hear().as_bytes());
+    program.send("go on");
+    let second = Cgroup::at(program.receive().as_bytes());
     let scope = second.parent().parent().parent();
     assert_eq!(scope.join("guard").words("cgroup.procs"), guard);
     assert!(!leaf.exists());
@@ -234,13 +234,13 @@ fn a_guard_that_is_there_already_keeps_the_scope() {
 fn a_forked_child_has_a_scope_of_its_own() {
     lab::needs(&LAYOUTS);
     let mut program = Member::start("parent", &[]);
-    let mut scope = || Cgroup::at(program.hear().as_bytes()).parent().parent().parent();
+    let mut scope = || Cgroup::at(program.receive().as_bytes()).parent().parent().parent();
     let (parents, childs) = (scope(), scope());
     assert_ne!(parents, childs);
-    program.hears("the child has ended");
+    program.expect_line("the child has ended");
     wait_until("the child's scope is gone", || !childs.exists());
     assert!(!parents.join("guard").words("cgroup.procs").is_empty(), "the parent's goes on");
-    program.say("end");
+    program.send("end");
     program.wait();
     wait_until("the parent's scope is gone", || !parents.exists());
 }

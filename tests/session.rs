@@ -7,7 +7,7 @@ mod common;
 use agentcg::{Agent, Errno, Limits, Reason};
 use common::cgroup::Cgroup;
 use common::member::{Member, sleeper};
-use common::{lab, patience};
+use common::{deadline, lab};
 
 roles![sleeper];
 
@@ -25,5 +25,5 @@ fn no_process_of_the_session_gets_into_the_user_managers_tree() {
     assert_eq!(agent.move_self(), Err(Errno::EACCES));
     assert!(Cgroup::at(agent.path()).members().is_empty());
     assert!(!member.is_dead());
-    agent.destroy(false, patience(), false).unwrap();
+    agent.destroy(false, deadline(), false).unwrap();
 }

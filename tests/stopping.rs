@@ -13,9 +13,9 @@ mod membership;
 
 use agentcg::{Deadline, Errno};
 use common::cgroup::Cgroup;
+use common::deadline;
 use common::group::Group;
 use common::member::{Member, burner, role, sleeper};
-use common::patience;
 use std::time::Duration;
 
 roles![
@@ -35,10 +35,10 @@ roles![
 
 /// Two processes.
 fn deaf(_: &[String]) {
-    role::listen();
+    role::receive();
     role::fork();
     escapes::ignore_signals();
-    role::say("ready");
+    role::send("ready");
     role::sleep();
 }
 
@@ -55,7 +55,7 @@ fn ends_counting() -> i32 {
 /// Two processes of four threads, the child in a cgroup below. Each says how often it was signalled.
 #[allow(unsafe_code, reason = "nix knows no real-time signals")]
 fn counts(args: &[String]) {
-    role::listen();
+    role::receive();
     // SAFETY: the set is made by sigemptyset before it is used.
     let set = unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
@@ -71,13 +71,13 @@ fn counts(args: &[String]) {
     for _ in 0..3 {
         std::thread::spawn(|| role::sleep());
     }
-    role::say("ready");
+    role::send("ready");
     let mut count = 0;
     loop {
         // SAFETY: both point to what they are to.
         let taken = unsafe { libc::sigwaitinfo(&raw const set, std::ptr::null_mut()) };
         if taken == ends_counting() {
-            role::say(&count.to_string());
+            role::send(&count.to_string());
             role::exit(0);
         }
         count += i32::from(taken == counted());
@@ -86,11 +86,11 @@ fn counts(args: &[String]) {
 
 /// Says so first.
 fn dies_of_sigterm(_: &[String]) {
-    role::listen();
+    role::receive();
     nix::sys::signal::SigSet::from(nix::sys::signal::Signal::SIGTERM).thread_block().expect("block");
-    role::say("ready");
+    role::send("ready");
     nix::sys::signal::SigSet::from(nix::sys::signal::Signal::SIGTERM).wait().expect("sigwait");
-    role::say("goodbye");
+    role::send("goodbye");
 }
 
 /// In a process group of its own: if ours were orphaned while it holds a stopped process, as the exit of
@@ -109,7 +109,7 @@ fn path_of(group: &Group) -> String {
 fn group_of(role: &str, processes: usize) -> (Group, Member) {
     let group = Group::plain();
     let mut member = group.start(role, &[&path_of(&group)]);
-    (0..processes).for_each(|_| member.hears("ready"));
+    (0..processes).for_each(|_| member.expect_line("ready"));
     (group, member)
 }
 
@@ -117,8 +117,8 @@ fn group_of(role: &str, processes: usize) -> (Group, Member) {
 fn moved_without_main_thread() -> (Group, Member) {
     let group = Group::plain();
     let mut member = Member::start("without_main_thread", &[]);
-    member.say("go");
-    member.hears("ready");
+    member.send("go");
+    member.expect_line("ready");
     group.move_pid(member.pid()).unwrap();
     assert!(!group.cgroup.lists(member.pid()), "the kernel moves zombies now: this case is no other");
     (group, member)
@@ -129,8 +129,8 @@ fn each_process_is_signalled_once_and_not_each_thread() {
     let (group, mut member) = group_of("counts", 2);
     assert_eq!(group.signal_all(counted()), Ok(2));
     assert_eq!(group.signal_all(ends_counting()), Ok(2));
-    member.hears("1");
-    member.hears("1");
+    member.expect_line("1");
+    member.expect_line("1");
     member.wait_dead();
     group.destroy();
 }
@@ -152,7 +152,7 @@ fn members_of_nested_and_threaded_cgroups_are_signalled() {
         let all = group.signal_all(libc::SIGKILL).unwrap();
         assert!(all >= processes, "{role}: {all}");
         member.wait_dead();
-        group.wait_empty(patience()).unwrap();
+        group.wait_empty(deadline()).unwrap();
         group.destroy();
     }
 }
@@ -163,7 +163,7 @@ fn a_process_whose_main_thread_has_exited_is_signalled() {
         assert_eq!(group.signal_all(0), Ok(1));
         assert_eq!(group.signal_all(libc::SIGTERM), Ok(1));
         member.wait_dead();
-        group.wait_empty(patience()).unwrap();
+        group.wait_empty(deadline()).unwrap();
         group.destroy();
     }
 }
@@ -207,8 +207,8 @@ fn what_is_no_signal_is_refused() {
 #[test]
 fn those_that_go_when_they_are_asked_are_not_killed() {
     let (group, mut member) = group_of("dies_of_sigterm", 1);
-    assert_eq!(group.terminate(patience(), Some(Duration::ZERO)), Ok(false));
-    member.hears("goodbye");
+    assert_eq!(group.terminate(deadline(), Some(Duration::ZERO)), Ok(false));
+    member.expect_line("goodbye");
     member.wait_dead();
     group.destroy();
 }
@@ -245,10 +245,10 @@ fn stopped_ones_are_woken_to_end() {
     let group = Group::plain();
     let mut member = group.start("stopped_apart", &[]);
     for _ in 0..2 {
-        let stat = format!("/proc/{}/stat", member.hear());
+        let stat = format!("/proc/{}/stat", member.receive());
         common::wait_until("stopped", || std::fs::read_to_string(&stat).unwrap().contains(") T "));
     }
-    assert_eq!(group.terminate(patience(), Some(Duration::ZERO)), Ok(false));
+    assert_eq!(group.terminate(deadline(), Some(Duration::ZERO)), Ok(false));
     member.wait_dead();
     group.destroy();
 }

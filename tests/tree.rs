@@ -5,8 +5,8 @@ mod common;
 
 use agentcg::{Agent, CpuMax, Errno, Limits, Reason};
 use common::cgroup::Scratch;
+use common::deadline;
 use common::group::Group;
-use common::patience;
 
 fn plain() -> Limits {
     Limits::default()
@@ -80,7 +80,7 @@ fn controllers_that_others_have_switched_off_are_switched_on_again() {
 
 #[test]
 fn a_controller_that_came_later_is_used() {
-    let scratch = Scratch::having(&["memory", "pids"]);
+    let scratch = Scratch::with_controllers(&["memory", "pids"]);
     let early = Group::under(&scratch, &plain());
     assert!(!early.cgroup.has("cpu.max"));
     scratch.parent.parent().write("cgroup.subtree_control", "+cpu");
@@ -112,17 +112,17 @@ fn of_some_controllers_those_are_on_and_limits_of_the_others_are_refused() {
             "pids.max",
         ),
     ] {
-        let scratch = Scratch::having(&controllers);
-        let untouched = scratch.parent.picture();
+        let scratch = Scratch::with_controllers(&controllers);
+        let untouched = scratch.parent.snapshot();
         refused_for_want_of_a_controller(&scratch, &bad, file);
-        assert_eq!(scratch.parent.picture(), untouched, "{controllers:?}: not all is taken back");
+        assert_eq!(scratch.parent.snapshot(), untouched, "{controllers:?}: not all is taken back");
 
         let group = Group::under(&scratch, &good);
         let on: Vec<_> = group.cgroup.words("cgroup.controllers").into_iter().collect();
         assert_eq!(on, controllers);
-        let beside_one = scratch.parent.picture();
+        let beside_one = scratch.parent.snapshot();
         refused_for_want_of_a_controller(&scratch, &bad, file);
-        assert_eq!(scratch.parent.picture(), beside_one, "{controllers:?}: the one beside it is harmed");
+        assert_eq!(scratch.parent.snapshot(), beside_one, "{controllers:?}: the one beside it is harmed");
         group.destroy();
     }
 }
@@ -141,9 +141,9 @@ fn a_refused_attempt_takes_back_all_that_it_built() {
     for on_before in ["", "+pids", "+memory +pids"] {
         let scratch = without_io();
         scratch.parent.write("cgroup.subtree_control", on_before);
-        let before = scratch.parent.picture();
+        let before = scratch.parent.snapshot();
         refused_for_want_of_io(&scratch);
-        assert_eq!(scratch.parent.picture(), before, "{on_before:?} on");
+        assert_eq!(scratch.parent.snapshot(), before, "{on_before:?} on");
     }
 }
 
@@ -174,7 +174,7 @@ fn a_refused_attempt_leaves_the_tree_that_it_found() {
 
 /// Then there is no io.weight on any kernel.
 fn without_io() -> Scratch {
-    Scratch::having(&["cpu", "memory", "pids"])
+    Scratch::with_controllers(&["cpu", "memory", "pids"])
 }
 
 #[track_caller]
@@ -201,7 +201,7 @@ fn the_tree_goes_though_somebody_else_has_removed_the_last_agent() {
     for measure in [true, false] {
         let group = Group::under(&scratch, &plain());
         group.cgroup.remove();
-        group.agent().destroy(false, patience(), measure).unwrap();
+        group.agent().destroy(false, deadline(), measure).unwrap();
         assert_eq!(scratch.parent.all().len(), 1, "{:?}", scratch.parent.all());
     }
 }
@@ -223,7 +223,7 @@ fn a_synwire_that_holds_processes_is_refused_and_unharmed() {
     let scratch = Scratch::new();
     let synwire = scratch.parent.make("synwire");
     let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
-    synwire.take(i32::try_from(child.id()).unwrap());
+    synwire.move_in(i32::try_from(child.id()).unwrap());
     let e = Agent::new(Some(&scratch.path()), None, &of_each()).unwrap_err();
     assert_eq!((e.errno(), e.reason()), (Errno::EBUSY, Some(Reason::Populated)), "{e}");
     assert_eq!(synwire.read("cgroup.type"), "domain");

@@ -5,8 +5,8 @@
 mod common;
 
 use agentcg::{Agent, Limits};
-use common::arena::{Arena, bystander};
 use common::cgroup::{Cgroup, Scratch};
+use common::fixture::{Fixture, bystander};
 use common::group::Group;
 use common::lab;
 use common::member::{Member, role, sleeper};
@@ -27,24 +27,24 @@ fn become_user() {
 #[test]
 fn root_moves_and_kills_processes_of_a_user() {
     lab::needs(&["unified"]);
-    Arena::new().each_round(&Limits::default(), |group| {
+    Fixture::new().each_round(&Limits::default(), |group| {
         let mut member = Member::start("sleeps_as_a_user", &[]);
-        member.hears("ready");
+        member.expect_line("ready");
         group.move_pid(member.pid()).unwrap();
         assert!(group.cgroup.lists(member.pid()));
-        member.say("go");
-        member.hears("ready");
-        member.hears("ready");
+        member.send("go");
+        member.expect_line("ready");
+        member.expect_line("ready");
         vec![member]
     });
 }
 
 fn sleeps_as_a_user(_: &[String]) {
     become_user();
-    role::say("ready");
-    role::listen();
+    role::send("ready");
+    role::receive();
     role::fork();
-    role::say("ready");
+    role::send("ready");
     role::sleep();
 }
 
@@ -62,7 +62,7 @@ fn users_agent_starts() -> UsersAgent {
         chown(&scratch.parent.0.join(file), Some(USER.into()), Some(USER.into())).unwrap();
     }
     let mut member = Member::start("users_agent", &[&scratch.parent.0.to_string_lossy()]);
-    let cgroup = Cgroup(member.hear().into());
+    let cgroup = Cgroup(member.receive().into());
     UsersAgent { member, cgroup, scratch }
 }
 
@@ -71,17 +71,17 @@ fn users_agent(args: &[String]) {
     become_user();
     let parent = CString::new(args[0].as_str()).expect("no NUL");
     let agent = Agent::new(Some(&parent), None, &Limits::default()).expect("new");
-    role::say(&String::from_utf8_lossy(agent.path()));
+    role::send(&String::from_utf8_lossy(agent.path()));
     loop {
         let wait = agentcg::Deadline::after(std::time::Duration::from_secs(1));
-        let done = match role::listen().as_str() {
+        let done = match role::receive().as_str() {
             "kill_all" => agent.kill_all(wait),
             "signal_all" => agent.signal_all(libc::SIGTERM).map(drop),
             "terminate" => agent.terminate(wait, Some(std::time::Duration::from_secs(1))).map(drop),
             "destroy" => agent.destroy(false, wait, false).map(drop),
             other => panic!("{other}?"),
         };
-        role::say(&match done {
+        role::send(&match done {
             Ok(()) => "done".to_owned(),
             Err(e) => format!("{:?} {:?} {}", e.errno(), e.reason(), e.file()),
         });
@@ -93,19 +93,19 @@ fn users_agent(args: &[String]) {
 fn a_process_of_root_in_a_users_group_dies_where_cgroup_kill_is_there() {
     let mut user = users_agent_starts();
     let mut roots = Member::start("sleeper", &[]);
-    user.cgroup.take(roots.pid());
-    roots.say("go");
-    roots.hears("ready");
+    user.cgroup.move_in(roots.pid());
+    roots.send("go");
+    roots.expect_line("ready");
     for what in ["kill_all", "destroy"] {
-        user.member.say(what);
+        user.member.send(what);
         if lab::lacks("cgroup.kill") {
             keeps_it_from_forking(&user.cgroup);
-            user.member.hears("EACCES Some(NotDelegated) cgroup.kill");
+            user.member.expect_line("EACCES Some(NotDelegated) cgroup.kill");
             assert!(!roots.is_dead() && user.cgroup.lists(roots.pid()));
             let left = |file| user.cgroup.try_read(file).unwrap_or_default();
             assert!(left("cgroup.freeze") != "1" && left("pids.max") == "max", "it is left as it was held");
         } else {
-            user.member.hears("done");
+            user.member.expect_line("done");
             assert!(roots.is_dead());
         }
     }
@@ -117,19 +117,19 @@ fn a_process_of_root_in_a_users_group_dies_where_cgroup_kill_is_there() {
 fn a_process_of_root_in_a_users_group_takes_no_signal_and_can_only_be_killed() {
     let mut user = users_agent_starts();
     let (mut roots, mut own) = (Member::start("sleeper", &[]), Member::start("sleeps_as_a_user", &[]));
-    own.hears("ready");
+    own.expect_line("ready");
     for one in [&roots, &own] {
-        user.cgroup.take(one.pid());
+        user.cgroup.move_in(one.pid());
     }
-    roots.say("go");
-    roots.hears("ready");
-    user.member.say("signal_all");
-    user.member.hears("EACCES Some(NotDelegated) cgroup.procs");
+    roots.send("go");
+    roots.expect_line("ready");
+    user.member.send("signal_all");
+    user.member.expect_line("EACCES Some(NotDelegated) cgroup.procs");
     own.wait_dead();
     assert!(!roots.is_dead());
-    user.member.say("terminate");
+    user.member.send("terminate");
     let can_kill = !lab::lacks("cgroup.kill");
-    user.member.hears(if can_kill { "done" } else { "EACCES Some(NotDelegated) cgroup.kill" });
+    user.member.expect_line(if can_kill { "done" } else { "EACCES Some(NotDelegated) cgroup.kill" });
     assert_eq!(roots.is_dead(), can_kill);
 }
 
@@ -147,8 +147,8 @@ fn an_empty_cgroup_of_root_that_the_user_cannot_open_is_removed_with_the_group()
     let mut user = users_agent_starts();
     let roots = user.cgroup.make("roots");
     fs::set_permissions(&roots.0, Permissions::from_mode(0o700)).unwrap();
-    user.member.say("destroy");
-    user.member.hears("done");
+    user.member.send("destroy");
+    user.member.expect_line("done");
     assert!(!user.cgroup.exists());
 }
 
@@ -156,12 +156,12 @@ fn an_empty_cgroup_of_root_that_the_user_cannot_open_is_removed_with_the_group()
 fn a_nested_cgroup_of_root_in_a_users_group_stays_and_the_user_can_try_again() {
     let mut user = users_agent_starts();
     let roots = user.cgroup.make("roots").make("below");
-    user.member.say("destroy");
-    user.member.hears("EACCES Some(NotDelegated) ");
+    user.member.send("destroy");
+    user.member.expect_line("EACCES Some(NotDelegated) ");
     assert!(roots.exists());
     roots.remove();
-    user.member.say("destroy");
-    user.member.hears("done");
+    user.member.send("destroy");
+    user.member.expect_line("done");
     assert!(!user.cgroup.exists());
     assert!(user.scratch.parent.exists());
 }
@@ -181,7 +181,7 @@ fn other_uids_can_read_an_agents_limits_and_not_lock_it() {
     let group = Group::plain();
     assert_eq!(fs::metadata(&group.cgroup.0).unwrap().mode() & 0o777, 0o711);
     let mut member = Member::start("stranger", &[&group.cgroup.0.to_string_lossy()]);
-    member.hears("pids.max: true, the directory: Some(13)");
+    member.expect_line("pids.max: true, the directory: Some(13)");
     group.destroy();
 }
 
@@ -190,5 +190,5 @@ fn stranger(args: &[String]) {
     let cgroup = Cgroup(args[0].clone().into());
     let limit = cgroup.try_read("pids.max").is_ok();
     let dir = fs::File::open(&cgroup.0).err().and_then(|e| e.raw_os_error());
-    role::say(&format!("pids.max: {limit}, the directory: {dir:?}"));
+    role::send(&format!("pids.max: {limit}, the directory: {dir:?}"));
 }

@@ -6,7 +6,7 @@ mod common;
 
 use agentcg::{Agent, Errno, Limits, PlaceKind, PlaceRequest, Reason, discover_parent, list};
 use common::cgroup::Cgroup;
-use common::{lab, patience};
+use common::{deadline, lab};
 use std::os::unix::ffi::OsStrExt;
 
 #[test]
@@ -14,25 +14,25 @@ fn we_make_room_in_a_cgroup_that_is_ours_alone_and_only_there() {
     lab::needs(&["delegated", "container", "nodelegate-root"]);
     let kind = if lab::layout() == "delegated" { PlaceKind::Delegated } else { PlaceKind::Root };
     let unit = Cgroup::own();
-    let before = unit.picture();
+    let before = unit.snapshot();
     assert_eq!(discover_parent().expect("discover"), unit.0.as_os_str().as_bytes());
 
     let limits = Limits { memory_max: Some(64 << 20), pids_max: Some(9), ..Limits::default() };
     let keep_caller = PlaceRequest { keep_caller: true, ..PlaceRequest::default() };
     let e = Agent::new_where(keep_caller, None, &limits).expect_err("keep_caller was not heeded");
     assert_eq!((e.errno(), e.reason()), (Errno::EOPNOTSUPP, Some(Reason::NoController)), "{e}");
-    assert_eq!((unit.picture(), Cgroup::own().0), (before.clone(), unit.0.clone()));
+    assert_eq!((unit.snapshot(), Cgroup::own().0), (before.clone(), unit.0.clone()));
 
     // Beside us there is room for agents without limits.
     let agent = Agent::new_where(keep_caller, None, &Limits::default()).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!((agent.info().expect("info").controllers.bits(), Cgroup::own().0), (0, unit.0.clone()));
-    agent.destroy(false, patience(), false).expect("destroy");
-    assert_eq!(unit.picture(), before);
+    agent.destroy(false, deadline(), false).expect("destroy");
+    assert_eq!(unit.snapshot(), before);
 
     // The lab's kernel has no io.weight: all else is done by then.
     let e = Agent::new(None, None, &Limits { io_weight: Some(100), ..Limits::default() }).expect_err("io");
     assert_eq!((e.errno(), e.reason()), (Errno::EOPNOTSUPP, Some(Reason::NoController)), "{e}");
-    assert_eq!((unit.picture(), Cgroup::own().0), (before, unit.0.clone()), "we are back");
+    assert_eq!((unit.snapshot(), Cgroup::own().0), (before, unit.0.clone()), "we are back");
 
     let agents: Vec<Agent> =
         (0..2).map(|_| Agent::new(None, None, &limits).unwrap_or_else(|e| panic!("{e}"))).collect();
@@ -45,7 +45,7 @@ fn we_make_room_in_a_cgroup_that_is_ours_alone_and_only_there() {
         assert_eq!(cgroup.0, unit.0.join("synwire/agents").join(agent.uuid()));
         assert_eq!(agent.info().expect("info").place, kind);
         assert_eq!((cgroup.read("memory.max"), cgroup.read("pids.max")), ("67108864".into(), "9".into()));
-        agent.destroy(false, patience(), false).expect("destroy");
+        agent.destroy(false, deadline(), false).expect("destroy");
     }
     assert_eq!(discover_parent().expect("discover"), unit.0.as_os_str().as_bytes());
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A cgroup by its path, read and written as a person would do it in a shell.
+//! A cgroup by its path, read and written as in a shell, without the library.
 
 use super::group::own_pid;
-use super::{PATIENCE, lab};
+use super::{TIMEOUT, lab};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -17,22 +17,22 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-/// One cgroup.
+/// One cgroup, by its path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cgroup(pub PathBuf);
 
 impl Cgroup {
-    /// By its absolute path.
+    /// From its absolute path.
     pub fn at(path: &[u8]) -> Self {
         Self(PathBuf::from(OsString::from_vec(path.to_vec())))
     }
 
-    /// Our own.
+    /// Returns the cgroup of this process.
     pub fn own() -> Self {
         Self::of("self").expect("our own cgroup is under the mount")
     }
 
-    /// That of a process, if it lies under the mount.
+    /// Returns the cgroup of a process, if it is below the mount point.
     pub fn of(pid: impl ToString) -> Option<Self> {
         let text = fs::read(format!("/proc/{}/cgroup", pid.to_string())).ok()?;
         let path = text.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(b"0::/"))?;
@@ -46,62 +46,63 @@ impl Cgroup {
         Some(Self(whole))
     }
 
-    /// The cgroup that this one is in.
+    /// Returns the parent cgroup.
     pub fn parent(&self) -> Self {
         Self(self.0.parent().expect("no parent of /").to_owned())
     }
 
-    /// One below, whether it is there or not.
+    /// Returns the child with this name, which need not exist.
     pub fn join(&self, name: impl AsRef<Path>) -> Self {
         Self(self.0.join(name))
     }
 
-    /// Make one below.
+    /// Creates a child.
     pub fn make(&self, name: impl AsRef<Path>) -> Self {
         let new = self.join(name);
         fs::create_dir(&new.0).unwrap_or_else(|e| panic!("mkdir {}: {e}", new.0.display()));
         new
     }
 
-    /// rmdir.
+    /// Removes the cgroup with rmdir(2).
     pub fn remove(&self) {
         fs::remove_dir(&self.0).unwrap_or_else(|e| panic!("rmdir {}: {e}", self.0.display()));
     }
 
-    /// Whether it is there.
+    /// Returns true if the cgroup exists.
     pub fn exists(&self) -> bool {
         self.0.is_dir()
     }
 
-    /// Whether it has such a file.
+    /// Returns true if the cgroup has such a file.
     pub fn has(&self, file: &str) -> bool {
         self.0.join(file).exists()
     }
 
-    /// A file's content without the newline at its end.
+    /// Returns the content of a file, without the newline at its end.
     pub fn read(&self, file: &str) -> String {
         self.try_read(file).unwrap_or_else(|e| panic!("read {}/{file}: {e}", self.0.display()))
     }
 
-    /// The same where it may fail.
+    /// Returns the content of a file, or the error.
     pub fn try_read(&self, file: &str) -> io::Result<String> {
         fs::read_to_string(self.0.join(file)).map(|text| text.trim_end().to_owned())
     }
 
-    /// Write a value.
+    /// Writes a value.
     pub fn write(&self, file: &str, value: impl ToString) {
         let value = value.to_string();
         self.try_write(file, &value)
             .unwrap_or_else(|e| panic!("write {value:?} to {}/{file}: {e}", self.0.display()));
     }
 
-    /// The same where it may fail. Not fs::write: its O_CREAT turns "no such file" into EACCES.
+    /// Writes a value, or returns the error. fs::write would not do: its O_CREAT turns "no such file" into
+    /// EACCES.
     pub fn try_write(&self, file: &str, value: &str) -> io::Result<()> {
         let mut file = OpenOptions::new().write(true).open(self.0.join(file))?;
         file.write_all(value.as_bytes())
     }
 
-    /// Write to a file even where `--hide` hides it: by a name that is not on the list.
+    /// Writes to a file even if `--hide` hides it: by a symbolic link, whose name is not on the list.
     pub fn write_hidden(&self, file: &str, value: &str) {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -113,39 +114,39 @@ impl Cgroup {
         written.unwrap_or_else(|e| panic!("write {value:?} to {}/{file}: {e}", self.0.display()));
     }
 
-    /// A file that holds one number.
+    /// Returns the number in a file that holds only one.
     pub fn number(&self, file: &str) -> u64 {
         let text = self.read(file);
         text.parse().unwrap_or_else(|_| panic!("{file} is {text:?}"))
     }
 
-    /// The value of one key of a flat-keyed file.
+    /// Returns the value of a key in a flat-keyed file.
     pub fn value(&self, file: &str, key: &str) -> u64 {
         let text = self.read(file);
         value_in(&text, key).unwrap_or_else(|| panic!("no {key} in {file}: {text:?}"))
     }
 
-    /// The words of a list: controllers, pids.
+    /// Returns the words of a list, such as controllers or pids.
     pub fn words(&self, file: &str) -> BTreeSet<String> {
         self.read(file).split_whitespace().map(str::to_owned).collect()
     }
 
-    /// Whether `cgroup.procs` lists the process.
+    /// Returns true if `cgroup.procs` lists the process.
     pub fn lists(&self, pid: i32) -> bool {
         self.words("cgroup.procs").contains(&pid.to_string())
     }
 
-    /// Move a process in.
-    pub fn take(&self, pid: i32) {
+    /// Moves a process into the cgroup.
+    pub fn move_in(&self, pid: i32) {
         self.write("cgroup.procs", pid);
     }
 
-    /// It and all below it, those above first.
+    /// Returns the cgroup and its descendants, each parent before its children.
     pub fn all(&self) -> Vec<Self> {
         let mut found = vec![self.clone()];
         let mut at = 0;
         while at < found.len() {
-            // One that goes while we look is not there.
+            // A cgroup that is removed meanwhile is left out.
             for entry in fs::read_dir(&found[at].0).into_iter().flatten().flatten() {
                 if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     found.push(Self(entry.path()));
@@ -156,13 +157,13 @@ impl Cgroup {
         found
     }
 
-    /// Every process and thread in it and below it, zombies too.
+    /// Returns every process and thread in the cgroup and its descendants, zombies included.
     pub fn members(&self) -> BTreeSet<String> {
         let lists = |file| {
             move |one: Self| {
                 let text = match one.try_read(file) {
                     Ok(text) => text,
-                    // A threaded cgroup's processes stand in the domain above it.
+                    // The processes of a threaded cgroup are listed in its threaded domain.
                     Err(e) if file == "cgroup.procs" && e.raw_os_error() == Some(libc::EOPNOTSUPP) => {
                         String::new()
                     }
@@ -176,7 +177,7 @@ impl Cgroup {
         procs.chain(all.iter().cloned().flat_map(lists("cgroup.threads"))).collect()
     }
 
-    /// Wait until a file that notifies (`*.events`) says it.
+    /// Waits until a file with notifications (`*.events`) has the expected content.
     pub fn wait_for(&self, file: &str, enough: impl Fn(&str) -> bool) {
         let opened = File::open(self.0.join(file)).unwrap_or_else(|e| panic!("open {file}: {e}"));
         let start = Instant::now();
@@ -187,33 +188,33 @@ impl Cgroup {
             if enough(&text) {
                 return;
             }
-            assert!(start.elapsed() < PATIENCE, "{file} of {} stays {text:?}", self.0.display());
+            assert!(start.elapsed() < TIMEOUT, "{file} of {} stays {text:?}", self.0.display());
             let mut fds = [PollFd::new(opened.as_fd(), PollFlags::POLLPRI)];
             poll(&mut fds, PollTimeout::from(50u8)).expect("poll");
         }
     }
 
-    /// Wait until one key of such a file is at least so much.
+    /// Waits until a key of such a file is at least `least`.
     pub fn wait_for_value(&self, file: &str, key: &str, least: u64) {
         self.wait_for(file, |text| value_in(text, key).is_some_and(|value| value >= least));
     }
 
-    /// Everything that an attempt could leave behind: each cgroup, what it has switched on, its type.
-    pub fn picture(&self) -> BTreeMap<PathBuf, (String, String)> {
-        let told = |one: &Self, file| one.try_read(file).unwrap_or_default();
+    /// Returns what a failed attempt could leave behind: each cgroup, its subtree_control and its type.
+    pub fn snapshot(&self) -> BTreeMap<PathBuf, (String, String)> {
+        let read = |one: &Self, file| one.try_read(file).unwrap_or_default();
         self.all()
             .into_iter()
             .map(|one| {
-                let facts = (told(&one, "cgroup.subtree_control"), told(&one, "cgroup.type"));
+                let facts = (read(&one, "cgroup.subtree_control"), read(&one, "cgroup.type"));
                 (one.0, facts)
             })
             .collect()
     }
 
-    /// Kill and remove it and all below it. For cleaning up, with whatever it takes.
-    pub fn clear(&self) {
+    /// Kills all processes in the cgroup and its descendants and removes them. For cleanup, by every means.
+    pub fn kill_and_remove(&self) {
         let start = Instant::now();
-        while self.exists() && start.elapsed() < PATIENCE {
+        while self.exists() && start.elapsed() < TIMEOUT {
             for one in self.all().iter().rev() {
                 let _hidden_or_old = one.try_write("cgroup.freeze", "0");
                 for file in ["cgroup.procs", "cgroup.threads"] {
@@ -232,12 +233,12 @@ impl Cgroup {
     }
 }
 
-/// The value of one key in the text of a flat-keyed file.
+/// Returns the value of a key in the text of a flat-keyed file.
 pub fn value_in(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.parse().ok())
 }
 
-/// Where cgroup2 is mounted.
+/// Returns the mount point of cgroup2.
 fn mount_point() -> PathBuf {
     let mounts = fs::read_to_string("/proc/self/mounts").expect("/proc is mounted");
     let point = mounts.lines().find_map(|line| {
@@ -248,41 +249,41 @@ fn mount_point() -> PathBuf {
     point.expect("cgroup2 is mounted").into()
 }
 
-/// A parent for agents that is a test's own, so that what is done to it disturbs no other test. It is
-/// removed in the end, with all in it.
+/// A parent directory for the agents of one test, so that no other test is affected. It is removed with all
+/// its content at the end of the test.
 pub struct Scratch {
-    /// What holds it.
+    /// The cgroup around the parent.
     pub outer: Cgroup,
-    /// Give this to the library.
+    /// The parent to pass to the library.
     pub parent: Cgroup,
 }
 
 impl Scratch {
-    /// With all the controllers that are to be had here.
+    /// With all available controllers.
     pub fn new() -> Self {
-        Self::having(&["cpu", "io", "memory", "pids"])
+        Self::with_controllers(&["cpu", "io", "memory", "pids"])
     }
 
-    /// With these in its `cgroup.controllers`, of those that are to be had here.
-    pub fn having(controllers: &[&str]) -> Self {
+    /// With those of the given controllers in its `cgroup.controllers` that are available.
+    pub fn with_controllers(controllers: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         lab::layout();
         let own = Cgroup::own();
         let beside = if own.0 == mount_point() { own } else { own.parent() };
         let name = format!("scratch-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let had = beside.words("cgroup.controllers");
-        for controller in ["cpu", "io", "memory", "pids"].iter().filter(|one| had.contains(**one)) {
+        let available = beside.words("cgroup.controllers");
+        for controller in ["cpu", "io", "memory", "pids"].iter().filter(|one| available.contains(**one)) {
             beside.write("cgroup.subtree_control", format!("+{controller}"));
         }
         let outer = beside.make(name);
-        for controller in controllers.iter().filter(|one| had.contains(**one)) {
+        for controller in controllers.iter().filter(|one| available.contains(**one)) {
             outer.write("cgroup.subtree_control", format!("+{controller}"));
         }
         let parent = outer.make("parent");
         Self { outer, parent }
     }
 
-    /// For the library.
+    /// Returns the parent's path as the library takes it.
     pub fn path(&self) -> std::ffi::CString {
         std::ffi::CString::new(self.parent.0.as_os_str().as_bytes()).expect("no NUL in a path")
     }
@@ -290,6 +291,6 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        self.outer.clear();
+        self.outer.kill_and_remove();
     }
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Devices of memory, which root makes from the modules of the lab's kernel. They go with the test.
+//! Devices in memory, which root makes with the modules of the lab's kernel. They are removed at the end of
+//! the test.
 
 use super::lab;
 use super::member::role;
@@ -9,14 +10,15 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// The lab has one kernel: a module is loaded, and the swap is on, for one test at a time.
+/// The kernel is shared: only one test at a time loads a module or has swap enabled.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-fn alone() -> MutexGuard<'static, ()> {
+fn lock_devices() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// In a shell, where `$modules` is the directory in which Debian has those of User-Mode Linux.
+/// Runs a command in a shell, where `$modules` is Debian's directory of User-Mode Linux modules for block
+/// devices.
 fn run(command: &str) -> String {
     let modules = "modules=/usr/lib/uml/modules/$(uname -r)/kernel/drivers/block";
     let done = Command::new("sh").args(["-ec", &format!("{modules}; {command}")]).output().expect("sh");
@@ -24,7 +26,7 @@ fn run(command: &str) -> String {
     String::from_utf8_lossy(&done.stdout).trim().to_owned()
 }
 
-/// In a drop, where a panic may be on its way already.
+/// Runs a command in a `drop`, which must not panic: a panic may already be in progress.
 fn try_run(command: &str) {
     let _the_test_has_failed_before = Command::new("sh").args(["-c", command]).status();
 }
@@ -33,10 +35,10 @@ fn try_run(command: &str) {
 pub struct Loop(pub String);
 
 impl Loop {
-    /// Of so many MiB.
+    /// Creates a device of so many MiB.
     pub fn of_memory(mib: u32) -> Self {
         lab::needs(&["unified"]);
-        let _alone = alone();
+        let _alone = lock_devices();
         run("[ -e /dev/loop-control ] || busybox insmod $modules/loop.ko");
         Self(run(&format!(
             "file=$(mktemp); chmod 600 $file; truncate -s {mib}M $file; losetup --show -f $file"
@@ -45,7 +47,7 @@ impl Loop {
 }
 
 impl Loop {
-    /// Its numbers, as the kernel's files name it.
+    /// Returns the device numbers in the form of the kernel's files.
     pub fn numbers(&self) -> String {
         let file = self.0.replace("/dev/", "/sys/class/block/") + "/dev";
         fs::read_to_string(&file).unwrap_or_else(|e| panic!("read {file}: {e}")).trim_end().to_owned()
@@ -58,14 +60,15 @@ impl Drop for Loop {
     }
 }
 
-/// 64 MiB of swap, while it lives.
+/// 64 MiB of swap, enabled as long as the value lives.
 pub struct Swap(#[allow(dead_code, reason = "held")] MutexGuard<'static, ()>);
 
 impl Swap {
-    /// Not on a loop device: what that holds in memory would be charged to the group that swaps.
+    /// Enables the swap. Its device is a RAM disk: the memory of a loop device would be charged to the group
+    /// that swaps.
     pub fn on() -> Self {
         lab::needs(&["unified"]);
-        let alone = alone();
+        let alone = lock_devices();
         run("[ -e /dev/ram0 ] || busybox insmod $modules/brd.ko rd_nr=1 rd_size=65536");
         run("mkswap /dev/ram0; swapon /dev/ram0");
         Self(alone)
@@ -78,22 +81,22 @@ impl Drop for Swap {
     }
 }
 
-/// What is read or written at once.
+/// The size of one read or write, in bytes.
 pub const BLOCK: usize = 64 << 10;
 
-/// A device past the page cache, and what to read and write it with.
+/// Opens a device for direct I/O and allocates an aligned block for it.
 pub fn direct(device: &str) -> (File, &'static mut [u8]) {
     let device = OpenOptions::new().read(true).write(true).custom_flags(libc::O_DIRECT).open(device);
     let layout = Layout::from_size_align(BLOCK, 4096).expect("a layout");
-    // SAFETY: it is of BLOCK bytes, all 0, and nobody else's.
+    // SAFETY: the block has BLOCK bytes, all 0, and nothing else refers to it.
     #[allow(unsafe_code, reason = "see SAFETY")]
     let block = unsafe { std::slice::from_raw_parts_mut(alloc_zeroed(layout), BLOCK) };
     (device.expect("open"), block)
 }
 
-/// Reads from a device, past the page cache, for ever.
+/// A role that reads from a device with direct I/O, without end.
 pub fn reads_on(args: &[String]) {
-    role::listen();
+    role::receive();
     let (device, block) = direct(&args[0]);
     loop {
         device.read_exact_at(block, 0).expect("read");

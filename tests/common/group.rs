@@ -1,33 +1,33 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! An agent's cgroup that goes with the test, even with one that fails.
+//! An agent whose cgroup is removed at the end of the test, even if the test fails.
 
 use super::cgroup::{Cgroup, Scratch};
 use super::member::Member;
-use super::{lab, patience};
+use super::{deadline, lab};
 use agentcg::stats::Stats;
 use agentcg::{Agent, Limits};
 use std::ops::Deref;
 
-/// Used like the agent that it holds.
+/// An agent for a test. It dereferences to the agent.
 pub struct Group {
     agent: Agent,
-    /// The same, seen from outside of the library.
+    /// Its cgroup, seen without the library.
     pub cgroup: Cgroup,
 }
 
 impl Group {
-    /// At the place that the library finds.
+    /// Creates a group at the place that the library finds.
     pub fn new(limits: &Limits) -> Self {
         lab::layout();
         Self::of(Agent::new(None, None, limits))
     }
 
-    /// Without limits.
+    /// Creates a group without limits.
     pub fn plain() -> Self {
         Self::new(&Limits::default())
     }
 
-    /// Under a parent of the test's own.
+    /// Creates a group under the parent of this test.
     pub fn under(scratch: &Scratch, limits: &Limits) -> Self {
         Self::of(Agent::new(Some(&scratch.path()), None, limits))
     }
@@ -38,22 +38,23 @@ impl Group {
         Self { agent, cgroup }
     }
 
-    /// The agent alone, for what `Group` does in a way of its own.
+    /// Returns the agent, for the methods that `Group` redefines.
     pub fn agent(&self) -> &Agent {
         &self.agent
     }
 
-    /// Start a member with the role; it goes to work once it is inside.
+    /// Starts a member with this role and moves it into the group. Then it sends the line for which the role
+    /// waits.
     pub fn start(&self, role: &str, args: &[&str]) -> Member {
         let mut member = Member::start(role, args);
         self.agent.move_pid(member.pid()).unwrap_or_else(|e| panic!("move_pid: {e}"));
-        member.say("go");
+        member.send("go");
         member
     }
 
-    /// Destroy and see that it worked.
+    /// Destroys the group and checks that its cgroup is removed.
     pub fn destroy(&self) -> Stats {
-        let last = self.agent.destroy(false, patience(), true).unwrap_or_else(|e| panic!("destroy: {e}"));
+        let last = self.agent.destroy(false, deadline(), true).unwrap_or_else(|e| panic!("destroy: {e}"));
         assert!(!self.cgroup.exists(), "destroyed, but still there: {}", self.cgroup.0.display());
         last
     }
@@ -68,11 +69,11 @@ impl Deref for Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        self.cgroup.clear();
+        self.cgroup.kill_and_remove();
     }
 }
 
-/// Our pid.
+/// Returns the pid of this process.
 pub fn own_pid() -> i32 {
     i32::try_from(std::process::id()).expect("a pid is an int")
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a group uses, as a person would find it out.
+//! The statistics of a group, computed from the kernel's files without the library.
 
 use super::cgroup::{Cgroup, value_in};
 use super::group::Group;
@@ -7,18 +7,18 @@ use super::{lab, wait_until};
 use agentcg::stats::*;
 use std::path::Path;
 
-/// What asks for all.
+/// The mask for all statistics.
 pub const ALL: u64 = u64::MAX;
-/// What a controller's files tell.
-pub const OF_MEMORY: u64 = MEMORY | MEMORY_PEAK | SWAP | MEMORY_EVENTS | MEMORY_DETAIL;
-/// The same.
-pub const OF_PIDS: u64 = PIDS | PIDS_PEAK | PIDS_EVENTS;
-/// There without any.
-pub const OF_PSI: u64 = CPU_PRESSURE | MEMORY_PRESSURE | IO_PRESSURE;
+/// The statistics that need the memory controller.
+pub const MEMORY_STATS: u64 = MEMORY | MEMORY_PEAK | SWAP | MEMORY_EVENTS | MEMORY_DETAIL;
+/// The statistics that need the pids controller.
+pub const PIDS_STATS: u64 = PIDS | PIDS_PEAK | PIDS_EVENTS;
+/// The pressure statistics, which need no controller.
+pub const PRESSURE_STATS: u64 = CPU_PRESSURE | MEMORY_PRESSURE | IO_PRESSURE;
 
-/// A field's name, what it belongs to, and the field.
+/// The name of a field, its bit and its value.
 pub type Field = (&'static str, u64, fn(&Stats) -> u64);
-/// Each number that is told.
+/// Every field except the time.
 pub const FIELDS: [Field; 35] = [
     ("cpu_usage_ns", CPU, |s| s.cpu_usage_ns),
     ("cpu_user_ns", CPU, |s| s.cpu_user_ns),
@@ -57,17 +57,18 @@ pub const FIELDS: [Field; 35] = [
     ("nr_dying_descendants", STATE, |s| s.nr_dying_descendants),
 ];
 
-/// What is to be had in this layout, on this kernel, with these controllers of cpu, io, memory and pids.
-pub fn offered_with(controllers: &[&str]) -> u64 {
+/// Returns the statistics that are available in this layout, on this kernel, with these controllers of cpu,
+/// io, memory and pids.
+pub fn available_with(controllers: &[&str]) -> u64 {
     let has = |controller| lab::layout() != "hybrid" && controllers.contains(&controller);
     let one = |there: bool, bits: u64| if there { bits } else { 0 };
     let all = CPU
         | STATE
         | one(has("cpu"), CPU_THROTTLE)
-        | one(has("memory"), OF_MEMORY)
-        | one(has("pids"), OF_PIDS)
+        | one(has("memory"), MEMORY_STATS)
+        | one(has("pids"), PIDS_STATS)
         | one(has("io") && lab::layout() != "user", IO)
-        | one(Path::new("/proc/pressure").exists(), OF_PSI);
+        | one(Path::new("/proc/pressure").exists(), PRESSURE_STATS);
     let files = [
         ("memory.peak", MEMORY_PEAK),
         ("memory.swap.current", SWAP),
@@ -80,29 +81,30 @@ pub fn offered_with(controllers: &[&str]) -> u64 {
     files.iter().filter(|(file, _)| lab::lacks(file)).fold(all, |all, (_, bit)| all & !bit)
 }
 
-/// The same with all of them.
-pub fn offered() -> u64 {
-    offered_with(&["cpu", "io", "memory", "pids"])
+/// Returns the statistics that are available with all controllers.
+pub fn available() -> u64 {
+    available_with(&["cpu", "io", "memory", "pids"])
 }
 
-/// `read_stats` tells what the files do. Of a group in which nothing runs: it is read until it stands still.
+/// Checks that `read_stats` returns what the files say. Nothing may run in the group: it is read until
+/// nothing changes between two readings.
 #[track_caller]
-pub fn agrees(group: &Group) -> Stats {
+pub fn check_stats(group: &Group) -> Stats {
     let mut told = None;
     wait_until("the group stands still", || {
-        let before = by_hand(&group.cgroup);
+        let before = stats_from_files(&group.cgroup);
         let read = group.read_stats(ALL).unwrap();
-        let still = before == by_hand(&group.cgroup);
+        let still = before == stats_from_files(&group.cgroup);
         told = still.then_some((read, before));
         still
     });
-    let (read, by_hand) = told.unwrap();
-    assert_eq!(Stats { time_ns: 0, ..read }, by_hand);
+    let (read, stats_from_files) = told.unwrap();
+    assert_eq!(Stats { time_ns: 0, ..read }, stats_from_files);
     read
 }
 
-/// The same as `read_stats`, from the files themselves.
-pub fn by_hand(cgroup: &Cgroup) -> Stats {
+/// Returns the same as `read_stats`, computed from the files.
+pub fn stats_from_files(cgroup: &Cgroup) -> Stats {
     let mut stats = Stats::default();
     state(cgroup, &mut stats);
     cpu(cgroup, &mut stats);

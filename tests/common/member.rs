@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Processes to put into cgroups. Each is the test program itself, started anew with a role to play
-//! in place of its tests: a plain process with one thread, not the copy of a test harness with many.
+//! Processes to put into cgroups. Each is the test program itself, executed again to play a role instead of
+//! its tests: a plain process with one thread, not a copy of a test harness with many.
 //!
-//! A role speaks by lines on its standard output. All that it forks inherit that pipe, so that its end
-//! is the sure sign, and the instant one, that not one of them lives.
+//! A role writes lines to its standard output. All processes that it forks inherit that pipe. Its end
+//! therefore shows reliably and at once that none of them lives.
 
-use super::{PATIENCE, lab};
+use super::{TIMEOUT, lab};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, kill};
@@ -16,24 +16,25 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::time::Instant;
 
-/// A role and all that it has forked.
+/// A role and all processes that it has forked.
 pub struct Member {
     child: Child,
     output: ChildStdout,
-    heard: Vec<u8>,
+    received: Vec<u8>,
     ended: bool,
 }
 
 impl Member {
-    /// Start it. A role that calls `listen` first waits for what is said to it.
+    /// Starts a role. A role that calls `receive` first waits for a line from the test.
     pub fn start(role: &str, args: &[&str]) -> Self {
         Self::start_by(&mut Command::new("/proc/self/exe"), role, args)
     }
 
-    /// The same by a command that becomes the test program, given as its last argument.
+    /// Starts a role by a command that executes the test program, which is its last argument.
     pub fn start_by(command: &mut Command, role: &str, args: &[&str]) -> Self {
         lab::layout();
-        // A child that another thread has forked, but that has not exec'd yet, would hold our pipe.
+        // A child that another thread has forked, but that has not called exec yet, would hold the write end
+        // of the pipe.
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
         let mut child = command
@@ -46,90 +47,90 @@ impl Member {
             .unwrap_or_else(|e| panic!("start {role}: {e}"));
         let output = child.stdout.take().expect("its output is a pipe");
         fcntl(&output, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("F_SETFL");
-        Self { child, output, heard: Vec::new(), ended: false }
+        Self { child, output, received: Vec::new(), ended: false }
     }
 
-    /// Its pid.
+    /// Returns the pid of the role's first process.
     pub fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).expect("a pid is an int")
     }
 
-    /// Send it a line.
-    pub fn say(&mut self, line: &str) {
+    /// Sends a line to the role.
+    pub fn send(&mut self, line: &str) {
         let input = self.child.stdin.as_mut().expect("its input is a pipe");
-        writeln!(input, "{line}").unwrap_or_else(|e| panic!("say {line}: {e}"));
+        writeln!(input, "{line}").unwrap_or_else(|e| panic!("send {line}: {e}"));
     }
 
-    /// The next line from it or any that it forked.
-    pub fn hear(&mut self) -> String {
+    /// Returns the next line from any process of the role.
+    pub fn receive(&mut self) -> String {
         let start = Instant::now();
         loop {
-            if let Some(end) = self.heard.iter().position(|&b| b == b'\n') {
-                let line: Vec<u8> = self.heard.drain(..=end).collect();
+            if let Some(end) = self.received.iter().position(|&b| b == b'\n') {
+                let line: Vec<u8> = self.received.drain(..=end).collect();
                 return String::from_utf8_lossy(&line[..end]).into_owned();
             }
-            assert!(!self.ended, "it ended where it should have said something");
-            assert!(self.listen_until(start), "it says nothing");
+            assert!(!self.ended, "the role ended without sending a line");
+            assert!(self.wait_for_output(start), "the role sends no line");
         }
     }
 
-    /// Hear a certain line.
-    pub fn hears(&mut self, line: &str) {
-        assert_eq!(self.hear(), line);
+    /// Checks the next line.
+    pub fn expect_line(&mut self, line: &str) {
+        assert_eq!(self.receive(), line);
     }
 
-    /// Whether not one of them lives, at this moment.
+    /// Returns true if none of the role's processes lives at this moment.
     pub fn is_dead(&mut self) -> bool {
         while self.read_some() {}
         self.ended
     }
 
-    /// Wait until not one of them lives.
+    /// Waits until none of the role's processes lives.
     pub fn wait_dead(&mut self) {
         let start = Instant::now();
         while !self.is_dead() {
-            assert!(self.listen_until(start), "something of it lives on");
+            assert!(self.wait_for_output(start), "a process of the role still lives");
         }
     }
 
-    /// The end of a role that goes by itself.
+    /// Waits for a role that ends by itself and returns its status.
     pub fn wait(&mut self) -> ExitStatus {
         self.wait_dead();
         self.child.wait().expect("waitpid")
     }
 
-    /// SIGKILL for the role itself, and wait until it is dead. Those that it forked live on.
+    /// Kills the role's first process and reaps it. The processes that it forked live on.
     pub fn kill_it_alone(&mut self) {
         self.child.kill().expect("kill");
         self.child.wait().expect("waitpid");
     }
 
-    /// Wait for the role itself, which ends soon, not for those that it forked.
+    /// Reaps the role's first process, which ends by itself. The processes that it forked live on.
     pub fn reap(&mut self) {
         let input = self.child.stdin.take(); // wait would close it
         self.child.wait().expect("waitpid");
         self.child.stdin = input;
     }
 
-    /// A signal for the role itself, not for those that it forked.
+    /// Sends a signal to the role's first process only.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid()), signal).expect("kill");
     }
 
-    fn listen_until(&mut self, start: Instant) -> bool {
+    fn wait_for_output(&mut self, start: Instant) -> bool {
         let mut fds = [PollFd::new(self.output.as_fd(), PollFlags::POLLIN)];
         poll(&mut fds, PollTimeout::from(100u8)).expect("poll");
         self.read_some();
-        start.elapsed() < PATIENCE
+        start.elapsed() < TIMEOUT
     }
 
-    /// Tells whether there was something.
+    /// Returns true if there was something to read.
     fn read_some(&mut self) -> bool {
         let mut buf = [0; 4096];
         match self.output.read(&mut buf) {
             Ok(0) => self.ended = true,
             Ok(n) => {
-                self.heard.extend_from_slice(&buf[..n]);
+                self.received.extend_from_slice(&buf[..n]);
                 return true;
             }
             Err(e) if e.kind() == ErrorKind::WouldBlock => {}
@@ -146,11 +147,11 @@ impl Drop for Member {
     }
 }
 
-/// A role, with its arguments.
+/// A role is a function of its arguments.
 pub type Role = fn(&[String]);
 
-/// Names the functions of a test program that can be played by a member. The constructor runs before
-/// main, on the main thread: a role can do what a test harness's thread cannot, such as end it.
+/// Names the functions that a member can play. The constructor runs before main, on the main thread: a role
+/// can thus do what a thread of the test harness cannot, such as end the main thread.
 macro_rules! roles {
     ($($role:path),* $(,)?) => {
         #[allow(unsafe_code, reason = "a constructor; play() needs nothing of std's start-up but the arguments")]
@@ -165,7 +166,7 @@ macro_rules! roles {
     };
 }
 
-/// Play the role that the command line names, if it does.
+/// Plays the role that the command line names, if it names one.
 pub fn play(roles: &[(&str, Role)]) {
     let args: Vec<String> = std::env::args().collect();
     let [_, flag, name, args @ ..] = args.as_slice() else { return };
@@ -178,20 +179,20 @@ pub fn play(roles: &[(&str, Role)]) {
     role::exit(if played.is_ok() { 0 } else { 101 });
 }
 
-/// What roles are made of. A role has one thread, so its fork is a whole process.
+/// Functions for roles. A role has one thread, so fork copies the whole process.
 pub mod role {
     use crate::common::cgroup::Cgroup;
     use nix::errno::Errno;
     use std::io::{stdin, stdout};
 
-    /// A line to the test: one write, so that lines of several processes do not mix.
-    pub fn say(line: &str) {
+    /// Sends a line to the test with one write, so that lines of several processes do not mix.
+    pub fn send(line: &str) {
         let line = format!("{line}\n");
-        assert_eq!(nix::unistd::write(stdout(), line.as_bytes()), Ok(line.len()), "the test listens");
+        assert_eq!(nix::unistd::write(stdout(), line.as_bytes()), Ok(line.len()), "the test reads the pipe");
     }
 
-    /// A line from the test. Ends the process when the test is gone.
-    pub fn listen() -> String {
+    /// Returns a line from the test. Ends the process if the test has ended.
+    pub fn receive() -> String {
         let mut line = Vec::new();
         loop {
             let mut byte = [0];
@@ -203,45 +204,45 @@ pub mod role {
         }
     }
 
-    /// True in the child.
+    /// Returns true in the child.
     pub fn try_fork() -> nix::Result<bool> {
-        // SAFETY: a role has one thread, so the child has all that the parent had.
+        // SAFETY: a role has one thread, so the child has a complete copy of the process.
         #[allow(unsafe_code, reason = "see SAFETY")]
         let forked = unsafe { nix::unistd::fork() };
         forked.map(|side| side.is_child())
     }
 
-    /// True in the child.
+    /// Returns true in the child.
     pub fn fork() -> bool {
         try_fork().expect("fork")
     }
 
-    /// Do nothing, for ever.
+    /// Sleeps without end.
     pub fn sleep() -> ! {
         loop {
             nix::unistd::pause();
         }
     }
 
-    /// Use CPU time, for ever.
+    /// Uses CPU time without end.
     pub fn burn() -> ! {
         loop {
             std::hint::black_box(0);
         }
     }
 
-    /// End the whole process.
+    /// Ends the whole process.
     pub fn exit(status: i32) -> ! {
-        // SAFETY: nothing that is left undone by it matters here.
+        // SAFETY: it runs no destructors and flushes nothing; neither matters here.
         #[allow(unsafe_code, reason = "see SAFETY")]
         unsafe {
             libc::_exit(status)
         }
     }
 
-    /// End the calling thread alone: called by the main thread it leaves a zombie with living threads.
+    /// Ends the calling thread only. Called by the main thread, it leaves a zombie with living threads.
     pub fn end_thread() -> ! {
-        // SAFETY: exit(2), not exit_group(2): the thread's stack stays, and nothing on it is run.
+        // SAFETY: it is exit(2), not exit_group(2): the stack of the thread stays, and no code runs on it.
         #[allow(unsafe_code, reason = "see SAFETY")]
         unsafe {
             libc::syscall(libc::SYS_exit, 0);
@@ -249,35 +250,35 @@ pub mod role {
         unreachable!("exit does not return: {}", Errno::last());
     }
 
-    /// Move ourselves in, without the library.
+    /// Moves the process into a cgroup without the library.
     pub fn enter(cgroup: &Cgroup) {
         cgroup.write("cgroup.procs", 0);
     }
 }
 
-/// Says "ready" and sleeps.
+/// A role that sends "ready" and sleeps.
 pub fn sleeper(_: &[String]) {
-    role::listen();
-    role::say("ready");
+    role::receive();
+    role::send("ready");
     role::sleep();
 }
 
-/// Says "ready" and uses all the CPU time that it gets.
+/// A role that sends "ready" and uses all the CPU time that it gets.
 pub fn burner(_: &[String]) {
-    role::listen();
-    role::say("ready");
+    role::receive();
+    role::send("ready");
     role::burn();
 }
 
-/// Touches so many MiB and says that they fit, and then as many more as it is told.
+/// A role that touches so many MiB, sends a line, and touches as many more as the test sends.
 pub fn hog(args: &[String]) {
-    role::listen();
+    role::receive();
     let mut mib = args[0].clone();
     loop {
         let mut memory = vec![0u8; mib.parse::<usize>().expect("a number") << 20];
         memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
         std::mem::forget(std::hint::black_box(memory));
-        role::say("it fits");
-        mib = role::listen();
+        role::send("it fits");
+        mib = role::receive();
     }
 }

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the tests of behaviour share. They look at the kernel's own files, never through the library
-//! that they test.
+//! Code that the tests share. It reads the kernel's own files, never through the library under test.
 
 #![allow(dead_code, unused_macros, reason = "each test program uses a part of it")]
 
-pub mod arena;
 pub mod cgroup;
 pub mod device;
+pub mod fixture;
 pub mod group;
 pub mod lab;
 pub mod measured;
@@ -14,7 +13,7 @@ pub mod mounts;
 pub mod program;
 pub mod ptrace;
 pub mod seccomp;
-pub mod way;
+pub mod spawn_path;
 #[macro_use]
 pub mod member;
 
@@ -28,42 +27,44 @@ pub fn state_of(pid: i32) -> Option<char> {
     stat.rsplit(") ").next()?.chars().next()
 }
 
-/// A wait that lasts longer than this has failed. Far more than anything here takes, even where two
+/// A wait that lasts longer than this has failed. It is much longer than any wait here takes, even if two
 /// guests share a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// For the library's waits.
-pub fn patience() -> agentcg::Deadline {
-    agentcg::Deadline::after(PATIENCE)
+/// Returns the deadline for the library's waits.
+pub fn deadline() -> agentcg::Deadline {
+    agentcg::Deadline::after(TIMEOUT)
 }
 
-/// Wait for what no file notifies of.
-pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+/// Waits for a condition that has no notification.
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < PATIENCE, "waited in vain until {what}");
+    while !condition() {
+        assert!(start.elapsed() < TIMEOUT, "timeout while waiting until {what}");
         std::thread::yield_now();
     }
 }
 
-/// The number of repetitions for a test that has `most` of them: `make check` runs one of `AGENTCG_STRIDE`.
-pub fn of_many(most: usize) -> usize {
+/// Returns the number of repetitions for a test that has `most` of them: `make check` runs one of
+/// `AGENTCG_STRIDE`.
+pub fn repetitions(most: usize) -> usize {
     most.div_ceil(ptrace::stride() as usize)
 }
 
-/// For tests that look at the whole place: only one at a time may change it.
-pub fn alone() -> MutexGuard<'static, ()> {
+/// Locks the place, for tests that look at all of it: only one at a time may change it.
+pub fn lock_place() -> MutexGuard<'static, ()> {
     static PLACE: Mutex<()> = Mutex::new(());
     PLACE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Everything under the top of what is mounted, and where we are in it; nothing, where no cgroup2 is.
-pub fn whole() -> impl PartialEq + std::fmt::Debug {
+/// Returns a snapshot of everything below the top of the mounted hierarchy and the cgroup of this process, or
+/// nothing if there is no cgroup2.
+pub fn hierarchy_snapshot() -> impl PartialEq + std::fmt::Debug {
     (lab::layout() != "legacy").then(|| {
         let mut top = cgroup::Cgroup::own();
         while top.parent().has("cgroup.controllers") {
             top = top.parent();
         }
-        (top.picture(), std::fs::read("/proc/self/cgroup").expect("/proc is mounted"))
+        (top.snapshot(), std::fs::read("/proc/self/cgroup").expect("/proc is mounted"))
     })
 }

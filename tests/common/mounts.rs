@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Roles that see other mounts than everybody else. Only root can make such.
+//! Roles with their own mount namespace. They need root.
 
 use super::cgroup::Cgroup;
 use super::member::{Member, role};
-use super::{lab, patience};
+use super::{deadline, lab};
 use agentcg::{Agent, Limits, diagnose, discover_parent, is_available};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -11,26 +11,26 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-/// Where the layout has its cgroup2.
+/// The mount point of cgroup2 in the layout.
 pub const TOP: &str = "/sys/fs/cgroup";
-/// Not given to mount(2).
+/// An argument that mount(2) does not need.
 pub const NONE: Option<&str> = None;
 
-/// The role says nothing wrong, and nothing of it is left in the tree.
-pub fn plays(name: &str, args: &[&str]) {
+/// Checks that the role succeeds and that no process of it is left.
+pub fn check_role(name: &str, args: &[&str]) {
     lab::needs(&["unified"]);
     let mut member = Member::start(name, args);
-    member.hears("as it should be");
+    member.expect_line("ok");
     assert!(member.wait().success());
 }
 
-/// From now on mounts are ours alone.
-pub fn own_mounts() {
+/// Gives the process its own mount namespace.
+pub fn enter_mount_namespace() {
     unshare(CloneFlags::CLONE_NEWNS).expect("unshare");
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_PRIVATE, NONE).expect("make private");
 }
 
-/// An agent can be had, under this parent, and be used.
+/// Checks that an agent can be made under this parent and used.
 pub fn expect_agents_in(parent: &Path) {
     assert!(is_available());
     assert_eq!(PathBuf::from(OsString::from_vec(discover_parent().expect("discover"))), parent);
@@ -42,14 +42,14 @@ pub fn expect_agents_in(parent: &Path) {
     assert_eq!(cgroup.read("pids.max"), "9");
     let mut member = Member::start("sleeper", &[]);
     agent.move_pid(member.pid()).expect("move_pid");
-    member.say("go");
-    member.hears("ready");
-    agent.destroy(false, patience(), true).expect("destroy");
+    member.send("go");
+    member.expect_line("ready");
+    agent.destroy(false, deadline(), true).expect("destroy");
     assert!(member.is_dead() && !cgroup.exists());
-    role::say("as it should be");
+    role::send("ok");
 }
 
-/// There is no place for an agent, for this reason.
+/// Checks that there is no place for an agent, for this reason.
 pub fn expect_refusal(expected: &str) {
     let e = Agent::new(None, None, &Limits::default()).expect_err("new");
     assert_eq!(format!("{:?} {:?}", e.errno(), e.reason().expect("a reason")), expected, "{e}");
@@ -58,5 +58,5 @@ pub fn expect_refusal(expected: &str) {
     let found = diagnose();
     assert_eq!((found.obstacle, found.place), (e.reason(), None), "{}", found.report);
     assert!(!found.report.contains("  Nothing."), "{}", found.report);
-    role::say("as it should be");
+    role::send("ok");
 }

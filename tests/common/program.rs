@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Programs for the library to start: roles of the test program, as members are.
+//! Programs that the library starts: roles of the test program, as members are.
 
 use agentcg::{Agent, Child, Command, DEVNULL, Errno, INHERIT, Result, SpawnOptions, Strings};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
@@ -7,20 +7,20 @@ use nix::unistd::Pid;
 use std::ffi::{CStr, CString};
 use std::os::fd::BorrowedFd;
 
-/// What [`start`] may be told beside the role.
+/// The options of [`start`].
 #[derive(Clone, Copy)]
-pub struct How<'a> {
-    /// The role's arguments.
+pub struct StartOptions<'a> {
+    /// The arguments of the role.
     pub args: &'a [&'a str],
-    /// As the library takes it.
+    /// The options of the library's spawn.
     pub spawn: SpawnOptions,
-    /// Its standard descriptors.
+    /// The standard descriptors of the child.
     pub stdio: [i32; 3],
-    /// Its working directory, if not ours.
+    /// The working directory of the child, or none for that of this process.
     pub directory: Option<BorrowedFd<'a>>,
 }
 
-impl Default for How<'_> {
+impl Default for StartOptions<'_> {
     fn default() -> Self {
         Self {
             args: &[],
@@ -31,37 +31,38 @@ impl Default for How<'_> {
     }
 }
 
-/// Of the caller's descriptors all but the first, of its directory all, of its environment nothing.
-pub fn plain<'a>(files: &[&'a CStr], argv: impl IntoIterator<Item = &'a CStr>) -> Command<'a> {
+/// Returns a command with the caller's standard output, standard error and directory, and with an empty
+/// environment.
+pub fn command<'a>(files: &[&'a CStr], argv: impl IntoIterator<Item = &'a CStr>) -> Command<'a> {
     Command {
         program: Strings::new(files.iter().copied()).expect("memory"),
         arguments: Strings::new(argv).expect("memory"),
         environment: Strings::new([]).expect("memory"),
         new_session: false,
         directory: None,
-        stdio: How::default().stdio,
+        stdio: StartOptions::default().stdio,
     }
 }
 
-/// Start a role inside the agent's group.
-pub fn start(agent: &Agent, role: &str, how: How<'_>) -> Result<Child> {
+/// Starts a role inside the agent's group.
+pub fn start(agent: &Agent, role: &str, how: StartOptions<'_>) -> Result<Child> {
     let file = c"/proc/self/exe";
     let words: Vec<CString> = ["role", "--play", role]
         .iter()
         .chain(how.args)
         .map(|word| CString::new(*word).expect("no NUL in a word"))
         .collect();
-    let command = plain(&[file], words.iter().map(CString::as_c_str));
+    let command = command(&[file], words.iter().map(CString::as_c_str));
     let command = Command { directory: how.directory, stdio: how.stdio, ..command };
     agent.spawn(&command, how.spawn)
 }
 
-/// Its end, which comes by itself.
+/// Waits for a child that ends by itself.
 pub fn wait(child: &Child) -> WaitStatus {
     waitpid(Pid::from_raw(child.pid), None).unwrap_or_else(|e| panic!("wait for {}: {e}", child.pid))
 }
 
-/// No child of the calling thread's is left, of whatever kind: none that came to nothing.
+/// Returns true if the calling thread has no child of any kind, not even one from a failed start.
 pub fn no_child_is_left() -> bool {
     let flags = WaitPidFlag::WNOHANG | WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
     waitpid(None, Some(flags)) == Err(Errno::ECHILD)

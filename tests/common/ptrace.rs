@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Stopping a member between any two of its system calls, and meddling with them.
+//! Stops a member between any two of its system calls, and injects faults into them.
 
 #![allow(unsafe_code, reason = "ptrace(2) itself; see SAFETY")]
 
@@ -9,66 +9,67 @@ use nix::sys::signal::{Signal, raise};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 
-/// In the role: from here on it stops before and after each system call.
+/// For the role: from here on it stops before and after each system call.
 pub fn wait_for_tracer() {
     request(libc::PTRACE_TRACEME, 0);
     raise(Signal::SIGSTOP).expect("raise");
 }
 
-/// Of the stops of a member, one in so many is tried: each, or as `AGENTCG_STRIDE` says.
+/// Returns the step between the stops that are tried: 1, or the value of `AGENTCG_STRIDE`.
 pub fn stride() -> u32 {
     std::env::var("AGENTCG_STRIDE").map_or(1, |text| text.parse().expect("a number of stops"))
 }
 
-/// In the test, on the thread that has started the member: let it run to so manyth a stop, where it waits to be
-/// killed or let go. False if it has ended before.
-pub fn runs_to_stop(pid: i32, stop: u32) -> bool {
+/// For the thread of the test that has started the member: lets it run to the stop with this number. There it
+/// waits to be killed or detached. Returns false if it has ended before.
+pub fn run_to_stop(pid: i32, stop: u32) -> bool {
     for stops in 0..=stop {
         if stops > 0 {
             request(libc::PTRACE_SYSCALL, pid);
         }
-        if !stops_again(pid) {
+        if !wait_for_stop(pid) {
             return false;
         }
     }
     true
 }
 
-/// From where it is stopped it runs on, and stops no more.
-pub fn let_go(pid: i32) {
+/// Lets the member run on from its stop, without further stops.
+pub fn detach(pid: i32) {
     request(libc::PTRACE_DETACH, pid);
 }
 
-/// In the test, letting it run to its end: how often it stopped, twice a system call.
-pub fn stops_to_end(pid: i32) -> u32 {
+/// For the test: lets the member run to its end and returns the number of its stops, two for each system
+/// call.
+pub fn count_stops(pid: i32) -> u32 {
     let mut stops = 0;
-    while stops_again(pid) {
+    while wait_for_stop(pid) {
         request(libc::PTRACE_SYSCALL, pid);
         stops += 1;
     }
     stops
 }
 
-/// What is done to a write(2).
+/// A fault in a write(2).
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing.
+    /// No fault.
     None,
-    /// It is `EBADF`.
+    /// The call returns `EBADF`.
     Fails,
-    /// The first digit of what it writes becomes another.
+    /// The first digit of the written text is changed.
     OtherDigit,
 }
 
-/// In the test, on the thread that has started the member: let it run to its end, with a fault in those of its
-/// writes to files of cgroups that are chosen by the file's name and how it is open. Tells which it has written, in
-/// order.
-pub fn meddles_with_writes(pid: i32, mut fault: impl FnMut(&str, OFlag) -> Fault) -> Vec<String> {
+/// For the thread of the test that has started the member: lets it run to its end and injects faults into its
+/// writes to files of cgroups. `fault` chooses by the name of the file and its flags. Returns the names of
+/// the written files, in order.
+pub fn inject_write_faults(pid: i32, mut fault: impl FnMut(&str, OFlag) -> Fault) -> Vec<String> {
     let mut written = Vec::new();
     let mut is_entry = false;
     let mut hidden_fd = None;
-    while stops_again(pid) {
-        // The first stop is the member's own.
+    while wait_for_stop(pid) {
+        // The first stop is the one that the member itself has raised.
         if is_entry && user(pid, ORIG_RAX) == libc::SYS_write {
             let fd = user(pid, RDI);
             let file = fs::read_link(format!("/proc/{pid}/fd/{fd}")).expect("it is open");
@@ -85,7 +86,7 @@ pub fn meddles_with_writes(pid: i32, mut fault: impl FnMut(&str, OFlag) -> Fault
                 written.push(name);
             }
         } else if let Some(fd) = hidden_fd.take() {
-            // The caller counts on the registers that a system call leaves alone.
+            // The caller relies on the registers that a system call preserves.
             set_user(pid, RDI, fd);
         }
         is_entry = !is_entry;
@@ -94,14 +95,14 @@ pub fn meddles_with_writes(pid: i32, mut fault: impl FnMut(&str, OFlag) -> Fault
     written
 }
 
-/// Of an open file, as they are now.
+/// Returns the present flags of an open file.
 fn flags(pid: i32, fd: libc::c_long) -> OFlag {
     let text = fs::read_to_string(format!("/proc/{pid}/fdinfo/{fd}")).expect("it is open");
     let octal = text.lines().find_map(|line| line.strip_prefix("flags:")).expect("flags").trim();
     OFlag::from_bits_retain(i32::from_str_radix(octal, 8).expect("in octal"))
 }
 
-/// Where x86-64 has the number and the arguments of a system call.
+/// The offsets of the number and the arguments of a system call on x86-64.
 const ORIG_RAX: libc::c_long = 15 * 8;
 const RDI: libc::c_long = 14 * 8;
 const RSI: libc::c_long = 13 * 8;
@@ -123,7 +124,7 @@ fn change_digit(pid: i32, at: libc::c_long) {
 fn peek(request: libc::c_uint, pid: i32, at: libc::c_long) -> libc::c_long {
     Errno::clear();
     let nothing = std::ptr::null_mut::<libc::c_void>();
-    // SAFETY: it reads in the other process; -1 is a value, too, told apart by errno.
+    // SAFETY: it reads in the other process. -1 is a valid value, which errno distinguishes from an error.
     let value = unsafe { libc::ptrace(request, pid, at, nothing) };
     assert!(value != -1 || Errno::last_raw() == 0, "ptrace: {}", Errno::last());
     value
@@ -134,12 +135,12 @@ fn poke(request: libc::c_uint, pid: i32, at: libc::c_long, value: libc::c_long) 
     Errno::result(unsafe { libc::ptrace(request, pid, at, value) }).expect("ptrace");
 }
 
-/// Its end is left to be waited for.
-fn stops_again(pid: i32) -> bool {
+/// Waits for the next stop. Returns false if the member has ended, and leaves it to be reaped.
+fn wait_for_stop(pid: i32) -> bool {
     let id = libc::id_t::try_from(pid).expect("a pid is not negative");
     let wait = |options| {
         let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
-        // SAFETY: the kernel fills in what is ours, and all zeros are a siginfo.
+        // SAFETY: the kernel writes into `info`, and all zeros are a valid siginfo.
         let (done, info) = unsafe {
             let done = libc::waitid(libc::P_PID, id, info.as_mut_ptr(), options | libc::__WALL);
             (done, info.assume_init())

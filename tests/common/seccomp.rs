@@ -1,33 +1,33 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! System calls that are refused, as containers and sandboxes refuse them.
+//! Filters that refuse system calls, as containers and sandboxes do.
 
 #![allow(unsafe_code, reason = "nix has no filters")]
 
 use agentcg::Errno;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-/// From now on these are refused to the calling thread and all that it starts.
+/// Refuses these calls to the calling thread and all that it starts.
 pub fn refuse(calls: &[(libc::c_long, Errno)]) {
     let actions: Vec<_> =
         calls.iter().map(|(call, errno)| (*call, libc::SECCOMP_RET_ERRNO | *errno as u32)).collect();
     install(&actions);
     for (call, errno) in calls {
-        // SAFETY: it is refused before any argument is looked at.
+        // SAFETY: the call is refused before the kernel looks at its arguments.
         let refused = unsafe { libc::syscall(*call, -1, 0) };
         assert_eq!((refused, Errno::last()), (-1, *errno), "the filter refuses");
     }
 }
 
-/// From now on the process that makes this call is killed by SIGSYS, as systemd's SystemCallFilter= has it: the
-/// calling thread's, and all that it starts.
+/// From now on SIGSYS kills the process that makes this call, as systemd's SystemCallFilter= does. This
+/// applies to the calling thread and all that it starts.
 pub fn kill(call: libc::c_long) {
     install(&[(call, libc::SECCOMP_RET_KILL_PROCESS)]);
 }
 
-/// Hears of a system call before it is made.
+/// Is notified of a system call before it is made.
 pub struct Listener(OwnedFd);
 
-/// From now on each such call of the calling thread and of all that it starts waits for the listener.
+/// From now on each such call, of the calling thread and all that it starts, waits for the listener.
 pub fn listen(call: libc::c_long) -> Listener {
     let mut listener = -1;
     with_filter(&[(call, libc::SECCOMP_RET_USER_NOTIF)], |program| {
@@ -36,36 +36,36 @@ pub fn listen(call: libc::c_long) -> Listener {
         listener = unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, program) };
     });
     let fd = Errno::result(i32::try_from(listener).expect("a descriptor")).expect("seccomp");
-    // SAFETY: the kernel has just made it.
+    // SAFETY: the kernel has just created the descriptor, and nothing else owns it.
     Listener(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// struct seccomp_notif: the call's id first.
+/// The size of struct seccomp_notif in words. Its first word is the id of the call.
 const NOTIFICATION_WORDS: usize = 10;
 
 impl Listener {
-    /// Return when somebody is about to make the call. It waits.
+    /// Waits until a process is about to make the call, and returns the id of the call.
     pub fn wait(&self) -> u64 {
         let mut notification = [0u64; NOTIFICATION_WORDS];
         let request = 0xc000_2100 | (size_of_val(&notification) << 16) as libc::c_ulong;
         loop {
-            // SAFETY: it fills what it is given.
+            // SAFETY: the kernel writes no more than the size in the request, which is that of the array.
             let done = unsafe { libc::ioctl(self.0.as_raw_fd(), request as _, notification.as_mut_ptr()) };
             match Errno::result(done) {
                 Ok(_) => return notification[0],
-                // It was interrupted, and makes the call anew.
+                // The call was interrupted and is made again.
                 Err(Errno::ENOENT | Errno::EINTR) => {}
                 Err(e) => panic!("seccomp notification: {e}"),
             }
         }
     }
 
-    /// The call is made.
+    /// Lets the call proceed.
     pub fn go_on(&self, id: u64) {
-        // struct seccomp_notif_resp: value, error and SECCOMP_USER_NOTIF_FLAG_CONTINUE.
+        // struct seccomp_notif_resp: id, value, error and SECCOMP_USER_NOTIF_FLAG_CONTINUE.
         let response = [id, 0, 1 << 32];
         let request = 0xc000_2101 | (size_of_val(&response) << 16) as libc::c_ulong;
-        // SAFETY: it reads what it is given.
+        // SAFETY: the kernel reads no more than the size in the request, which is that of the array.
         let done = unsafe { libc::ioctl(self.0.as_raw_fd(), request as _, response.as_ptr()) };
         Errno::result(done).expect("seccomp response");
     }

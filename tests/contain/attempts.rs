@@ -59,8 +59,8 @@ impl Scene {
             }
             "goes by another mount" => self.reaches_under(&self.more[0], TOP),
             "goes by a mount of later" => {
-                role::say("begun");
-                role::listen();
+                role::send("begun");
+                role::receive();
                 self.reaches_under(&self.more[0], TOP)
             }
             "writes by another mount" => {

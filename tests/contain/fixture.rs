@@ -5,7 +5,7 @@ use crate::common::cgroup::{Cgroup, Scratch};
 use crate::common::group::{Group, own_pid};
 use crate::common::lab;
 use crate::common::member::Member;
-use crate::common::program::{self, How};
+use crate::common::program::{self, StartOptions};
 use agentcg::{Errno, Limits, SpawnOptions};
 use nix::sys::wait::WaitStatus;
 use std::sync::Once;
@@ -39,12 +39,12 @@ impl Fixture {
 
     fn of(agent: Group, sibling: Group, host: Cgroup, scratch: Option<Scratch>) -> Self {
         let mut member = sibling.start("sleeper", &[]);
-        member.hears("ready");
+        member.expect_line("ready");
         Self { agent, sibling, member, host, _scratch: scratch }
     }
 
     /// Have the agent do this: nothing, or why it could not.
-    pub fn play(&self, act: &str, more: &[&str], contain: bool, how: How<'_>) -> Result<(), Errno> {
+    pub fn play(&self, act: &str, more: &[&str], contain: bool, how: StartOptions<'_>) -> Result<(), Errno> {
         self.play_on(own_pid(), act, more, contain, how)
     }
 
@@ -55,12 +55,12 @@ impl Fixture {
         act: &str,
         more: &[&str],
         contain: bool,
-        how: How<'_>,
+        how: StartOptions<'_>,
     ) -> Result<(), Errno> {
         let paths = [&self.sibling.cgroup, &self.host].map(|cgroup| cgroup.0.to_string_lossy().into_owned());
         let pid = host.to_string();
         let args = [&[act, &paths[0], &paths[1], &pid], more].concat();
-        let how = How { args: &args, spawn: SpawnOptions { contain, pidfd: false }, ..how };
+        let how = StartOptions { args: &args, spawn: SpawnOptions { contain, pidfd: false }, ..how };
         let child = program::start(&self.agent, "act", how).unwrap_or_else(|e| panic!("{act}: {e}"));
         match program::wait(&child) {
             WaitStatus::Exited(_, 0) => Ok(()),

@@ -5,8 +5,8 @@ use super::fixture::Fixture;
 use crate::common::cgroup::{Cgroup, Scratch};
 use crate::common::group::Group;
 use crate::common::member::role;
-use crate::common::program::{self, How};
-use crate::common::{lab, patience, wait_until};
+use crate::common::program::{self, StartOptions};
+use crate::common::{deadline, lab, wait_until};
 use agentcg::{Agent, Errno, Limits, SpawnOptions};
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
@@ -20,11 +20,11 @@ use std::os::unix::fs::MetadataExt;
 fn plays(role: &str, args: &[&str]) -> String {
     let stage = Fixture::new();
     let (ours, its): (OwnedFd, OwnedFd) = nix::unistd::pipe().unwrap();
-    let how = How {
+    let how = StartOptions {
         args,
         spawn: SpawnOptions { contain: true, pidfd: false },
         stdio: [agentcg::DEVNULL, its.as_raw_fd(), 2],
-        ..How::default()
+        ..StartOptions::default()
     };
     let child = program::start(&stage.agent, role, how).unwrap_or_else(|e| panic!("{role}: {e}"));
     drop(its);
@@ -43,9 +43,9 @@ fn it_sees_its_own_group_as_the_whole_hierarchy() {
 pub fn looks_around(_: &[String]) {
     let root = Cgroup("/sys/fs/cgroup".into());
     let own = fs::read_to_string("/proc/self/cgroup").unwrap();
-    role::say(own.lines().find(|line| line.starts_with("0::")).unwrap());
-    role::say(&root.read("memory.max"));
-    role::say(&root.read("pids.max"));
+    role::send(own.lines().find(|line| line.starts_with("0::")).unwrap());
+    role::send(&root.read("memory.max"));
+    role::send(&root.read("pids.max"));
     assert!(root.lists(std::process::id().try_into().unwrap()));
 }
 
@@ -58,7 +58,7 @@ pub fn goes_deeper(_: &[String]) {
     let root = Cgroup("/sys/fs/cgroup".into());
     for cgroup in [root.make("a").make("b"), root] {
         role::enter(&cgroup);
-        role::say(fs::read_to_string("/proc/self/cgroup").unwrap().lines().last().unwrap());
+        role::send(fs::read_to_string("/proc/self/cgroup").unwrap().lines().last().unwrap());
     }
 }
 
@@ -73,7 +73,7 @@ pub fn tells_who_it_is(_: &[String]) {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let value = |key| status.lines().find_map(|line| line.strip_prefix(key)).unwrap().trim().to_owned();
     let capabilities = ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"].map(value).join(" ");
-    role::say(&format!("{} {} {capabilities}", geteuid(), getegid()));
+    role::send(&format!("{} {} {capabilities}", geteuid(), getegid()));
 }
 
 /// And sees only its own uid and gid as what they are.
@@ -100,7 +100,7 @@ fn it_writes_files_as_its_uid() {
 pub fn writes_a_file(args: &[String]) {
     fs::write(&args[0], "hello").unwrap();
     let [own, other] = [&args[0], &args[1]].map(|path| fs::metadata(path).unwrap().uid());
-    role::say(&format!("{own} {other}"));
+    role::send(&format!("{own} {other}"));
 }
 
 /// Root could map itself only with a capability that it has lost (5.12, and earlier in
@@ -115,10 +115,14 @@ fn it_has_agents_of_its_own_and_they_are_held_unless_it_is_root() {
 pub fn has_agents(_: &[String]) {
     let limits = Limits { pids_max: Some(5), ..Limits::default() };
     let agent = Agent::new(None, None, &limits).unwrap_or_else(|e| panic!("{e}"));
-    role::say(&format!("pids.max {}", Cgroup::at(agent.path()).read("pids.max")));
+    role::send(&format!("pids.max {}", Cgroup::at(agent.path()).read("pids.max")));
     let play = |act, more: &[&str], contain| {
         let args = [&[act, "/sys/fs/cgroup", "/sys/fs/cgroup/supervisor", "1"], more].concat();
-        let how = How { args: &args, spawn: SpawnOptions { contain, pidfd: false }, ..How::default() };
+        let how = StartOptions {
+            args: &args,
+            spawn: SpawnOptions { contain, pidfd: false },
+            ..StartOptions::default()
+        };
         let child = program::start(&agent, "act", how)?;
         Ok::<_, agentcg::Error>(match program::wait(&child) {
             WaitStatus::Exited(_, 0) => Ok(()),
@@ -130,22 +134,22 @@ pub fn has_agents(_: &[String]) {
         let raised = play("writes to its own file", &["pids.max", "max"], contain);
         let moved = play("moves to the host's cgroup", &[], contain);
         match (raised, moved) {
-            (Ok(raised), Ok(moved)) => role::say(&format!("{raised:?} {moved:?}")),
-            (Err(e), _) | (_, Err(e)) => role::say(&format!("{:?} {:?}", e.errno(), e.reason())),
+            (Ok(raised), Ok(moved)) => role::send(&format!("{raised:?} {moved:?}")),
+            (Err(e), _) | (_, Err(e)) => role::send(&format!("{:?} {:?}", e.errno(), e.reason())),
         }
     }
-    agent.destroy(false, patience(), false).unwrap_or_else(|e| panic!("{e}"));
+    agent.destroy(false, deadline(), false).unwrap_or_else(|e| panic!("{e}"));
 }
 
 /// Whatever namespaces and cgroups it is in.
 #[test]
 fn it_is_killed_and_removed_with_the_cgroups_that_it_has_made() {
     let stage = Fixture::new();
-    let how = How { spawn: SpawnOptions { contain: true, pidfd: false }, ..How::default() };
+    let how = StartOptions { spawn: SpawnOptions { contain: true, pidfd: false }, ..StartOptions::default() };
     let child = program::start(&stage.agent, "hides_below", how).unwrap();
     let below = stage.agent.cgroup.join("below/further");
     wait_until("it has gone below", || below.exists() && below.lists(child.pid));
-    stage.agent.kill_all(patience()).unwrap();
+    stage.agent.kill_all(deadline()).unwrap();
     assert!(matches!(program::wait(&child), WaitStatus::Signaled(_, Signal::SIGKILL, _)));
     stage.agent.destroy();
 }
@@ -167,7 +171,7 @@ fn the_cgroups_that_it_can_make_are_bounded_unless_the_caller_has_chosen_bounds(
     ] {
         let scratch = Scratch::new();
         let group = Group::under(&scratch, &limits);
-        let how = How { spawn: SpawnOptions { contain, pidfd: false }, ..How::default() };
+        let how = StartOptions { spawn: SpawnOptions { contain, pidfd: false }, ..StartOptions::default() };
         let child =
             program::start(group.agent(), "looks_at_its_bounds", how).unwrap_or_else(|e| panic!("{e}"));
         assert!(matches!(program::wait(&child), WaitStatus::Exited(_, 0)));

@@ -3,7 +3,7 @@
 
 use super::fixture::Fixture;
 use crate::common::lab;
-use crate::common::program::How;
+use crate::common::program::StartOptions;
 use agentcg::Errno;
 use std::fs::{self, File};
 use std::os::fd::{AsFd, AsRawFd};
@@ -11,10 +11,10 @@ use std::os::unix::fs::PermissionsExt;
 
 /// It is stopped where it is contained, by this, and by nothing where it is not.
 fn stopped(act: &str, by: Errno) {
-    stopped_on(act, by, &[], How::default());
+    stopped_on(act, by, &[], StartOptions::default());
 }
 
-fn stopped_on(act: &str, by: Errno, more: &[&str], how: How<'_>) {
+fn stopped_on(act: &str, by: Errno, more: &[&str], how: StartOptions<'_>) {
     let stage = Fixture::new();
     assert_eq!(stage.play(act, more, true, how), Err(by), "contained: {act}");
     assert_eq!(stage.play(act, more, false, how), Ok(()), "not contained: {act}");
@@ -47,9 +47,9 @@ fn it_does_not_kill_a_sibling() {
     let mut stage = Fixture::new();
     let kills = !lab::lacks("cgroup.kill");
     let (act, file) = ("kills its sibling", [if kills { "cgroup.kill" } else { "cgroup.freeze" }]);
-    assert_eq!(stage.play(act, &file, true, How::default()), Err(Errno::ENOENT));
+    assert_eq!(stage.play(act, &file, true, StartOptions::default()), Err(Errno::ENOENT));
     assert!(!stage.member.is_dead() && stage.sibling.cgroup.read("cgroup.freeze") == "0");
-    assert_eq!(stage.play(act, &file, false, How::default()), Ok(()));
+    assert_eq!(stage.play(act, &file, false, StartOptions::default()), Ok(()));
     if kills {
         stage.member.wait_dead();
     } else {
@@ -73,14 +73,14 @@ fn it_does_not_reach_a_sibling_by_a_descriptor_of_the_hosts() {
     let dir = File::open(&stage.sibling.cgroup.0).unwrap();
     let (act, more) = ("goes by the host's descriptor", [dir.as_raw_fd().to_string()]);
     let more = [more[0].as_str()];
-    assert_eq!(stage.play(act, &more, true, How::default()), Err(Errno::EACCES));
-    assert_eq!(stage.play(act, &more, false, How::default()), Ok(()));
+    assert_eq!(stage.play(act, &more, true, StartOptions::default()), Err(Errno::EACCES));
+    assert_eq!(stage.play(act, &more, false, StartOptions::default()), Ok(()));
 }
 
 #[test]
 fn it_does_not_reach_a_sibling_from_the_directory_that_it_was_given() {
     let directory = File::open("/tmp").unwrap();
-    let how = How { directory: Some(directory.as_fd()), ..How::default() };
+    let how = StartOptions { directory: Some(directory.as_fd()), ..StartOptions::default() };
     stopped_on("climbs from its directory", Errno::ENOENT, &[], how);
 }
 
@@ -97,13 +97,13 @@ fn it_does_not_find_its_siblings_in_namespaces_of_its_own() {
     stopped("mounts cgroup2 in a cgroup namespace of its own", Errno::ENOENT);
 }
 
-/// A descriptor is no way either: the kernel asks for the cgroup namespace.
+/// A descriptor is no path either: the kernel asks for the cgroup namespace.
 #[test]
 fn it_does_not_get_into_a_sibling_by_a_descriptor_that_it_was_given() {
     for act in ["is born in its sibling by descriptor 0", "moves to its sibling by descriptor 0"] {
         let stage = Fixture::new();
         let dir = File::open(&stage.sibling.cgroup.0).unwrap();
-        let how = How { stdio: [dir.as_raw_fd(), 1, 2], ..How::default() };
+        let how = StartOptions { stdio: [dir.as_raw_fd(), 1, 2], ..StartOptions::default() };
         assert_eq!(stage.play(act, &[], true, how), Err(Errno::ENOENT), "{act}");
         assert_eq!(stage.play(act, &[], false, how), Ok(()), "{act}");
     }
@@ -123,7 +123,7 @@ fn it_changes_none_of_its_limits_and_does_not_freeze_or_kill_its_group() {
         }
         let value = value_for(&name);
         assert_eq!(
-            stage.play("writes to its own file", &[&name, value], true, How::default()),
+            stage.play("writes to its own file", &[&name, value], true, StartOptions::default()),
             Err(Errno::EPERM),
             "{name}"
         );
@@ -134,7 +134,7 @@ fn it_changes_none_of_its_limits_and_does_not_freeze_or_kill_its_group() {
         assert!(tried.iter().any(|(one, _)| one == name), "{name} is not among {tried:?}");
     }
     for (name, value) in tried.iter().filter(|(name, _)| name != "cgroup.kill" && name != "cgroup.freeze") {
-        let done = stage.play("writes to its own file", &[name, value], false, How::default());
+        let done = stage.play("writes to its own file", &[name, value], false, StartOptions::default());
         // These want a device, and a cgroup without controllers.
         let is_apt = ["io.max", "io.latency", "cgroup.type"].iter().all(|one| one != name);
         assert!(if is_apt { done == Ok(()) } else { done != Err(Errno::EPERM) }, "{name}: {done:?}");

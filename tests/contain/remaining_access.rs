@@ -4,7 +4,7 @@
 use super::fixture::Fixture;
 use crate::common::lab;
 use crate::common::member::{Member, role};
-use crate::common::program::How;
+use crate::common::program::StartOptions;
 use agentcg::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -44,8 +44,8 @@ pub fn signals(pid: i32) -> io::Result<()> {
 #[test]
 fn it_does_not_trace_its_host() {
     let stage = Fixture::new();
-    assert_eq!(stage.play("traces the host", &[], true, How::default()), Err(Errno::EPERM));
-    assert_eq!(stage.play("traces the host", &[], false, How::default()), Ok(()));
+    assert_eq!(stage.play("traces the host", &[], true, StartOptions::default()), Err(Errno::EPERM));
+    assert_eq!(stage.play("traces the host", &[], false, StartOptions::default()), Ok(()));
 }
 
 /// Landlock's, 0 where it is not in use.
@@ -65,16 +65,16 @@ fn for_strangers() -> Result<(), Errno> {
 #[test]
 fn it_signals_its_host_only_where_landlock_has_no_scopes() {
     let stage = Fixture::new();
-    assert_eq!(stage.play("signals the host", &[], true, How::default()), for_strangers());
-    assert_eq!(stage.play("signals the host", &[], false, How::default()), Ok(()));
+    assert_eq!(stage.play("signals the host", &[], true, StartOptions::default()), for_strangers());
+    assert_eq!(stage.play("signals the host", &[], false, StartOptions::default()), Ok(()));
 }
 
 #[test]
 fn it_signals_a_sibling_only_where_landlock_has_no_scopes() {
     let stage = Fixture::new();
     let sibling = stage.member.pid().to_string();
-    assert_eq!(stage.play("signals by pid", &[&sibling], true, How::default()), for_strangers());
-    assert_eq!(stage.play("signals by pid", &[&sibling], false, How::default()), Ok(()));
+    assert_eq!(stage.play("signals by pid", &[&sibling], true, StartOptions::default()), for_strangers());
+    assert_eq!(stage.play("signals by pid", &[&sibling], false, StartOptions::default()), Ok(()));
 }
 
 /// Of no use to itself: core dumps of that process.
@@ -92,13 +92,13 @@ pub fn changes_limits(pid: i32) -> io::Result<()> {
 /// The host of these is a process of its own, which nobody minds.
 fn on_a_member(act: &str, outcome: Result<(), Errno>) {
     let mut victim = Member::start("host_that_waits", &[]);
-    victim.hears("ready");
+    victim.expect_line("ready");
     let stage = Fixture::new();
-    assert_eq!(stage.play_on(victim.pid(), act, &[], true, How::default()), outcome);
+    assert_eq!(stage.play_on(victim.pid(), act, &[], true, StartOptions::default()), outcome);
 }
 
 pub fn host_that_waits(_: &[String]) {
-    role::say("ready");
+    role::send("ready");
     role::sleep();
 }
 
@@ -118,7 +118,7 @@ fn it_still_has_its_host_killed_first() {
 fn it_still_writes_by_a_directory_of_the_hierarchy_that_it_was_given() {
     let stage = Fixture::new();
     let dir = File::open(&stage.sibling.cgroup.0).unwrap();
-    let how = How { stdio: [dir.as_raw_fd(), 1, 2], ..How::default() };
+    let how = StartOptions { stdio: [dir.as_raw_fd(), 1, 2], ..StartOptions::default() };
     assert_eq!(stage.play("writes to its sibling by descriptor 0", &[], true, how), Ok(()));
     assert_eq!(stage.sibling.cgroup.read("memory.max"), "max");
 }
@@ -145,7 +145,7 @@ pub fn signals_its_own() -> io::Result<()> {
 #[test]
 fn it_signals_its_own_processes() {
     let stage = Fixture::new();
-    assert_eq!(stage.play("signals its own", &[], true, How::default()), Ok(()));
+    assert_eq!(stage.play("signals its own", &[], true, StartOptions::default()), Ok(()));
 }
 
 pub fn has_a_session_of_its_own() -> io::Result<()> {
@@ -155,8 +155,8 @@ pub fn has_a_session_of_its_own() -> io::Result<()> {
 
 #[test]
 fn it_has_a_session_of_its_own_on_each_way() {
-    super::entries::on_each_way(&[], |stage| {
-        let play = |contain| stage.play("has a session of its own", &[], contain, How::default());
+    super::entries::on_each_spawn_path(&[], |stage| {
+        let play = |contain| stage.play("has a session of its own", &[], contain, StartOptions::default());
         assert_eq!((play(true), play(false)), (Ok(()), Err(Errno::ENOTTY)));
     });
 }
@@ -182,7 +182,7 @@ fn it_does_not_have_its_hosts_keys() {
     assert!(joined > 0, "the lab's kernels have keys: {}", Errno::last());
     let serial = session_keyring().unwrap().to_string();
     let stage = Fixture::new();
-    let play = |contain| stage.play("has the host's keyring", &[&serial], contain, How::default());
+    let play = |contain| stage.play("has the host's keyring", &[&serial], contain, StartOptions::default());
     assert_eq!((play(true), play(false)), (Err(Errno::ENOKEY), Ok(())));
 }
 
@@ -210,36 +210,36 @@ pub fn host_on_a_terminal(_: &[String]) {
         terminal
     };
     let stage = Fixture::new();
-    let how = How { stdio: [terminal, 1, 2], ..How::default() };
+    let how = StartOptions { stdio: [terminal, 1, 2], ..StartOptions::default() };
     let play = |contain| stage.play("types into terminal 0", &[], contain, how);
     // From Linux 6.2 on a setting forbids it to everybody.
     let is_off = std::fs::read_to_string("/proc/sys/dev/tty/legacy_tiocsti").is_ok_and(|text| text == "0\n");
     let off = Err(Errno::EIO);
     assert_eq!(play(true), if is_off { off } else { Err(Errno::EPERM) });
     assert_eq!(play(false), if is_off { off } else { Ok(()) });
-    role::say("as it should be");
+    role::send("ok");
 }
 
 #[test]
 fn it_does_not_type_into_its_hosts_terminal() {
     let mut host = Member::start("host_on_a_terminal", &[]);
-    host.hears("as it should be");
+    host.expect_line("ok");
 }
 
 /// Keeps a secret from others of its uid.
 pub fn host_that_is_not_dumpable(_: &[String]) {
     nix::sys::prctl::set_dumpable(false).unwrap();
-    super::entries::on_each_way(&[], |stage| {
+    super::entries::on_each_spawn_path(&[], |stage| {
         super::entries::is_held(stage);
         assert_eq!(nix::sys::prctl::get_dumpable(), Ok(false), "the host's own");
     });
-    role::say("as it should be");
+    role::send("ok");
 }
 
 #[test]
 fn it_is_held_in_a_host_that_is_not_dumpable_on_each_way() {
     let mut host = Member::start("host_that_is_not_dumpable", &[]);
-    host.hears("as it should be");
+    host.expect_line("ok");
 }
 
 /// Whoever gives one away gives what is below it, and above.
@@ -247,7 +247,7 @@ fn it_is_held_in_a_host_that_is_not_dumpable_on_each_way() {
 fn it_still_gets_out_by_a_directory_that_is_open_in_its_hosts_mounts() {
     let stage = Fixture::new();
     let dir = File::open("/tmp").unwrap();
-    let how = How { stdio: [dir.as_raw_fd(), 1, 2], ..How::default() };
+    let how = StartOptions { stdio: [dir.as_raw_fd(), 1, 2], ..StartOptions::default() };
     assert_eq!(stage.play("climbs from descriptor 0", &[], true, how), Ok(()));
 }
 
@@ -256,6 +256,6 @@ fn it_still_gets_out_by_a_directory_that_is_open_in_its_hosts_mounts() {
 fn it_still_switches_memory_oom_group() {
     let stage = Fixture::new();
     let more = ["memory.oom.group", "1"];
-    assert_eq!(stage.play("writes to its own file", &more, true, How::default()), Ok(()));
+    assert_eq!(stage.play("writes to its own file", &more, true, StartOptions::default()), Ok(()));
     assert_eq!(stage.agent.cgroup.read("memory.oom.group"), "1");
 }

@@ -4,7 +4,7 @@
 use super::entries::is_held;
 use super::fixture::Fixture;
 use crate::common::lab;
-use crate::common::program::How;
+use crate::common::program::StartOptions;
 use agentcg::Errno;
 use std::process::Command;
 use std::{fs, io};
@@ -21,7 +21,7 @@ fn it_still_has_the_users_manager_start_programs_outside() {
     lab::needs(&["systemd-scope"]);
     let stage = Fixture::new();
     let made = "/tmp/by-a-unit";
-    assert_eq!(stage.play("has a unit started", &[made], true, How::default()), Ok(()));
+    assert_eq!(stage.play("has a unit started", &[made], true, StartOptions::default()), Ok(()));
     assert!(fs::read_to_string(made).unwrap().contains("/app.slice/run-"));
 }
 

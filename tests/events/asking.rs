@@ -14,7 +14,7 @@ fn the_new_set_replaces_the_old() {
     let group = Group::plain();
     let fd = group.event_fd(EMPTY).unwrap();
     let mut member = group.start("sleeper", &[]);
-    member.hears("ready");
+    member.expect_line("ready");
     settle(&group, 0);
     assert_eq!(group.event_fd(POPULATED | FROZEN).unwrap(), fd);
     member.kill_it_alone();
@@ -53,8 +53,8 @@ fn an_end_that_is_found_while_asking_is_told_only_if_it_lasts() {
     group.event_fd(STATES).unwrap();
     group.move_pid(member.pid()).unwrap();
     assert_eq!(hear(&group, POPULATED) & EMPTY, 0);
-    member.say("go");
-    member.hears("ready");
+    member.send("go");
+    member.expect_line("ready");
     group.destroy();
 }
 

@@ -66,7 +66,7 @@ fn an_agent_takes_no_last_count_away() {
         watcher.event_fd(EMPTY | PIDS_MAX | GONE).unwrap();
         meddle(&group.cgroup);
         let mut member = group.start("forks_in_vain", &[]);
-        member.hears("refused");
+        member.expect_line("refused");
         group.destroy();
         // It has not looked before.
         assert_eq!(hear(&watcher, GONE), EMPTY | PIDS_MAX | GONE);
@@ -104,10 +104,10 @@ fn more_groups_than_a_directory_has_attributes_leave_their_last_counts() {
     for (group, watcher) in groups.iter().zip(&watchers) {
         watcher.event_fd(PIDS_MAX | GONE).unwrap();
         group.move_pid(member.pid()).unwrap();
-        member.say("go");
-        member.hears("refused");
+        member.send("go");
+        member.expect_line("refused");
     }
-    home.take(member.pid());
+    home.move_in(member.pid());
     for group in &groups {
         group.destroy();
     }
@@ -117,16 +117,16 @@ fn more_groups_than_a_directory_has_attributes_leave_their_last_counts() {
 }
 
 pub fn forks_in_vain(_: &[String]) {
-    role::listen();
+    role::receive();
     assert!(role::try_fork().is_err());
-    role::say("refused");
+    role::send("refused");
     role::sleep();
 }
 
 pub fn forks_in_vain_again_and_again(_: &[String]) {
     loop {
-        role::listen();
+        role::receive();
         assert!(role::try_fork().is_err());
-        role::say("refused");
+        role::send("refused");
     }
 }

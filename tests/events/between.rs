@@ -21,10 +21,10 @@ fn a_process_that_came_and_went_between_any_two_system_calls_of_the_watcher_is_t
     for stop in (1..=60).step_by(ptrace::stride() as usize) {
         notifications.are_over();
         let mut watcher = Member::start("looks_and_chooses_again", &[&parent, group.uuid()]);
-        assert!(ptrace::runs_to_stop(watcher.pid(), stop), "it waits until it is told");
+        assert!(ptrace::run_to_stop(watcher.pid(), stop), "it waits until it is told");
         group.start("ends_at_once", &[]).wait();
         notifications.are_over();
-        ptrace::let_go(watcher.pid());
+        ptrace::detach(watcher.pid());
         assert!(watcher.wait().success(), "stop {stop}");
     }
     group.destroy();

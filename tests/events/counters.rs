@@ -23,7 +23,7 @@ fn count(cgroup: &Cgroup) -> u64 {
 fn refuse_one(group: &Group) {
     group.cgroup.write("pids.max", "1");
     let mut member = group.start("forks_in_vain", &[]);
-    member.hears("refused");
+    member.expect_line("refused");
     member.kill_it_alone();
 }
 

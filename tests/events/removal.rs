@@ -6,7 +6,7 @@ use super::{STATES, hear, now, readable, settle};
 use crate::common::cgroup::Scratch;
 use crate::common::group::Group;
 use crate::common::member::Member;
-use crate::common::{self, PATIENCE, patience, ptrace, seccomp};
+use crate::common::{self, TIMEOUT, deadline, ptrace, seccomp};
 use agentcg::events::{EMPTY, FROZEN, GONE, POPULATED};
 use agentcg::{Agent, Deadline, Errno, Limits, Reason, reap};
 use std::ffi::CString;
@@ -36,7 +36,7 @@ fn a_change_before_the_removal_wakes_whoever_waits_where_somebody_watches() {
     for (watched, frozen) in [(true, false), (true, true), (false, false)] {
         let group = Group::plain();
         if frozen {
-            group.freeze(patience()).unwrap();
+            group.freeze(deadline()).unwrap();
         }
         let watcher = guest(&group);
         if watched {
@@ -45,7 +45,7 @@ fn a_change_before_the_removal_wakes_whoever_waits_where_somebody_watches() {
         let notifications = Notifications::of(&group.cgroup);
         notifications.are_over();
         group.destroy();
-        let long = u16::try_from(PATIENCE.as_millis()).unwrap();
+        let long = u16::try_from(TIMEOUT.as_millis()).unwrap();
         assert_eq!(notifications.come(if watched { long } else { 100 }), watched, "frozen: {frozen}");
     }
 }
@@ -58,7 +58,7 @@ fn of_an_orphan_that_is_reaped_all_is_told() {
     watcher.event_fd(STATES).unwrap();
     settle(&watcher, 0);
     drop(owner);
-    assert_eq!(reap(Some(&scratch.path()), patience()).unwrap(), 1);
+    assert_eq!(reap(Some(&scratch.path()), deadline()).unwrap(), 1);
     assert_eq!(hear(&watcher, GONE), EMPTY | GONE);
 }
 
@@ -84,7 +84,7 @@ fn who_did_not_ask_for_gone_is_refused_when_it_is() {
     let watcher = guest(&group);
     let fd = watcher.event_fd(FROZEN).unwrap();
     group.destroy();
-    let refused = watcher.next_events(patience()).unwrap_err();
+    let refused = watcher.next_events(deadline()).unwrap_err();
     assert_eq!((refused.errno(), refused.reason()), (Errno::ENODEV, Some(Reason::Gone)));
     assert!(!readable(fd, 100), "no spin");
 }
@@ -101,10 +101,10 @@ fn wherever_a_removal_is_cut_off_only_the_removal_is_told() {
         watcher.event_fd(STATES).unwrap();
         drop(owner);
         let mut remover = Member::start("destroys", &[&parent, watcher.uuid()]);
-        let stopped = ptrace::runs_to_stop(remover.pid(), stop);
+        let stopped = ptrace::run_to_stop(remover.pid(), stop);
         let mut heard = watcher.next_events(now()).unwrap();
         remover.kill_it_alone();
-        reap(Some(&scratch.path()), patience()).unwrap();
+        reap(Some(&scratch.path()), deadline()).unwrap();
         if heard & GONE == 0 {
             heard |= hear(&watcher, GONE);
         }
@@ -120,7 +120,7 @@ pub fn destroys(args: &[String]) {
     let parent = CString::new(args[0].as_str()).expect("no NUL");
     let agent = Agent::open(Some(&parent), &args[1], true).unwrap_or_else(|e| panic!("{e}"));
     ptrace::wait_for_tracer();
-    agent.destroy(false, patience(), true).unwrap_or_else(|e| panic!("{e}"));
+    agent.destroy(false, deadline(), true).unwrap_or_else(|e| panic!("{e}"));
 }
 
 #[test]
@@ -131,13 +131,13 @@ fn a_removal_that_is_refused_is_taken_back() {
     group.cgroup.make("inner");
     let destroy = || {
         seccomp::refuse(&[(libc::SYS_unlinkat, Errno::EACCES)]);
-        group.agent().destroy(false, patience(), false)
+        group.agent().destroy(false, deadline(), false)
     };
     let refused = std::thread::scope(|scope| scope.spawn(destroy).join().unwrap()).unwrap_err();
     assert_eq!(refused.errno(), Errno::EACCES);
     assert_eq!(group.cgroup.read("cgroup.freeze"), "0");
     settle(&watcher, EMPTY | POPULATED);
-    group.freeze(patience()).unwrap();
+    group.freeze(deadline()).unwrap();
     assert_eq!(hear(&watcher, FROZEN) & GONE, 0, "and what is told after it is true again");
     group.destroy();
     hear(&watcher, GONE);
@@ -149,9 +149,9 @@ fn a_group_in_which_something_lives_is_not_taken_leave_of() {
     let watcher = guest(&group);
     watcher.event_fd(STATES).unwrap();
     let mut member = group.start("sleeper", &[]);
-    member.hears("ready");
+    member.expect_line("ready");
     assert_eq!(hear(&watcher, POPULATED), POPULATED);
-    let refused = group.agent().destroy(true, patience(), false).unwrap_err();
+    let refused = group.agent().destroy(true, deadline(), false).unwrap_err();
     assert_eq!(refused.errno(), Errno::EBUSY);
     assert_eq!(group.cgroup.read("cgroup.freeze"), "0");
     settle(&watcher, 0);

@@ -7,7 +7,7 @@ use super::{STATES, hear, now, readable, role, settle};
 use crate::common::cgroup::Cgroup;
 use crate::common::group::Group;
 use crate::common::member::Member;
-use crate::common::{lab, patience, state_of};
+use crate::common::{deadline, lab, state_of};
 use agentcg::events::{EMPTY, GONE};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::Signal;
@@ -23,7 +23,7 @@ fn reports_removals() -> bool {
     (numbers.next(), numbers.next()) >= (Some(7), Some(1))
 }
 
-/// How many inotify instances this process has.
+/// StartOptions many inotify instances this process has.
 pub fn instances() -> usize {
     let fds = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
     fds.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to.to_string_lossy().contains("inotify")))
@@ -52,7 +52,7 @@ fn a_group_with_an_exiting_process_is_not_reported_as_empty() {
     let group = Group::plain();
     for _ in 0..3 {
         let mut member = group.start("takes_long_to_exit", &[]);
-        member.hears("ready");
+        member.expect_line("ready");
         // The watch reads the group in short intervals after the selection.
         group.event_fd(EMPTY).unwrap();
         member.signal(Signal::SIGKILL);
@@ -65,7 +65,7 @@ fn a_group_with_an_exiting_process_is_not_reported_as_empty() {
 
 /// To close an inotify instance that has a watch, the kernel waits for a grace period of SRCU.
 pub fn takes_long_to_exit(_: &[String]) {
-    role::listen();
+    role::receive();
     let instances: Vec<Inotify> = (0..30)
         .map(|_| {
             let one = Inotify::init(InitFlags::empty()).expect("inotify_init1");
@@ -73,7 +73,7 @@ pub fn takes_long_to_exit(_: &[String]) {
             one
         })
         .collect();
-    role::say("ready");
+    role::send("ready");
     std::hint::black_box(&instances);
     role::sleep();
 }
@@ -110,11 +110,11 @@ fn the_end_is_told_though_something_dead_is_not_reaped() {
     let watchers = [guest(&group), guest(&group)];
     let path = group.cgroup.0.to_str().unwrap();
     let mut host = Member::start("has_a_zombie_in_a_namespace", &[path]);
-    host.hears("ready");
+    host.expect_line("ready");
     let fds = watchers.each_ref().map(|watcher| watcher.event_fd(STATES).unwrap());
     look_seldom(fds[0], &watchers[0]);
     let killed = Instant::now();
-    group.kill_all(patience()).unwrap();
+    group.kill_all(deadline()).unwrap();
     hear(&watchers[0], EMPTY);
     if reports_removals() {
         assert!(killed.elapsed() < AT_ONCE, "{:?}", killed.elapsed());
@@ -133,9 +133,9 @@ fn told_without_a_namespace() {
     let group = Group::plain();
     let watcher = guest(&group);
     let mut member = group.start("sleeper", &[]);
-    member.hears("ready");
+    member.expect_line("ready");
     watcher.event_fd(STATES).unwrap();
-    group.kill_all(patience()).unwrap();
+    group.kill_all(deadline()).unwrap();
     hear(&watcher, EMPTY);
     group.destroy();
 }
@@ -152,6 +152,6 @@ pub fn has_a_zombie_in_a_namespace(args: &[String]) {
         }
         nix::unistd::read(&reader, &mut [0]).unwrap();
     }
-    role::say("ready");
+    role::send("ready");
     role::sleep();
 }

@@ -5,7 +5,7 @@ use super::reported::instances;
 use super::{MIB, offered, role};
 use crate::common::cgroup::Cgroup;
 use crate::common::group::Group;
-use crate::common::{PATIENCE, lab, of_many};
+use crate::common::{TIMEOUT, lab, repetitions};
 use agentcg::events::{EMPTY, GONE, MEMORY_HIGH, OOM_KILL, PIDS_MAX};
 use agentcg::{Agent, Deadline, Limits};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -45,7 +45,7 @@ impl Loop {
         let start = Instant::now();
         let mut ready = vec![EpollEvent::empty(); 64];
         while self.told < enough {
-            assert!(start.elapsed() < PATIENCE, "{} of {enough} have told {wanted:#x}", self.told);
+            assert!(start.elapsed() < TIMEOUT, "{} of {enough} have told {wanted:#x}", self.told);
             let count = self.epoll.wait(&mut ready, EpollTimeout::from(1000u16)).unwrap();
             for event in &ready[..count] {
                 let at = usize::try_from(event.data()).unwrap();
@@ -59,7 +59,7 @@ impl Loop {
         }
     }
 
-    /// How long after that moment it had told all.
+    /// StartOptions long after that moment it had told all.
     fn latency(&self, at: usize, since: Instant) -> Duration {
         self.heard[at].1.expect("it has told all").saturating_duration_since(since)
     }
@@ -72,7 +72,7 @@ fn show(what: &str, mut latencies: Vec<Duration>) {
     println!("{what}: {count} told, half of them within {half:?}, all within {:?}", latencies[count - 1]);
 }
 
-/// How many groups with their watchers the limit on descriptors lets us have: root may raise it.
+/// StartOptions many groups with their watchers the limit on descriptors lets us have: root may raise it.
 pub fn room_for_groups() -> usize {
     const A_GROUP: usize = 12;
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
@@ -84,7 +84,7 @@ pub fn room_for_groups() -> usize {
 
 #[test]
 fn a_thousand_groups_in_one_loop_are_told_as_they_are_destroyed_with_one_inotify_instance_at_most() {
-    let many = of_many(room_for_groups());
+    let many = repetitions(room_for_groups());
     let groups: Vec<Group> = (0..many).map(|_| Group::plain()).collect();
     let mut all = Loop::over(&groups, offered());
     assert!(instances() <= 1, "a user has 128");
@@ -154,7 +154,7 @@ fn memory_high_is_told_even_if_the_group_is_destroyed_the_moment_after() {
 
 /// Forks in vain, and is killed for the memory it takes.
 pub fn asks_for_too_much(_: &[String]) {
-    role::listen();
+    role::receive();
     assert!(role::try_fork().is_err());
     let mut memory = vec![0u8; 8 << 20];
     memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
@@ -163,7 +163,7 @@ pub fn asks_for_too_much(_: &[String]) {
 
 /// Takes memory until its cgroup, whose path is the argument, says that it is high: more would be held up for long.
 pub fn takes_what_is_high(args: &[String]) {
-    role::listen();
+    role::receive();
     let group = Cgroup::at(args[0].as_bytes());
     // User-Mode Linux is slow to touch a page that is not there, and fast to fill it.
     let mut zero = fs::File::open("/dev/zero").unwrap();

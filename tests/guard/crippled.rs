@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What an agent can do to its guard by prlimit(2): any process of the same uid may lower its limits.
+//! What an agent can do to its guard with prlimit(2): any process of the same uid may lower its limits.
 
 use crate::common::member::Member;
-use crate::common::{patience, wait_until};
+use crate::common::{deadline, wait_until};
 use crate::program::Program;
 
-fn take_away(pid: i32, resource: libc::__rlimit_resource_t) {
+fn remove_limit(pid: i32, resource: libc::__rlimit_resource_t) {
     limit(pid, resource, 0);
 }
 
 fn limit(pid: i32, resource: libc::__rlimit_resource_t, most: u64) {
     let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
-    // SAFETY: a struct of ours, read; nothing is written.
+    // SAFETY: the kernel reads the struct and writes nothing.
     #[allow(unsafe_code, reason = "nix has no prlimit")]
     let set = unsafe { libc::prlimit(pid, resource, &raw const limit, std::ptr::null_mut()) };
     assert_eq!(set, 0);
 }
 
 #[test]
-fn a_guard_without_its_limits_kills_and_removes_all_the_same() {
+fn a_guard_with_limits_of_zero_still_kills_and_removes() {
     let limits = [
         ("NOFILE", libc::RLIMIT_NOFILE),
         ("AS", libc::RLIMIT_AS),
@@ -32,30 +32,32 @@ fn a_guard_without_its_limits_kills_and_removes_all_the_same() {
     for (name, resource) in limits {
         let mut program = Program::start();
         let mut inside = Member::start("sleeper", &[]);
-        let agent = program.guarded(0);
-        agent.make("nested").take(inside.pid());
+        let agent = program.new_guarded(0);
+        agent.make("nested").move_in(inside.pid());
         eprintln!("without {name}");
-        take_away(program.guard(), resource);
+        remove_limit(program.guard(), resource);
         program.member.kill_it_alone();
         if resource == libc::RLIMIT_NOFILE && !agent.has("cgroup.kill") {
-            // Nothing that is open reaches who is in a cgroup inside (before 5.14): it lets go, and a reaper acts.
-            wait_until("it is an orphan", || {
-                assert!(agentcg::reap(Some(&program.scratch.path()), patience()).is_ok());
+            // Without cgroup.kill (before 5.14) and without descriptors the guard cannot reach a process in a
+            // nested cgroup. It ends, and a reaper removes the agent.
+            wait_until("a reaper has killed the process", || {
+                assert!(agentcg::reap(Some(&program.scratch.path()), deadline()).is_ok());
                 inside.is_dead()
             });
         }
         inside.wait_dead();
-        program.wait_for_no_trace();
+        program.wait_for_cleanup();
     }
 }
 
-/// Each process that does its work has a second of CPU time. In this time it sends the kill and starts to remove the cgroups.
+/// Each worker process of the guard has one second of CPU time. In this time it sends the kill and starts to
+/// remove the cgroups.
 #[test]
-fn work_that_takes_more_cpu_time_than_a_guard_has_comes_to_its_end() {
+fn work_that_exceeds_the_cpu_time_of_a_guard_is_completed() {
     let mut program = Program::start();
     let mut inside = Member::start("sleeper", &[]);
-    let agent = program.guarded(0);
-    // Without cgroup.kill (before 5.14) each of them reads every cgroup before it removes the first.
+    let agent = program.new_guarded(0);
+    // Without cgroup.kill (before 5.14) each worker reads every cgroup before it removes the first.
     let outermost = if agent.has("cgroup.kill") { 50 } else { 10 };
     for outer in 0..outermost {
         let nested = agent.make(format!("nested-{outer}"));
@@ -63,26 +65,26 @@ fn work_that_takes_more_cpu_time_than_a_guard_has_comes_to_its_end() {
             nested.make(format!("inner-{inner}"));
         }
     }
-    agent.make("nested").take(inside.pid());
+    agent.make("nested").move_in(inside.pid());
     let guard = program.guard();
     limit(guard, libc::RLIMIT_CPU, 1);
     program.member.kill_it_alone();
     inside.wait_dead();
-    program.wait_for_no_trace();
-    wait_until("the guard has ended", || !crate::lives(guard));
+    program.wait_for_cleanup();
+    wait_until("the guard has ended", || !crate::is_alive(guard));
 }
 
-/// The kernel may find it at work at the tick of the clock at which it wakes, and kill it.
+/// The guard may be working at the clock tick at which it wakes up. Then the kernel kills it.
 #[test]
-fn what_a_guard_without_cpu_time_cannot_end_is_an_orphan() {
+fn an_agent_that_a_guard_without_cpu_time_cannot_kill_is_an_orphan() {
     let mut program = Program::start();
     let mut inside = Member::start("sleeper", &[]);
-    program.guarded(0).make("nested").take(inside.pid());
+    program.new_guarded(0).make("nested").move_in(inside.pid());
     let guard = program.guard();
-    take_away(guard, libc::RLIMIT_CPU);
+    remove_limit(guard, libc::RLIMIT_CPU);
     program.member.kill_it_alone();
-    wait_until("the guard has ended", || !crate::lives(guard));
-    assert!(agentcg::reap(Some(&program.scratch.path()), patience()).is_ok());
+    wait_until("the guard has ended", || !crate::is_alive(guard));
+    assert!(agentcg::reap(Some(&program.scratch.path()), deadline()).is_ok());
     inside.wait_dead();
-    program.wait_for_no_trace();
+    program.wait_for_cleanup();
 }

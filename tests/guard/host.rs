@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A program that uses agentcg, and does as it is told.
+//! A program that uses agentcg and executes the commands of a test.
 
 #![allow(unsafe_code, reason = "system calls that nix has not in the form needed; see SAFETY")]
 
 use crate::common::cgroup::Cgroup;
+use crate::common::deadline;
 use crate::common::member::role;
-use crate::common::patience;
 use agentcg::{Agent, Errno, Limits, PlaceRequest};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::ffi::CString;
 use std::process::Command;
 
-/// What a large program has touched.
+/// The size of the memory that a large program has touched, in bytes.
 const LARGE: usize = 128 << 20;
 
 pub fn host(args: &[String]) {
@@ -19,44 +19,44 @@ pub fn host(args: &[String]) {
     let mut agents: Vec<Agent> = Vec::new();
     let mut memory: Vec<u8> = Vec::new();
     loop {
-        let order = role::listen();
-        let words: Vec<&str> = order.split(' ').collect();
+        let command = role::receive();
+        let words: Vec<&str> = command.split(' ').collect();
         match words.as_slice() {
             ["in", "a", "thread", rest @ ..] => {
                 let made = std::thread::scope(|scope| scope.spawn(|| make(&parent, rest)).join());
                 agents.push(made.expect("the thread"));
-                say_path(&agents);
+                send_path(&agents);
                 continue;
             }
             ["new", ..] => {
                 agents.push(make(&parent, &words));
-                say_path(&agents);
+                send_path(&agents);
                 continue;
             }
             ["try"] => {
                 match Agent::new_where(place_request(&parent), None, &Limits::default()) {
                     Ok(agent) => agents.push(agent),
                     Err(e) => {
-                        role::say(&format!("{:?}", e.errno()));
+                        role::send(&format!("{:?}", e.errno()));
                         continue;
                     }
                 }
-                role::say("made");
+                role::send("made");
                 continue;
             }
             ["guarded"] => {
-                let told = |agent: &Agent| agent.info().is_ok_and(|info| info.guarded).to_string();
-                role::say(&agents.iter().map(told).collect::<Vec<_>>().join(" "));
+                let guarded = |agent: &Agent| agent.info().is_ok_and(|info| info.guarded).to_string();
+                role::send(&agents.iter().map(guarded).collect::<Vec<_>>().join(" "));
                 continue;
             }
             ["free"] => drop(agents.pop()),
             ["destroy"] => destroy(agents.pop().as_ref().expect("an agent")),
             ["exit"] => role::exit(0),
             ["abort"] => std::process::abort(),
-            ["exec"] => become_another(),
+            ["exec"] => exec_another(),
             ["end", "thread"] => {
                 std::thread::spawn(|| {
-                    role::say("ended");
+                    role::send("ended");
                     role::sleep()
                 });
                 role::end_thread();
@@ -64,39 +64,39 @@ pub fn host(args: &[String]) {
             ["lead"] => nix::unistd::setpgid(nix::unistd::Pid::from_raw(0), nix::unistd::Pid::from_raw(0))
                 .expect("setpgid"),
             ["adopt"] => {
-                // SAFETY: integers only.
+                // SAFETY: the call takes integers only.
                 assert_eq!(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }, 0);
             }
             ["children"] => {
-                role::say(children());
+                role::send(children());
                 continue;
             }
-            ["fork", way] => {
-                fork(way, &parent, &mut agents);
+            ["fork", action] => {
+                fork(action, &parent, &mut agents);
                 continue;
             }
-            ["fighters"] => fighters(agents.last().expect("an agent")),
+            ["fork_without_end"] => fork_without_end(agents.last().expect("an agent")),
             ["grow"] => memory = vec![1; LARGE],
             ["rewrite"] => memory.fill(2),
             ["short", "of", "descriptors"] => {
-                role::say(&short_of_descriptors(&parent));
+                role::send(&make_with_few_descriptors(&parent));
                 continue;
             }
-            _ => panic!("what is {order}?"),
+            _ => panic!("unknown command {command}"),
         }
-        role::say("done");
+        role::send("done");
     }
 }
 
-fn say_path(agents: &[Agent]) {
-    role::say(&String::from_utf8_lossy(agents.last().expect("one").path()));
+fn send_path(agents: &[Agent]) {
+    role::send(&String::from_utf8_lossy(agents.last().expect("one").path()));
 }
 
 fn place_request(parent: &CString) -> PlaceRequest<'_> {
     PlaceRequest { parent: Some(parent), guard: true, ..PlaceRequest::default() }
 }
 
-/// `new guarded COUNT` or `new plain COUNT`.
+/// Makes an agent: `new guarded COUNT` or `new plain COUNT`.
 fn make(parent: &CString, words: &[&str]) -> Agent {
     let ["new", kind, count] = words else { panic!("{words:?}") };
     let request = PlaceRequest { guard: *kind == "guarded", ..place_request(parent) };
@@ -115,19 +115,19 @@ fn make(parent: &CString, words: &[&str]) -> Agent {
 }
 
 fn destroy(agent: &Agent) {
-    agent.destroy(false, patience(), false).unwrap_or_else(|e| panic!("{e}"));
+    agent.destroy(false, deadline(), false).unwrap_or_else(|e| panic!("{e}"));
 }
 
-/// One that holds the same pipe.
-fn become_another() -> ! {
+/// Executes another program, which holds the same pipe.
+fn exec_another() -> ! {
     use std::os::unix::process::CommandExt;
     panic!("exec: {}", Command::new("cat").exec())
 }
 
-/// Whether a wait for any child finds one, of whatever kind.
+/// Returns "some" if a wait for any child finds one of any kind.
 fn children() -> &'static str {
     for kind in [0, libc::__WALL, libc::__WCLONE] {
-        // SAFETY: waits for no particular child and stores nothing.
+        // SAFETY: the call waits for any child and stores nothing.
         let waited = unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG | kind) };
         if waited != -1 || Errno::last() != Errno::ECHILD {
             return "some";
@@ -136,12 +136,12 @@ fn children() -> &'static str {
     "none"
 }
 
-fn fork(way: &str, parent: &CString, agents: &mut Vec<Agent>) {
+fn fork(action: &str, parent: &CString, agents: &mut Vec<Agent>) {
     if !role::fork() {
         return;
     }
     let own = std::process::id().to_string();
-    match way {
+    match action {
         "keep" => {}
         "free" => agents.clear(),
         "destroy" => {
@@ -149,24 +149,24 @@ fn fork(way: &str, parent: &CString, agents: &mut Vec<Agent>) {
             agents.clear();
         }
         "new" => agents.push(make(parent, &["new", "guarded", "1"])),
-        _ => panic!("what is {way}?"),
+        _ => panic!("unknown action {action}"),
     }
-    role::say(&own);
-    if way == "new" {
-        say_path(agents);
+    role::send(&own);
+    if action == "new" {
+        send_path(agents);
     }
     role::sleep()
 }
 
-/// Members in cgroups of their own, which fork without end and catch what they can.
-fn fighters(agent: &Agent) {
+/// Starts members in nested cgroups that fork without end.
+fn fork_without_end(agent: &Agent) {
     let inside = Cgroup::at(agent.path());
     for name in ["a", "a/b", "a/b/c", "d"] {
         let nested = inside.make(name);
         if role::fork() {
             role::enter(&nested);
             loop {
-                // As many as there may be.
+                // Forks as often as the limits allow.
                 if role::try_fork() == Ok(true) {
                     std::thread::yield_now();
                     role::exit(0);
@@ -180,10 +180,10 @@ fn fighters(agent: &Agent) {
     }
 }
 
-/// Try it with ever more descriptors until it works; tells the errors in between.
-fn short_of_descriptors(parent: &CString) -> String {
+/// Raises the limit of descriptors until the call succeeds. Returns the errors before that.
+fn make_with_few_descriptors(parent: &CString) -> String {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("getrlimit");
-    let mut told = Vec::new();
+    let mut errors = Vec::new();
     for most in 4.. {
         setrlimit(Resource::RLIMIT_NOFILE, most, hard).expect("setrlimit");
         match Agent::new_where(place_request(parent), None, &Limits::default()) {
@@ -192,10 +192,10 @@ fn short_of_descriptors(parent: &CString) -> String {
                 destroy(&agent);
                 break;
             }
-            Err(e) if e.errno() == Errno::EMFILE => told.push("EMFILE".to_owned()),
-            Err(e) => told.push(e.to_string()),
+            Err(e) if e.errno() == Errno::EMFILE => errors.push("EMFILE".to_owned()),
+            Err(e) => errors.push(e.to_string()),
         }
     }
-    told.dedup();
-    told.join(", ")
+    errors.dedup();
+    errors.join(", ")
 }

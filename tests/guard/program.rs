@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the tests see of a program that uses agentcg.
+//! A program that uses agentcg, as the tests see it.
 
 use crate::common::cgroup::{Cgroup, Scratch};
 use crate::common::member::Member;
 use crate::common::wait_until;
 
-/// A program that uses agentcg, under a parent of its own.
+/// A program that uses agentcg, under its own parent.
 pub struct Program {
     pub member: Member,
     pub scratch: Scratch,
@@ -18,33 +18,33 @@ impl Program {
         Self { member: Member::start("host", &[&parent]), scratch }
     }
 
-    pub fn asked(&mut self, order: &str) -> String {
-        self.member.say(order);
-        self.member.hear()
+    pub fn request(&mut self, command: &str) -> String {
+        self.member.send(command);
+        self.member.receive()
     }
 
-    pub fn does(&mut self, order: &str) {
-        assert_eq!(self.asked(order), "done", "{order}");
+    pub fn run(&mut self, command: &str) {
+        assert_eq!(self.request(command), "done", "{command}");
     }
 
-    /// Make one, with so many processes in it.
-    pub fn guarded(&mut self, processes: u32) -> Cgroup {
-        Cgroup::at(self.asked(&format!("new guarded {processes}")).as_bytes())
+    /// Makes a guarded agent with so many processes in it.
+    pub fn new_guarded(&mut self, processes: u32) -> Cgroup {
+        Cgroup::at(self.request(&format!("new guarded {processes}")).as_bytes())
     }
 
-    pub fn leaf(&self) -> Cgroup {
+    pub fn guard_cgroup(&self) -> Cgroup {
         self.scratch.parent.join(format!("synwire/guard-{}", self.member.pid()))
     }
 
-    /// The pid of the guard.
+    /// Returns the pid of the guard.
     pub fn guard(&self) -> i32 {
-        let pids = self.leaf().words("cgroup.procs");
+        let pids = self.guard_cgroup().words("cgroup.procs");
         assert_eq!(pids.len(), 1, "{pids:?}");
         pids.first().expect("one").parse().expect("a pid")
     }
 
-    /// Nothing is alive, and nothing of the tree is left.
-    pub fn wait_for_no_trace(&mut self) {
+    /// Waits until every process is dead and the tree of the agents is removed.
+    pub fn wait_for_cleanup(&mut self) {
         self.member.wait_dead();
         wait_until("the tree is gone", || !self.scratch.parent.join("synwire").exists());
     }

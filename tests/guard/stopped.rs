@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What becomes of a guard that somebody stops: it counts as none, and is in nobody's way.
+//! A stopped guard run not count as a guard, and nothing waits for it.
 
 use crate::common::member::Member;
 use crate::common::{state_of, wait_until};
@@ -13,58 +13,59 @@ fn stop(pid: i32) {
 }
 
 #[test]
-fn a_stopped_guard_counts_as_none_and_is_replaced() {
+fn a_stopped_guard_does_not_count_and_is_replaced() {
     let mut program = Program::start();
-    program.guarded(0);
+    program.new_guarded(0);
     let first = program.guard();
     stop(first);
-    assert_eq!(program.asked("guarded"), "false");
-    let second = program.guarded(1);
-    assert_eq!(program.asked("guarded"), "false true");
-    assert_eq!(program.leaf().words("cgroup.procs").len(), 2);
-    program.does("destroy");
+    assert_eq!(program.request("guarded"), "false");
+    let second = program.new_guarded(1);
+    assert_eq!(program.request("guarded"), "false true");
+    assert_eq!(program.guard_cgroup().words("cgroup.procs").len(), 2);
+    program.run("destroy");
     assert!(!second.exists());
-    program.guarded(1);
+    program.new_guarded(1);
     program.member.kill_it_alone();
-    program.wait_for_no_trace();
+    program.wait_for_cleanup();
 }
 
 #[test]
 fn the_end_of_the_host_wakes_a_stopped_guard() {
     let mut program = Program::start();
     let mut inside = Member::start("sleeper", &[]);
-    program.guarded(0).take(inside.pid());
+    program.new_guarded(0).move_in(inside.pid());
     stop(program.guard());
     program.member.kill_it_alone();
     inside.wait_dead();
-    program.wait_for_no_trace();
+    program.wait_for_cleanup();
 }
 
-/// The host's forked children hold its end of the socket, so that the guard sees its end by the pidfd alone.
+/// The forked children of the host hold its end of the socket. The guard therefore notices the end of the
+/// host only by the pidfd.
 #[test]
 fn a_reaper_wakes_a_stopped_guard() {
     let mut program = Program::start();
-    program.guarded(2);
+    program.new_guarded(2);
     stop(program.guard());
     program.member.kill_it_alone();
-    assert!(agentcg::reap(Some(&program.scratch.path()), crate::common::patience()).is_ok());
-    program.wait_for_no_trace();
+    assert!(agentcg::reap(Some(&program.scratch.path()), crate::common::deadline()).is_ok());
+    program.wait_for_cleanup();
 }
 
-/// More than the socket holds messages.
+/// More agents than the socket holds messages.
 #[test]
 fn agents_of_a_stopped_guard_are_freed_and_destroyed_without_waiting_for_it() {
     const AGENTS: usize = 320;
     let mut program = Program::start();
     for _ in 0..AGENTS {
-        program.guarded(0);
+        program.new_guarded(0);
     }
     let guard = program.guard();
     for end in ["free", "destroy"].repeat(AGENTS / 2) {
         kill(Pid::from_raw(guard), Signal::SIGSTOP).expect("kill");
-        program.does(end);
+        program.run(end);
     }
-    assert_eq!(agentcg::reap(Some(&program.scratch.path()), crate::common::patience()), Ok(AGENTS / 2));
+    assert_eq!(agentcg::reap(Some(&program.scratch.path()), crate::common::deadline()), Ok(AGENTS / 2));
     program.member.kill_it_alone();
-    program.wait_for_no_trace();
+    program.wait_for_cleanup();
 }

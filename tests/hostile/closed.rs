@@ -4,7 +4,7 @@
 use crate::common::cgroup::{Cgroup, Scratch};
 use crate::common::group::Group;
 use crate::common::member::{Member, role};
-use crate::common::{lab, patience};
+use crate::common::{deadline, lab};
 use crate::no_limits;
 use agentcg::{Agent, list, reap};
 use std::fs::{self, Permissions};
@@ -13,7 +13,7 @@ use std::path::Path;
 
 /// Lives in a cgroup below its group with all that there is closed.
 pub fn closes_all(args: &[String]) {
-    role::listen();
+    role::receive();
     let group = Cgroup(args[0].clone().into());
     role::enter(&group.make("below").make("further"));
     let close = |path: &Path| fs::set_permissions(path, Permissions::from_mode(0o0)).unwrap();
@@ -21,7 +21,7 @@ pub fn closes_all(args: &[String]) {
         fs::read_dir(&one.0).unwrap().for_each(|entry| close(&entry.unwrap().path()));
     }
     close(&group.0);
-    role::say("closed");
+    role::send("closed");
     role::sleep();
 }
 
@@ -30,8 +30,8 @@ fn closed_in(cgroup: &Cgroup, moves: impl FnOnce(i32)) -> Member {
     lab::needs(&["user"]);
     let mut member = Member::start("closes_all", &[&cgroup.0.to_string_lossy()]);
     moves(member.pid());
-    member.say("go");
-    member.hears("closed");
+    member.send("go");
+    member.expect_line("closed");
     assert!(cgroup.try_read("cgroup.procs").is_err());
     member
 }
@@ -43,7 +43,7 @@ fn an_agent_that_has_closed_all_its_files_is_killed_and_removed() {
         let group = Group::under(&scratch, &no_limits());
         let mut member = closed_in(&group.cgroup, |pid| group.move_pid(pid).unwrap());
         if kills {
-            group.kill_all(patience()).unwrap_or_else(|e| panic!("{e}"));
+            group.kill_all(deadline()).unwrap_or_else(|e| panic!("{e}"));
             assert!(member.is_dead());
         }
         group.destroy();
@@ -56,7 +56,7 @@ fn an_agent_that_has_closed_all_its_files_is_terminated() {
     let scratch = Scratch::new();
     let group = Group::under(&scratch, &no_limits());
     let mut member = closed_in(&group.cgroup, |pid| group.move_pid(pid).unwrap());
-    let had_to_kill = group.terminate(patience(), None).unwrap_or_else(|e| panic!("{e}"));
+    let had_to_kill = group.terminate(deadline(), None).unwrap_or_else(|e| panic!("{e}"));
     assert!(member.is_dead() && !had_to_kill);
     group.destroy();
 }
@@ -82,7 +82,7 @@ fn an_orphan_that_has_closed_its_files_is_listed_and_reaped() {
     drop(agent);
     let entries = list(Some(&scratch.path())).unwrap_or_else(|e| panic!("{e}"));
     assert!(matches!(entries.as_slice(), [one] if one.orphan && one.populated), "{entries:?}");
-    assert_eq!(reap(Some(&scratch.path()), patience()).unwrap_or_else(|e| panic!("{e}")), 1);
+    assert_eq!(reap(Some(&scratch.path()), deadline()).unwrap_or_else(|e| panic!("{e}")), 1);
     assert!(member.is_dead());
 }
 
@@ -94,7 +94,7 @@ fn an_agent_that_has_closed_its_files_is_taken_over() {
     let uuid = agent.uuid().to_owned();
     drop(agent);
     let agent = Agent::open(Some(&scratch.path()), &uuid, true).unwrap_or_else(|e| panic!("{e}"));
-    agent.destroy(false, patience(), true).unwrap_or_else(|e| panic!("{e}"));
+    agent.destroy(false, deadline(), true).unwrap_or_else(|e| panic!("{e}"));
     assert!(member.is_dead());
 }
 

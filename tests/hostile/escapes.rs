@@ -14,7 +14,7 @@ use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 
 pub fn fork_bomb(_: &[String]) {
-    role::listen();
+    role::receive();
     loop {
         let _refused = role::try_fork();
     }
@@ -26,13 +26,13 @@ pub const CHAINS_THAT_BEGIN: usize = 4;
 
 /// Eight chains of processes, each of which forks the next and is gone.
 pub fn rolling_forkers(_: &[String]) {
-    role::listen();
+    role::receive();
     for _ in 0..8 {
         if role::fork() {
             let mut generation = 0u64;
             loop {
                 if generation == 3 {
-                    role::say("ready");
+                    role::send("ready");
                 }
                 match role::try_fork() {
                     Ok(true) => generation += 1,
@@ -46,12 +46,12 @@ pub fn rolling_forkers(_: &[String]) {
 }
 
 pub fn threads_that_fork(_: &[String]) {
-    role::listen();
+    role::receive();
     for _ in 0..3 {
         std::thread::spawn(|| {
             for round in 0u64.. {
                 if round == 3 {
-                    role::say("ready");
+                    role::send("ready");
                 }
                 if role::try_fork() == Ok(true) {
                     role::exit(0);
@@ -64,7 +64,7 @@ pub fn threads_that_fork(_: &[String]) {
 
 /// They share one memory, which makes them as cheap as threads; each is a process all the same.
 pub fn five_thousand(_: &[String]) {
-    role::listen();
+    role::receive();
     const STACK: usize = 8 << 10;
     // Each begins when it likes, so there is nothing on our own stack that it looks at.
     extern "C" fn sleep(_: *mut libc::c_void) -> libc::c_int {
@@ -82,20 +82,20 @@ pub fn five_thousand(_: &[String]) {
         // Those of the round before count until init has waited for them.
         while make().map_err(|e| assert_eq!(e, Errno::EAGAIN, "clone")).is_err() {}
     }
-    role::say("ready");
+    role::send("ready");
     role::sleep();
 }
 
 /// Another thread tells that the main thread is a zombie.
 pub fn without_main_thread(_: &[String]) {
-    role::listen();
+    role::receive();
     let stat = format!("/proc/{}/stat", own_pid());
     std::thread::spawn(|| role::sleep());
     std::thread::spawn(move || {
         while !fs::read_to_string(&stat).is_ok_and(|text| text.contains(") Z ")) {
             std::thread::yield_now();
         }
-        role::say("ready");
+        role::send("ready");
         role::sleep()
     });
     role::end_thread()
@@ -103,20 +103,20 @@ pub fn without_main_thread(_: &[String]) {
 
 /// A daemon's daemons: nothing but SIGKILL reaches them, and no process group holds them all.
 pub fn in_new_sessions(_: &[String]) {
-    role::listen();
+    role::receive();
     ignore_signals();
     if role::fork() {
         setsid().expect("setsid");
         for _ in 0..3 {
             if role::fork() {
                 setsid().expect("setsid");
-                role::say("ready");
+                role::send("ready");
                 role::sleep();
             }
         }
         role::exit(0);
     }
-    role::say("ready");
+    role::send("ready");
     role::sleep();
 }
 
@@ -131,7 +131,7 @@ pub fn ignore_signals() {
 }
 
 pub fn five_cgroups_deep(args: &[String]) {
-    role::listen();
+    role::receive();
     let mut cgroup = Cgroup(args[0].clone().into());
     for name in ["one", "two", "three", "four", "five"] {
         cgroup = cgroup.make(name);
@@ -140,13 +140,13 @@ pub fn five_cgroups_deep(args: &[String]) {
             break;
         }
     }
-    role::say("ready");
+    role::send("ready");
     role::sleep();
 }
 
 /// With names that make no path in the end, and a process in each.
 pub fn fifty_cgroups_deep(args: &[String]) {
-    role::listen();
+    role::receive();
     let mut dir = File::open(&args[0]).expect("open the group");
     for _ in 0..50 {
         let made = Cgroup(format!("/proc/self/fd/{}", dir.as_raw_fd()).into()).make("n".repeat(250));
@@ -156,25 +156,25 @@ pub fn fifty_cgroups_deep(args: &[String]) {
             break;
         }
     }
-    role::say("ready");
+    role::send("ready");
     role::sleep();
 }
 
 /// It makes a cgroup below its own threaded, and its own so a threaded domain.
 pub fn in_a_threaded_cgroup(args: &[String]) {
-    role::listen();
+    role::receive();
     let threaded = Cgroup(args[0].clone().into()).make("threaded");
     threaded.write("cgroup.type", "threaded");
     if role::fork() {
         threaded.write("cgroup.threads", 0);
     }
-    role::say("ready");
+    role::send("ready");
     role::sleep();
 }
 
 /// Two of them, which also go into what they make, one ever deeper, and after a while remove it.
 pub fn that_makes_and_removes_cgroups(args: &[String]) {
-    role::listen();
+    role::receive();
     let own = Cgroup(args[0].clone().into());
     let deeper = role::fork();
     let mut made: Vec<Cgroup> = Vec::new();
@@ -190,35 +190,35 @@ pub fn that_makes_and_removes_cgroups(args: &[String]) {
             made.drain(..).rev().for_each(|empty| drop(fs::remove_dir(empty.0)));
         }
         if count == 10 {
-            role::say("ready");
+            role::send("ready");
         }
     }
 }
 
 /// Tells its pids, since who is stopped cannot say so.
 pub fn stopped(_: &[String]) {
-    role::listen();
+    role::receive();
     role::fork();
-    role::say(&own_pid().to_string());
+    role::send(&own_pid().to_string());
     raise(Signal::SIGSTOP).expect("raise");
     role::sleep();
 }
 
 /// The first process of a namespace takes no signal from inside it.
 pub fn in_a_pid_namespace(_: &[String]) {
-    role::listen();
+    role::receive();
     let flags = if lab::is_root() { CloneFlags::empty() } else { CloneFlags::CLONE_NEWUSER };
     unshare(flags | CloneFlags::CLONE_NEWPID).expect("unshare");
     if role::fork() {
         role::fork();
-        role::say("ready");
+        role::send("ready");
     }
     role::sleep();
 }
 
 /// Its child is as good as gone, but for the tracer, who holds it and is to be asked about its end.
 pub fn traced(_: &[String]) {
-    role::listen();
+    role::receive();
     if role::fork() {
         ptrace(libc::PTRACE_TRACEME, 0, 0);
         raise(Signal::SIGSTOP).expect("raise");
@@ -229,7 +229,7 @@ pub fn traced(_: &[String]) {
         panic!("the child did not stop");
     };
     ptrace(libc::PTRACE_SETOPTIONS, child.as_raw(), libc::PTRACE_O_TRACEEXIT);
-    role::say("ready");
+    role::send("ready");
     role::sleep();
 }
 
@@ -239,7 +239,7 @@ pub fn debugger(args: &[String]) {
     ptrace(libc::PTRACE_ATTACH, pid, 0);
     let held = waitpid(Pid::from_raw(pid), None);
     assert!(matches!(held, Ok(WaitStatus::Stopped(..))), "{held:?}");
-    role::say("held");
+    role::send("held");
     role::sleep();
 }
 
@@ -252,7 +252,7 @@ fn ptrace(request: libc::c_uint, pid: i32, data: libc::c_int) {
 
 /// A parent that waits in the kernel for its child, which waits for its own.
 pub fn in_vfork(_: &[String]) {
-    role::listen();
+    role::receive();
     for _ in 0..2 {
         let flags = libc::CLONE_VFORK | libc::SIGCHLD;
         // SAFETY: a fork, since nothing is shared, of a process with one thread.
@@ -263,17 +263,17 @@ pub fn in_vfork(_: &[String]) {
             _ => role::sleep(),
         }
     }
-    role::say("ready");
+    role::send("ready");
     role::sleep();
 }
 
 pub fn with_500_megabytes(_: &[String]) {
-    role::listen();
+    role::receive();
     let (access, flags) = (libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE);
     // SAFETY: new memory, which nothing refers to.
     #[allow(unsafe_code, reason = "see SAFETY")]
     let memory = unsafe { libc::mmap(std::ptr::null_mut(), 500 << 20, access, flags, -1, 0) };
     assert_ne!(memory, libc::MAP_FAILED, "{}", Errno::last());
-    role::say("ready");
+    role::send("ready");
     role::sleep();
 }

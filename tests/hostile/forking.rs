@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! More of them, faster than they can be counted.
 
-use crate::common::arena::Arena;
+use crate::common::fixture::Fixture;
 use crate::escapes::CHAINS_THAT_BEGIN;
 use crate::{no_limits, so_many};
 
 #[test]
 fn a_fork_bomb_dies() {
-    Arena::new().each_round(&so_many(500), |group| {
+    Fixture::new().each_round(&so_many(500), |group| {
         let member = group.start("fork_bomb", &[]);
         group.cgroup.wait_for_value("pids.events", "max", 1);
         vec![member]
@@ -16,15 +16,15 @@ fn a_fork_bomb_dies() {
 
 #[test]
 fn forkers_that_exit_at_once_die() {
-    Arena::new().each_round_of(&no_limits(), "rolling_forkers", CHAINS_THAT_BEGIN);
+    Fixture::new().each_round_with_role(&no_limits(), "rolling_forkers", CHAINS_THAT_BEGIN);
 }
 
 #[test]
 fn threads_that_fork_die() {
-    Arena::new().each_round_of(&so_many(60), "threads_that_fork", 3);
+    Fixture::new().each_round_with_role(&so_many(60), "threads_that_fork", 3);
 }
 
 #[test]
 fn five_thousand_processes_die() {
-    Arena::new().each_round_of(&no_limits(), "five_thousand", 1);
+    Fixture::new().each_round_with_role(&no_limits(), "five_thousand", 1);
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Those that are not where one looks for them.
 
-use crate::common::arena::{Arena, kills, rounds, settings};
 use crate::common::cgroup::Cgroup;
+use crate::common::fixture::{Fixture, is_kill_round, rounds, settings};
 use crate::common::group::own_pid;
 use crate::common::member::{Member, role};
-use crate::common::{PATIENCE, lab};
+use crate::common::{TIMEOUT, lab};
 use crate::no_limits;
 use agentcg::{Agent, Deadline};
 use nix::mount::{MsFlags, mount};
@@ -15,15 +15,15 @@ use std::time::Duration;
 
 #[test]
 fn a_process_whose_main_thread_has_exited_dies() {
-    Arena::new().each_round_of(&no_limits(), "without_main_thread", 1);
+    Fixture::new().each_round_with_role(&no_limits(), "without_main_thread", 1);
 }
 
 #[test]
 fn a_process_that_was_moved_in_after_its_main_thread_had_exited_dies() {
-    Arena::new().each_round(&no_limits(), |group| {
+    Fixture::new().each_round(&no_limits(), |group| {
         let mut member = Member::start("without_main_thread", &[]);
-        member.say("go");
-        member.hears("ready");
+        member.send("go");
+        member.expect_line("ready");
         group.move_pid(member.pid()).unwrap();
         assert!(!group.cgroup.lists(member.pid()), "the kernel moves zombies now: this case is no other");
         vec![member]
@@ -32,44 +32,44 @@ fn a_process_that_was_moved_in_after_its_main_thread_had_exited_dies() {
 
 #[test]
 fn grandchildren_in_sessions_of_their_own_that_ignore_all_signals_die() {
-    Arena::new().each_round_of(&no_limits(), "in_new_sessions", 4);
+    Fixture::new().each_round_with_role(&no_limits(), "in_new_sessions", 4);
 }
 
 #[test]
 fn members_of_a_pid_namespace_of_their_own_die() {
-    Arena::new().each_round_of(&no_limits(), "in_a_pid_namespace", 2);
+    Fixture::new().each_round_with_role(&no_limits(), "in_a_pid_namespace", 2);
 }
 
 /// Where we have no name for a member, its list says 0, and kill(0) would be our own process group. cgroup.kill needs no
 /// names. Without it nobody in our place can do it, so that is what must be said.
 #[test]
 fn members_that_show_as_pid_0_die_by_cgroup_kill_and_nobody_dies_for_them() {
-    let mut arena = Arena::new();
-    let parent = arena.scratch.parent.0.to_string_lossy().into_owned();
+    let mut fixture = Fixture::new();
+    let parent = fixture.scratch.parent.0.to_string_lossy().into_owned();
     for round in rounds() {
         let mut killer = Member::start("kills_from_a_pid_namespace", &[&parent]);
-        let cgroup = Cgroup(killer.hear().into());
+        let cgroup = Cgroup(killer.receive().into());
         let mut member = Member::start("sleeper", &[]);
-        cgroup.take(member.pid());
-        member.say("go");
-        member.hears("ready");
+        cgroup.move_in(member.pid());
+        member.send("go");
+        member.expect_line("ready");
         let before = settings(&cgroup);
-        killer.say(if kills(round) { "kill_all" } else { "destroy" });
+        killer.send(if is_kill_round(round) { "kill_all" } else { "destroy" });
         if lab::lacks("cgroup.kill") {
-            killer.hears("ETIMEDOUT cgroup.kill");
+            killer.expect_line("ETIMEDOUT cgroup.kill");
             assert!(!member.is_dead() && cgroup.lists(member.pid()), "round {round}: who killed it?");
             assert_eq!(settings(&cgroup), before, "round {round}: it is left as it was held");
-            cgroup.clear();
+            cgroup.kill_and_remove();
         } else {
-            killer.hears("done");
+            killer.expect_line("done");
             assert!(member.is_dead(), "round {round}");
-            assert_eq!(cgroup.exists(), kills(round), "round {round}");
-            if kills(round) {
+            assert_eq!(cgroup.exists(), is_kill_round(round), "round {round}");
+            if is_kill_round(round) {
                 cgroup.remove();
             }
         }
         drop((killer, member));
-        arena.is_as_before(round);
+        fixture.check_untouched(round);
     }
 }
 
@@ -87,11 +87,11 @@ pub fn kills_from_a_pid_namespace(args: &[String]) {
     mount(None::<&str>, "/", None::<&str>, private, None::<&str>).expect("mount --make-rprivate");
     mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), None::<&str>).expect("mount /proc");
     assert_eq!(own_pid(), 1);
-    role::say(&path);
-    let wait = if lab::lacks("cgroup.kill") { Duration::from_millis(100) } else { PATIENCE };
-    let done = match role::listen().as_str() {
+    role::send(&path);
+    let wait = if lab::lacks("cgroup.kill") { Duration::from_millis(100) } else { TIMEOUT };
+    let done = match role::receive().as_str() {
         "kill_all" => agent.kill_all(Deadline::after(wait)),
         _ => agent.destroy(false, Deadline::after(wait), false).map(drop),
     };
-    role::say(&done.map_or_else(|e| format!("{:?} {}", e.errno(), e.file()), |()| "done".to_owned()));
+    role::send(&done.map_or_else(|e| format!("{:?} {}", e.errno(), e.file()), |()| "done".to_owned()));
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Others who have their hands in the group while it is killed.
 
-use crate::common::arena::{Arena, kills, rounds, settings};
 use crate::common::cgroup::Cgroup;
+use crate::common::deadline;
+use crate::common::fixture::{Fixture, is_kill_round, rounds, settings};
 use crate::common::group::Group;
 use crate::common::member::{Member, role};
-use crate::common::patience;
 use crate::escapes::CHAINS_THAT_BEGIN;
 use crate::no_limits;
 use agentcg::{Errno, Reason};
@@ -13,16 +13,16 @@ use std::fs;
 
 #[test]
 fn a_group_that_somebody_else_removes_meanwhile_is_gone() {
-    let mut arena = Arena::new();
+    let mut fixture = Fixture::new();
     for round in rounds() {
-        let group = Group::under(&arena.scratch, &no_limits());
+        let group = Group::under(&fixture.scratch, &no_limits());
         let path = group.cgroup.0.to_string_lossy().into_owned();
         let mut member = group.start("five_cgroups_deep", &[&path]);
-        (0..6).for_each(|_| member.hears("ready"));
+        (0..6).for_each(|_| member.expect_line("ready"));
         let mut remover = Member::start("remover", &[&path]);
-        remover.hears("begun");
-        if kills(round) {
-            if let Err(e) = group.kill_all(patience()) {
+        remover.expect_line("begun");
+        if is_kill_round(round) {
+            if let Err(e) = group.kill_all(deadline()) {
                 assert_eq!(
                     (e.errno(), e.reason()),
                     (Errno::ENODEV, Some(Reason::Gone)),
@@ -35,14 +35,14 @@ fn a_group_that_somebody_else_removes_meanwhile_is_gone() {
         assert!(member.is_dead(), "round {round}");
         assert!(remover.wait().success());
         drop((group, member, remover));
-        arena.is_as_before(round);
+        fixture.check_untouched(round);
     }
 }
 
 /// Removes a cgroup and all below it as soon as the kernel lets it.
 pub fn remover(args: &[String]) {
     let group = Cgroup(args[0].clone().into());
-    role::say("begun");
+    role::send("begun");
     while group.exists() {
         group.all().iter().rev().for_each(|one| drop(fs::remove_dir(&one.0)));
     }
@@ -50,15 +50,15 @@ pub fn remover(args: &[String]) {
 
 #[test]
 fn a_group_in_which_somebody_else_makes_cgroups_meanwhile_is_removed() {
-    let mut arena = Arena::new();
+    let mut fixture = Fixture::new();
     for round in rounds() {
-        let group = Group::under(&arena.scratch, &no_limits());
+        let group = Group::under(&fixture.scratch, &no_limits());
         let mut maker = Member::start("maker", &[&group.cgroup.0.to_string_lossy()]);
-        maker.hears("begun");
+        maker.expect_line("begun");
         group.destroy();
         assert!(maker.wait().success());
         drop((group, maker));
-        arena.is_as_before(round);
+        fixture.check_untouched(round);
     }
 }
 
@@ -67,7 +67,7 @@ pub fn maker(args: &[String]) {
     let group = Cgroup(args[0].clone().into());
     for count in 0..400 {
         if count == 200 {
-            role::say("begun");
+            role::send("begun");
         }
         if fs::create_dir(group.join(format!("{count}")).0).is_err() {
             assert!(!group.exists(), "who keeps us from making cgroups?");
@@ -80,15 +80,15 @@ pub fn maker(args: &[String]) {
 /// after it; `destroy` ends him, or he never comes in.
 #[test]
 fn those_that_are_moved_in_meanwhile_live_outside_or_die() {
-    let mut arena = Arena::new();
+    let mut fixture = Fixture::new();
     for round in rounds() {
-        let group = Group::under(&arena.scratch, &no_limits());
+        let group = Group::under(&fixture.scratch, &no_limits());
         let mut before = group.start("rolling_forkers", &[]);
-        (0..CHAINS_THAT_BEGIN).for_each(|_| before.hears("ready"));
+        (0..CHAINS_THAT_BEGIN).for_each(|_| before.expect_line("ready"));
         let mut later: Vec<_> = (0..4).map(|_| Member::start("sleeper", &[])).collect();
         for one in &mut later {
-            one.say("go");
-            one.hears("ready");
+            one.send("go");
+            one.expect_line("ready");
         }
         let (pids, set) = (later.iter().map(Member::pid).collect::<Vec<_>>(), settings(&group.cgroup));
         let moved: Vec<_> = std::thread::scope(|scope| {
@@ -97,15 +97,15 @@ fn those_that_are_moved_in_meanwhile_live_outside_or_die() {
                 let mut write = |pid: &i32| into.try_write("cgroup.procs", &pid.to_string()).is_ok();
                 pids.iter().map(&mut write).collect()
             });
-            if kills(round) {
-                group.kill_all(patience()).unwrap_or_else(|e| panic!("round {round}: {e}"));
+            if is_kill_round(round) {
+                group.kill_all(deadline()).unwrap_or_else(|e| panic!("round {round}: {e}"));
                 assert!(before.is_dead(), "round {round}: something of it holds its pipe");
             } else {
                 group.destroy();
             }
             mover.join().unwrap()
         });
-        if kills(round) {
+        if is_kill_round(round) {
             assert_eq!(settings(&group.cgroup), set, "round {round}: not everything is put back");
             assert_eq!(moved, [true; 4], "round {round}: the group is there");
         }
@@ -115,6 +115,6 @@ fn those_that_are_moved_in_meanwhile_live_outside_or_die() {
             assert_eq!(one.is_dead(), moved, "round {round}");
         }
         drop((group, before, later));
-        arena.is_as_before(round);
+        fixture.check_untouched(round);
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Those that cannot act on a signal, or would rather not.
 
-use crate::common::arena::{Arena, kills, nothing_survives, rounds};
+use crate::common::fixture::{Fixture, check_kill_all, is_kill_round, rounds};
 use crate::common::group::Group;
 use crate::common::member::Member;
 use crate::common::wait_until;
@@ -10,10 +10,10 @@ use std::fs;
 
 #[test]
 fn stopped_members_die() {
-    Arena::new().each_round(&no_limits(), |group| {
+    Fixture::new().each_round(&no_limits(), |group| {
         let mut member = group.start("stopped", &[]);
         for _ in 0..2 {
-            let stat = format!("/proc/{}/stat", member.hear());
+            let stat = format!("/proc/{}/stat", member.receive());
             wait_until("stopped", || fs::read_to_string(&stat).unwrap().contains(") T "));
         }
         vec![member]
@@ -22,9 +22,9 @@ fn stopped_members_die() {
 
 #[test]
 fn frozen_members_die_and_the_group_is_thawed() {
-    Arena::new().each_round(&no_limits(), |group| {
+    Fixture::new().each_round(&no_limits(), |group| {
         let mut member = group.start("five_cgroups_deep", &[&group.cgroup.0.to_string_lossy()]);
-        (0..6).for_each(|_| member.hears("ready"));
+        (0..6).for_each(|_| member.expect_line("ready"));
         // Whether the library sees the file or not, the agent has used it.
         group.cgroup.write_hidden("cgroup.freeze", "1");
         group.cgroup.wait_for_value("cgroup.events", "frozen", 1);
@@ -34,35 +34,35 @@ fn frozen_members_die_and_the_group_is_thawed() {
 
 #[test]
 fn a_tracer_dies_and_the_member_that_it_holds() {
-    Arena::new().each_round_of(&no_limits(), "traced", 1);
+    Fixture::new().each_round_with_role(&no_limits(), "traced", 1);
 }
 
 #[test]
 fn a_member_that_is_held_from_outside_dies_and_its_tracer_does_not() {
-    let mut arena = Arena::new();
+    let mut fixture = Fixture::new();
     for round in rounds() {
-        let group = Group::under(&arena.scratch, &no_limits());
+        let group = Group::under(&fixture.scratch, &no_limits());
         let mut member = group.start("sleeper", &[]);
-        member.hears("ready");
+        member.expect_line("ready");
         let mut debugger = Member::start("debugger", &[&member.pid().to_string()]);
-        debugger.hears("held");
-        if kills(round) {
-            nothing_survives(&group, std::slice::from_mut(&mut member), round);
+        debugger.expect_line("held");
+        if is_kill_round(round) {
+            check_kill_all(&group, std::slice::from_mut(&mut member), round);
         }
         group.destroy();
         assert!(member.is_dead() && !debugger.is_dead(), "round {round}");
         // In this order: the zombie is the tracer's before it is ours.
         drop((debugger, member, group));
-        arena.is_as_before(round);
+        fixture.check_untouched(round);
     }
 }
 
 #[test]
 fn members_that_wait_in_vfork_die() {
-    Arena::new().each_round_of(&no_limits(), "in_vfork", 1);
+    Fixture::new().each_round_with_role(&no_limits(), "in_vfork", 1);
 }
 
 #[test]
 fn a_member_with_much_to_give_back_dies() {
-    Arena::new().each_round_of(&no_limits(), "with_500_megabytes", 1);
+    Fixture::new().each_round_with_role(&no_limits(), "with_500_megabytes", 1);
 }

@@ -2,8 +2,8 @@
 //! Files of its group that an agent has taken from a host that is not root, one at a time: each call restores its access.
 
 use crate::common::group::{Group, own_pid};
-use crate::common::program::{self, How};
-use crate::common::{lab, patience};
+use crate::common::program::{self, StartOptions};
+use crate::common::{deadline, lab};
 use agentcg::{Agent, events};
 use nix::sys::wait::WaitStatus;
 use std::fs::{self, Permissions};
@@ -29,8 +29,8 @@ fn a_file_that_was_closed_is_opened_by_each_call_that_needs_it() {
             ("contains", |agent| agent.contains(own_pid()).map(drop)),
             ("signal_all", |agent| agent.signal_all(0).map(drop)),
             ("event_fd", |agent| agent.event_fd(events::EMPTY).map(drop)),
-            ("wait_empty", |agent| agent.wait_empty(patience())),
-            ("kill_all", |agent| agent.kill_all(patience())),
+            ("wait_empty", |agent| agent.wait_empty(deadline())),
+            ("kill_all", |agent| agent.kill_all(deadline())),
             ("spawn", starts_a_program),
         ];
         for (name, call) in calls {
@@ -39,9 +39,9 @@ fn a_file_that_was_closed_is_opened_by_each_call_that_needs_it() {
         }
         if !lab::lacks("cgroup.freeze") {
             fs::set_permissions(&path, Permissions::from_mode(0o0)).unwrap();
-            other.freeze(patience()).unwrap_or_else(|e| panic!("freeze with {file} closed: {e}"));
+            other.freeze(deadline()).unwrap_or_else(|e| panic!("freeze with {file} closed: {e}"));
             fs::set_permissions(&path, Permissions::from_mode(0o0)).unwrap();
-            other.thaw(patience()).unwrap_or_else(|e| panic!("thaw with {file} closed: {e}"));
+            other.thaw(deadline()).unwrap_or_else(|e| panic!("thaw with {file} closed: {e}"));
         }
         fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
     }
@@ -49,7 +49,7 @@ fn a_file_that_was_closed_is_opened_by_each_call_that_needs_it() {
 }
 
 fn starts_a_program(agent: &Agent) -> agentcg::Result<()> {
-    let child = program::start(agent, "exits", How::default())?;
+    let child = program::start(agent, "exits", StartOptions::default())?;
     assert!(matches!(program::wait(&child), WaitStatus::Exited(_, 0)));
     Ok(())
 }

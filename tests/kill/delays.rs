@@ -4,7 +4,7 @@
 use crate::common::cgroup::{Cgroup, Scratch};
 use crate::common::group::{Group, own_pid};
 use crate::common::member::{Member, role};
-use crate::common::{lab, patience, wait_until};
+use crate::common::{deadline, lab, wait_until};
 use agentcg::{Agent, Deadline, Errno, Limits};
 use nix::sys::resource::{Resource, setrlimit};
 use std::fs::{self, Permissions};
@@ -42,7 +42,7 @@ fn killed_within_its_deadline() {
         assert_eq!(e.errno(), Errno::ETIMEDOUT, "{e}");
     }
     assert!(start.elapsed() < 4 * SECOND, "it took {:?}", start.elapsed());
-    group.kill_all(patience()).unwrap_or_else(|e| panic!("{e}"));
+    group.kill_all(deadline()).unwrap_or_else(|e| panic!("{e}"));
     group.destroy();
 }
 
@@ -57,7 +57,7 @@ fn with_thousands_of_cgroups() -> (Group, Member) {
 
 /// Three of them, so that there are more by the time one has been looked at.
 pub fn makes_cgroups(args: &[String]) {
-    role::listen();
+    role::receive();
     let group = Cgroup(args[0].clone().into());
     role::fork();
     role::fork();
@@ -75,16 +75,16 @@ fn an_agent_that_closes_its_cgroups_again_and_again_is_killed() {
     lab::needs(&["user"]);
     let group = Group::plain();
     let mut member = group.start("closes_again_and_again", &[&group.cgroup.0.to_string_lossy()]);
-    (0..3).for_each(|_| member.hears("closing"));
+    (0..3).for_each(|_| member.expect_line("closing"));
     let start = Instant::now();
-    group.kill_all(patience()).unwrap_or_else(|e| panic!("after {:?}: {e}", start.elapsed()));
+    group.kill_all(deadline()).unwrap_or_else(|e| panic!("after {:?}: {e}", start.elapsed()));
     assert!(member.is_dead());
     group.destroy();
 }
 
 /// Three processes, on a hundred cgroups.
 pub fn closes_again_and_again(args: &[String]) {
-    role::listen();
+    role::receive();
     let group = Cgroup(args[0].clone().into());
     let below: Vec<_> = (0..100).map(|count| group.make(count.to_string()).join("cgroup.procs").0).collect();
     if !role::fork() {
@@ -95,7 +95,7 @@ pub fn closes_again_and_again(args: &[String]) {
             fs::set_permissions(file, Permissions::from_mode(0o0)).expect("chmod");
         }
         if round == 1 {
-            role::say("closing");
+            role::send("closing");
         }
     }
 }
@@ -106,7 +106,7 @@ fn a_host_that_has_no_descriptor_left_kills_and_destroys() {
     assert!(!lab::lacks("cgroup.kill"), "without it each process must be looked up");
     let scratch = Scratch::new();
     let mut host = Member::start("has_no_descriptor_left", &[&scratch.path().to_string_lossy()]);
-    let group = Cgroup(host.hear().into());
+    let group = Cgroup(host.receive().into());
     assert!(host.wait().success());
     assert!(!group.exists());
 }
@@ -126,8 +126,8 @@ pub fn has_no_descriptor_left(args: &[String]) {
         }
     }
     wait_until("both are inside", || inner.members().len() == 1 && group.words("cgroup.procs").len() == 1);
-    role::say(&group.0.to_string_lossy());
+    role::send(&group.0.to_string_lossy());
     setrlimit(Resource::RLIMIT_NOFILE, 0, 0).expect("setrlimit");
-    agent.kill_all(patience()).unwrap_or_else(|e| panic!("kill_all: {e}"));
-    agent.destroy(false, patience(), false).unwrap_or_else(|e| panic!("destroy: {e}"));
+    agent.kill_all(deadline()).unwrap_or_else(|e| panic!("kill_all: {e}"));
+    agent.destroy(false, deadline(), false).unwrap_or_else(|e| panic!("destroy: {e}"));
 }

@@ -4,7 +4,7 @@
 
 use crate::common::group::Group;
 use crate::common::member::Member;
-use crate::common::{of_many, patience, wait_until};
+use crate::common::{deadline, repetitions, wait_until};
 use agentcg::{CpuMax, Limits, Reason};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -41,21 +41,21 @@ fn while_cpu_comes_and_goes<T>(beside: &Group, work: impl FnOnce() -> T) -> T {
 fn busy_group() -> (Group, Vec<Member>) {
     let group = Group::new(&a_tenth_of_a_cpu());
     let mut members: Vec<_> = (0..3).map(|_| group.start("burner", &[])).collect();
-    members.iter_mut().for_each(|member| member.hears("ready"));
+    members.iter_mut().for_each(|member| member.expect_line("ready"));
     (group, members)
 }
 
 #[test]
 fn a_group_whose_cpu_controller_comes_and_goes_is_killed_and_removed() {
     let beside = Group::plain();
-    for round in 0..of_many(30) {
+    for round in 0..repetitions(30) {
         let (group, mut members) = busy_group();
         while_cpu_comes_and_goes(&beside, || {
             if round % 2 == 0 {
-                group.kill_all(patience()).unwrap_or_else(|e| panic!("round {round}: {e}"));
+                group.kill_all(deadline()).unwrap_or_else(|e| panic!("round {round}: {e}"));
                 assert!(members.iter_mut().all(Member::is_dead), "round {round}");
             }
-            group.agent().destroy(false, patience(), true).unwrap_or_else(|e| panic!("round {round}: {e}"));
+            group.agent().destroy(false, deadline(), true).unwrap_or_else(|e| panic!("round {round}: {e}"));
             assert!(!group.cgroup.exists(), "round {round}");
         });
         assert!(members.iter_mut().all(Member::is_dead), "round {round}");

@@ -3,7 +3,7 @@
 //! are reaped. From Linux 6.19 on its group stays `populated` as long, though nothing in it can run again.
 
 use crate::common::group::Group;
-use crate::common::{lab, patience};
+use crate::common::{deadline, lab};
 use agentcg::{Deadline, Errno};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::wait::waitpid;
@@ -56,9 +56,9 @@ fn with_parked_init(work: impl FnOnce(&Group, Pid) + Send) {
 fn a_group_whose_dead_wait_to_be_reaped_is_killed_empty_and_removed() {
     for measure in [false, true] {
         with_parked_init(|group, _| {
-            group.kill_all(patience()).unwrap_or_else(|e| panic!("kill_all: {e}"));
-            group.wait_empty(patience()).unwrap_or_else(|e| panic!("wait_empty: {e}"));
-            group.agent().destroy(true, patience(), measure).unwrap_or_else(|e| panic!("destroy: {e}"));
+            group.kill_all(deadline()).unwrap_or_else(|e| panic!("kill_all: {e}"));
+            group.wait_empty(deadline()).unwrap_or_else(|e| panic!("wait_empty: {e}"));
+            group.agent().destroy(true, deadline(), measure).unwrap_or_else(|e| panic!("destroy: {e}"));
             assert!(!group.cgroup.exists());
         });
     }
@@ -68,7 +68,7 @@ fn a_group_whose_dead_wait_to_be_reaped_is_killed_empty_and_removed() {
 fn a_group_whose_dead_wait_to_be_reaped_is_destroyed_without_a_kill_before() {
     for measure in [false, true] {
         with_parked_init(|group, _| {
-            group.agent().destroy(false, patience(), measure).unwrap_or_else(|e| panic!("destroy: {e}"));
+            group.agent().destroy(false, deadline(), measure).unwrap_or_else(|e| panic!("destroy: {e}"));
             assert!(!group.cgroup.exists());
         });
     }
@@ -92,7 +92,7 @@ fn where_rmdir_would_hang_the_error_names_who_must_be_reaped() {
 fn a_process_that_lives_is_not_taken_for_dead() {
     let group = Group::plain();
     let mut member = group.start("sleeper", &[]);
-    member.hears("ready");
+    member.expect_line("ready");
     let e = group.wait_empty(Deadline::after(Duration::from_millis(200))).unwrap_err();
     assert_eq!(e.errno(), Errno::ETIMEDOUT);
     assert!(!member.is_dead());

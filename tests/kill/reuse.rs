@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A group can be used again after all in it were killed, whatever they have left behind.
 
+use crate::common::deadline;
 use crate::common::group::Group;
 use crate::common::lab;
 use crate::common::member::{Member, role};
-use crate::common::patience;
 use agentcg::{Agent, Limits};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -22,20 +22,20 @@ fn used_again(leaves: impl FnOnce(&Group)) {
     let deepest = group.cgroup.make("outer").make("inner");
     let mut member = Member::start("enters", &[&deepest.0.to_string_lossy()]);
     group.move_pid(member.pid()).unwrap();
-    member.say("go");
-    member.hears("inside");
+    member.send("go");
+    member.expect_line("inside");
     leaves(&group);
-    group.kill_all(patience()).unwrap_or_else(|e| panic!("{e}"));
+    group.kill_all(deadline()).unwrap_or_else(|e| panic!("{e}"));
     assert!(member.is_dead());
     takes_a_process(&group);
-    group.kill_all(patience()).unwrap();
+    group.kill_all(deadline()).unwrap();
     group.destroy();
 }
 
 pub fn enters(args: &[String]) {
-    role::listen();
+    role::receive();
     role::enter(&crate::common::cgroup::Cgroup(args[0].clone().into()));
-    role::say("inside");
+    role::send("inside");
     role::sleep();
 }
 
@@ -64,14 +64,14 @@ fn controllers_of_agents_inside_that_a_living_process_owns_stay_enabled() {
     let outer = Group::plain();
     let inner = outer.cgroup.make("host");
     let mut member = Member::start("enters", &[&inner.0.to_string_lossy()]);
-    member.say("go");
-    member.hears("inside");
+    member.send("go");
+    member.expect_line("inside");
     let parent = CString::new(outer.cgroup.0.as_os_str().as_bytes()).unwrap();
     let limits = Limits { pids_max: Some(7), ..Limits::default() };
     let nested = Agent::new(Some(&parent), None, &limits).unwrap_or_else(|e| panic!("{e}"));
-    outer.kill_all(patience()).unwrap_or_else(|e| panic!("{e}"));
+    outer.kill_all(deadline()).unwrap_or_else(|e| panic!("{e}"));
     assert!(member.is_dead());
     assert_eq!(nested.limits().unwrap().pids_max, Some(7));
-    nested.destroy(false, patience(), false).unwrap();
+    nested.destroy(false, deadline(), false).unwrap();
     outer.destroy();
 }

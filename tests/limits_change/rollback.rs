@@ -21,8 +21,8 @@ pub fn sets_limits(args: &[String]) {
     };
     ptrace::wait_for_tracer();
     match agent.set_limits(&limits, args.get(2).is_some_and(|how| how == "force")) {
-        Ok(()) => role::say("set"),
-        Err(e) => role::say(&format!("{:?} {} {}", e.errno(), e.file(), e.message())),
+        Ok(()) => role::send("set"),
+        Err(e) => role::send(&format!("{:?} {} {}", e.errno(), e.file(), e.message())),
     }
 }
 
@@ -33,8 +33,8 @@ fn changes(group: &Group, limits: &str, mut fault: impl FnMut(&str) -> Fault) ->
 
 fn traced(group: &Group, how: &[&str], fault: impl FnMut(&str, OFlag) -> Fault) -> (String, Vec<String>) {
     let mut member = Member::start("sets_limits", &[&[group.uuid()], how].concat());
-    let written = ptrace::meddles_with_writes(member.pid(), fault);
-    let answer = member.hear();
+    let written = ptrace::inject_write_faults(member.pid(), fault);
+    let answer = member.receive();
     assert!(member.wait().success());
     (answer, written)
 }

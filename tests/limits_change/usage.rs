@@ -2,9 +2,9 @@
 //! Limits under what is in use now: refused, forced, or harmless.
 
 use super::{MIB, none, refused, set};
+use crate::common::deadline;
 use crate::common::group::Group;
 use crate::common::member::{Member, role};
-use crate::common::patience;
 use agentcg::{Errno, Limits, UNLIMITED};
 
 fn max(bytes: u64) -> Limits {
@@ -15,7 +15,7 @@ fn max(bytes: u64) -> Limits {
 fn full() -> (Group, Member) {
     let group = Group::new(&Limits { swap_max: Some(0), ..none() });
     let mut member = group.start("hog", &["32"]);
-    member.hears("it fits");
+    member.expect_line("it fits");
     (group, member)
 }
 
@@ -28,8 +28,8 @@ fn a_memory_max_under_what_is_in_use_is_refused_and_kills_nobody() {
     assert!((32 * MIB..40 * MIB).contains(&used), "{message}");
     assert!(message.starts_with("memory.max 16777216: ") && message.ends_with("or AGENTCG_SET_FORCE"));
     assert_eq!(group.cgroup.value("memory.events", "oom"), 0);
-    member.say("1");
-    member.hears("it fits");
+    member.send("1");
+    member.expect_line("it fits");
     group.destroy();
 }
 
@@ -47,7 +47,7 @@ fn a_memory_max_of_just_what_is_in_use_is_taken() {
 #[test]
 fn what_was_in_use_before_is_no_reason_to_refuse() {
     let (group, mut member) = full();
-    group.kill_all(patience()).unwrap();
+    group.kill_all(deadline()).unwrap();
     assert!(member.is_dead());
     set(&group, &max(16 * MIB));
     group.destroy();
@@ -57,9 +57,9 @@ fn what_was_in_use_before_is_no_reason_to_refuse() {
 fn a_memory_max_over_what_is_in_use_is_taken_and_binds() {
     let (group, mut member) = full();
     set(&group, &max(48 * MIB));
-    member.say("4");
-    member.hears("it fits");
-    member.say("32");
+    member.send("4");
+    member.expect_line("it fits");
+    member.send("32");
     member.wait_dead();
     assert_eq!(group.cgroup.value("memory.events", "oom_kill"), 1);
     group.destroy();
@@ -79,7 +79,7 @@ fn a_forced_memory_max_is_enforced_by_killing() {
 fn a_forced_memory_max_over_what_is_in_use_kills_nobody() {
     let group = Group::new(&Limits { swap_max: Some(0), ..none() });
     let mut member = group.start("hog", &["4"]);
-    member.hears("it fits");
+    member.expect_line("it fits");
     set(&group, &max(UNLIMITED));
     group.set_limits(&max(16 * MIB), true).unwrap();
     assert!(!member.is_dead());
@@ -91,7 +91,7 @@ fn a_forced_memory_max_over_what_is_in_use_kills_nobody() {
 fn with_oom_group_set_in_the_same_call_a_forced_memory_max_kills_all() {
     let (group, mut member) = full();
     let mut small = group.start("sleeper", &[]);
-    small.hears("ready");
+    small.expect_line("ready");
     group.set_limits(&Limits { oom_group: Some(true), ..max(16 * MIB) }, true).unwrap();
     member.wait_dead();
     small.wait_dead();
@@ -104,7 +104,7 @@ fn a_memory_high_under_what_is_in_use_slows_and_kills_nobody() {
     let (group, mut member) = full();
     let before = group.cgroup.value("memory.events", "high");
     set(&group, &Limits { memory_high: Some(16 * MIB), ..none() });
-    member.say("4");
+    member.send("4");
     group.cgroup.wait_for_value("memory.events", "high", before + 1);
     assert_eq!(group.cgroup.value("memory.events", "oom_kill"), 0);
     assert!(!member.is_dead());
@@ -130,8 +130,8 @@ fn fewer_processes_than_there_are_refuse_forks_and_end_none() {
     let group = Group::plain();
     let mut member = group.start("forks_when_told", &[]);
     let mut forks = |answer: &str| {
-        member.say("fork");
-        member.hears(answer);
+        member.send("fork");
+        member.expect_line(answer);
     };
     forks("forked");
     forks("forked");
@@ -146,13 +146,13 @@ fn fewer_processes_than_there_are_refuse_forks_and_end_none() {
 
 /// One more that only sleeps, for each line.
 pub fn forks_when_told(_: &[String]) {
-    role::listen();
+    role::receive();
     loop {
-        role::listen();
+        role::receive();
         match role::try_fork() {
             Ok(true) => role::sleep(),
-            Ok(false) => role::say("forked"),
-            Err(e) => role::say(&format!("{e:?}")),
+            Ok(false) => role::send("forked"),
+            Err(e) => role::send(&format!("{e:?}")),
         }
     }
 }

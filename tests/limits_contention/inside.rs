@@ -9,13 +9,13 @@ use agentcg::{Limits, UNLIMITED};
 
 /// Makes the cgroups it is told, below its own.
 pub fn makes_cgroups(_: &[String]) {
-    role::listen();
+    role::receive();
     let own = Cgroup::own();
     loop {
-        let name = role::listen();
+        let name = role::receive();
         match std::fs::create_dir(own.join(name).0) {
-            Ok(()) => role::say("made"),
-            Err(e) => role::say(&format!("{:?}", e.raw_os_error().map(nix::errno::Errno::from_raw))),
+            Ok(()) => role::send("made"),
+            Err(e) => role::send(&format!("{:?}", e.raw_os_error().map(nix::errno::Errno::from_raw))),
         }
     }
 }
@@ -25,8 +25,8 @@ fn fewer_cgroups_than_an_agent_has_refuse_more_and_remove_none() {
     let group = Group::plain();
     let mut member = group.start("makes_cgroups", &[]);
     let mut make = |name: &str, answer: &str| {
-        member.say(name);
-        member.hears(answer);
+        member.send(name);
+        member.expect_line(answer);
     };
     let refused = "Some(EAGAIN)";
     make("one", "made");

@@ -5,7 +5,7 @@ use super::{none, set};
 use crate::common::cgroup::{Cgroup, Scratch};
 use crate::common::device::Loop;
 use crate::common::group::Group;
-use crate::common::measured::by_hand;
+use crate::common::measured::stats_from_files;
 use crate::common::wait_until;
 use agentcg::{Errno, Limits};
 
@@ -25,9 +25,9 @@ fn dealt_out() -> Loop {
     device
 }
 
-/// How many reads each gets, while none of them gets less than so many.
+/// StartOptions many reads each gets, while none of them gets less than so many.
 fn reads(groups: &[Group; 2], least: u64) -> [u64; 2] {
-    let now = || groups.each_ref().map(|group| by_hand(&group.cgroup).io_reads);
+    let now = || groups.each_ref().map(|group| stats_from_files(&group.cgroup).io_reads);
     let before = now();
     let mut got = [0; 2];
     wait_until("both have read", || {

@@ -4,7 +4,7 @@
 use super::{MIB, none, set};
 use crate::common::device::Swap;
 use crate::common::group::Group;
-use crate::common::{lab, patience};
+use crate::common::{deadline, lab};
 use agentcg::{Agent, Errno, Limits, UNLIMITED};
 
 #[test]
@@ -15,7 +15,7 @@ fn over_memory_high_an_agent_is_slowed_until_it_is_lifted_and_nobody_is_killed()
     // There is nothing to reclaim: it is made to wait, the longer the more it is over.
     assert!(group.cgroup.number("memory.current") < 32 * MIB);
     set(&group, &Limits { memory_high: Some(UNLIMITED), ..none() });
-    member.hears("it fits");
+    member.expect_line("it fits");
     assert!(group.cgroup.number("memory.current") >= 64 * MIB);
     assert_eq!(group.cgroup.value("memory.events", "oom_kill"), 0);
     group.destroy();
@@ -27,17 +27,17 @@ fn more_swap_than_swap_max_is_an_oom_kill() {
     let limits = Limits { memory_max: Some(16 * MIB), swap_max: Some(8 * MIB), ..none() };
     let group = Group::new(&limits);
     let mut member = group.start("hog", &["20"]);
-    member.hears("it fits");
+    member.expect_line("it fits");
     let swapped = group.cgroup.number("memory.swap.current");
     assert!((3 * MIB..=8 * MIB).contains(&swapped), "{swapped}");
     // Of one that lives, too.
     set(&group, &Limits { swap_max: Some(24 * MIB), ..none() });
-    member.say("16");
-    member.hears("it fits");
+    member.send("16");
+    member.expect_line("it fits");
     let swapped = group.cgroup.number("memory.swap.current");
     assert!((19 * MIB..=24 * MIB).contains(&swapped), "{swapped}");
     assert_eq!(group.cgroup.value("memory.events", "oom_kill"), 0);
-    member.say("8");
+    member.send("8");
     member.wait_dead();
     assert_eq!(group.cgroup.value("memory.events", "oom_kill"), 1);
     group.destroy();
@@ -68,7 +68,7 @@ fn no_swap_is_not_promised_while_swap_is_on_and_its_limit_is_missing() {
         }
     } else {
         changed.unwrap();
-        made.unwrap().destroy(false, patience(), false).unwrap();
+        made.unwrap().destroy(false, deadline(), false).unwrap();
         assert_eq!(group.cgroup.number("memory.swap.max"), 0);
     }
     group.destroy();

@@ -14,7 +14,7 @@ fn swapped_out(limits: &Limits, squeeze: impl FnOnce(&Scratch, &Cgroup)) -> [u64
     let scratch = Scratch::new();
     let groups = [limits, &none()].map(|limits| Group::under(&scratch, limits));
     let mut members = groups.each_ref().map(|group| group.start("hog", &["32"]));
-    members.iter_mut().for_each(|member| member.hears("it fits"));
+    members.iter_mut().for_each(|member| member.expect_line("it fits"));
     squeeze(&scratch, &groups[0].cgroup.parent());
     let swapped = groups.each_ref().map(|group| group.cgroup.number("memory.swap.current"));
     assert!(swapped[0] + swapped[1] >= 16 * MIB, "nothing had to go: {swapped:?}");

@@ -33,12 +33,12 @@ fn stay_on_the_first_cpu() {
 
 /// Says so whenever it has used so many milliseconds of CPU time.
 pub fn counts(args: &[String]) {
-    role::listen();
+    role::receive();
     stay_on_the_first_cpu();
     let time = Duration::from_millis(args[0].parse().expect("a number"));
     loop {
         burn(time);
-        role::say("used");
+        role::send("used");
     }
 }
 
@@ -46,11 +46,11 @@ fn usage_ns(group: &Group) -> u64 {
     group.read_stats(CPU).unwrap().cpu_usage_ns
 }
 
-/// How much of the time of both the first one gets, while the second one uses so many milliseconds.
+/// StartOptions much of the time of both the first one gets, while the second one uses so many milliseconds.
 fn share(groups: &[Group; 2], second: &mut Member, ms: u64) -> f64 {
-    second.hears("used");
+    second.expect_line("used");
     let before = groups.each_ref().map(usage_ns);
-    (0..ms / 100).for_each(|_| second.hears("used"));
+    (0..ms / 100).for_each(|_| second.expect_line("used"));
     let after = groups.each_ref().map(usage_ns);
     let used = [after[0] - before[0], after[1] - before[1]];
     assert!(used[1] >= ms * 1_000_000 * 9 / 10, "{used:?}");
@@ -85,18 +85,18 @@ fn an_idle_one_gets_next_to_nothing_beside_a_busy_one_and_all_when_it_is_alone()
     let rest = share(&groups, &mut busy, 3_000);
     assert!(rest < 0.03, "{rest:.3} of the time of both");
     groups[1].destroy();
-    idle.hears("used");
+    idle.expect_line("used");
     groups[0].destroy();
 }
 
 /// Nothing for three periods, and then more at once than the quota of one, for so many times.
 pub fn works_at_times(_: &[String]) {
-    role::listen();
+    role::receive();
     loop {
         std::thread::sleep(Duration::from_millis(300));
         burn(Duration::from_millis(45));
-        role::say("worked");
-        role::listen();
+        role::send("worked");
+        role::receive();
     }
 }
 
@@ -107,8 +107,8 @@ fn what_a_quiet_agent_has_saved_up_it_may_use_at_once() {
     let mut member = group.start("works_at_times", &[]);
     let mut works = || {
         for _ in 0..10 {
-            member.hears("worked");
-            member.say("again");
+            member.expect_line("worked");
+            member.send("again");
         }
         ["nr_bursts", "burst_usec", "nr_throttled"].map(|key| group.cgroup.value("cpu.stat", key))
     };

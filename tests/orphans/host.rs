@@ -15,7 +15,7 @@ pub struct Host {
 impl Host {
     pub fn start(scratch: &Scratch, agents: usize) -> Self {
         let mut member = Member::start("host", &[&scratch.parent.0.to_string_lossy(), &agents.to_string()]);
-        let agents = (0..agents).map(|_| Cgroup(member.hear().into())).collect();
+        let agents = (0..agents).map(|_| Cgroup(member.receive().into())).collect();
         Self { member, agents }
     }
 
@@ -37,17 +37,17 @@ pub fn host(args: &[String]) {
             // Its copies would keep them owned.
             drop(agents);
             drop(agent);
-            role::say(&path);
+            role::send(&path);
             role::sleep();
         }
         agents.push(agent);
     }
-    while role::listen() == "fork" {
+    while role::receive() == "fork" {
         if role::fork() {
             drop(agents);
             role::exit(0);
         }
         nix::sys::wait::wait().expect("the child that frees its copies");
-        role::say("its copies are freed");
+        role::send("its copies are freed");
     }
 }

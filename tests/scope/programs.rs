@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Programs that use agentcg in a scope, for their ends to be seen.
 
+use crate::common::deadline;
 use crate::common::member::role;
-use crate::common::patience;
 use agentcg::{Agent, CpuMax, Limits, PlaceRequest, Systemd};
 
 /// No other place.
@@ -31,8 +31,8 @@ pub fn guarded_twice(_: &[String]) {
     let made = [elsewhere, only_systemd()].map(|request| {
         let agent = Agent::new_where(PlaceRequest { guard: true, ..request }, None, &Limits::default());
         let agent = agent.unwrap_or_else(|e| panic!("{e}"));
-        role::say(&String::from_utf8_lossy(agent.path()));
-        role::listen();
+        role::send(&String::from_utf8_lossy(agent.path()));
+        role::receive();
         agent
     });
     drop(made);
@@ -41,25 +41,25 @@ pub fn guarded_twice(_: &[String]) {
 fn use_agents(request: PlaceRequest<'_>) {
     let agent = Agent::new_where(request, None, &limits()).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(agent.info().map(|info| info.guarded), Ok(request.guard));
-    role::say(&String::from_utf8_lossy(agent.path()));
+    role::send(&String::from_utf8_lossy(agent.path()));
     loop {
-        let said = role::listen();
+        let said = role::receive();
         match said.split_once(' ') {
             Some((_hold, pid)) => {
                 agent.move_pid(pid.parse().expect("a pid")).unwrap_or_else(|e| panic!("{e}"));
-                role::say("held");
+                role::send("held");
             }
             None if said == "again" => {
                 let again = Agent::new_where(request, None, &limits()).unwrap_or_else(|e| panic!("{e}"));
-                role::say(&String::from_utf8_lossy(again.path()));
+                role::send(&String::from_utf8_lossy(again.path()));
                 std::mem::forget(again);
             }
             None if said == "retry" => {
                 let refused = Agent::new_where(request, None, &limits()).err();
-                role::say(&refused.map_or("made".to_owned(), |e| format!("{:?} {e}", e.errno())));
+                role::send(&refused.map_or("made".to_owned(), |e| format!("{:?} {e}", e.errno())));
             }
             None if said == "destroy" => {
-                return agent.destroy(false, patience(), false).map(drop).unwrap_or_else(|e| panic!("{e}"));
+                return agent.destroy(false, deadline(), false).map(drop).unwrap_or_else(|e| panic!("{e}"));
             }
             None => return,
         }
@@ -68,7 +68,7 @@ fn use_agents(request: PlaceRequest<'_>) {
 
 /// A program with a child that uses agentcg, too: each of them says where its agent is.
 pub fn parent(_: &[String]) {
-    let say_where = |agent: &Agent| role::say(&String::from_utf8_lossy(agent.path()));
+    let say_where = |agent: &Agent| role::send(&String::from_utf8_lossy(agent.path()));
     let own = Agent::new_where(only_systemd(), None, &limits()).unwrap_or_else(|e| panic!("{e}"));
     say_where(&own);
     if role::fork() {
@@ -77,6 +77,6 @@ pub fn parent(_: &[String]) {
         role::exit(0);
     }
     nix::sys::wait::wait().expect("wait");
-    role::say("the child has ended");
-    role::listen();
+    role::send("the child has ended");
+    role::receive();
 }

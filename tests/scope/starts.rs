@@ -2,8 +2,8 @@
 //! Programs that start inside a scope, where in a session only systemd may put anybody.
 
 use crate::common::cgroup::Cgroup;
-use crate::common::program::{self, How};
-use crate::common::{lab, patience};
+use crate::common::program::{self, StartOptions};
+use crate::common::{deadline, lab};
 use crate::programs::{limits, only_systemd};
 use agentcg::{Agent, Errno, SpawnOptions};
 use nix::sys::wait::WaitStatus;
@@ -23,8 +23,12 @@ fn a_program_starts_inside_a_scope() {
     let tail = format!("/synwire/agents/{}", agent.uuid());
     for (contain, tail) in [(false, tail.as_str()), (true, "/")] {
         let spawn = SpawnOptions { contain, pidfd: true };
-        let child = program::start(&agent, "inside", How { args: &[tail], spawn, ..How::default() })
-            .unwrap_or_else(|e| panic!("contained: {contain}: {e}"));
+        let child = program::start(
+            &agent,
+            "inside",
+            StartOptions { args: &[tail], spawn, ..StartOptions::default() },
+        )
+        .unwrap_or_else(|e| panic!("contained: {contain}: {e}"));
         let pidfd = child.pidfd.as_ref().unwrap();
         let info =
             std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_fd().as_raw_fd())).unwrap();
@@ -32,10 +36,10 @@ fn a_program_starts_inside_a_scope() {
         assert!(matches!(program::wait(&child), WaitStatus::Exited(_, 0)), "contained: {contain}");
     }
 
-    let nowhere = program::plain(&[c"/nowhere"], [c"nowhere"]);
+    let nowhere = program::command(&[c"/nowhere"], [c"nowhere"]);
     let e = agent.spawn(&nowhere, SpawnOptions::default()).unwrap_err();
     assert_eq!(e.errno(), Errno::ENOENT, "{e}");
     assert!(program::no_child_is_left());
     assert!(Cgroup::at(agent.path()).members().is_empty());
-    agent.destroy(false, patience(), false).unwrap();
+    agent.destroy(false, deadline(), false).unwrap();
 }

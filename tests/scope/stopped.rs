@@ -3,11 +3,11 @@
 
 use crate::common::cgroup::Cgroup;
 use crate::common::member::Member;
-use crate::common::{lab, patience, wait_until};
+use crate::common::{deadline, lab, wait_until};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// systemd's own patience with what it stops is 90 s.
+/// systemd's own deadline with what it stops is 90 s.
 const QUICK: Duration = Duration::from_secs(30);
 
 fn systemctl(args: &[&str]) -> Duration {
@@ -53,11 +53,11 @@ fn a_user_manager_with_guarded_agents_is_restarted_at_once() {
     // The scope of this process lasts as long as the process.
     let before = crate::traces();
     let mut program = in_user_manager("host", &["guarded"]);
-    let scope = scope_of(&program.hear());
+    let scope = scope_of(&program.receive());
     assert!(scope.0.to_string_lossy().contains("/user@1000.service/"), "{}", scope.0.display());
     let mut inside = in_user_manager("sleeper", &[]);
-    program.say(&format!("hold {}", inside.pid()));
-    program.hears("held");
+    program.send(&format!("hold {}", inside.pid()));
+    program.expect_line("held");
     let took = systemctl(&["restart", "user@1000.service"]);
     assert!(took < QUICK, "{took:?}");
     inside.wait_dead();
@@ -73,22 +73,22 @@ fn a_scope_is_stopped_at_once_and_another_takes_its_place() {
     for guarded in [true, false] {
         let args: &[&str] = if guarded { &["guarded"] } else { &[] };
         let mut program = Member::start("host", args);
-        let first = scope_of(&program.hear());
+        let first = scope_of(&program.receive());
         let mut inside = Member::start("sleeper", &[]);
-        program.say(&format!("hold {}", inside.pid()));
-        program.hears("held");
+        program.send(&format!("hold {}", inside.pid()));
+        program.expect_line("held");
         let unit = first.0.file_name().expect("a name").to_str().expect("of ours").to_owned();
         let took = systemctl(&["stop", &unit]);
         assert!(took < QUICK, "{took:?}");
         inside.wait_dead();
         wait_until("the scope is gone", || !first.exists());
-        program.say("again");
-        let second = scope_of(&program.hear());
+        program.send("again");
+        let second = scope_of(&program.receive());
         assert!(second != first && second.exists());
         program.kill_it_alone();
         // systemd removes an empty agent with it, a reaper one that is not guarded.
         wait_until("the second scope is gone", || {
-            agentcg::reap(None, patience()).unwrap_or_else(|e| panic!("{e}"));
+            agentcg::reap(None, deadline()).unwrap_or_else(|e| panic!("{e}"));
             !second.exists()
         });
     }
@@ -98,17 +98,17 @@ fn a_scope_is_stopped_at_once_and_another_takes_its_place() {
 fn a_guarded_agent_in_a_frozen_scope_is_refused_at_once_for_that_reason() {
     lab::needs(&crate::LAYOUTS);
     let mut program = Member::start("host", &["guarded"]);
-    let scope = scope_of(&program.hear());
+    let scope = scope_of(&program.receive());
     scope.write("cgroup.freeze", "1");
     scope.wait_for("cgroup.events", |text| text.contains("frozen 1"));
     let start = Instant::now();
-    program.say("retry");
-    let said = program.hear();
+    program.send("retry");
+    let said = program.receive();
     assert!(said.starts_with("EBUSY") && said.contains("frozen"), "{said}");
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     scope.write("cgroup.freeze", "0");
-    program.say("again");
-    assert_eq!(scope_of(&program.hear()), scope);
+    program.send("again");
+    assert_eq!(scope_of(&program.receive()), scope);
     program.kill_it_alone();
     wait_until("the scope is gone", || !scope.exists());
 }

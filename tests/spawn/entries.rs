@@ -3,11 +3,11 @@
 
 use crate::common::group::Group;
 use crate::common::member::role;
-use crate::common::program::{self, How};
+use crate::common::program::{self, StartOptions};
 use agentcg::{Agent, Errno};
 use nix::sys::wait::WaitStatus;
 
-pub use crate::common::way::Way;
+pub use crate::common::spawn_path::SpawnPath;
 
 /// Exits with the status that it is told.
 pub fn ends(args: &[String]) {
@@ -15,23 +15,23 @@ pub fn ends(args: &[String]) {
 }
 
 /// On a thread of its own, since a filter stays.
-fn on_each_way(test: impl Fn(Way, &Group) + Copy + Send + 'static) {
-    for way in Way::ALL {
+fn on_each_spawn_path(test: impl Fn(SpawnPath, &Group) + Copy + Send + 'static) {
+    for path in SpawnPath::ALL {
         let alone = std::thread::spawn(move || {
             let group = Group::plain();
-            way.close(&group);
-            test(way, &group);
+            path.close(&group);
+            test(path, &group);
             group.destroy();
         });
-        alone.join().unwrap_or_else(|_| panic!("on the way {way:?}"));
+        alone.join().unwrap_or_else(|_| panic!("spawn path {path:?}"));
     }
 }
 
 #[test]
 fn a_program_ends_as_it_likes_on_each_way() {
-    on_each_way(|_, group| {
+    on_each_spawn_path(|_, group| {
         for status in [0, 7] {
-            let how = How { args: &[&status.to_string()], ..How::default() };
+            let how = StartOptions { args: &[&status.to_string()], ..StartOptions::default() };
             let child = program::start(group, "ends", how).unwrap();
             assert!(child.pidfd.is_none());
             assert!(matches!(program::wait(&child), WaitStatus::Exited(_, code) if code == status));
@@ -43,10 +43,10 @@ fn a_program_ends_as_it_likes_on_each_way() {
 #[test]
 fn what_is_killed_at_birth_is_started_once_and_by_each_handle() {
     let group = Group::plain();
-    Way::KilledAtBirth.close(&group);
+    SpawnPath::KilledAtBirth.close(&group);
     for _ in 0..20 {
         let guest = Agent::open(None, group.uuid(), false).unwrap();
-        let how = How { args: &["3"], ..How::default() };
+        let how = StartOptions { args: &["3"], ..StartOptions::default() };
         let child = program::start(&guest, "ends", how).unwrap();
         assert!(matches!(program::wait(&child), WaitStatus::Exited(_, 3)));
     }
@@ -55,8 +55,8 @@ fn what_is_killed_at_birth_is_started_once_and_by_each_handle() {
 
 #[test]
 fn a_program_that_is_not_there_leaves_no_child_on_each_way() {
-    on_each_way(|_, group| {
-        let program = program::plain(&[c"/nowhere", c"/proc/self/exe/nowhere"], [c"x"]);
+    on_each_spawn_path(|_, group| {
+        let program = program::command(&[c"/nowhere", c"/proc/self/exe/nowhere"], [c"x"]);
         let e = group.spawn(&program, agentcg::SpawnOptions { pidfd: true, contain: false }).unwrap_err();
         assert_eq!((e.errno(), e.reason()), (Errno::ENOENT, None), "{e}");
         assert!(group.cgroup.members().is_empty() && program::no_child_is_left());

@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A group that is frozen just while a program is being started in it does not hold the host's thread until it thaws.
 
-use super::entries::Way;
+use super::entries::SpawnPath;
 use crate::common::group::Group;
-use crate::common::program::{self, How};
-use crate::common::{PATIENCE, patience, seccomp};
+use crate::common::program::{self, StartOptions};
+use crate::common::{TIMEOUT, deadline, seccomp};
 use agentcg::Errno;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 fn ends(group: &Group) -> agentcg::Result<agentcg::Child> {
-    program::start(group, "ends", How { args: &["0"], ..How::default() })
+    program::start(group, "ends", StartOptions { args: &["0"], ..StartOptions::default() })
 }
 
 /// The child is in execve(2) when somebody freezes it, as another program would, who thaws it again only once the host's
 /// thread has come back.
-fn nobody_waits(way: Way) {
+fn nobody_waits(path: SpawnPath) {
     let group = Group::plain();
     // It is known from then on that somebody does.
-    group.freeze(patience()).unwrap();
+    group.freeze(deadline()).unwrap();
     assert_eq!(ends(&group).unwrap_err().errno(), Errno::EBUSY);
-    group.thaw(patience()).unwrap();
-    way.close(&group);
+    group.thaw(deadline()).unwrap();
+    path.close(&group);
     let listener = seccomp::listen(libc::SYS_execve);
     let is_back = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -29,7 +29,7 @@ fn nobody_waits(way: Way) {
             listener.wait();
             group.cgroup.write("cgroup.freeze", 1);
             let start = Instant::now();
-            while !is_back.load(Ordering::SeqCst) && start.elapsed() < PATIENCE {
+            while !is_back.load(Ordering::SeqCst) && start.elapsed() < TIMEOUT {
                 std::thread::yield_now();
             }
             group.cgroup.write("cgroup.freeze", 0);
@@ -49,15 +49,15 @@ fn nobody_waits(way: Way) {
 
 #[test]
 fn nobody_waits_for_a_thaw_for_one_that_is_born() {
-    std::thread::spawn(|| nobody_waits(Way::Born)).join().unwrap();
+    std::thread::spawn(|| nobody_waits(SpawnPath::Born)).join().unwrap();
 }
 
 #[test]
 fn nobody_waits_for_a_thaw_for_one_that_enters() {
-    std::thread::spawn(|| nobody_waits(Way::Refused)).join().unwrap();
+    std::thread::spawn(|| nobody_waits(SpawnPath::Clone3Refused)).join().unwrap();
 }
 
-/// The library's own freeze lets those that are under way begin first.
+/// The library's own freeze lets those that are under path begin first.
 #[test]
 fn the_first_freeze_by_the_library_holds_nobody() {
     for _ in 0..10 {
@@ -75,10 +75,10 @@ fn the_first_freeze_by_the_library_holds_nobody() {
                     }
                 }
             });
-            group.freeze(patience()).unwrap();
+            group.freeze(deadline()).unwrap();
             // Still frozen: the starter comes back all the same.
             let begun = starter.join().unwrap();
-            group.thaw(patience()).unwrap();
+            group.thaw(deadline()).unwrap();
             for child in &begun {
                 program::wait(child);
             }

@@ -2,7 +2,7 @@
 //! Ten thousand programs whose first act is to fork, from a host with four threads and a gigabyte: each process
 //! finds itself in the group.
 
-use super::entries::Way;
+use super::entries::SpawnPath;
 use crate::common::group::Group;
 use crate::common::member::{Member, role};
 use crate::common::program;
@@ -16,7 +16,7 @@ const THREADS: u32 = 4;
 /// Of so many the host tells at once.
 const BATCH: u32 = 50;
 
-/// How many, unless AGENTCG_SPAWNS says otherwise.
+/// StartOptions many, unless AGENTCG_SPAWNS says otherwise.
 const SPAWNS: u32 = 10_000;
 
 /// Made of tests/spawn/forks_first.c: ends with 0 if it, and the child that it has before all else, are in the group.
@@ -29,18 +29,18 @@ fn forks_first() -> CString {
 }
 
 fn start(group: &Group, file: &CStr, tail: &CStr) -> Child {
-    let program = program::plain(&[file], [file, tail]);
+    let program = program::command(&[file], [file, tail]);
     group.spawn(&program, SpawnOptions::default()).unwrap()
 }
 
 /// Starts them, and says of each batch how many were where they should be.
 pub fn host(args: &[String]) {
-    let [way, bytes, spawns] = args else { panic!("which way, how many bytes, how many programs") };
+    let [path, bytes, spawns] = args else { panic!("which path, how many bytes, how many programs") };
     let file = forks_first();
     let _resident = resident(bytes.parse().unwrap());
     let group = Group::plain();
     let tail = CString::new(format!("/synwire/agents/{}", group.uuid())).unwrap();
-    Way::named(way).close(&group);
+    SpawnPath::named(path).close(&group);
     let batches = spawns.parse::<u32>().unwrap() / THREADS / BATCH;
     std::thread::scope(|scope| {
         for _ in 0..THREADS {
@@ -49,7 +49,7 @@ pub fn host(args: &[String]) {
                     || matches!(program::wait(&start(&group, &file, &tail)), WaitStatus::Exited(_, 0));
                 for _ in 0..batches {
                     let inside = (0..BATCH).filter(|_| is_inside()).count();
-                    role::say(&inside.to_string());
+                    role::send(&inside.to_string());
                 }
             });
         }
@@ -70,27 +70,27 @@ fn resident(bytes: usize) -> &'static [u8] {
     }
 }
 
-fn all_of_them_are_inside(way: Way) {
+fn all_of_them_are_inside(path: SpawnPath) {
     let spawns = std::env::var("AGENTCG_SPAWNS").map_or(SPAWNS, |count| count.parse().unwrap());
     let bytes = (1u64 << 30).to_string();
-    let mut host = Member::start("host", &[&format!("{way:?}"), &bytes, &spawns.to_string()]);
+    let mut host = Member::start("host", &[&format!("{path:?}"), &bytes, &spawns.to_string()]);
     for _ in 0..spawns / BATCH {
-        host.hears(&BATCH.to_string());
+        host.expect_line(&BATCH.to_string());
     }
     assert!(host.wait().success());
 }
 
 #[test]
 fn all_that_are_born_in_the_group_are_inside() {
-    all_of_them_are_inside(Way::Born);
+    all_of_them_are_inside(SpawnPath::Born);
 }
 
 #[test]
 fn all_that_enter_where_clone3_is_refused_are_inside() {
-    all_of_them_are_inside(Way::Refused);
+    all_of_them_are_inside(SpawnPath::Clone3Refused);
 }
 
 #[test]
 fn all_that_are_started_after_kill_all_are_inside_and_none_is_killed() {
-    all_of_them_are_inside(Way::KilledAtBirth);
+    all_of_them_are_inside(SpawnPath::KilledAtBirth);
 }

@@ -4,7 +4,7 @@
 
 use crate::common::group::Group;
 use crate::common::member::{Member, role};
-use crate::common::program::{self, How};
+use crate::common::program::{self, StartOptions};
 use agentcg::{Agent, Errno, Limits, SpawnOptions};
 use std::ffi::CString;
 use std::fs;
@@ -22,7 +22,7 @@ pub fn fills(args: &[String]) {
     while fs::read_to_string(&current).unwrap().trim_end().parse::<u64>().unwrap() < LIMIT - LEFT {
         taken.push(vec![1u8; 32 << 10]);
     }
-    role::say("full");
+    role::send("full");
     role::sleep();
 }
 
@@ -38,7 +38,9 @@ pub fn host_of_full(args: &[String]) {
         };
         let group = Group::new(&limits);
         let path = group.cgroup.0.to_string_lossy().into_owned();
-        let filler = program::start(&group, "fills", How { args: &[&path], ..How::default() }).unwrap();
+        let filler =
+            program::start(&group, "fills", StartOptions { args: &[&path], ..StartOptions::default() })
+                .unwrap();
         group.cgroup.wait_for("memory.current", |text| {
             text.trim_end().parse::<u64>().is_ok_and(|bytes| bytes >= LIMIT - 4 * LEFT)
         });
@@ -50,18 +52,18 @@ pub fn host_of_full(args: &[String]) {
         assert!(group.read_stats(u64::MAX).unwrap().memory_events_oom_kill > 0);
         group.destroy();
     }
-    role::say("alive");
+    role::send("alive");
 }
 
 fn start_with_long_words(agent: &Agent) -> agentcg::Result<agentcg::Child> {
     let word = CString::new(vec![b'x'; WORD]).unwrap();
-    let program = program::plain(&[c"/bin/true"], vec![word.as_c_str(); WORDS]);
+    let program = program::command(&[c"/bin/true"], vec![word.as_c_str(); WORDS]);
     agent.spawn(&program, SpawnOptions::default())
 }
 
 fn the_host_lives(oom_group: bool) {
     let mut host = Member::start("host_of_full", &[&oom_group.to_string()]);
-    while host.hear() != "alive" {}
+    while host.receive() != "alive" {}
     assert!(host.wait().success());
 }
 

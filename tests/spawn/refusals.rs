@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! When nothing is started, and that nothing is left of it.
 
-use super::entries::Way;
+use super::entries::SpawnPath;
+use crate::common::deadline;
 use crate::common::group::Group;
 use crate::common::member::role;
-use crate::common::patience;
-use crate::common::program::{self, How};
+use crate::common::program::{self, StartOptions};
 use agentcg::{Errno, Limits, Reason};
 use nix::sys::wait::WaitStatus;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,11 +18,11 @@ pub fn sleeps(_: &[String]) {
 #[test]
 fn a_frozen_group_is_refused_at_once() {
     let group = Group::plain();
-    group.freeze(patience()).unwrap();
-    let e = program::start(&group, "sleeps", How::default()).unwrap_err();
+    group.freeze(deadline()).unwrap();
+    let e = program::start(&group, "sleeps", StartOptions::default()).unwrap_err();
     assert_eq!((e.errno(), e.file()), (Errno::EBUSY, "cgroup.freeze"), "{e}");
-    group.thaw(patience()).unwrap();
-    let child = program::start(&group, "sleeps", How::default()).unwrap();
+    group.thaw(deadline()).unwrap();
+    let child = program::start(&group, "sleeps", StartOptions::default()).unwrap();
     group.destroy();
     assert!(matches!(program::wait(&child), WaitStatus::Signaled(..)));
 }
@@ -30,26 +30,27 @@ fn a_frozen_group_is_refused_at_once() {
 #[test]
 fn a_group_that_is_removed_is_refused() {
     let group = Group::plain();
-    group.cgroup.clear();
-    let e = program::start(&group, "sleeps", How::default()).unwrap_err();
+    group.cgroup.kill_and_remove();
+    let e = program::start(&group, "sleeps", StartOptions::default()).unwrap_err();
     assert_eq!((e.errno(), e.reason()), (Errno::ENODEV, Some(Reason::Gone)), "{e}");
 }
 
 #[test]
 fn no_more_are_started_than_pids_max_allows_on_each_way() {
-    for way in Way::ALL {
+    for path in SpawnPath::ALL {
         let test = move || {
             let group = Group::new(&Limits { pids_max: Some(2), ..Limits::default() });
-            way.close(&group);
-            let children = [(); 2].map(|()| program::start(&group, "sleeps", How::default()).unwrap());
-            let e = program::start(&group, "sleeps", How::default()).unwrap_err();
+            path.close(&group);
+            let children =
+                [(); 2].map(|()| program::start(&group, "sleeps", StartOptions::default()).unwrap());
+            let e = program::start(&group, "sleeps", StartOptions::default()).unwrap_err();
             assert_eq!((e.errno(), e.file()), (Errno::EAGAIN, "pids.max"), "{e}");
             group.destroy();
             children
                 .iter()
                 .for_each(|child| assert!(matches!(program::wait(child), WaitStatus::Signaled(..))));
         };
-        std::thread::spawn(test).join().unwrap_or_else(|_| panic!("on the way {way:?}"));
+        std::thread::spawn(test).join().unwrap_or_else(|_| panic!("spawn path {path:?}"));
     }
 }
 
@@ -70,12 +71,12 @@ fn one_that_is_killed_while_it_starts_has_begun_or_has_not() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
-                group.kill_all(patience()).unwrap();
+                group.kill_all(deadline()).unwrap();
             }
         });
         let _even_if_this_panics = Sets(&over);
         for _ in 0..500 {
-            match program::start(&group, "sleeps", How::default()) {
+            match program::start(&group, "sleeps", StartOptions::default()) {
                 Ok(child) => {
                     assert!(matches!(program::wait(&child), WaitStatus::Signaled(..)));
                     begun += 1;

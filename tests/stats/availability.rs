@@ -3,7 +3,9 @@
 
 use crate::common::cgroup::Scratch;
 use crate::common::group::Group;
-use crate::common::measured::{ALL, FIELDS, OF_MEMORY, OF_PIDS, agrees, by_hand, offered, offered_with};
+use crate::common::measured::{
+    ALL, FIELDS, MEMORY_STATS, PIDS_STATS, available, available_with, check_stats, stats_from_files,
+};
 use crate::common::member::role;
 use crate::{common, throttled};
 use agentcg::stats::{CPU, CPU_THROTTLE, MEMORY, PIDS, STATE};
@@ -21,8 +23,8 @@ fn monotonic_ns() -> u64 {
 #[test]
 fn a_new_group_has_used_nothing() {
     let group = Group::plain();
-    let stats = agrees(&group);
-    assert_eq!(stats.mask, offered());
+    let stats = check_stats(&group);
+    assert_eq!(stats.mask, available());
     assert_eq!((stats.cpu_usage_ns, stats.pids_current, stats.populated), (0, 0, 0));
 }
 
@@ -31,17 +33,17 @@ fn a_sleeping_group_has_what_its_files_say() {
     let group = Group::new(&throttled(500));
     let mut member = group.start("three_of_them", &[]);
     for _ in 0..3 {
-        member.hears("ready");
+        member.expect_line("ready");
     }
     group.cgroup.make("below").make("below that");
     common::wait_until("all sleep", || {
         let procs = group.cgroup.words("cgroup.procs");
         procs.iter().all(|pid| fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") S "))
     });
-    let stats = agrees(&group);
-    assert_eq!(stats.mask, offered());
+    let stats = check_stats(&group);
+    assert_eq!(stats.mask, available());
     assert_eq!((stats.populated, stats.frozen, stats.nr_descendants), (1, 0, 2));
-    if offered() & PIDS != 0 {
+    if available() & PIDS != 0 {
         assert_eq!(stats.pids_current, 5, "three processes, one of them with three threads");
         assert!(stats.memory_current_bytes > 0);
     }
@@ -50,13 +52,13 @@ fn a_sleeping_group_has_what_its_files_say() {
 
 /// Three processes, the last with two threads more.
 pub fn three_of_them(_: &[String]) {
-    role::listen();
+    role::receive();
     if !role::fork() && !role::fork() {
         for _ in 0..2 {
             std::thread::spawn(|| role::sleep());
         }
     }
-    role::say("ready");
+    role::send("ready");
     role::sleep();
 }
 
@@ -64,13 +66,13 @@ pub fn three_of_them(_: &[String]) {
 fn of_a_busy_group_it_tells_a_moment_between_two_readings() {
     let group = Group::new(&throttled(300));
     let mut member = group.start("burner", &[]);
-    member.hears("ready");
+    member.expect_line("ready");
     let mut last = 0;
     for round in 0..200 {
-        let (before, start) = (by_hand(&group.cgroup), monotonic_ns());
+        let (before, start) = (stats_from_files(&group.cgroup), monotonic_ns());
         let read = group.read_stats(ALL).unwrap();
-        let (after, end) = (by_hand(&group.cgroup), monotonic_ns());
-        assert_eq!(read.mask, offered());
+        let (after, end) = (stats_from_files(&group.cgroup), monotonic_ns());
+        assert_eq!(read.mask, available());
         assert!((start..=end).contains(&read.time_ns));
         for (name, _, field) in FIELDS.iter().filter(|(_, bit, _)| bit & (CPU | CPU_THROTTLE) != 0) {
             let [before, read, after] = [&before, &read, &after].map(field);
@@ -79,7 +81,7 @@ fn of_a_busy_group_it_tells_a_moment_between_two_readings() {
         last = read.cpu_usage_ns;
     }
     assert!(last > 0);
-    if offered() & CPU_THROTTLE != 0 {
+    if available() & CPU_THROTTLE != 0 {
         common::wait_until("it is throttled", || group.read_stats(BASIC).unwrap().cpu_throttled_ns > 0);
     }
     group.destroy();
@@ -89,10 +91,10 @@ fn of_a_busy_group_it_tells_a_moment_between_two_readings() {
 fn only_what_was_asked_for_is_told() {
     let group = Group::new(&throttled(300));
     let mut member = group.start("sleeper", &[]);
-    member.hears("ready");
+    member.expect_line("ready");
     for which in (0..64).map(|bit| 1 << bit).chain([0, BASIC, MEMORY | STATE]) {
         let read = group.read_stats(which).unwrap();
-        assert_eq!(read.mask, which & offered(), "{which:#x}");
+        assert_eq!(read.mask, which & available(), "{which:#x}");
         for (name, _, field) in FIELDS.iter().filter(|(_, bit, _)| which & bit == 0) {
             assert_eq!(field(&read), 0, "{name}, where {which:#x} is asked for");
         }
@@ -105,11 +107,11 @@ fn only_what_was_asked_for_is_told() {
 fn a_frozen_group_is_told_as_frozen() {
     let group = Group::plain();
     let mut member = group.start("sleeper", &[]);
-    member.hears("ready");
+    member.expect_line("ready");
     for (value, frozen) in [("1", 1), ("0", 0)] {
         group.cgroup.write("cgroup.freeze", value);
         group.cgroup.wait_for("cgroup.events", |text| text.contains(&format!("frozen {value}")));
-        let stats = agrees(&group);
+        let stats = check_stats(&group);
         assert_eq!((stats.populated, stats.frozen), (1, frozen));
     }
     group.destroy();
@@ -118,33 +120,33 @@ fn a_frozen_group_is_told_as_frozen() {
 #[test]
 fn without_a_controller_its_numbers_are_missing_and_nothing_else() {
     for controllers in [vec![], vec!["memory"], vec!["pids"], vec!["cpu"], vec!["io"]] {
-        let scratch = Scratch::having(&controllers);
+        let scratch = Scratch::with_controllers(&controllers);
         let group = Group::under(&scratch, &Limits::default());
-        assert_eq!(agrees(&group).mask, offered_with(&controllers), "{controllers:?}");
+        assert_eq!(check_stats(&group).mask, available_with(&controllers), "{controllers:?}");
         group.destroy();
     }
 }
 
 #[test]
 fn a_controller_that_is_switched_off_and_on_again_comes_back() {
-    if offered() & MEMORY == 0 {
+    if available() & MEMORY == 0 {
         return assert!(!Group::plain().cgroup.has("memory.current"));
     }
     let scratch = Scratch::new();
     let group = Group::under(&scratch, &Limits::default());
     let agents = group.cgroup.parent();
     let mut member = group.start("sleeper", &[]);
-    member.hears("ready");
+    member.expect_line("ready");
     // Now the descriptors are kept.
-    assert_eq!(agrees(&group).mask, offered());
-    for (controller, bits) in [("memory", OF_MEMORY), ("pids", OF_PIDS), ("cpu", CPU_THROTTLE)] {
+    assert_eq!(check_stats(&group).mask, available());
+    for (controller, bits) in [("memory", MEMORY_STATS), ("pids", PIDS_STATS), ("cpu", CPU_THROTTLE)] {
         for _ in 0..2 {
             agents.write("cgroup.subtree_control", format!("-{controller}"));
-            assert_eq!(agrees(&group).mask, offered() & !bits, "without {controller}");
-            assert_eq!(agrees(&group).mask, offered() & !bits, "without {controller}, again");
+            assert_eq!(check_stats(&group).mask, available() & !bits, "without {controller}");
+            assert_eq!(check_stats(&group).mask, available() & !bits, "without {controller}, again");
             agents.write("cgroup.subtree_control", format!("+{controller}"));
-            assert_eq!(agrees(&group).mask, offered(), "with {controller}");
-            assert_eq!(agrees(&group).mask, offered(), "with {controller}, again");
+            assert_eq!(check_stats(&group).mask, available(), "with {controller}");
+            assert_eq!(check_stats(&group).mask, available(), "with {controller}, again");
         }
     }
     group.destroy();
@@ -152,9 +154,9 @@ fn a_controller_that_is_switched_off_and_on_again_comes_back() {
 
 #[test]
 fn a_controller_that_comes_later_is_found() {
-    let scratch = Scratch::having(&[]);
+    let scratch = Scratch::with_controllers(&[]);
     let group = Group::under(&scratch, &Limits::default());
-    assert_eq!(agrees(&group).mask, offered_with(&[]));
+    assert_eq!(check_stats(&group).mask, available_with(&[]));
     let mut found = vec![];
     for controller in ["memory", "io", "pids", "cpu"] {
         found.push(controller);
@@ -164,7 +166,7 @@ fn a_controller_that_comes_later_is_found() {
                 one.write("cgroup.subtree_control", format!("+{controller}"));
             }
         }
-        assert_eq!(agrees(&group).mask, offered_with(&found), "{found:?}");
+        assert_eq!(check_stats(&group).mask, available_with(&found), "{found:?}");
     }
     group.destroy();
 }
@@ -174,10 +176,10 @@ fn a_group_that_somebody_has_removed_is_gone() {
     for read_before in [false, true] {
         let group = Group::plain();
         if read_before {
-            agrees(&group);
+            check_stats(&group);
         }
         group.cgroup.remove();
-        for which in (0..15).map(|bit| 1 << bit).chain([BASIC, MEMORY | OF_PIDS, ALL]) {
+        for which in (0..15).map(|bit| 1 << bit).chain([BASIC, MEMORY | PIDS_STATS, ALL]) {
             let e = group.read_stats(which).unwrap_err();
             assert_eq!((e.errno(), e.reason()), (Errno::ENODEV, Some(Reason::Gone)), "{which:#x}: {e}");
         }
@@ -188,7 +190,7 @@ fn a_group_that_somebody_has_removed_is_gone() {
 #[test]
 fn of_a_group_made_again_under_the_same_name_nothing_is_told() {
     let group = Group::plain();
-    agrees(&group);
+    check_stats(&group);
     group.cgroup.remove();
     let again = group.cgroup.parent().make(group.uuid());
     assert_eq!(group.read_stats(ALL).unwrap_err().errno(), Errno::ENODEV);

@@ -3,7 +3,7 @@
 
 use crate::common::measured::ALL;
 use crate::common::member::{Member, role};
-use crate::common::{patience, ptrace};
+use crate::common::{deadline, ptrace};
 use agentcg::stats::{CPU, CPU_THROTTLE, MEMORY};
 use agentcg::{Agent, Limits};
 
@@ -11,7 +11,7 @@ use agentcg::{Agent, Limits};
 fn a_reading_is_one_system_call_a_file_there_or_not() {
     let stops = |which: u64, times: u32| {
         let member = Member::start("reads", &[&which.to_string(), &times.to_string()]);
-        ptrace::stops_to_end(member.pid())
+        ptrace::count_stops(member.pid())
     };
     // A reading of nothing but the clock is one where the clock is not read without the kernel.
     let calls = |which| (stops(which, 3) - stops(which, 1)) / 2 / 2;
@@ -31,6 +31,6 @@ pub fn reads(args: &[String]) {
     for _ in 0..times {
         agent.read_stats(which).expect("read_stats");
     }
-    agent.destroy(false, patience(), false).expect("destroy");
+    agent.destroy(false, deadline(), false).expect("destroy");
     role::exit(0);
 }

@@ -4,7 +4,7 @@
 use crate::common::cgroup::Scratch;
 use crate::common::device::{BLOCK, Loop, Swap, direct};
 use crate::common::group::Group;
-use crate::common::measured::{ALL, agrees};
+use crate::common::measured::{ALL, check_stats};
 use crate::common::member::role;
 use crate::common::{lab, wait_until};
 use crate::{MIB, memory_max};
@@ -19,13 +19,13 @@ use std::os::unix::fs::FileExt;
 fn what_is_read_and_written_is_told_to_the_byte() {
     let scratch = Scratch::new();
     let group = Group::under(&scratch, &Limits::default());
-    assert_eq!(agrees(&group).mask & IO, IO);
+    assert_eq!(check_stats(&group).mask & IO, IO);
     let devices = [Loop::of_memory(4), Loop::of_memory(4)];
     for device in &devices {
         let mut member = group.start("reads_and_writes", &[&device.0]);
-        member.hears("done");
+        member.expect_line("done");
     }
-    let stats = agrees(&group);
+    let stats = check_stats(&group);
     let block = BLOCK as u64;
     assert_eq!((stats.io_reads, stats.io_read_bytes), (2 * 5, 2 * 5 * block), "{stats:?}");
     assert_eq!((stats.io_writes, stats.io_write_bytes), (2 * 3, 2 * 3 * block), "{stats:?}");
@@ -34,7 +34,7 @@ fn what_is_read_and_written_is_told_to_the_byte() {
 
 /// Five blocks read, three written, past the page cache.
 pub fn reads_and_writes(args: &[String]) {
-    role::listen();
+    role::receive();
     let (device, block) = direct(&args[0]);
     for at in 0..5 {
         device.read_exact_at(block, (at * BLOCK) as u64).expect("read");
@@ -42,7 +42,7 @@ pub fn reads_and_writes(args: &[String]) {
     for at in 0..3 {
         device.write_all_at(block, (at * BLOCK) as u64).expect("write");
     }
-    role::say("done");
+    role::send("done");
     role::exit(0);
 }
 
@@ -53,37 +53,37 @@ fn what_is_read_stays_in_the_page_cache_and_is_told_as_that_alone() {
     let group = Group::under(&scratch, &Limits::default());
     let device = Loop::of_memory(8);
     let mut member = group.start("caches", &[&device.0]);
-    member.hears("open");
+    member.expect_line("open");
     let detail = || group.read_stats(MEMORY_DETAIL).unwrap();
-    let before = agrees(&group);
-    member.say("read");
-    member.hears("read");
+    let before = check_stats(&group);
+    member.send("read");
+    member.expect_line("read");
     // memory.stat may be two seconds late.
     wait_until("it is told", || detail().memory_file_bytes >= before.memory_file_bytes + 8 * MIB);
-    let full = agrees(&group);
+    let full = check_stats(&group);
     assert!(full.memory_file_bytes < before.memory_file_bytes + 9 * MIB, "{before:?} {full:?}");
     assert!(full.memory_current_bytes >= before.memory_current_bytes + 8 * MIB, "{before:?} {full:?}");
     assert!(full.memory_anon_bytes < before.memory_anon_bytes + MIB, "{before:?} {full:?}");
     assert_eq!((before.memory_shmem_bytes, full.memory_shmem_bytes), (0, 0));
-    member.say("drop");
-    member.hears("dropped");
+    member.send("drop");
+    member.expect_line("dropped");
     wait_until("it is told", || detail().memory_file_bytes < before.memory_file_bytes + MIB);
-    agrees(&group);
+    check_stats(&group);
     group.destroy();
 }
 
 /// Reads a device through the page cache, and has it dropped from there.
 pub fn caches(args: &[String]) {
-    role::listen();
+    role::receive();
     let mut device = File::open(&args[0]).expect("open");
     let mut sink = std::io::sink();
-    role::say("open");
-    role::listen();
+    role::send("open");
+    role::receive();
     assert_eq!(std::io::copy(&mut device, &mut sink).expect("read"), 8 * MIB);
-    role::say("read");
-    role::listen();
+    role::send("read");
+    role::receive();
     posix_fadvise(&device, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED).expect("posix_fadvise");
-    role::say("dropped");
+    role::send("dropped");
     role::sleep();
 }
 
@@ -92,9 +92,9 @@ fn what_is_swapped_out_is_told() {
     let _swap = Swap::on();
     let group = Group::new(&Limits { swap_max: None, ..memory_max(16 * MIB) });
     let mut member = group.start("holds_each_kind", &[]);
-    member.hears("held");
+    member.expect_line("held");
     wait_until("half of it is swapped out", || group.read_stats(SWAP).unwrap().swap_current_bytes >= 8 * MIB);
-    let stats = agrees(&group);
+    let stats = check_stats(&group);
     assert!(stats.swap_current_bytes < 64 * MIB && stats.memory_current_bytes <= 16 * MIB, "{stats:?}");
     // From Linux 6.5 on.
     let least = if group.cgroup.has("memory.swap.peak") { stats.swap_current_bytes } else { 0 };

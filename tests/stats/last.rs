@@ -2,7 +2,7 @@
 //! What `destroy` tells was measured after the last process had died.
 
 use crate::common::group::Group;
-use crate::common::measured::offered;
+use crate::common::measured::available;
 use crate::memory::THREE_KILLED;
 use crate::{MIB, memory_max};
 use agentcg::Limits;
@@ -17,14 +17,14 @@ fn of_a_group_that_runs_out_of_memory_it_tells_the_kill_and_what_was_used() {
         group.cgroup.wait_for_value("memory.events", "oom_kill", 3);
         let last = group.destroy();
         member.wait_dead();
-        assert_eq!(last.mask, offered(), "round {round}");
+        assert_eq!(last.mask, available(), "round {round}");
         assert!(THREE_KILLED.contains(&last.memory_events_oom_kill), "round {round}: {last:?}");
         assert!(last.cpu_usage_ns > 0 && last.memory_events_max > 0, "round {round}: {last:?}");
         assert_eq!(last.populated, 0, "round {round}");
-        if offered() & MEMORY_PEAK != 0 {
+        if available() & MEMORY_PEAK != 0 {
             assert!((15 * MIB..=16 * MIB).contains(&last.memory_peak_bytes), "round {round}: {last:?}");
         }
-        if offered() & PIDS_PEAK != 0 {
+        if available() & PIDS_PEAK != 0 {
             assert_eq!(last.pids_peak, 3, "round {round}");
         }
     }
@@ -34,8 +34,8 @@ fn of_a_group_that_runs_out_of_memory_it_tells_the_kill_and_what_was_used() {
 fn what_was_used_up_to_the_kill_is_in_it() {
     let group = Group::new(&Limits { pids_max: Some(5), ..Limits::default() });
     let mut member = group.start("forks_in_vain", &[]);
-    member.hears("7 refused");
-    let before = group.read_stats(offered()).unwrap();
+    member.expect_line("7 refused");
+    let before = group.read_stats(available()).unwrap();
     assert_eq!(before.pids_current, 5);
     let last = group.destroy();
     assert_eq!((last.pids_events_max, last.populated), (7, 0), "{last:?}");

@@ -2,7 +2,7 @@
 //! What memory is used, for what, and what comes of too much.
 
 use crate::common::group::Group;
-use crate::common::measured::{ALL, agrees, offered};
+use crate::common::measured::{ALL, available, check_stats};
 use crate::common::member::role;
 use crate::common::wait_until;
 use crate::{MIB, memory_max};
@@ -17,10 +17,10 @@ use std::ops::RangeInclusive;
 fn a_peak_stays_when_the_memory_is_given_back() {
     let group = Group::plain();
     let mut member = group.start("gives_back", &[]);
-    member.hears("given back");
-    let stats = agrees(&group);
+    member.expect_line("given back");
+    let stats = check_stats(&group);
     assert!(stats.memory_current_bytes < 16 * MIB, "{stats:?}");
-    if offered() & MEMORY_PEAK != 0 {
+    if available() & MEMORY_PEAK != 0 {
         assert!((32 * MIB..64 * MIB).contains(&stats.memory_peak_bytes), "{stats:?}");
     }
     group.destroy();
@@ -28,9 +28,9 @@ fn a_peak_stays_when_the_memory_is_given_back() {
 
 /// Touches 32 MiB and unmaps them.
 pub fn gives_back(_: &[String]) {
-    role::listen();
+    role::receive();
     drop(touched(32));
-    role::say("given back");
+    role::send("given back");
     role::sleep();
 }
 
@@ -44,14 +44,14 @@ fn touched(mib: usize) -> Vec<u8> {
 fn memory_is_told_by_its_kind() {
     let group = Group::plain();
     let mut member = group.start("holds_each_kind", &[]);
-    member.hears("held");
+    member.expect_line("held");
     // memory.stat may be two seconds late.
     let near = |value: u64, mib: u64| (mib * MIB - UNTOLD..(mib + 4) * MIB).contains(&value);
     wait_until("each kind has come", || {
         let s = group.read_stats(MEMORY_DETAIL).unwrap();
         near(s.memory_anon_bytes, 24) && near(s.memory_shmem_bytes, 8) && s.memory_kernel_bytes >= 100 * 4096
     });
-    let stats = agrees(&group);
+    let stats = check_stats(&group);
     assert!(
         stats.memory_file_bytes >= stats.memory_shmem_bytes,
         "shared memory is page cache, too: {stats:?}"
@@ -64,14 +64,14 @@ const UNTOLD: u64 = 32 * 4096;
 
 /// 24 MiB of anonymous memory, 8 MiB of shared memory, and the kernel's stacks of 100 threads.
 pub fn holds_each_kind(_: &[String]) {
-    role::listen();
+    role::receive();
     let anon = touched(24);
     let mut shared = File::from(memfd_create(c"shared", MFdFlags::empty()).expect("memfd_create"));
     shared.write_all(&[1; 8 << 20]).expect("write");
     for _ in 0..100 {
         std::thread::Builder::new().stack_size(1 << 16).spawn(|| role::sleep()).expect("spawn");
     }
-    role::say("held");
+    role::send("held");
     std::hint::black_box(&anon);
     role::sleep();
 }
@@ -79,10 +79,10 @@ pub fn holds_each_kind(_: &[String]) {
 #[test]
 fn one_that_takes_too_much_is_one_oom_kill() {
     let group = Group::new(&memory_max(16 * MIB));
-    assert_eq!(agrees(&group).memory_events_oom_kill, 0);
+    assert_eq!(check_stats(&group).memory_events_oom_kill, 0);
     let mut member = group.start("hog", &[]);
     member.wait();
-    let stats = agrees(&group);
+    let stats = check_stats(&group);
     assert_eq!((stats.memory_events_oom_kill, stats.memory_events_oom_group_kill), (1, 0), "{stats:?}");
     assert!(stats.memory_events_oom >= 1 && stats.memory_events_max >= 1, "{stats:?}");
     assert_eq!(stats.memory_events_high, 0, "{stats:?}");
@@ -91,7 +91,7 @@ fn one_that_takes_too_much_is_one_oom_kill() {
 
 /// Touches 64 MiB.
 pub fn hog(_: &[String]) {
-    role::listen();
+    role::receive();
     drop(touched(64));
     role::exit(0);
 }
@@ -101,7 +101,7 @@ fn a_group_that_dies_together_is_one_kill_of_a_group() {
     let group = Group::new(&Limits { oom_group: Some(true), ..memory_max(16 * MIB) });
     let mut member = group.start("hog_and_two", &[]);
     member.wait_dead();
-    let stats = agrees(&group);
+    let stats = check_stats(&group);
     assert!(THREE_KILLED.contains(&stats.memory_events_oom_kill), "{stats:?}");
     // Linux 5.10 does not count it.
     let counted = u64::from(group.cgroup.read("memory.events").contains("oom_group_kill"));
@@ -114,7 +114,7 @@ pub const THREE_KILLED: RangeInclusive<u64> = 3..=4;
 
 /// A hog and two that sleep.
 pub fn hog_and_two(_: &[String]) {
-    role::listen();
+    role::receive();
     for _ in 0..2 {
         if role::fork() {
             role::sleep();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How many processes, at most, and how many were refused.
+//! StartOptions many processes, at most, and how many were refused.
 
 use crate::common::group::Group;
-use crate::common::measured::{agrees, offered};
+use crate::common::measured::{available, check_stats};
 use crate::common::member::role;
 use crate::common::wait_until;
 use agentcg::Limits;
@@ -12,21 +12,21 @@ use agentcg::stats::PIDS_PEAK;
 fn each_fork_that_is_refused_is_counted_and_the_peak_is_the_limit() {
     let group = Group::new(&Limits { pids_max: Some(5), ..Limits::default() });
     let mut member = group.start("forks_in_vain", &[]);
-    member.hears("7 refused");
-    let stats = agrees(&group);
+    member.expect_line("7 refused");
+    let stats = check_stats(&group);
     assert_eq!((stats.pids_current, stats.pids_events_max), (5, 7), "{stats:?}");
-    group.kill_all(crate::common::patience()).unwrap();
+    group.kill_all(crate::common::deadline()).unwrap();
     member.reap();
-    wait_until("all are waited for", || group.read_stats(offered()).unwrap().pids_current == 0);
-    let stats = agrees(&group);
+    wait_until("all are waited for", || group.read_stats(available()).unwrap().pids_current == 0);
+    let stats = check_stats(&group);
     assert_eq!((stats.pids_current, stats.pids_events_max), (0, 7), "{stats:?}");
-    assert_eq!(stats.pids_peak, if offered() & PIDS_PEAK == 0 { 0 } else { 5 }, "{stats:?}");
+    assert_eq!(stats.pids_peak, if available() & PIDS_PEAK == 0 { 0 } else { 5 }, "{stats:?}");
     group.destroy();
 }
 
 /// Four children, and seven more that there is no room for.
 pub fn forks_in_vain(_: &[String]) {
-    role::listen();
+    role::receive();
     let mut refused = 0;
     while refused < 7 {
         match role::try_fork() {
@@ -35,6 +35,6 @@ pub fn forks_in_vain(_: &[String]) {
             Err(_) => refused += 1,
         }
     }
-    role::say(&format!("{refused} refused"));
+    role::send(&format!("{refused} refused"));
     role::sleep();
 }

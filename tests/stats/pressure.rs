@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How long an agent stood still for want of something, on a kernel that measures it.
+//! StartOptions long an agent stood still for want of something, on a kernel that measures it.
 
 use crate::common::device::Loop;
 use crate::common::group::Group;
-use crate::common::measured::{ALL, OF_PSI, agrees, offered};
-use crate::common::{patience, wait_until};
+use crate::common::measured::{ALL, PRESSURE_STATS, available, check_stats};
+use crate::common::{deadline, wait_until};
 use crate::{MIB, throttled};
 use agentcg::Limits;
 use agentcg::stats::{CPU_PRESSURE, IO_PRESSURE, MEMORY_PRESSURE};
@@ -14,7 +14,7 @@ fn two_on_a_tenth_of_a_cpu_wait_for_each_other() {
     let group = Group::new(&throttled(100));
     let members = [0, 1].map(|_| group.start("burner", &[]));
     wait_until("they have waited", || group.read_stats(CPU_PRESSURE).unwrap().cpu_pressure_some_us > 100_000);
-    assert_eq!(group.read_stats(ALL).unwrap().mask & OF_PSI, OF_PSI);
+    assert_eq!(group.read_stats(ALL).unwrap().mask & PRESSURE_STATS, PRESSURE_STATS);
     group.destroy();
     drop(members);
 }
@@ -48,8 +48,8 @@ fn who_reads_from_a_device_waits_for_io_and_nobody_else_does() {
     assert_eq!((now.memory_pressure_some_us, now.memory_pressure_full_us), (0, 0), "{now:?}");
     let others = other.read_stats(IO_PRESSURE).unwrap();
     assert_eq!((others.io_pressure_some_us, others.io_pressure_full_us), (0, 0), "{others:?}");
-    group.kill_all(patience()).unwrap();
-    assert!(agrees(&group).io_pressure_full_us > 50_000);
+    group.kill_all(deadline()).unwrap();
+    assert!(check_stats(&group).io_pressure_full_us > 50_000);
     group.destroy();
     other.destroy();
     drop(members);
@@ -59,10 +59,10 @@ fn who_reads_from_a_device_waits_for_io_and_nobody_else_does() {
 fn where_a_group_is_not_measured_its_bits_are_clear() {
     let group = Group::plain();
     for _ in 0..2 {
-        assert_eq!(agrees(&group).mask, offered());
+        assert_eq!(check_stats(&group).mask, available());
         group.cgroup.write("cgroup.pressure", 0);
         for _ in 0..2 {
-            assert_eq!(agrees(&group).mask, offered() & !OF_PSI);
+            assert_eq!(check_stats(&group).mask, available() & !PRESSURE_STATS);
         }
         group.cgroup.write("cgroup.pressure", 1);
     }

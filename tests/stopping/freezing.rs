@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Freezing, and what it does to the end of an agent.
 
-use super::{group_of, patience};
+use super::{deadline, group_of};
 use crate::common::cgroup::Scratch;
 use crate::common::group::Group;
 use crate::common::lab;
@@ -24,7 +24,7 @@ fn freeze_says(group: &Group) -> String {
 #[test]
 fn without_a_freezer_freezing_is_refused() {
     let (group, mut member) = group_of("sleeper", 1);
-    for outcome in [group.freeze(patience()), group.thaw(patience())] {
+    for outcome in [group.freeze(deadline()), group.thaw(deadline())] {
         match outcome {
             Ok(()) => assert!(!no_freezer()),
             Err(e) => {
@@ -44,17 +44,17 @@ fn all_are_parked_when_freeze_returns_and_none_when_thaw_does() {
     }
     let (group, mut member) = group_of("five_cgroups_deep", 6);
     let mut busy = group.start("burner", &[]);
-    busy.hears("ready");
+    busy.expect_line("ready");
     for _ in 0..10 {
-        group.freeze(patience()).unwrap();
+        group.freeze(deadline()).unwrap();
         assert_eq!(group.cgroup.value("cgroup.events", "frozen"), 1);
-        group.thaw(patience()).unwrap();
+        group.thaw(deadline()).unwrap();
         assert_eq!(group.cgroup.value("cgroup.events", "frozen"), 0);
     }
-    group.freeze(patience()).unwrap();
+    group.freeze(deadline()).unwrap();
     // Asked twice it is as it is.
     group.freeze(now()).unwrap();
-    group.kill_all(patience()).unwrap();
+    group.kill_all(deadline()).unwrap();
     assert!(member.is_dead() && busy.is_dead());
     group.destroy();
 }
@@ -76,7 +76,7 @@ fn freeze_too_late(group: &Group, before: &str) {
     for _ in 0..1000 {
         group.cgroup.write("cgroup.freeze", before);
         let Err(e) = group.freeze(now()) else {
-            group.thaw(patience()).unwrap();
+            group.thaw(deadline()).unwrap();
             continue;
         };
         assert_eq!((e.errno(), e.reason(), e.file()), (Errno::ETIMEDOUT, None, "cgroup.freeze"));
@@ -92,7 +92,7 @@ fn a_freeze_that_comes_too_late_is_undone() {
     }
     let group = Group::plain();
     let mut busy: Vec<_> = (0..5).map(|_| group.start("burner", &[])).collect();
-    busy.iter_mut().for_each(|one| one.hears("ready"));
+    busy.iter_mut().for_each(|one| one.expect_line("ready"));
     freeze_too_late(&group, "0");
     assert_eq!(freeze_says(&group), "0");
     group.cgroup.wait_for("cgroup.events", |text| text.contains("frozen 0"));
@@ -110,8 +110,8 @@ fn a_group_does_not_thaw_under_a_frozen_one() {
     let scratch = Scratch::new();
     let group = Group::under(&scratch, &Limits::default());
     let mut member = group.start("sleeper", &[]);
-    member.hears("ready");
-    group.freeze(patience()).unwrap();
+    member.expect_line("ready");
+    group.freeze(deadline()).unwrap();
     scratch.parent.write("cgroup.freeze", 1);
     scratch.parent.wait_for_value("cgroup.events", "frozen", 1);
     let e = group.thaw(Deadline::after(Duration::from_millis(20))).unwrap_err();
@@ -119,7 +119,7 @@ fn a_group_does_not_thaw_under_a_frozen_one() {
     assert!(e.message().contains("above"), "{e}");
     assert_eq!(freeze_says(&group), "0");
     scratch.parent.write("cgroup.freeze", 0);
-    group.thaw(patience()).unwrap();
+    group.thaw(deadline()).unwrap();
     group.destroy();
 }
 
@@ -132,8 +132,8 @@ fn frozen_ones_are_thawed_to_end_even_by_their_own_hand() {
     let below = group.cgroup.join("one/two");
     below.write("cgroup.freeze", 1);
     below.wait_for_value("cgroup.events", "frozen", 1);
-    group.freeze(patience()).unwrap();
-    assert_eq!(group.terminate(patience(), Some(Duration::ZERO)), Ok(false));
+    group.freeze(deadline()).unwrap();
+    assert_eq!(group.terminate(deadline(), Some(Duration::ZERO)), Ok(false));
     member.wait_dead();
     assert_eq!(freeze_says(&group), "0");
     group.destroy();

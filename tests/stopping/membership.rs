@@ -8,12 +8,12 @@ use agentcg::Errno;
 
 /// Its child ends and is not waited for. Says that one's pid.
 pub fn with_a_zombie(_: &[String]) {
-    role::listen();
+    role::receive();
     // SAFETY: a role has one thread, so the child has all that the parent had.
     #[allow(unsafe_code, reason = "see SAFETY")]
     match unsafe { nix::unistd::fork() }.expect("fork") {
         nix::unistd::ForkResult::Child => role::exit(0),
-        nix::unistd::ForkResult::Parent { child } => role::say(&child.to_string()),
+        nix::unistd::ForkResult::Parent { child } => role::send(&child.to_string()),
     }
     role::sleep();
 }
@@ -42,7 +42,7 @@ fn an_agent_cannot_pass_for_another_by_a_name() {
     let imitation = group.cgroup.make("synwire").make("agents").make(neighbour.uuid());
     let mut member = neighbour.start("counts", &[]);
     assert_eq!(neighbour.contains(member.pid()), Ok(true));
-    imitation.take(member.pid());
+    imitation.move_in(member.pid());
     assert_eq!([neighbour.contains(member.pid()), group.contains(member.pid())], [Ok(false), Ok(true)]);
     neighbour.destroy();
     assert!(!member.is_dead());
@@ -81,7 +81,7 @@ fn a_process_whose_main_thread_has_exited_is_told() {
 fn a_zombie_is_none_that_lives() {
     let group = Group::plain();
     let mut member = group.start("with_a_zombie", &[]);
-    let zombie: i32 = member.hear().parse().unwrap();
+    let zombie: i32 = member.receive().parse().unwrap();
     let stat = format!("/proc/{zombie}/stat");
     crate::common::wait_until("a zombie", || std::fs::read_to_string(&stat).unwrap().contains(") Z "));
     assert_eq!(group.pids(), Ok(vec![member.pid()]));
