@@ -141,6 +141,20 @@ fn with_if_empty_a_group_with_members_stays() {
 }
 
 #[test]
+fn with_if_empty_a_group_stays_if_only_a_nested_cgroup_has_a_member() {
+    let group = Group::plain();
+    let below = group.cgroup.make("below");
+    let mut member = Member::start("sleeper", &[]);
+    below.move_in(member.pid());
+    member.send("go");
+    member.expect_line("ready");
+    let e = group.agent().destroy(true, deadline(), false).unwrap_err();
+    assert_eq!(e.errno(), Errno::EBUSY, "{e}");
+    assert!(below.lists(member.pid()) && !member.is_dead());
+    group.destroy();
+}
+
+#[test]
 fn with_if_empty_nested_cgroups_go_too() {
     let group = Group::plain();
     group.cgroup.make("one").make("two");
@@ -153,7 +167,8 @@ fn a_group_that_somebody_has_removed_is_destroyed() {
     let group = Group::plain();
     group.cgroup.remove();
     for if_empty in [false, true] {
-        group.agent().destroy(if_empty, deadline(), true).unwrap();
+        // No file is left to measure from.
+        assert_eq!(group.agent().destroy(if_empty, deadline(), true).unwrap().mask, 0);
     }
 }
 
@@ -230,6 +245,19 @@ fn an_existing_uuid_is_refused_and_unharmed() {
     assert_eq!(agents.snapshot(), before);
     assert_eq!(group.cgroup.read("pids.max"), "12");
     assert!(group.cgroup.lists(member.pid()) && !member.is_dead());
+    group.destroy();
+}
+
+#[test]
+fn an_existing_directory_without_an_owner_is_refused_and_unharmed() {
+    let group = Group::plain();
+    let uuid = "3f2504e0-4f89-41d3-9a0c-0305e82c3301";
+    let existing = group.cgroup.parent().make(uuid);
+    let before = existing.read("cgroup.max.depth");
+    let limits = Limits { max_depth: Some(1), ..plain() };
+    assert_eq!(Agent::new(None, Some(uuid), &limits).unwrap_err().errno(), Errno::EEXIST);
+    assert_eq!(existing.read("cgroup.max.depth"), before);
+    existing.remove();
     group.destroy();
 }
 

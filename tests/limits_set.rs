@@ -192,6 +192,7 @@ fn no_swap_can_be_asked_for_where_there_is_none_to_be_had() {
     if group.cgroup.has("memory.swap.max") {
         assert_eq!(group.cgroup.read("memory.swap.max"), "0");
         holds(&limits(MIB), &[("memory.swap.max", "1048576")]);
+        holds(&limits(UNLIMITED), &[("memory.swap.max", "max")]);
     } else {
         assert!(lab::lacks("memory.swap.max"));
         refused(&limits(MIB), Errno::EOPNOTSUPP, Some(Reason::NoController), "memory.swap.max");

@@ -143,34 +143,10 @@ static void a_guard_without_its_limits_leaves_nothing(void)
 	}
 }
 
-static void guard_and_free(void *unused)
-{
-	agentcg *cg = new_guarded();
-
-	(void)unused;
-	agentcg_free(cg);
-	(void)new_guarded();
-	kill(getpid(), SIGKILL);
-}
-
-static void what_was_freed_is_left(void)
-{
-	int64_t start = now_ms();
-	int status = reap(child_that_runs(guard_and_free, NULL));
-
-	CHECK(WIFSIGNALED(status));
-	while (agents_below(NULL) > 1) {
-		CHECK(now_ms() - start < SOON_MS);
-		sched_yield();
-	}
-	CHECK_EQ(agentcg_reap(NULL, SOON_MS, &why), 1);
-}
-
 int main(void)
 {
 	RUN(a_guarded_agent_says_so_and_is_destroyed_as_any_other);
 	RUN(a_killed_program_with_busy_threads_leaves_nothing);
 	RUN(a_guard_without_its_limits_leaves_nothing);
-	RUN(what_was_freed_is_left);
 	return 0;
 }

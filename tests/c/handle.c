@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* What a handle knows about its group, and what becomes of the group when the handle is given up. */
+/*
+ * What a handle tells about its group, the strings that are cut to fit, and a
+ * handle that stays valid after a failed agentcg_destroy().
+ */
 #include "support.h"
 
 #include <errno.h>
@@ -7,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static void uuid_path_directory_and_id_are_of_one_group(void)
+static void uuid_path_descriptor_and_id_belong_to_one_group(void)
 {
 	agentcg *cg = new_group();
 	char uuid[AGENTCG_UUID_SIZE], path[PATH_SIZE], expected[PATH_SIZE];
@@ -53,7 +56,7 @@ static uint64_t controllers_of(agentcg *cg)
 	return controllers;
 }
 
-static void info_is_what_the_kernel_says(void)
+static void info_has_the_controllers_and_the_place_of_the_group(void)
 {
 	agentcg *cg = new_group();
 	const uint64_t needed = AGENTCG_CONTROLLER_CPU | AGENTCG_CONTROLLER_MEMORY | AGENTCG_CONTROLLER_PIDS;
@@ -72,20 +75,20 @@ static void info_is_what_the_kernel_says(void)
 	destroy_group(cg);
 }
 
-static agentcg *asked;
+static agentcg *group;
 
-static int ask_uuid(char *buf, size_t size) { return agentcg_uuid(asked, buf, size); }
-static int ask_path(char *buf, size_t size) { return agentcg_path(asked, buf, size); }
-static int ask_parent(char *buf, size_t size) { return agentcg_discover_parent(buf, size, NULL); }
+static int get_uuid(char *buf, size_t size) { return agentcg_uuid(group, buf, size); }
+static int get_path(char *buf, size_t size) { return agentcg_path(group, buf, size); }
+static int get_parent(char *buf, size_t size) { return agentcg_discover_parent(buf, size, NULL); }
 
 static void strings_are_cut_to_fit_and_their_full_length_returned(void)
 {
-	int (*const questions[])(char *, size_t) = { ask_uuid, ask_path, ask_parent };
+	int (*const functions[])(char *, size_t) = { get_uuid, get_path, get_parent };
 	char whole[PATH_SIZE], part[PATH_SIZE];
 
-	asked = new_group();
-	for (int q = 0; q < 3; q++) {
-		int length = questions[q](whole, sizeof(whole));
+	group = new_group();
+	for (int f = 0; f < 3; f++) {
+		int length = functions[f](whole, sizeof(whole));
 
 		CHECK(length > 0 && length < PATH_SIZE);
 		CHECK_EQ(strlen(whole), length);
@@ -93,86 +96,50 @@ static void strings_are_cut_to_fit_and_their_full_length_returned(void)
 			int expected = size == 0 ? 0 : size <= length ? size - 1 : length;
 
 			check_poison(part, sizeof(part));
-			CHECK_EQ(questions[q](part, (size_t)size), length);
+			CHECK_EQ(functions[f](part, (size_t)size), length);
 			CHECK_EQ(memcmp(part, whole, (size_t)expected), 0);
 			CHECK(size == 0 || part[expected] == '\0');
 			CHECK(check_untouched(part + size, sizeof(part) - (size_t)size));
 		}
 	}
-	/* "As much as it takes." */
-	CHECK_EQ(agentcg_uuid(asked, part, SIZE_MAX), AGENTCG_UUID_SIZE - 1);
-	destroy_group(asked);
+	/* The largest size is accepted, too. */
+	CHECK_EQ(agentcg_uuid(group, part, SIZE_MAX), AGENTCG_UUID_SIZE - 1);
+	destroy_group(group);
 }
 
-static void free_leaves_the_group_and_its_processes_be(void)
-{
-	agentcg *cg = new_group();
-	char path[PATH_SIZE], text[64];
-	pid_t child = pausing_child();
-	int directory;
-
-	agentcg_path(cg, path, sizeof(path));
-	CHECK_OK(agentcg_move_pid(cg, child, &why));
-	agentcg_free(cg);
-
-	directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	CHECK(directory >= 0);
-	CHECK(read_in(directory, "cgroup.procs", text, sizeof(text)) > 0);
-	CHECK_EQ(atoi(text), child);
-	close(directory);
-
-	kill_and_reap(child);
-	CHECK_EQ(rmdir(path), 0);
-}
-
-static void use_and_free(void *handle)
-{
-	agentcg *cg = handle;
-	agentcg_stats stats;
-
-	CHECK_OK(agentcg_read_stats(cg, AGENTCG_STAT_ALL, &stats, sizeof(stats), &why));
-	CHECK_EQ(agentcg_move_self(cg), 0);
-	CHECK(holds(cg, getpid()));
-	agentcg_free(cg);
-}
-
-static void a_handle_works_in_a_forked_child_whose_free_gives_up_nothing(void)
-{
-	agentcg *cg = new_group();
-	agentcg_info info;
-	pid_t child;
-
-	in_child(use_and_free, cg);
-	CHECK_OK(agentcg_get_info(cg, &info, sizeof(info), &why));
-	CHECK_EQ(info.owned, 1);
-
-	child = pausing_child();
-	CHECK_OK(agentcg_move_pid(cg, child, &why));
-	destroy_group(cg);
-	check_killed(child);
-}
-
-static void a_directory_made_again_under_the_same_name_is_not_mistaken_for_it(void)
+/* agentcg_destroy() frees the handle only on success. */
+static void a_failed_destroy_keeps_the_handle_and_writes_no_final_stats(void)
 {
 	agentcg *cg = new_group();
 	char path[PATH_SIZE];
-	agentcg_stats stats;
-	pid_t child = pausing_child();
+	pid_t children[50];
+	agentcg_stats final;
+	int result;
 
 	agentcg_path(cg, path, sizeof(path));
-	CHECK_EQ(rmdir(path), 0);
-	CHECK_EQ(mkdir(path, 0755), 0);
+	for (int i = 0; i < 50; i++) {
+		children[i] = pausing_child();
+		CHECK_OK(agentcg_move_pid(cg, children[i], &why));
+	}
+	check_poison(&final, sizeof(final));
+	CHECK_ERR(agentcg_destroy(cg, UINT64_MAX, SOON_MS, &final, sizeof(final), &why), -EINVAL);
+	CHECK_ERR(agentcg_destroy(cg, AGENTCG_DESTROY_IF_EMPTY, SOON_MS, &final, sizeof(final), &why), -EBUSY);
+	CHECK(check_untouched(&final, sizeof(final)));
+	CHECK(holds(cg, children[49]));
 
-	CHECK_ERR(agentcg_read_stats(cg, AGENTCG_STAT_BASIC, &stats, sizeof(stats), &why), -ENODEV);
-	CHECK_ERR(agentcg_move_pid(cg, child, &why), -ENODEV);
-	/* What is there now is somebody else's: destroying ours must not take it. */
-	CHECK_OK(agentcg_destroy(cg, 0, SOON_MS, NULL, 0, &why));
-	CHECK(is_directory(path));
-	CHECK_EQ(rmdir(path), 0);
-	kill_and_reap(child);
+	/* Without time to wait, it may fail or succeed. */
+	while ((result = agentcg_destroy(cg, 0, 0, &final, sizeof(final), &why)) == -ETIMEDOUT) {
+		CHECK(check_untouched(&final, sizeof(final)));
+		CHECK(agentcg_fd(cg) >= 0);
+	}
+	CHECK_EQ(result, 0);
+	CHECK(final.mask & AGENTCG_STAT_CPU);
+	CHECK(!is_directory(path));
+	for (int i = 0; i < 50; i++)
+		check_killed(children[i]);
 }
 
-static void where_no_event_came_it_says_so_in_both_ways(void)
+static void a_call_without_an_event_returns_0_and_writes_0(void)
 {
 	agentcg *cg = new_group();
 	uint64_t events = 7;
@@ -185,12 +152,10 @@ static void where_no_event_came_it_says_so_in_both_ways(void)
 
 int main(void)
 {
-	RUN(where_no_event_came_it_says_so_in_both_ways);
-	RUN(uuid_path_directory_and_id_are_of_one_group);
-	RUN(info_is_what_the_kernel_says);
+	RUN(uuid_path_descriptor_and_id_belong_to_one_group);
+	RUN(info_has_the_controllers_and_the_place_of_the_group);
 	RUN(strings_are_cut_to_fit_and_their_full_length_returned);
-	RUN(free_leaves_the_group_and_its_processes_be);
-	RUN(a_handle_works_in_a_forked_child_whose_free_gives_up_nothing);
-	RUN(a_directory_made_again_under_the_same_name_is_not_mistaken_for_it);
+	RUN(a_failed_destroy_keeps_the_handle_and_writes_no_final_stats);
+	RUN(a_call_without_an_event_returns_0_and_writes_0);
 	return 0;
 }

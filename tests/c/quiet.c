@@ -5,9 +5,15 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -151,6 +157,35 @@ static void it_works_where_sigchld_is_ignored(void)
 	signal(SIGCHLD, SIG_DFL);
 }
 
+/* getrandom(2) is always EAGAIN. A call that would wait kills the process. */
+static void make_agents_without_randomness(void *unused)
+{
+	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getrandom, 0, 4),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, GRND_NONBLOCK | 4 /* GRND_INSECURE */, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAGAIN),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { .len = sizeof(filter) / sizeof(filter[0]), .filter = filter };
+	agentcg *one = NULL, *other = NULL;
+
+	(void)unused;
+	CHECK_EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	CHECK_EQ(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+	CHECK_OK(agentcg_new(NULL, NULL, NULL, 0, 0, &one, &why));
+	CHECK_OK(agentcg_new(NULL, NULL, NULL, 0, 0, &other, &why));
+	destroy_group(one);
+	destroy_group(other);
+}
+
+static void it_does_not_wait_for_randomness(void)
+{
+	in_child(make_agents_without_randomness, NULL);
+}
+
 static void nothing_is_printed(void)
 {
 	int output = memfd_create("output", MFD_CLOEXEC), out, err;
@@ -201,6 +236,7 @@ int main(void)
 {
 	RUN(nothing_of_the_host_is_changed);
 	RUN(it_works_where_sigchld_is_ignored);
+	RUN(it_does_not_wait_for_randomness);
 	RUN(nothing_is_printed);
 	RUN(no_process_of_its_own_is_left);
 	return 0;

@@ -56,27 +56,6 @@ static void who_does_not_ask_for_pid_and_pidfd_waits_for_any(void)
 	destroy_group(cg);
 }
 
-static void it_and_what_it_starts_die_with_the_group(void)
-{
-	agentcg *cg = new_group();
-	pid_t pid = started(cg, SH("(setsid sleep 1000 &); exec sleep 1000"), NULL, OWN);
-
-	CHECK(holds(cg, pid));
-	destroy_group(cg);
-	check_killed(pid);
-}
-
-static void it_is_in_the_group_from_the_first(void)
-{
-	agentcg *cg = new_group();
-	char uuid[AGENTCG_UUID_SIZE];
-	const char *text = said(cg, WORDS("/bin/grep", "^0::", "/proc/self/cgroup"), NULL, OWN);
-
-	agentcg_uuid(cg, uuid, sizeof(uuid));
-	CHECK(strstr(text, uuid) && strlen(strstr(text, uuid)) == strlen(uuid) + 1);
-	destroy_group(cg);
-}
-
 /* ---- with what it begins ---- */
 
 static void its_environment_is_the_caller_s_or_the_one_that_is_given(void)
@@ -241,27 +220,11 @@ static void a_forked_child_of_the_host_can_start_it(void)
 	destroy_group(cg);
 }
 
-static void start_where_clone3_is_refused(void *cg)
-{
-	refuse_clone3();
-	start_in_a_fork(cg);
-}
-
-static void it_starts_where_clone3_is_refused(void)
-{
-	agentcg *cg = new_group();
-
-	in_child(start_where_clone3_is_refused, cg);
-	destroy_group(cg);
-}
-
 int main(void)
 {
 	RUN(its_end_is_told_by_waitpid);
 	RUN(its_end_is_told_by_a_pidfd_that_is_close_on_exec);
 	RUN(who_does_not_ask_for_pid_and_pidfd_waits_for_any);
-	RUN(it_and_what_it_starts_die_with_the_group);
-	RUN(it_is_in_the_group_from_the_first);
 	RUN(its_environment_is_the_caller_s_or_the_one_that_is_given);
 	RUN(its_first_word_is_its_name_and_need_not_be_its_file);
 	RUN(it_has_a_session_of_its_own_if_that_is_asked_for);
@@ -269,6 +232,5 @@ int main(void)
 	RUN(a_thread_with_the_smallest_stack_can_start_it);
 	RUN(a_thread_that_is_to_be_cancelled_starts_it_all_the_same);
 	RUN(a_forked_child_of_the_host_can_start_it);
-	RUN(it_starts_where_clone3_is_refused);
 	return 0;
 }

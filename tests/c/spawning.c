@@ -56,11 +56,6 @@ void check_nothing_is_left(agentcg *cg)
 	CHECK_EQ(key_in(cg, "cgroup.events", "populated"), 0);
 }
 
-void refuse_clone3(void)
-{
-	refuse(SYS_clone3);
-}
-
 void refuse(int call)
 {
 	struct sock_filter filter[] = {

@@ -18,9 +18,7 @@ const char *all_of(int pipe_end);
 int file_named(const char *name);
 /* No child of any kind, not even one that no plain wait would see, and nobody in the group. */
 void check_nothing_is_left(agentcg *cg);
-/* From now on clone3(2) is ENOSYS for the calling thread and its children, as in many containers. */
-void refuse_clone3(void);
-/* The same of another system call. */
+/* From now on the system call fails with ENOSYS in the calling thread and in its children. */
 void refuse(int call);
 
 #endif
