@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What happens in a group is told, in time, and nothing is lost.
+//! What happens in a group is reported in time, and no event is lost.
 
 #[macro_use]
 mod common;
 
-#[path = "events/asking.rs"]
-mod asking;
 #[path = "events/attributes.rs"]
 mod attributes;
 #[path = "events/between.rs"]
@@ -18,6 +16,8 @@ mod notifications;
 mod removal;
 #[path = "events/reported.rs"]
 mod reported;
+#[path = "events/selection.rs"]
+mod selection;
 #[path = "events/thousand.rs"]
 mod thousand;
 
@@ -34,23 +34,23 @@ use std::time::Duration;
 roles![
     sleeper,
     hog,
-    forks_while_it_can,
+    forks_until_refused,
     ends_at_once,
-    attributes::forks_in_vain,
-    attributes::forks_in_vain_again_and_again,
-    between::looks_and_chooses_again,
+    attributes::fails_to_fork,
+    attributes::fails_to_fork_repeatedly,
+    between::selects_events_again,
     removal::destroys,
     reported::has_a_zombie_in_a_namespace,
     reported::takes_long_to_exit,
-    thousand::asks_for_too_much,
-    thousand::takes_what_is_high
+    thousand::forks_and_allocates_too_much,
+    thousand::allocates_to_memory_high
 ];
 
 const STATES: u64 = EMPTY | POPULATED | FROZEN | THAWED | GONE;
 const MIB: u64 = 1 << 20;
 
-/// What is to be had in this layout.
-fn offered() -> u64 {
+/// Returns the events that are available in this layout.
+fn available() -> u64 {
     if lab::layout() == "hybrid" { STATES } else { (GONE << 1) - 1 }
 }
 
@@ -58,131 +58,132 @@ fn now() -> Deadline {
     Deadline::after(Duration::ZERO)
 }
 
-/// Wait until all of `wanted` were told, and tell what was.
+/// Waits until all of `wanted` are reported, and returns all events that were.
 #[track_caller]
-fn hear(agent: &Agent, wanted: u64) -> u64 {
-    let (deadline, mut heard) = (deadline(), 0);
-    while heard & wanted != wanted {
-        let events = agent.next_events(deadline).unwrap_or_else(|e| panic!("{wanted:#x} wanted: {e}"));
-        assert_ne!(events, 0, "{wanted:#x} wanted, only {heard:#x} heard");
-        heard |= events;
+fn wait_for_events(agent: &Agent, wanted: u64) -> u64 {
+    let (deadline, mut seen) = (deadline(), 0);
+    while seen & wanted != wanted {
+        let events = agent.next_events(deadline).unwrap_or_else(|e| panic!("wanted {wanted:#x}: {e}"));
+        assert_ne!(events, 0, "wanted {wanted:#x}, got only {seen:#x}");
+        seen |= events;
     }
-    heard
+    seen
 }
 
-/// Whether the descriptor is readable within so many milliseconds.
+/// Returns true if the descriptor becomes readable within so many milliseconds.
 fn readable(fd: i32, within_ms: u16) -> bool {
-    // SAFETY: the handle keeps it open.
+    // SAFETY: the handle keeps the descriptor open.
     #[allow(unsafe_code, reason = "see SAFETY")]
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
     poll(&mut fds, PollTimeout::from(within_ms)).unwrap() == 1
 }
 
-/// Nothing more comes once the kernel has said what it put off.
+/// Checks that only events of `may_come` follow, even after the notifications that the kernel has delayed.
 #[track_caller]
-fn settle(agent: &Agent, may_come: u64) {
+fn expect_no_events_except(agent: &Agent, may_come: u64) {
     let events = agent.next_events(Deadline::after(Duration::from_millis(100))).unwrap();
     assert_eq!(events & !may_come, 0);
 }
 
 #[test]
-fn the_descriptor_is_one_close_on_exec_and_quiet_at_first() {
+fn there_is_one_descriptor_which_is_close_on_exec_and_not_readable_at_first() {
     let group = Group::plain();
-    let fd = group.event_fd(offered()).unwrap();
+    let fd = group.event_fd(available()).unwrap();
     assert!(fd > 2);
-    // SAFETY: the handle keeps it open.
+    // SAFETY: the handle keeps the descriptor open.
     #[allow(unsafe_code, reason = "see SAFETY")]
     let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
     assert_eq!(fcntl(borrowed, FcntlArg::F_GETFD), Ok(FdFlag::FD_CLOEXEC.bits()));
     assert_eq!(group.next_events(now()).unwrap(), 0);
     assert!(!readable(fd, 0));
     assert_eq!(group.event_fd(EMPTY).unwrap(), fd);
-    settle(&group, 0);
+    expect_no_events_except(&group, 0);
 }
 
 #[test]
-fn the_first_process_and_the_end_of_the_last_are_told_in_turn() {
+fn the_first_process_and_the_end_of_the_last_one_are_reported_in_order() {
     let group = Group::plain();
     let fd = group.event_fd(STATES).unwrap();
     let mut member = group.start("sleeper", &[]);
     member.expect_line("ready");
-    assert_eq!(hear(&group, POPULATED), POPULATED);
-    settle(&group, 0);
+    assert_eq!(wait_for_events(&group, POPULATED), POPULATED);
+    expect_no_events_except(&group, 0);
     assert!(!readable(fd, 0));
     member.kill_it_alone();
-    assert_eq!(hear(&group, EMPTY), EMPTY);
-    settle(&group, 0);
+    assert_eq!(wait_for_events(&group, EMPTY), EMPTY);
+    expect_no_events_except(&group, 0);
     group.destroy();
 }
 
 #[test]
-fn what_is_so_already_is_no_event() {
+fn a_condition_that_already_holds_is_not_reported() {
     let group = Group::plain();
     let mut member = group.start("sleeper", &[]);
     member.expect_line("ready");
     group.event_fd(STATES).unwrap();
-    settle(&group, 0);
+    expect_no_events_except(&group, 0);
     group.destroy();
 }
 
 #[test]
-fn a_process_that_came_and_went_between_two_calls_is_told() {
+fn a_process_that_came_and_went_between_two_calls_is_reported() {
     let group = Group::plain();
     group.event_fd(STATES).unwrap();
     for _ in 0..20 {
         let mut member = group.start("ends_at_once", &[]);
         member.wait();
-        assert_eq!(hear(&group, EMPTY | POPULATED) & !(EMPTY | POPULATED), 0);
+        assert_eq!(wait_for_events(&group, EMPTY | POPULATED) & !(EMPTY | POPULATED), 0);
     }
     group.destroy();
 }
 
 #[test]
-fn an_end_is_told_only_while_it_lasts() {
+fn an_empty_group_is_reported_only_while_it_is_empty() {
     let group = Group::plain();
     group.event_fd(STATES).unwrap();
     for _ in 0..20 {
         group.start("ends_at_once", &[]).wait();
         let mut member = group.start("sleeper", &[]);
         member.expect_line("ready");
-        let told = hear(&group, POPULATED);
-        assert_eq!(told & EMPTY, 0, "it is populated");
+        let events = wait_for_events(&group, POPULATED);
+        assert_eq!(events & EMPTY, 0, "it is populated");
         member.kill_it_alone();
-        hear(&group, EMPTY);
+        wait_for_events(&group, EMPTY);
     }
     group.destroy();
 }
 
 #[test]
-fn a_frozen_and_a_thawed_group_are_told() {
+fn freezing_and_thawing_are_reported() {
     let group = Group::plain();
     let mut member = group.start("sleeper", &[]);
     member.expect_line("ready");
     group.event_fd(STATES).unwrap();
-    // Past the time in which the kernel would put the notification off, and it might be seen before.
-    settle(&group, 0);
+    // The kernel delays a notification that follows another one closely. Wait, so that the events are not
+    // read before it.
+    expect_no_events_except(&group, 0);
     group.freeze(deadline()).unwrap();
-    assert_eq!(hear(&group, FROZEN), FROZEN);
-    settle(&group, 0);
+    assert_eq!(wait_for_events(&group, FROZEN), FROZEN);
+    expect_no_events_except(&group, 0);
     group.thaw(deadline()).unwrap();
-    assert_eq!(hear(&group, THAWED), THAWED);
-    settle(&group, 0);
+    assert_eq!(wait_for_events(&group, THAWED), THAWED);
+    expect_no_events_except(&group, 0);
     group.freeze(deadline()).unwrap();
     group.thaw(deadline()).unwrap();
-    assert_eq!(hear(&group, FROZEN | THAWED), FROZEN | THAWED);
+    assert_eq!(wait_for_events(&group, FROZEN | THAWED), FROZEN | THAWED);
     group.destroy();
 }
 
 #[test]
-fn a_process_killed_for_want_of_memory_is_told() {
+fn an_oom_kill_is_reported() {
     if lab::layout() == "hybrid" {
         return refused_without_its_controller();
     }
     let group = Group::new(&Limits { memory_max: Some(16 * MIB), swap_max: Some(0), ..Limits::default() });
     group.event_fd(OOM_KILL | MEMORY_MAX).unwrap();
     let mut member = group.start("hog", &["64"]);
-    assert_eq!(hear(&group, OOM_KILL | MEMORY_MAX), OOM_KILL | MEMORY_MAX);
+    assert_eq!(wait_for_events(&group, OOM_KILL | MEMORY_MAX), OOM_KILL | MEMORY_MAX);
     member.wait_dead();
     group.destroy();
 }
@@ -195,11 +196,11 @@ fn refused_without_its_controller() {
         assert_eq!(refused.file(), file);
         assert!(refused.message().contains("controller"), "{refused}");
     }
-    assert_eq!(group.next_events(now()).unwrap_err().errno(), Errno::EINVAL, "nothing was asked for");
+    assert_eq!(group.next_events(now()).unwrap_err().errno(), Errno::EINVAL, "no event was selected");
 }
 
 #[test]
-fn memory_high_is_told_and_so_is_a_fork_that_pids_max_refused() {
+fn memory_high_and_a_fork_refused_by_pids_max_are_reported() {
     if lab::layout() == "hybrid" {
         return refused_without_its_controller();
     }
@@ -207,23 +208,23 @@ fn memory_high_is_told_and_so_is_a_fork_that_pids_max_refused() {
     let group = Group::new(&limits);
     group.event_fd(MEMORY_HIGH | PIDS_MAX).unwrap();
     let _hog = group.start("hog", &["24"]);
-    assert_eq!(hear(&group, MEMORY_HIGH), MEMORY_HIGH);
-    let mut forker = group.start("forks_while_it_can", &[]);
+    assert_eq!(wait_for_events(&group, MEMORY_HIGH), MEMORY_HIGH);
+    let mut forker = group.start("forks_until_refused", &[]);
     forker.expect_line("refused");
-    hear(&group, PIDS_MAX);
+    wait_for_events(&group, PIDS_MAX);
     group.destroy();
 }
 
 #[test]
-fn a_forked_child_takes_nothing_from_its_parent() {
+fn a_forked_child_takes_no_events_from_its_parent() {
     let group = Group::plain();
     group.event_fd(STATES).unwrap();
     let mut member = group.start("sleeper", &[]);
     member.expect_line("ready");
-    hear(&group, POPULATED);
+    wait_for_events(&group, POPULATED);
     member.kill_it_alone();
     common::wait_until("it is empty", || group.cgroup.value("cgroup.events", "populated") == 0);
-    // SAFETY: the child does a few system calls and ends.
+    // SAFETY: the child makes a few system calls and ends.
     #[allow(unsafe_code, reason = "see SAFETY")]
     match unsafe { nix::unistd::fork() }.unwrap() {
         nix::unistd::ForkResult::Child => {
@@ -236,27 +237,27 @@ fn a_forked_child_takes_nothing_from_its_parent() {
             assert_eq!(status, nix::sys::wait::WaitStatus::Exited(child, 0));
         }
     }
-    assert_eq!(hear(&group, EMPTY), EMPTY);
+    assert_eq!(wait_for_events(&group, EMPTY), EMPTY);
     group.destroy();
 }
 
 #[test]
-fn two_threads_that_wait_share_the_events() {
+fn two_waiting_threads_share_the_events() {
     let group = Group::plain();
     group.event_fd(EMPTY).unwrap();
     let mut member: Member = group.start("sleeper", &[]);
     member.expect_line("ready");
-    let told = std::thread::scope(|scope| {
+    let events = std::thread::scope(|scope| {
         let wait = || group.next_events(Deadline::after(Duration::from_millis(1500))).unwrap();
         let waiting = [scope.spawn(wait), scope.spawn(wait)];
         member.kill_it_alone();
         waiting.map(|thread| thread.join().unwrap())
     });
-    assert!(told.contains(&EMPTY), "{told:?}");
+    assert!(events.contains(&EMPTY), "{events:?}");
     group.destroy();
 }
 
-/// Touches so many MiB, and keeps them.
+/// A role that touches so many MiB and keeps them.
 fn hog(args: &[String]) {
     role::receive();
     let mib: usize = args[0].parse().expect("a number");
@@ -266,7 +267,7 @@ fn hog(args: &[String]) {
     role::sleep();
 }
 
-fn forks_while_it_can(_: &[String]) {
+fn forks_until_refused(_: &[String]) {
     role::receive();
     loop {
         match role::try_fork() {

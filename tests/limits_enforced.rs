@@ -10,7 +10,7 @@ use common::member::{burner, hog, role};
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
-roles![burner, hog, hog_and_company, forks_while_it_can];
+roles![burner, hog, hog_and_company, forks_until_refused];
 
 const MIB: u64 = 1 << 20;
 
@@ -104,14 +104,14 @@ fn a_fifth_of_a_cpu_is_a_fifth_of_the_time() {
 #[test]
 fn the_33rd_process_is_refused_where_32_are_allowed() {
     let group = Group::new(&Limits { pids_max: Some(32), ..Limits::default() });
-    let mut member = group.start("forks_while_it_can", &[]);
+    let mut member = group.start("forks_until_refused", &[]);
     member.expect_line("31 and then EAGAIN");
     assert_eq!(group.cgroup.number("pids.current"), 32);
     assert_eq!(group.cgroup.value("pids.events", "max"), 1);
     group.destroy();
 }
 
-fn forks_while_it_can(_: &[String]) {
+fn forks_until_refused(_: &[String]) {
     role::receive();
     let mut count = 0;
     loop {

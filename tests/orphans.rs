@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whose an agent is, and what becomes of it when its owner ends without a word.
+//! The owner of an agent, and what happens to the agent when its owner ends without destroying it.
 
 #[macro_use]
 mod common;
@@ -20,11 +20,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 roles![sleeper, host::host, makes_groups];
 
-fn found(scratch: &Scratch) -> Vec<Entry> {
+fn listed(scratch: &Scratch) -> Vec<Entry> {
     list(Some(&scratch.path())).unwrap_or_else(|e| panic!("{e}"))
 }
 
-fn reaped(scratch: &Scratch) -> usize {
+fn reap_all(scratch: &Scratch) -> usize {
     reap(Some(&scratch.path()), deadline()).unwrap_or_else(|e| panic!("{e}"))
 }
 
@@ -33,7 +33,7 @@ fn uuid_of(cgroup: &Cgroup) -> String {
 }
 
 #[track_caller]
-fn nothing_is_left(scratch: &Scratch) {
+fn expect_nothing_left(scratch: &Scratch) {
     assert_eq!(scratch.parent.all().len(), 1, "{:?}", scratch.parent.all());
 }
 
@@ -44,7 +44,7 @@ fn what_a_killed_host_leaves_is_listed_as_orphans_and_reaped() {
     let mut host = Host::start(&scratch, 3);
     let pid = host.member.pid().unsigned_abs();
     host.crash();
-    let entries = found(&scratch);
+    let entries = listed(&scratch);
     let uuids: BTreeSet<_> = entries.iter().map(|entry| entry.uuid.clone()).collect();
     assert_eq!(uuids, host.agents.iter().map(uuid_of).collect());
     for entry in &entries {
@@ -52,9 +52,9 @@ fn what_a_killed_host_leaves_is_listed_as_orphans_and_reaped() {
         assert_eq!(entry.owner.pid, pid);
         assert!((before..=now_unix_ns()).contains(&entry.owner.created_unix_ns), "{entry:?}");
     }
-    assert_eq!(reaped(&scratch), 3);
-    nothing_is_left(&scratch);
-    assert_eq!((reaped(&scratch), found(&scratch)), (0, vec![]));
+    assert_eq!(reap_all(&scratch), 3);
+    expect_nothing_left(&scratch);
+    assert_eq!((reap_all(&scratch), listed(&scratch)), (0, vec![]));
 }
 
 fn now_unix_ns() -> u64 {
@@ -66,18 +66,18 @@ fn now_unix_ns() -> u64 {
 fn a_directory_with_a_uuid_in_upper_case_is_neither_listed_nor_reaped() {
     let scratch = Scratch::new();
     let other = scratch.parent.make("synwire").make("agents").make("01234567-89AB-4DEF-8123-456789ABCDEF");
-    assert_eq!((found(&scratch), reaped(&scratch)), (vec![], 0));
+    assert_eq!((listed(&scratch), reap_all(&scratch)), (vec![], 0));
     assert!(other.exists());
 }
 
 #[test]
-fn whose_owner_lives_is_never_reaped() {
+fn an_agent_with_a_living_owner_is_never_reaped() {
     let scratch = Scratch::new();
     let own = Group::under(&scratch, &Limits::default());
     let (living, mut dead) = (Host::start(&scratch, 2), Host::start(&scratch, 2));
     dead.crash();
-    assert_eq!(reaped(&scratch), 2);
-    let entries = found(&scratch);
+    assert_eq!(reap_all(&scratch), 2);
+    let entries = listed(&scratch);
     assert_eq!(entries.len(), 3);
     for entry in entries {
         assert!(!entry.orphan, "{entry:?}");
@@ -95,43 +95,43 @@ fn a_freed_agent_can_be_taken_over() {
     let agent = Agent::new(Some(&scratch.path()), None, &Limits::default()).unwrap();
     assert!(agent.info().unwrap().owned);
     let (uuid, path) = (agent.uuid().to_owned(), agent.path().to_owned());
-    let created = found(&scratch)[0].owner.created_unix_ns;
+    let created = listed(&scratch)[0].owner.created_unix_ns;
     let mut member = Member::start("sleeper", &[]);
     agent.move_pid(member.pid()).unwrap();
     drop(agent);
-    assert!(found(&scratch)[0].orphan);
+    assert!(listed(&scratch)[0].orphan);
     let agent = Agent::open(Some(&scratch.path()), &uuid, true).unwrap();
     assert_eq!((agent.uuid(), agent.path()), (uuid.as_str(), path.as_slice()));
     assert!(agent.info().unwrap().owned);
-    let entry = found(&scratch).remove(0);
+    let entry = listed(&scratch).remove(0);
     assert_eq!((entry.orphan, entry.owner.created_unix_ns), (false, created));
-    assert_eq!(reaped(&scratch), 0);
+    assert_eq!(reap_all(&scratch), 0);
     agent.destroy(false, deadline(), false).unwrap();
     assert!(member.is_dead());
-    nothing_is_left(&scratch);
+    expect_nothing_left(&scratch);
 }
 
 #[test]
-fn a_guest_may_do_all_but_own() {
+fn a_non_owner_can_do_everything_except_own() {
     let scratch = Scratch::new();
     let mut host = Host::start(&scratch, 1);
     let uuid = uuid_of(&host.agents[0]);
     let e = Agent::open(Some(&scratch.path()), &uuid, true).unwrap_err();
     assert_eq!(e.errno(), Errno::EBUSY);
     assert!(e.message().contains(&format!("process {}", host.member.pid())), "{e}");
-    let guest = Agent::open(Some(&scratch.path()), &uuid, false).unwrap();
-    assert!(!guest.info().unwrap().owned);
-    assert_eq!(guest.read_stats(CPU).unwrap().mask, CPU);
-    drop(guest);
-    assert!(!found(&scratch)[0].orphan, "a guest's end is not the owner's");
+    let non_owner = Agent::open(Some(&scratch.path()), &uuid, false).unwrap();
+    assert!(!non_owner.info().unwrap().owned);
+    assert_eq!(non_owner.read_stats(CPU).unwrap().mask, CPU);
+    drop(non_owner);
+    assert!(!listed(&scratch)[0].orphan, "the end of a non-owner does not change the owner");
     Agent::open(Some(&scratch.path()), &uuid, false).unwrap().destroy(false, deadline(), false).unwrap();
     host.member.send("end");
     assert!(host.member.wait().success());
-    nothing_is_left(&scratch);
+    expect_nothing_left(&scratch);
 }
 
 #[test]
-fn who_asks_for_what_is_not_there_is_told() {
+fn opening_listing_and_reaping_what_does_not_exist_is_refused() {
     let scratch = Scratch::new();
     let path = scratch.path();
     let uuid = "01234567-89ab-4def-8123-456789abcdef";
@@ -151,52 +151,52 @@ fn who_asks_for_what_is_not_there_is_told() {
 }
 
 #[test]
-fn a_forked_child_gives_up_nothing_that_its_parent_holds() {
+fn a_forked_child_does_not_release_the_agents_of_its_parent() {
     let scratch = Scratch::new();
     let mut host = Host::start(&scratch, 2);
     host.member.send("fork");
-    host.member.expect_line("its copies are freed");
-    assert!(found(&scratch).iter().all(|entry| !entry.orphan));
-    assert_eq!(reaped(&scratch), 0);
+    host.member.expect_line("copies freed");
+    assert!(listed(&scratch).iter().all(|entry| !entry.orphan));
+    assert_eq!(reap_all(&scratch), 0);
 }
 
 #[test]
-fn who_frees_an_agent_does_not_own_it_by_a_child_that_has_a_copy() {
+fn a_freed_agent_is_not_owned_through_a_copied_descriptor() {
     let scratch = Scratch::new();
     let agent = Agent::new(Some(&scratch.path()), None, &Limits::default()).unwrap();
-    // It stands for the same open file, as in a child that has not called exec yet.
+    // The copy refers to the same open file, as in a child that has not called exec yet.
     let copy = nix::unistd::dup(&agent).unwrap();
     drop(agent);
-    assert!(found(&scratch)[0].orphan);
+    assert!(listed(&scratch)[0].orphan);
     drop(copy);
-    assert_eq!(reaped(&scratch), 1);
+    assert_eq!(reap_all(&scratch), 1);
 }
 
 #[test]
-fn what_a_crash_has_left_half_made_is_reaped() {
+fn a_half_made_agent_of_a_crashed_program_is_reaped() {
     for (levels, agents) in
         [("synwire", 0), ("synwire/agents", 0), ("synwire/agents/01234567-89ab-4def-8123-456789abcdef", 1)]
     {
         let scratch = Scratch::new();
         levels.split('/').fold(scratch.parent.clone(), |level, name| level.make(name));
-        assert_eq!(reaped(&scratch), agents, "{levels}");
-        nothing_is_left(&scratch);
+        assert_eq!(reap_all(&scratch), agents, "{levels}");
+        expect_nothing_left(&scratch);
     }
 }
 
 #[test]
-fn what_has_no_uuid_is_not_ours_and_stays() {
+fn a_directory_without_a_uuid_is_neither_listed_nor_reaped() {
     let scratch = Scratch::new();
     let agents = scratch.parent.make("synwire").make("agents");
-    let theirs = agents.make("theirs");
+    let foreign = agents.make("foreign");
     let mut member = Member::start("sleeper", &[]);
-    theirs.move_in(member.pid());
-    assert_eq!((reaped(&scratch), found(&scratch)), (0, vec![]));
-    assert!(theirs.exists() && !member.is_dead());
+    foreign.move_in(member.pid());
+    assert_eq!((reap_all(&scratch), listed(&scratch)), (0, vec![]));
+    assert!(foreign.exists() && !member.is_dead());
 }
 
 #[test]
-fn cgroups_and_frozen_processes_of_an_orphan_go_too() {
+fn nested_cgroups_and_frozen_processes_of_an_orphan_are_removed() {
     let scratch = Scratch::new();
     let mut host = Host::start(&scratch, 1);
     host.agents[0].make("one").make("two");
@@ -204,45 +204,45 @@ fn cgroups_and_frozen_processes_of_an_orphan_go_too() {
         host.agents[0].write("cgroup.freeze", 1);
     }
     host.crash();
-    assert_eq!(reaped(&scratch), 1);
-    nothing_is_left(&scratch);
+    assert_eq!(reap_all(&scratch), 1);
+    expect_nothing_left(&scratch);
 }
 
 #[test]
-fn two_reapers_at_once_are_fine() {
+fn two_concurrent_reapers_reap_each_orphan_once() {
     for _ in 0..10 {
         let scratch = Scratch::new();
         let mut host = Host::start(&scratch, 8);
         host.crash();
         let reapers = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..2).map(|_| scope.spawn(|| reaped(&scratch))).collect();
+            let threads: Vec<_> = (0..2).map(|_| scope.spawn(|| reap_all(&scratch))).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).sum::<usize>()
         });
         assert_eq!(reapers, 8);
-        nothing_is_left(&scratch);
+        expect_nothing_left(&scratch);
     }
 }
 
-/// A group that is made at this moment has no owner for an instant. Its maker never knows that it was taken.
+/// A group that is being made has no owner for an instant. Its maker does not notice if it is reap_all then.
 #[test]
-fn makers_are_not_disturbed_by_reapers_and_listers() {
+fn reaping_and_listing_do_not_disturb_the_making_of_agents() {
     let scratch = Scratch::new();
     let path = scratch.parent.0.to_string_lossy().into_owned();
     let mut makers: Vec<_> = (0..3).map(|_| Member::start("makes_groups", &[&path, "60"])).collect();
     makers.iter_mut().for_each(|maker| maker.send("go"));
     let mut looks = 0u32;
     while makers.iter_mut().any(|maker| !maker.is_dead()) {
-        assert!(found(&scratch).len() <= 3);
-        reaped(&scratch);
+        assert!(listed(&scratch).len() <= 3);
+        reap_all(&scratch);
         looks += 1;
     }
     for mut maker in makers {
         maker.expect_line("done");
         assert!(maker.wait().success());
     }
-    assert!(looks > 1, "they were done before anybody looked");
-    reaped(&scratch);
-    nothing_is_left(&scratch);
+    assert!(looks > 1, "the makers ended before the first look");
+    reap_all(&scratch);
+    expect_nothing_left(&scratch);
 }
 
 fn makes_groups(args: &[String]) {
@@ -258,7 +258,7 @@ fn makes_groups(args: &[String]) {
 }
 
 #[test]
-fn an_orphan_that_would_not_die_in_time_is_told_and_those_that_do_are_removed() {
+fn an_orphan_that_does_not_die_in_time_is_reported_and_the_others_are_removed() {
     let scratch = Scratch::new();
     let mut host = Host::start(&scratch, 2);
     host.crash();
@@ -266,33 +266,33 @@ fn an_orphan_that_would_not_die_in_time_is_told_and_those_that_do_are_removed() 
         Ok(removed) => assert_eq!(removed, 2),
         Err(e) => assert_eq!(e.errno(), Errno::ETIMEDOUT, "{e}"),
     }
-    reaped(&scratch);
-    nothing_is_left(&scratch);
+    reap_all(&scratch);
+    expect_nothing_left(&scratch);
 }
 
 #[test]
-fn without_a_parent_all_places_are_looked_at() {
+fn without_a_parent_all_places_are_searched() {
     let _alone = common::lock_place();
     let group = Group::plain();
     let mut member = group.start("sleeper", &[]);
     member.expect_line("ready");
     let uuids = || list(None).unwrap().into_iter().map(|entry| entry.uuid).collect::<Vec<_>>();
     assert!(uuids().iter().any(|uuid| uuid == group.uuid()));
-    let guest = Agent::open(None, group.uuid(), false).unwrap();
-    assert_eq!(guest.path(), group.path());
-    assert_eq!(guest.info().unwrap().place, group.info().unwrap().place);
+    let non_owner = Agent::open(None, group.uuid(), false).unwrap();
+    assert_eq!(non_owner.path(), group.path());
+    assert_eq!(non_owner.info().unwrap().place, group.info().unwrap().place);
     reap(None, deadline()).unwrap();
     assert!(!member.is_dead());
     group.destroy();
 }
 
 #[test]
-fn signals_do_not_make_an_orphan() {
+fn a_signal_to_the_owner_makes_no_orphan() {
     let scratch = Scratch::new();
     let mut host = Host::start(&scratch, 1);
     host.member.signal(Signal::SIGSTOP);
-    assert_eq!(reaped(&scratch), 0);
+    assert_eq!(reap_all(&scratch), 0);
     host.member.signal(Signal::SIGCONT);
     host.crash();
-    assert_eq!(reaped(&scratch), 1);
+    assert_eq!(reap_all(&scratch), 1);
 }

@@ -35,7 +35,7 @@ roles![
     memory::holds_each_kind,
     memory::hog,
     memory::hog_and_two,
-    pids::forks_in_vain,
+    pids::fails_to_fork,
     availability::three_of_them,
 ];
 

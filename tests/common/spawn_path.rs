@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! StartOptions the library starts a process in a group, and what prevents that it is born there.
+//! How the library starts a process in a group, and what prevents that it is born there.
 
 use super::cgroup::Cgroup;
 use super::seccomp;

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! An agent owns its group's directory, and writes its attributes as it likes. It neither takes an event away nor makes one.
+//! An agent owns the directory of its group and can write any attribute. It can neither remove an event nor
+//! make one.
 
 #![allow(unsafe_code, reason = "nix has no attributes")]
 
-use super::removal::guest;
+use super::removal::watcher_of;
 use super::thousand::room_for_groups;
-use super::{EMPTY, hear, refused_without_its_controller, role};
+use super::{EMPTY, refused_without_its_controller, role, wait_for_events};
 use crate::common::cgroup::Cgroup;
 use crate::common::group::Group;
 use crate::common::lab;
@@ -15,7 +16,7 @@ use agentcg::{Agent, Errno, Limits};
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 
-/// More than a directory's `user.*` attributes.
+/// More than the number of `user.*` attributes that a directory can have.
 const MANY: usize = 140;
 
 fn path_of(cgroup: &Cgroup) -> CString {
@@ -24,16 +25,16 @@ fn path_of(cgroup: &Cgroup) -> CString {
 
 fn set(cgroup: &Cgroup, name: &CStr, value: &[u8]) -> Result<(), Errno> {
     let path = path_of(cgroup);
-    // SAFETY: both strings end with NUL, and the value has its length.
+    // SAFETY: both strings end with NUL, and the length is that of the value.
     let done = unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
     Errno::result(done).map(drop)
 }
 
-/// The names of all attributes, deleted.
+/// Deletes all attributes.
 fn delete_all(cgroup: &Cgroup) {
     let path = path_of(cgroup);
     let mut names = vec![0u8; 8192];
-    // SAFETY: the string ends with NUL, and the buffer has its length.
+    // SAFETY: the string ends with NUL, and the length is that of the buffer.
     let length = unsafe { libc::listxattr(path.as_ptr(), names.as_mut_ptr().cast(), names.len()) };
     names.truncate(usize::try_from(length).expect("listxattr"));
     for name in names.split_inclusive(|&b| b == 0) {
@@ -56,30 +57,30 @@ fn with_one_process() -> Group {
 }
 
 #[test]
-fn an_agent_takes_no_last_count_away() {
+fn an_agent_cannot_remove_final_counters() {
     if lab::layout() == "hybrid" {
         return refused_without_its_controller();
     }
     for meddle in [nothing, delete_all, fill] {
         let group = with_one_process();
-        let watcher = guest(&group);
+        let watcher = watcher_of(&group);
         watcher.event_fd(EMPTY | PIDS_MAX | GONE).unwrap();
         meddle(&group.cgroup);
-        let mut member = group.start("forks_in_vain", &[]);
+        let mut member = group.start("fails_to_fork", &[]);
         member.expect_line("refused");
         group.destroy();
-        // It has not looked before.
-        assert_eq!(hear(&watcher, GONE), EMPTY | PIDS_MAX | GONE);
+        // The watcher has read no event before.
+        assert_eq!(wait_for_events(&watcher, GONE), EMPTY | PIDS_MAX | GONE);
     }
 }
 
 #[test]
-fn an_agent_makes_no_event_by_attributes() {
+fn an_agent_cannot_make_events_with_attributes() {
     if lab::layout() == "hybrid" {
         return refused_without_its_controller();
     }
     let group = with_one_process();
-    let watcher = guest(&group);
+    let watcher = watcher_of(&group);
     watcher.event_fd(OOM_KILL | MEMORY_HIGH | MEMORY_MAX | PIDS_MAX | GONE).unwrap();
     set(&group.cgroup, c"user.agentcg.final", b"oom_kill=9 high=9 max=9 pids_max=9").unwrap();
     for number in 0..16 {
@@ -88,42 +89,42 @@ fn an_agent_makes_no_event_by_attributes() {
         set(&group.cgroup, &name, line.as_bytes()).unwrap();
     }
     group.cgroup.remove();
-    assert_eq!(hear(&watcher, GONE), GONE);
+    assert_eq!(wait_for_events(&watcher, GONE), GONE);
 }
 
 #[test]
-fn more_groups_than_a_directory_has_attributes_leave_their_last_counts() {
+fn final_counters_of_more_groups_than_a_directory_has_attributes_are_reported() {
     if lab::layout() == "hybrid" {
         return refused_without_its_controller();
     }
     assert!(room_for_groups() >= MANY);
     let groups: Vec<Group> = (0..MANY).map(|_| with_one_process()).collect();
-    let watchers: Vec<Agent> = groups.iter().map(guest).collect();
-    let mut member = Member::start("forks_in_vain_again_and_again", &[]);
-    let home = Cgroup::own();
+    let watchers: Vec<Agent> = groups.iter().map(watcher_of).collect();
+    let mut member = Member::start("fails_to_fork_repeatedly", &[]);
+    let own = Cgroup::own();
     for (group, watcher) in groups.iter().zip(&watchers) {
         watcher.event_fd(PIDS_MAX | GONE).unwrap();
         group.move_pid(member.pid()).unwrap();
         member.send("go");
         member.expect_line("refused");
     }
-    home.move_in(member.pid());
+    own.move_in(member.pid());
     for group in &groups {
         group.destroy();
     }
     for watcher in &watchers {
-        assert_eq!(hear(watcher, GONE), PIDS_MAX | GONE);
+        assert_eq!(wait_for_events(watcher, GONE), PIDS_MAX | GONE);
     }
 }
 
-pub fn forks_in_vain(_: &[String]) {
+pub fn fails_to_fork(_: &[String]) {
     role::receive();
     assert!(role::try_fork().is_err());
     role::send("refused");
     role::sleep();
 }
 
-pub fn forks_in_vain_again_and_again(_: &[String]) {
+pub fn fails_to_fork_repeatedly(_: &[String]) {
     loop {
         role::receive();
         assert!(role::try_fork().is_err());

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the kernel notifies of, seen without the library.
+//! The kernel's notifications, received without the library.
 
 use crate::common::cgroup::Cgroup;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-/// Those of a `cgroup.events`.
+/// The notifications of a `cgroup.events`.
 pub struct Notifications {
     events: File,
     epoll: Epoll,
@@ -20,14 +20,14 @@ impl Notifications {
         Self { events, epoll }
     }
 
-    /// Whether one comes in time; those until now are taken.
-    pub fn come(&self, within_ms: u16) -> bool {
-        let _gone_after_all = self.events.read_at(&mut [0; 64], 0);
+    /// Consumes the earlier notifications and returns true if another one arrives in time.
+    pub fn arrive(&self, within_ms: u16) -> bool {
+        let _may_be_gone = self.events.read_at(&mut [0; 64], 0);
         self.epoll.wait(&mut [EpollEvent::empty()], EpollTimeout::from(within_ms)).unwrap() == 1
     }
 
-    /// All have come, also those that the kernel had put off.
-    pub fn are_over(&self) {
-        while self.come(100) {}
+    /// Waits until all notifications have arrived, including those that the kernel has delayed.
+    pub fn drain(&self) {
+        while self.arrive(100) {}
     }
 }

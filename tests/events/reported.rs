@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where the kernel reports a removal it is told at once, and on each kernel a group is empty when nothing lives in it, be it that
-//! `populated` says something else.
+//! If the kernel reports a removal, the watcher learns of it at once. On each kernel a group is empty when no
+//! process in it lives, even if `populated` says otherwise.
 
-use super::removal::guest;
-use super::{STATES, hear, now, readable, role, settle};
+use super::removal::watcher_of;
+use super::{STATES, expect_no_events_except, now, readable, role, wait_for_events};
 use crate::common::cgroup::Cgroup;
 use crate::common::group::Group;
 use crate::common::member::Member;
@@ -13,31 +13,32 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::Signal;
 use std::time::{Duration, Instant};
 
-/// Less than the time after which a watcher looks by itself, and more than a busy machine needs.
-const AT_ONCE: Duration = Duration::from_millis(700);
+/// Less than the interval after which a watcher reads by itself, and more than a busy machine needs.
+const SHORT_DELAY: Duration = Duration::from_millis(700);
 
-/// Linux 7.1 and newer.
+/// Returns true on Linux 7.1 and newer.
 fn reports_removals() -> bool {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut numbers = release.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
     (numbers.next(), numbers.next()) >= (Some(7), Some(1))
 }
 
-/// StartOptions many inotify instances this process has.
+/// Returns the number of inotify instances of this process.
 pub fn instances() -> usize {
     let fds = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
     fds.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to.to_string_lossy().contains("inotify")))
         .count()
 }
 
-/// Returns just after a look of the watcher's own that comes after a second without one: the next is later still.
-fn look_seldom(fd: i32, watcher: &agentcg::Agent) {
+/// Returns right after a read by the watcher's own timer that followed a second without one. The next one is
+/// later still.
+fn wait_for_long_interval(fd: i32, watcher: &agentcg::Agent) {
     if !reports_removals() {
         return;
     }
     let mut last = Instant::now();
     loop {
-        assert!(readable(fd, 10_000), "it looks by itself");
+        assert!(readable(fd, 10_000), "the watcher reads by itself");
         assert_eq!(watcher.next_events(now()).unwrap() & GONE, 0);
         if last.elapsed() > Duration::from_secs(1) {
             return;
@@ -46,7 +47,7 @@ fn look_seldom(fd: i32, watcher: &agentcg::Agent) {
     }
 }
 
-/// From Linux 7.0 on the lists leave out a process from the start of its exit on.
+/// From Linux 7.0 on, `cgroup.procs` leaves out a process from the start of its exit on.
 #[test]
 fn a_group_with_an_exiting_process_is_not_reported_as_empty() {
     let group = Group::plain();
@@ -56,14 +57,15 @@ fn a_group_with_an_exiting_process_is_not_reported_as_empty() {
         // The watch reads the group in short intervals after the selection.
         group.event_fd(EMPTY).unwrap();
         member.signal(Signal::SIGKILL);
-        assert_eq!(hear(&group, EMPTY), EMPTY);
-        assert!(matches!(state_of(member.pid()), Some('Z') | None), "it has not ended");
+        assert_eq!(wait_for_events(&group, EMPTY), EMPTY);
+        assert!(matches!(state_of(member.pid()), Some('Z') | None), "the process has not ended");
         member.reap();
     }
     group.destroy();
 }
 
-/// To close an inotify instance that has a watch, the kernel waits for a grace period of SRCU.
+/// A role whose exit takes long: to close an inotify instance with a watch, the kernel waits for a grace
+/// period of SRCU.
 pub fn takes_long_to_exit(_: &[String]) {
     role::receive();
     let instances: Vec<Inotify> = (0..30)
@@ -79,64 +81,64 @@ pub fn takes_long_to_exit(_: &[String]) {
 }
 
 #[test]
-fn a_removal_by_anybody_is_told_at_once_where_the_kernel_reports_it() {
+fn a_removal_is_reported_at_once_if_the_kernel_reports_it() {
     let (group, beside) = (Group::plain(), Group::plain());
-    let (watcher, other) = (guest(&group), guest(&beside));
+    let (watcher, other) = (watcher_of(&group), watcher_of(&beside));
     let fd = watcher.event_fd(STATES).unwrap();
     let _other_fd = other.event_fd(STATES).unwrap();
-    assert!(instances() <= 1, "one for all watches");
-    look_seldom(fd, &watcher);
+    assert!(instances() <= 1, "all watches share one instance");
+    wait_for_long_interval(fd, &watcher);
     let removed = Instant::now();
     group.cgroup.remove();
-    // The report is for all watches of the process: whoever looks first passes it on.
-    settle(&other, 0);
-    assert_eq!(hear(&watcher, GONE), EMPTY | GONE);
+    // The report is for all watches of the process. The first one that reads passes it on.
+    expect_no_events_except(&other, 0);
+    assert_eq!(wait_for_events(&watcher, GONE), EMPTY | GONE);
     if reports_removals() {
-        assert!(removed.elapsed() < AT_ONCE, "{:?}", removed.elapsed());
+        assert!(removed.elapsed() < SHORT_DELAY, "{:?}", removed.elapsed());
     }
     assert_eq!(other.next_events(now()).unwrap() & GONE, 0);
     beside.destroy();
-    hear(&other, GONE);
+    wait_for_events(&other, GONE);
 }
 
-/// A host that has made a pid namespace, and has not reaped its zombie there: the namespace's init has ended, and stays in
-/// its cgroup until then.
+/// The host has made a pid namespace and has not reaped its zombie there: the init of the namespace has
+/// ended, but stays in its cgroup until then.
 #[test]
-fn the_end_is_told_though_something_dead_is_not_reaped() {
+fn the_end_is_reported_even_if_a_dead_process_is_not_reaped() {
     if !lab::is_root() {
-        return told_without_a_namespace();
+        return reported_without_a_namespace();
     }
     let group = Group::plain();
-    let watchers = [guest(&group), guest(&group)];
+    let watchers = [watcher_of(&group), watcher_of(&group)];
     let path = group.cgroup.0.to_str().unwrap();
     let mut host = Member::start("has_a_zombie_in_a_namespace", &[path]);
     host.expect_line("ready");
     let fds = watchers.each_ref().map(|watcher| watcher.event_fd(STATES).unwrap());
-    look_seldom(fds[0], &watchers[0]);
+    wait_for_long_interval(fds[0], &watchers[0]);
     let killed = Instant::now();
     group.kill_all(deadline()).unwrap();
-    hear(&watchers[0], EMPTY);
+    wait_for_events(&watchers[0], EMPTY);
     if reports_removals() {
-        assert!(killed.elapsed() < AT_ONCE, "{:?}", killed.elapsed());
+        assert!(killed.elapsed() < SHORT_DELAY, "{:?}", killed.elapsed());
     }
-    // What is told as empty is told as gone, by whom it may be removed.
+    // A group that was reported as empty is reported as gone after its removal, whoever can remove it.
     let removed = std::fs::remove_dir(&group.cgroup.0);
     if removed.is_err() {
         host.kill_it_alone();
         group.destroy();
     }
-    let heard = hear(&watchers[0], GONE) | hear(&watchers[1], GONE);
-    assert_eq!(heard & (EMPTY | GONE), EMPTY | GONE);
+    let seen = wait_for_events(&watchers[0], GONE) | wait_for_events(&watchers[1], GONE);
+    assert_eq!(seen & (EMPTY | GONE), EMPTY | GONE);
 }
 
-fn told_without_a_namespace() {
+fn reported_without_a_namespace() {
     let group = Group::plain();
-    let watcher = guest(&group);
+    let watcher = watcher_of(&group);
     let mut member = group.start("sleeper", &[]);
     member.expect_line("ready");
     watcher.event_fd(STATES).unwrap();
     group.kill_all(deadline()).unwrap();
-    hear(&watcher, EMPTY);
+    wait_for_events(&watcher, EMPTY);
     group.destroy();
 }
 

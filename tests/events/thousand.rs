@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A thousand groups that one loop watches: each end is told, whatever comes the moment after.
+//! One loop watches a thousand groups: each end is reported, whatever happens right after it.
 
 use super::reported::instances;
-use super::{MIB, offered, role};
+use super::{MIB, available, role};
 use crate::common::cgroup::Cgroup;
 use crate::common::group::Group;
 use crate::common::{TIMEOUT, lab, repetitions};
@@ -17,12 +17,12 @@ use std::time::{Duration, Instant};
 
 const MANY: usize = 1000;
 
-/// One loop over the descriptors of many groups.
+/// A loop over the descriptors of many groups.
 struct Loop {
     epoll: Epoll,
     watchers: Vec<Agent>,
-    heard: Vec<(u64, Option<Instant>)>,
-    told: usize,
+    seen: Vec<(u64, Option<Instant>)>,
+    complete: usize,
 }
 
 impl Loop {
@@ -32,47 +32,51 @@ impl Loop {
             groups.iter().map(|group| Agent::open(None, group.uuid(), false).unwrap()).collect();
         for (at, watcher) in watchers.iter().enumerate() {
             let fd = watcher.event_fd(which).unwrap();
-            // SAFETY: the handle keeps it open as long as the loop lasts.
+            // SAFETY: the handle keeps the descriptor open as long as the loop lasts.
             #[allow(unsafe_code, reason = "see SAFETY")]
             let fd = unsafe { BorrowedFd::borrow_raw(fd) };
             epoll.add(fd, EpollEvent::new(EpollFlags::EPOLLIN, at as u64)).unwrap();
         }
-        Self { epoll, heard: vec![(0, None); watchers.len()], watchers, told: 0 }
+        Self { epoll, seen: vec![(0, None); watchers.len()], watchers, complete: 0 }
     }
 
-    /// Until `enough` of those that told all of `wanted`.
+    /// Runs until `enough` groups have reported all of `wanted`.
     fn run(&mut self, wanted: u64, enough: usize) {
         let start = Instant::now();
         let mut ready = vec![EpollEvent::empty(); 64];
-        while self.told < enough {
-            assert!(start.elapsed() < TIMEOUT, "{} of {enough} have told {wanted:#x}", self.told);
+        while self.complete < enough {
+            assert!(
+                start.elapsed() < TIMEOUT,
+                "{} of {enough} groups have reported {wanted:#x}",
+                self.complete
+            );
             let count = self.epoll.wait(&mut ready, EpollTimeout::from(1000u16)).unwrap();
             for event in &ready[..count] {
                 let at = usize::try_from(event.data()).unwrap();
-                let (heard, when) = &mut self.heard[at];
-                *heard |= self.watchers[at].next_events(Deadline::after(Duration::ZERO)).unwrap();
-                if when.is_none() && *heard & wanted == wanted {
+                let (seen, when) = &mut self.seen[at];
+                *seen |= self.watchers[at].next_events(Deadline::after(Duration::ZERO)).unwrap();
+                if when.is_none() && *seen & wanted == wanted {
                     *when = Some(Instant::now());
-                    self.told += 1;
+                    self.complete += 1;
                 }
             }
         }
     }
 
-    /// StartOptions long after that moment it had told all.
+    /// Returns the time from `since` until the group had reported all.
     fn latency(&self, at: usize, since: Instant) -> Duration {
-        self.heard[at].1.expect("it has told all").saturating_duration_since(since)
+        self.seen[at].1.expect("all is reported").saturating_duration_since(since)
     }
 }
 
-/// From each cause to when it was told.
-fn show(what: &str, mut latencies: Vec<Duration>) {
+/// Prints the times from each cause to its report.
+fn print_latencies(what: &str, mut latencies: Vec<Duration>) {
     latencies.sort_unstable();
     let (count, half) = (latencies.len(), latencies[latencies.len() / 2]);
-    println!("{what}: {count} told, half of them within {half:?}, all within {:?}", latencies[count - 1]);
+    println!("{what}: {count} reported, half of them within {half:?}, all within {:?}", latencies[count - 1]);
 }
 
-/// StartOptions many groups with their watchers the limit on descriptors lets us have: root may raise it.
+/// Returns the number of groups with watchers that the limit on descriptors allows. Root may raise it.
 pub fn room_for_groups() -> usize {
     const A_GROUP: usize = 12;
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
@@ -83,12 +87,12 @@ pub fn room_for_groups() -> usize {
 }
 
 #[test]
-fn a_thousand_groups_in_one_loop_are_told_as_they_are_destroyed_with_one_inotify_instance_at_most() {
+fn a_thousand_destroyed_groups_are_reported_in_one_loop_with_at_most_one_inotify_instance() {
     let many = repetitions(room_for_groups());
     let groups: Vec<Group> = (0..many).map(|_| Group::plain()).collect();
-    let mut all = Loop::over(&groups, offered());
-    assert!(instances() <= 1, "a user has 128");
-    // One after the other, and then all that are left at once.
+    let mut all = Loop::over(&groups, available());
+    assert!(instances() <= 1, "a user has 128 instances");
+    // The first half is destroyed one after the other, the rest all at once.
     let (first, rest) = groups.split_at(many / 2);
     let mut latencies = Vec::new();
     for (at, group) in first.iter().enumerate() {
@@ -97,7 +101,7 @@ fn a_thousand_groups_in_one_loop_are_told_as_they_are_destroyed_with_one_inotify
         all.run(EMPTY | GONE, at + 1);
         latencies.push(all.latency(at, destroyed));
     }
-    show("gone", latencies);
+    print_latencies("gone", latencies);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for group in rest {
@@ -108,10 +112,10 @@ fn a_thousand_groups_in_one_loop_are_told_as_they_are_destroyed_with_one_inotify
     });
 }
 
-/// A member of a group with these limits goes to its end, and the group is destroyed the moment after.
-fn is_told_in_time(what: &str, limits: &Limits, role: &str, wanted: u64) {
+/// Checks the reports of a group with these limits that is destroyed right after its member has ended.
+fn is_reported_in_time(what: &str, limits: &Limits, role: &str, wanted: u64) {
     if lab::layout() == "hybrid" {
-        return; // what needs a controller is refused there: see the tests beside
+        return; // an event that needs a controller is refused there, as other tests check
     }
     let rounds = std::env::var("AGENTCG_ROUNDS").map_or(MANY, |rounds| rounds.parse().unwrap());
     let mut latencies = Vec::new();
@@ -130,30 +134,31 @@ fn is_told_in_time(what: &str, limits: &Limits, role: &str, wanted: u64) {
             all.run(wanted, 1);
             ending.join().unwrap()
         });
-        assert_eq!(all.heard[0].0, wanted, "round {round}");
+        assert_eq!(all.seen[0].0, wanted, "round {round}");
         latencies.push(all.latency(0, dead));
     }
-    show(what, latencies);
+    print_latencies(what, latencies);
 }
 
 #[test]
-fn an_oom_kill_and_a_refused_fork_are_told_even_if_the_group_is_destroyed_the_moment_after() {
+fn an_oom_kill_and_a_refused_fork_are_reported_even_if_the_group_is_destroyed_right_after() {
     let limits =
         Limits { memory_max: Some(2 * MIB), swap_max: Some(0), pids_max: Some(1), ..Limits::default() };
     let wanted = OOM_KILL | PIDS_MAX | EMPTY | GONE;
-    is_told_in_time("oom_kill, pids_max, empty, gone", &limits, "asks_for_too_much", wanted);
+    is_reported_in_time("oom_kill, pids_max, empty, gone", &limits, "forks_and_allocates_too_much", wanted);
 }
 
 #[test]
-fn memory_high_is_told_even_if_the_group_is_destroyed_the_moment_after() {
-    // Memory is charged by 256 KiB, and whoever is so much above a low limit is held up for seconds.
+fn memory_high_is_reported_even_if_the_group_is_destroyed_right_after() {
+    // The kernel charges memory in steps of 256 KiB and stalls a process that exceeds a low limit by that
+    // much for seconds.
     let limits = Limits { memory_high: Some(8 * MIB), ..Limits::default() };
     let wanted = MEMORY_HIGH | EMPTY | GONE;
-    is_told_in_time("memory_high, empty, gone", &limits, "takes_what_is_high", wanted);
+    is_reported_in_time("memory_high, empty, gone", &limits, "allocates_to_memory_high", wanted);
 }
 
-/// Forks in vain, and is killed for the memory it takes.
-pub fn asks_for_too_much(_: &[String]) {
+/// A role whose fork is refused and that the OOM killer then kills.
+pub fn forks_and_allocates_too_much(_: &[String]) {
     role::receive();
     assert!(role::try_fork().is_err());
     let mut memory = vec![0u8; 8 << 20];
@@ -161,11 +166,12 @@ pub fn asks_for_too_much(_: &[String]) {
     std::hint::black_box(&memory);
 }
 
-/// Takes memory until its cgroup, whose path is the argument, says that it is high: more would be held up for long.
-pub fn takes_what_is_high(args: &[String]) {
+/// A role that allocates memory until memory.events of the cgroup in its argument counts `high`. More memory
+/// would stall it for long.
+pub fn allocates_to_memory_high(args: &[String]) {
     role::receive();
     let group = Cgroup::at(args[0].as_bytes());
-    // User-Mode Linux is slow to touch a page that is not there, and fast to fill it.
+    // On User-Mode Linux it is slow to touch a missing page, and fast to fill it by a read.
     let mut zero = fs::File::open("/dev/zero").unwrap();
     let mut memory = vec![0u8; 16 << 20];
     for part in memory.chunks_mut(256 << 10) {

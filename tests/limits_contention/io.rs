@@ -25,7 +25,7 @@ fn dealt_out() -> Loop {
     device
 }
 
-/// StartOptions many reads each gets, while none of them gets less than so many.
+/// How many reads each gets, while none of them gets less than so many.
 fn reads(groups: &[Group; 2], least: u64) -> [u64; 2] {
     let now = || groups.each_ref().map(|group| stats_from_files(&group.cgroup).io_reads);
     let before = now();

@@ -46,7 +46,7 @@ fn usage_ns(group: &Group) -> u64 {
     group.read_stats(CPU).unwrap().cpu_usage_ns
 }
 
-/// StartOptions much of the time of both the first one gets, while the second one uses so many milliseconds.
+/// How much of the time of both the first one gets, while the second one uses so many milliseconds.
 fn share(groups: &[Group; 2], second: &mut Member, ms: u64) -> f64 {
     second.expect_line("used");
     let before = groups.each_ref().map(usage_ns);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Another program that uses agentcg, to end as it may.
+//! Another program that uses agentcg and ends in several ways.
 
 use crate::common::cgroup::{Cgroup, Scratch};
 use crate::common::member::{Member, role};
 use agentcg::{Agent, Limits};
 use std::ffi::CString;
 
-/// It, and its agents, each with a process in it.
+/// The program and its agents, each with one process in it.
 pub struct Host {
     pub member: Member,
     pub agents: Vec<Cgroup>,
@@ -19,13 +19,13 @@ impl Host {
         Self { member, agents }
     }
 
-    /// The host alone: what it has started lives on.
+    /// Kills the host only: the processes that it has started live on.
     pub fn crash(&mut self) {
         self.member.kill_it_alone();
     }
 }
 
-/// The role.
+/// The role of the host.
 pub fn host(args: &[String]) {
     let parent = CString::new(args[0].as_str()).expect("no NUL");
     let mut agents = Vec::new();
@@ -34,7 +34,7 @@ pub fn host(args: &[String]) {
         if role::fork() {
             agent.move_self().expect("move_self");
             let path = String::from_utf8_lossy(agent.path()).into_owned();
-            // Its copies would keep them owned.
+            // The copies of the child would keep the agents owned.
             drop(agents);
             drop(agent);
             role::send(&path);
@@ -47,7 +47,7 @@ pub fn host(args: &[String]) {
             drop(agents);
             role::exit(0);
         }
-        nix::sys::wait::wait().expect("the child that frees its copies");
-        role::send("its copies are freed");
+        nix::sys::wait::wait().expect("wait for the child");
+        role::send("copies freed");
     }
 }

@@ -16,7 +16,7 @@ const THREADS: u32 = 4;
 /// Of so many the host tells at once.
 const BATCH: u32 = 50;
 
-/// StartOptions many, unless AGENTCG_SPAWNS says otherwise.
+/// How many, unless AGENTCG_SPAWNS says otherwise.
 const SPAWNS: u32 = 10_000;
 
 /// Made of tests/spawn/forks_first.c: ends with 0 if it, and the child that it has before all else, are in the group.

@@ -33,7 +33,7 @@ fn of_a_group_that_runs_out_of_memory_it_tells_the_kill_and_what_was_used() {
 #[test]
 fn what_was_used_up_to_the_kill_is_in_it() {
     let group = Group::new(&Limits { pids_max: Some(5), ..Limits::default() });
-    let mut member = group.start("forks_in_vain", &[]);
+    let mut member = group.start("fails_to_fork", &[]);
     member.expect_line("7 refused");
     let before = group.read_stats(available()).unwrap();
     assert_eq!(before.pids_current, 5);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! StartOptions many processes, at most, and how many were refused.
+//! How many processes, at most, and how many were refused.
 
 use crate::common::group::Group;
 use crate::common::measured::{available, check_stats};
@@ -11,7 +11,7 @@ use agentcg::stats::PIDS_PEAK;
 #[test]
 fn each_fork_that_is_refused_is_counted_and_the_peak_is_the_limit() {
     let group = Group::new(&Limits { pids_max: Some(5), ..Limits::default() });
-    let mut member = group.start("forks_in_vain", &[]);
+    let mut member = group.start("fails_to_fork", &[]);
     member.expect_line("7 refused");
     let stats = check_stats(&group);
     assert_eq!((stats.pids_current, stats.pids_events_max), (5, 7), "{stats:?}");
@@ -25,7 +25,7 @@ fn each_fork_that_is_refused_is_counted_and_the_peak_is_the_limit() {
 }
 
 /// Four children, and seven more that there is no room for.
-pub fn forks_in_vain(_: &[String]) {
+pub fn fails_to_fork(_: &[String]) {
     role::receive();
     let mut refused = 0;
     while refused < 7 {

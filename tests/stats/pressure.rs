@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! StartOptions long an agent stood still for want of something, on a kernel that measures it.
+//! How long an agent stood still for want of something, on a kernel that measures it.
 
 use crate::common::device::Loop;
 use crate::common::group::Group;
