@@ -43,18 +43,28 @@ mod header {
         ("5. limits", "", &["src/ffi/limits.rs"]),
         ("6. interface files", "", &["src/ffi/files.rs"]),
         ("7. measurements", "", &["src/stats/mod.rs", "src/ffi/stats.rs"]),
-        ("8. events", "", &["src/ffi/events.rs"]),
+        ("8. events", "", &["src/events/mod.rs", "src/ffi/events.rs"]),
         ("9. freeze, signal and kill", "", &["src/ffi/kill.rs"]),
     ];
 
+    /// The files outside src/ffi/ that define constants of the header, each with the prefix of those constants in C.
+    const PREFIXES: &[(&str, &str)] =
+        &[("src/stats/mod.rs", "AGENTCG_STAT_"), ("src/events/mod.rs", "AGENTCG_EVENT_")];
+
     pub fn make() {
         let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap());
-        for path in ["cbindgen.toml", "src/stats/mod.rs", "src/ffi"] {
+        for path in ["cbindgen.toml", "src/ffi"].into_iter().chain(PREFIXES.iter().map(|(file, _)| *file)) {
             println!("cargo::rerun-if-changed={path}");
         }
         let config = Config::from_file(root.join("cbindgen.toml")).unwrap();
+        let options = fs::read_to_string(root.join("src/ffi/spawn.rs")).unwrap();
         let mut page = config.header.clone().unwrap() + "\n";
-        page += &config.after_includes.clone().unwrap().replace("@VERSION@", &version());
+        page += &config
+            .after_includes
+            .clone()
+            .unwrap()
+            .replace("@VERSION@", &version())
+            .replace("@SPAWN_OPTIONS_INIT@", &defaults(&options, "agentcg_spawn_options"));
         for (title, intro, files) in SECTIONS {
             let line = format!("/* ---- {title} ");
             writeln!(page, "\n{line:-<77} */\n").unwrap();
@@ -63,7 +73,7 @@ mod header {
             }
             let bodies: Vec<String> = [ItemType::Constants, ItemType::Structs, ItemType::Functions]
                 .iter()
-                .flat_map(|kind| files.iter().map(|file| items(&config, &root.join(file), kind.clone())))
+                .flat_map(|kind| files.iter().map(|file| items(&config, &root, file, kind.clone())))
                 .filter(|text| !text.is_empty())
                 .collect();
             page += &bodies.join("\n");
@@ -74,17 +84,33 @@ mod header {
     }
 
     /// The items of one kind in one file.
-    fn items(base: &Config, file: &Path, kind: ItemType) -> String {
+    fn items(base: &Config, root: &Path, file: &str, kind: ItemType) -> String {
         let mut config = base.clone();
+        let prefix =
+            PREFIXES.iter().find(|(with_prefix, _)| *with_prefix == file && kind == ItemType::Constants);
+        config.export.prefix = prefix.map(|(_, prefix)| (*prefix).to_owned());
         (config.header, config.after_includes, config.trailer) = (None, None, None);
         // Functions name the types without "struct"; the structs that are used before they are
         // defined are declared at the top.
         config.style = if kind == ItemType::Functions { Style::Type } else { Style::Tag };
         config.export.item_types = vec![kind.clone()];
         let mut text = Vec::new();
-        Builder::new().with_config(config).with_src(file).generate().unwrap().write(&mut text);
+        Builder::new().with_config(config).with_src(root.join(file)).generate().unwrap().write(&mut text);
         let text = String::from_utf8(text).unwrap();
         if kind == ItemType::Functions { typeset::functions(&text) } else { typeset::rows(&text) }
+    }
+
+    /// The values in the `Default` of a struct, in the order of its fields. The name of a constant gets its prefix.
+    fn defaults(source: &str, name: &str) -> String {
+        let (_, default) = source.split_once(&format!("impl Default for {name} {{\n")).unwrap();
+        let (default, _) = default.split_once("\n}\n").unwrap();
+        let values =
+            default.split([',', '{', '}']).filter_map(|field| Some(field.split_once(": ")?.1.trim()));
+        let in_c = |value: &str| match value.starts_with(char::is_alphabetic) {
+            true => format!("AGENTCG_{value}"),
+            false => value.to_owned(),
+        };
+        values.map(in_c).collect::<Vec<_>>().join(", ")
     }
 
     /// The version macros. Cargo.toml is the only source of the version.

@@ -485,7 +485,7 @@ fn every_macro_has_the_prefix_and_its_value_is_in_abi_c() {
     for name in &macros {
         assert!(
             name.starts_with("AGENTCG_"),
-            "{name} has no prefix: is it missing in cbindgen.toml, exclude?"
+            "{name} has no prefix: is the file that defines it missing in build.rs, PREFIXES?"
         );
     }
     let mut forgotten = Forgotten::default();
@@ -517,18 +517,10 @@ fn go_names(text: &str) -> Vec<(String, String)> {
 }
 
 #[test]
-fn every_stat_is_asserted_and_in_go() {
-    let ffi = read("src/ffi/stats.rs");
+fn every_stat_is_in_go() {
     let go = go_names(&code(&read("go/stats.go")));
-    let exceptions = [
-        ("AGENTCG_STAT_BASIC", "It is a set of the others."),
-        ("AGENTCG_STAT_ALL", "It is not a bit of the core."),
-    ];
     let mut forgotten = Forgotten::default();
     let stats = constants("AGENTCG_STAT_");
-    forgotten.look("src/ffi/stats.rs, assertions", &stats, &exceptions, |name| {
-        ffi.contains(&format!("== {name})"))
-    });
     forgotten.look("go/stats.go", &stats, &[], |name| go.iter().any(|(c, _)| c == name));
     forgotten.check();
 }
@@ -603,11 +595,9 @@ fn every_event_is_known_and_has_its_names() {
     let known = between(&ffi, "const KNOWN: u64 = ", ";");
     assert_eq!(
         known,
-        format!("({} << 1) - 1", events.last().unwrap()),
+        events.last().unwrap().replace("AGENTCG_EVENT_", "(events::") + " << 1) - 1",
         "src/ffi/events.rs does not know the last event"
     );
-    forgotten
-        .look("src/ffi/events.rs, assertions", &events, &[], |name| ffi.contains(&format!("== {name})")));
 
     let go = code(&read("go/events.go"));
     let in_go = go_names(&go);

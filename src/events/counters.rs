@@ -10,7 +10,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// The bit of a counter's file in the epoll instance.
-pub const COUNTER: u64 = 1 << 0;
+pub(super) const COUNTER: u64 = 1 << 0;
 
 /// Returns the request for the kernel's notifications of a file.
 pub fn notification(bit: u64) -> EpollEvent {

@@ -32,24 +32,26 @@ use sources::{STATE, Sources};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The last process has ended or left.
-pub const EMPTY: u64 = 1 << 0;
-/// A process has entered the empty group.
-pub const POPULATED: u64 = 1 << 1;
+// The next constants, with the prefix AGENTCG_EVENT_, are those of the header.
+
+/// The last process in the group is gone.
+pub const EMPTY: u64 = 1u64 << 0;
+/// A process came into the empty group.
+pub const POPULATED: u64 = 1u64 << 1;
 /// All processes are frozen.
-pub const FROZEN: u64 = 1 << 2;
+pub const FROZEN: u64 = 1u64 << 2;
 /// The processes run again.
-pub const THAWED: u64 = 1 << 3;
-/// The OOM killer has killed a process.
-pub const OOM_KILL: u64 = 1 << 4;
-/// `memory.high` was reached.
-pub const MEMORY_HIGH: u64 = 1 << 5;
-/// `memory.max` was reached.
-pub const MEMORY_MAX: u64 = 1 << 6;
-/// `pids.max` has refused a fork.
-pub const PIDS_MAX: u64 = 1 << 7;
+pub const THAWED: u64 = 1u64 << 3;
+/// The OOM killer killed a process in the group or below it.
+pub const OOM_KILL: u64 = 1u64 << 4;
+/// memory_high_bytes was reached in the group or below it.
+pub const MEMORY_HIGH: u64 = 1u64 << 5;
+/// memory_max_bytes was reached in the group or below it.
+pub const MEMORY_MAX: u64 = 1u64 << 6;
+/// A fork was refused in the group or below it.
+pub const PIDS_MAX: u64 = 1u64 << 7;
 /// The group was removed.
-pub const GONE: u64 = 1 << 8;
+pub const GONE: u64 = 1u64 << 8;
 
 /// The bits of the other sources in the epoll instance: [`sources::STATE`], [`counters::COUNTER`].
 const WAKEUP: u64 = 1 << 2;

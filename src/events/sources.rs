@@ -12,7 +12,7 @@ use std::ffi::CStr;
 const EVENTS: &CStr = c"cgroup.events";
 
 /// The bit of `cgroup.events` in the epoll instance.
-pub const STATE: u64 = COUNTER << 1;
+pub(super) const STATE: u64 = COUNTER << 1;
 
 /// The files of one watch. `cgroup.events` is always among them, because each removal begins with the end of the last
 /// process.

@@ -9,38 +9,7 @@ use crate::events;
 use nix::errno::Errno;
 use std::ffi::c_int;
 
-/// The last process in the group is gone.
-pub const AGENTCG_EVENT_EMPTY: u64 = 1u64 << 0;
-/// A process came into the empty group.
-pub const AGENTCG_EVENT_POPULATED: u64 = 1u64 << 1;
-/// All processes are frozen.
-pub const AGENTCG_EVENT_FROZEN: u64 = 1u64 << 2;
-/// The processes run again.
-pub const AGENTCG_EVENT_THAWED: u64 = 1u64 << 3;
-/// The OOM killer killed a process in the group or below it.
-pub const AGENTCG_EVENT_OOM_KILL: u64 = 1u64 << 4;
-/// memory_high_bytes was reached in the group or below it.
-pub const AGENTCG_EVENT_MEMORY_HIGH: u64 = 1u64 << 5;
-/// memory_max_bytes was reached in the group or below it.
-pub const AGENTCG_EVENT_MEMORY_MAX: u64 = 1u64 << 6;
-/// A fork was refused in the group or below it.
-pub const AGENTCG_EVENT_PIDS_MAX: u64 = 1u64 << 7;
-/// The group was removed.
-pub const AGENTCG_EVENT_GONE: u64 = 1u64 << 8;
-
-const KNOWN: u64 = (AGENTCG_EVENT_GONE << 1) - 1;
-
-const _: () = {
-    assert!(events::EMPTY == AGENTCG_EVENT_EMPTY);
-    assert!(events::POPULATED == AGENTCG_EVENT_POPULATED);
-    assert!(events::FROZEN == AGENTCG_EVENT_FROZEN);
-    assert!(events::THAWED == AGENTCG_EVENT_THAWED);
-    assert!(events::OOM_KILL == AGENTCG_EVENT_OOM_KILL);
-    assert!(events::MEMORY_HIGH == AGENTCG_EVENT_MEMORY_HIGH);
-    assert!(events::MEMORY_MAX == AGENTCG_EVENT_MEMORY_MAX);
-    assert!(events::PIDS_MAX == AGENTCG_EVENT_PIDS_MAX);
-    assert!(events::GONE == AGENTCG_EVENT_GONE);
-};
+const KNOWN: u64 = (events::GONE << 1) - 1;
 
 /// Return a descriptor for poll(2), epoll or an event loop. It becomes readable
 /// (POLLIN) when an event of which may have happened; which are

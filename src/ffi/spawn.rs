@@ -50,9 +50,9 @@ pub struct agentcg_spawn_options {
 }
 
 impl Default for agentcg_spawn_options {
+    /// build.rs makes AGENTCG_SPAWN_OPTIONS_INIT from these values.
     fn default() -> Self {
-        let own = INHERIT;
-        Self { flags: 0, stdin_fd: own, stdout_fd: own, stderr_fd: own, cwd_fd: own }
+        Self { flags: 0, stdin_fd: INHERIT, stdout_fd: INHERIT, stderr_fd: INHERIT, cwd_fd: INHERIT }
     }
 }
 
@@ -207,13 +207,14 @@ pub unsafe extern "C" fn agentcg_spawn(
                 INHERIT => None,
                 fd => Some(borrow(fd, "cwd_fd").map_err(|e| options.explain(e))?),
             };
+            let program = Strings::new(files.iter().map(AsRef::as_ref)).map_err(out_of_memory)?;
+            let arguments = Strings::from_array(argv.cast()).map_err(out_of_memory)?;
+            let environment = Strings::from_array(envp.cast()).map_err(out_of_memory)?;
             let command = Command {
-                program: Strings::new(files.iter().map(AsRef::as_ref)).map_err(out_of_memory)?,
-                arguments: Strings::from_array(argv.cast()).map_err(out_of_memory)?,
-                environment: Strings::from_array(envp.cast()).map_err(out_of_memory)?,
                 new_session: has(AGENTCG_SPAWN_NEW_SESSION),
                 directory,
                 stdio: options.stdio()?,
+                ..Command::new(program, arguments, environment)
             };
             let how = SpawnOptions { contain: has(AGENTCG_SPAWN_CONTAIN), pidfd: !ret_pidfd.is_null() };
             let child = agent.spawn(&command, how).map_err(|e| options.explain(e))?;

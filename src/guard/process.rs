@@ -53,14 +53,15 @@ impl Process {
         // directory is readable for every user in all usual systems.
         let root = descriptors::open(c"/", OFlag::O_RDONLY | OFlag::O_DIRECTORY);
         let stdio = root.as_ref().map_or(DEVNULL, AsRawFd::as_raw_fd);
+        let program = Strings::new(candidates.iter().map(CString::as_c_str))?;
+        let arguments = Strings::new([c"agentcg-guard", protocol.as_c_str()])?;
+        // Empty, because the host's environment may make the dynamic linker load libraries.
+        let environment = Strings::new([])?;
         let command = Command {
-            program: Strings::new(candidates.iter().map(CString::as_c_str))?,
-            arguments: Strings::new([c"agentcg-guard", protocol.as_c_str()])?,
-            // Empty, because the host's environment may make the dynamic linker load libraries.
-            environment: Strings::new([])?,
             new_session: true,
             directory: root.as_ref().ok().map(AsFd::as_fd),
             stdio: [stdio; 3],
+            ..Command::new(program, arguments, environment)
         };
         let pid = detached::start(entry, &command, passed).map_err(|failure| match failure {
             parent::Failure::Failed(Step::Exec, e) => match e {

@@ -7,7 +7,7 @@
 
 #![allow(unsafe_code)]
 
-use super::command::{CLOSED, DEVNULL};
+use super::command::{CLOSED, Command, DEVNULL};
 use super::namespace_holder::NamespaceHolder;
 use crate::sys::close_from::close_from;
 use crate::sys::process::exit;
@@ -15,8 +15,8 @@ use crate::sys::syscall::{close, dup_at_least, open, syscall, write};
 use crate::sys::thread;
 use nix::errno::Errno;
 use std::convert::Infallible;
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
-use std::os::fd::RawFd;
+use std::ffi::{CStr, CString, c_int, c_void};
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 /// The steps of a child, in their order.
@@ -110,7 +110,7 @@ pub struct Containment {
 /// The namespaces of a contained child, except its mount namespace.
 pub(super) const NAMESPACES: c_int = libc::CLONE_NEWUSER | libc::CLONE_NEWCGROUP;
 
-/// What the child sets up before it executes its program. All pointers are valid until execve(2).
+/// What the child sets up before it executes its program. Everything that it refers to is valid until execve(2).
 pub(super) struct ChildSetup<'a> {
     /// The cgroup.procs into which the child writes itself, or -1.
     pub procs: RawFd,
@@ -119,16 +119,9 @@ pub(super) struct ChildSetup<'a> {
     /// The child leaves the host's namespaces by unshare(2).
     pub unshare: bool,
     pub containment: Option<&'a Containment>,
-    pub new_session: bool,
-    /// The working directory, or -1.
-    pub directory: RawFd,
-    pub stdio: [RawFd; 3],
+    pub command: &'a Command<'a>,
     /// The descriptors that become 3 and 4, if any are passed. Each may be [`CLOSED`].
     pub passed: Option<[RawFd; 2]>,
-    /// Paths that end with NULL. The first that execve(2) accepts is used.
-    pub program: *const *const c_char,
-    pub arguments: *const *const c_char,
-    pub environment: *const *const c_char,
     pub report: *const Report,
 }
 
@@ -159,7 +152,7 @@ fn execute(setup: &ChildSetup<'_>, report: &Report) -> nix::Result<Infallible> {
         map_ids(containment)?;
     }
     // A contained program could otherwise insert input into the terminal of its host's session (TIOCSTI).
-    if setup.new_session || setup.containment.is_some() {
+    if setup.command.new_session || setup.containment.is_some() {
         report.begin(Step::Session);
         syscall(libc::SYS_setsid, [0; 5])?;
     }
@@ -168,8 +161,8 @@ fn execute(setup: &ChildSetup<'_>, report: &Report) -> nix::Result<Infallible> {
         join_new_keyring()?;
     }
     report.begin(Step::Directory);
-    if setup.directory >= 0 {
-        syscall(libc::SYS_fchdir, [setup.directory as isize, 0, 0, 0, 0])?;
+    if let Some(directory) = setup.command.directory {
+        syscall(libc::SYS_fchdir, [directory.as_raw_fd() as isize, 0, 0, 0, 0])?;
     }
     if let Some(containment) = setup.containment {
         report.begin(Step::Mount);
@@ -180,7 +173,7 @@ fn execute(setup: &ChildSetup<'_>, report: &Report) -> nix::Result<Infallible> {
         drop_capabilities()?;
     }
     report.begin(Step::Stdio);
-    let first_unused = redirect(setup.stdio, setup.passed)?;
+    let first_unused = redirect(setup.command.stdio, setup.passed)?;
     // SAFETY: this process has its own table of descriptors, and uses none of those from now on.
     unsafe { close_from(first_unused) };
     if setup.raise_oom_score {
@@ -189,8 +182,7 @@ fn execute(setup: &ChildSetup<'_>, report: &Report) -> nix::Result<Infallible> {
     }
     thread::reset_signals();
     report.begin(Step::Exec);
-    // SAFETY: the parent keeps the strings until execve(2), and each array ends with NULL.
-    Err(unsafe { exec(setup) })
+    Err(exec(setup.command))
 }
 
 /// Sets an oom_score_adj of -1000 to 0. The OOM killer never chooses a process with -1000: at its memory_max such a process
@@ -403,20 +395,21 @@ fn is_placeholder(fd: RawFd) -> bool {
 }
 
 /// Tries each path as execvp(3) does, but starts no shell for ENOEXEC. Returns why none was executed.
-///
-/// # Safety
-/// The arrays of `setup` end with NULL, and their strings end with NUL.
-unsafe fn exec(setup: &ChildSetup<'_>) -> Errno {
-    let (mut file, mut error) = (setup.program, Errno::ENOENT);
+fn exec(command: &Command<'_>) -> Errno {
+    let (program, arguments, environment) = (
+        command.program.as_ptr(),
+        command.arguments.as_ptr() as isize,
+        command.environment.as_ptr() as isize,
+    );
+    let (mut file, mut error) = (program, Errno::ENOENT);
     loop {
-        // SAFETY: `file` is not beyond the NULL at the end of the array.
+        // SAFETY: the array ends with NULL, and `file` is not beyond that.
         let path = unsafe { *file };
         if path.is_null() {
             return error;
         }
         // SAFETY: the first element is not NULL, so that there is a second one.
-        let is_only_path = unsafe { (*setup.program.add(1)).is_null() };
-        let (arguments, environment) = (setup.arguments as isize, setup.environment as isize);
+        let is_only_path = unsafe { (*program.add(1)).is_null() };
         match syscall(libc::SYS_execve, [path as isize, arguments, environment, 0, 0]) {
             Err(Errno::EACCES) => error = Errno::EACCES,
             Err(e) if is_only_path => return e,

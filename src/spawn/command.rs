@@ -82,6 +82,14 @@ pub struct Command<'a> {
     pub stdio: [RawFd; 3],
 }
 
+impl<'a> Command<'a> {
+    /// A program with the caller's session, working directory and standard descriptors.
+    pub fn new(program: Strings<'a>, arguments: Strings<'a>, environment: Strings<'a>) -> Self {
+        let (new_session, directory, stdio) = (false, None, [INHERIT; 3]);
+        Self { program, arguments, environment, new_session, directory, stdio }
+    }
+}
+
 /// The directories that are searched if PATH is not set.
 const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
 

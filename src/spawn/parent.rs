@@ -149,7 +149,7 @@ pub fn start(entry: Entry<'_>, command: &Command<'_>, options: Options<'_>) -> R
 
 /// The setup of a child that does not enter a cgroup by itself.
 pub(super) fn child_setup<'a>(
-    command: &'a Command<'_>,
+    command: &'a Command<'a>,
     options: Options<'a>,
     report: &Report,
 ) -> ChildSetup<'a> {
@@ -158,13 +158,8 @@ pub(super) fn child_setup<'a>(
         raise_oom_score: options.raise_oom_score,
         unshare: false,
         containment: options.containment,
-        new_session: command.new_session,
-        directory: command.directory.map_or(-1, |fd| fd.as_raw_fd()),
-        stdio: command.stdio,
+        command,
         passed: None,
-        program: command.program.as_ptr(),
-        arguments: command.arguments.as_ptr(),
-        environment: command.environment.as_ptr(),
         report: &raw const *report,
     }
 }

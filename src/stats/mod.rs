@@ -7,36 +7,48 @@ mod files;
 
 pub use files::Files;
 
-/// The usage times of `cpu.stat`. No controller is needed.
-pub const CPU: u64 = 1 << 0;
-/// `memory.current`.
-pub const MEMORY: u64 = 1 << 1;
-/// The periods of `cpu.stat`, which the cpu controller adds.
-pub const CPU_THROTTLE: u64 = 1 << 2;
-/// `memory.peak`.
-pub const MEMORY_PEAK: u64 = 1 << 3;
-/// `memory.swap.current`, and `memory.swap.peak` if it exists.
-pub const SWAP: u64 = 1 << 4;
-/// `memory.events`.
-pub const MEMORY_EVENTS: u64 = 1 << 5;
-/// `memory.stat`.
-pub const MEMORY_DETAIL: u64 = 1 << 6;
-/// `pids.current`.
-pub const PIDS: u64 = 1 << 7;
-/// `pids.peak`.
-pub const PIDS_PEAK: u64 = 1 << 8;
-/// `pids.events`.
-pub const PIDS_EVENTS: u64 = 1 << 9;
-/// `io.stat`.
-pub const IO: u64 = 1 << 10;
-/// `cpu.pressure`.
-pub const CPU_PRESSURE: u64 = 1 << 11;
-/// `memory.pressure`.
-pub const MEMORY_PRESSURE: u64 = 1 << 12;
-/// `io.pressure`.
-pub const IO_PRESSURE: u64 = 1 << 13;
-/// `cgroup.events` and `cgroup.stat`.
-pub const STATE: u64 = 1 << 14;
+// The next constants, with the prefix AGENTCG_STAT_, and the struct are those of the header.
+
+/// cpu.stat: cpu_usage_ns, cpu_user_ns, cpu_system_ns. No controller is needed.
+pub const CPU: u64 = 1u64 << 0;
+/// memory.current: memory_current_bytes.
+pub const MEMORY: u64 = 1u64 << 1;
+/// cpu.stat with the cpu controller: cpu_nr_periods, cpu_nr_throttled, cpu_throttled_ns.
+pub const CPU_THROTTLE: u64 = 1u64 << 2;
+/// memory.peak: memory_peak_bytes (Linux 5.19).
+pub const MEMORY_PEAK: u64 = 1u64 << 3;
+/// memory.swap.current: swap_current_bytes. memory.swap.peak: swap_peak_bytes (Linux 6.5).
+pub const SWAP: u64 = 1u64 << 4;
+/// memory.events: memory_events_..., of the group and all cgroups below it.
+pub const MEMORY_EVENTS: u64 = 1u64 << 5;
+/// memory.stat: memory_anon_bytes to memory_shmem_bytes. It may be 2 seconds old.
+pub const MEMORY_DETAIL: u64 = 1u64 << 6;
+/// pids.current: pids_current.
+pub const PIDS: u64 = 1u64 << 7;
+/// pids.peak: pids_peak (Linux 6.1).
+pub const PIDS_PEAK: u64 = 1u64 << 8;
+/// pids.events: pids_events_max.
+pub const PIDS_EVENTS: u64 = 1u64 << 9;
+/// io.stat: io_..., summed over the devices.
+pub const IO: u64 = 1u64 << 10;
+/// cpu.pressure: cpu_pressure_some_us. It needs Linux 4.20 with PSI built in and
+/// enabled at boot, and no controller.
+pub const CPU_PRESSURE: u64 = 1u64 << 11;
+/// memory.pressure: memory_pressure_..._us. It needs what cpu.pressure needs.
+pub const MEMORY_PRESSURE: u64 = 1u64 << 12;
+/// io.pressure: io_pressure_..._us. It needs what cpu.pressure needs.
+pub const IO_PRESSURE: u64 = 1u64 << 13;
+/// cgroup.events and cgroup.stat: populated, frozen, nr_descendants, nr_dying_descendants.
+pub const STATE: u64 = 1u64 << 14;
+/// The measurements for polling: they cost one read each of two files.
+pub const BASIC: u64 = CPU | MEMORY | CPU_THROTTLE;
+/// All measurements.
+pub const ALL: u64 = u64::MAX;
+
+/// The smallest size of agentcg_stats that is accepted.
+pub const SIZE_V0: usize = 296;
+
+const _: () = assert!(size_of::<Stats>() == SIZE_V0);
 
 /// Measurements. A field is 0 if its bit in mask is clear. New fields are only
 /// added at the end, each with a bit of its own.

@@ -34,14 +34,10 @@ impl Default for StartOptions<'_> {
 /// Returns a command with the caller's standard output, standard error and directory, and with an empty
 /// environment.
 pub fn command<'a>(files: &[&'a CStr], argv: impl IntoIterator<Item = &'a CStr>) -> Command<'a> {
-    Command {
-        program: Strings::new(files.iter().copied()).expect("memory"),
-        arguments: Strings::new(argv).expect("memory"),
-        environment: Strings::new([]).expect("memory"),
-        new_session: false,
-        directory: None,
-        stdio: StartOptions::default().stdio,
-    }
+    let program = Strings::new(files.iter().copied()).expect("memory");
+    let arguments = Strings::new(argv).expect("memory");
+    let environment = Strings::new([]).expect("memory");
+    Command { stdio: StartOptions::default().stdio, ..Command::new(program, arguments, environment) }
 }
 
 /// Starts a role inside the agent's group.
