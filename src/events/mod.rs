@@ -32,7 +32,7 @@ use sources::{STATE, Sources};
 use std::sync::Arc;
 use std::time::Duration;
 
-// The next constants, with the prefix AGENTCG_EVENT_, are those of the header.
+// The header has these constants, with the prefix AGENTCG_EVENT_ (build.rs).
 
 /// The last process in the group is gone.
 pub const EMPTY: u64 = 1u64 << 0;

@@ -7,7 +7,7 @@ mod files;
 
 pub use files::Files;
 
-// The next constants, with the prefix AGENTCG_STAT_, and the struct are those of the header.
+// The header has these constants, with the prefix AGENTCG_STAT_, and the struct (build.rs).
 
 /// cpu.stat: cpu_usage_ns, cpu_user_ns, cpu_system_ns. No controller is needed.
 pub const CPU: u64 = 1u64 << 0;
