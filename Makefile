@@ -42,7 +42,7 @@ lint:
 fuzz:
 	fuzz/run
 
-# Generates include/agentcg.h from src/ffi/.
+# Generates include/agentcg.h (build.rs).
 header:
 	tools/header
 
