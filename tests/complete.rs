@@ -269,10 +269,10 @@ fn every_function_is_in_cpp() {
     let methods = functions.iter().filter(|f| f.is_method()).map(Function::short);
     let exceptions = [
         ("free", "An empty object may be freed."),
-        ("move_self", "It does not throw. The test checks its result beside the SAYS_SO."),
+        ("move_self", "It does not throw. The test checks its result after the REFUSED lines."),
     ];
-    forgotten.look("tests/cpp/ownership.cpp, SAYS_SO", methods, &exceptions, |name| {
-        ownership.contains(&format!("SAYS_SO({name}("))
+    forgotten.look("tests/cpp/ownership.cpp, REFUSED", methods, &exceptions, |name| {
+        ownership.contains(&format!("REFUSED({name}("))
     });
 
     let tests = code(&texts(read_all("tests/cpp", ".cpp")));
@@ -567,7 +567,7 @@ fn every_limit_is_known_and_in_the_tests() {
     let errors = code(&read("tests/c/errors_new.c"));
     let list = between(&errors, "fields[] = {", "};");
     let named: Vec<&str> = list.split('"').skip(1).step_by(2).collect();
-    assert_eq!(named, fields, "tests/c/errors_new.c, a_field_is_set_and_its_bit_forgotten");
+    assert_eq!(named, fields, "tests/c/errors_new.c, a_field_is_set_without_its_bit");
 
     let limits = read("src/limits/mod.rs");
     let settings = between(&limits, "fn settings(", "\n    }\n");

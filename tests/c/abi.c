@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The binary interface in literal numbers: what a program built years ago was
- * compiled with. If the compiler stops here, a change in src/ffi/ has broken
- * every such program: new fields go to the end, new constants get new values.
+ * The binary interface in literal numbers, as programs were compiled with it.
+ * If the compiler stops here, a change in src/ffi/ has broken those programs:
+ * new fields go to the end, and new constants get new values.
  */
 #include "check.h"
 
@@ -13,7 +13,7 @@
 	_Static_assert(offsetof(type, field) == (offset) && sizeof(((type *)0)->field) == (bytes), \
 	               #type "." #field " has moved or has another size")
 #define IS(constant, value) _Static_assert((constant) == (value), #constant " has another value")
-/* 64 bits wide, even where a C compiler takes the bare number for an int. */
+/* The constant has 64 bits, also if the number alone would be an int. */
 #define BIT(constant, n) \
 	_Static_assert((constant) == UINT64_C(1) << (n) && sizeof(constant) == 8, \
 	               #constant " has another value or type")

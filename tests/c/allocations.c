@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Where the library must not allocate: in a monitoring loop, which it would
- * slow down, and between fork and exec, where another thread may have held the
+ * The library does not allocate in a monitoring loop, which it would slow down,
+ * and not between fork and exec, because another thread may have held the
  * allocator's lock when the process was forked.
  *
- * This program's malloc and its like stand before glibc's for the library too.
- * valgrind puts its own there, so that this test alone is not run under it.
+ * The library uses this program's malloc(3), which replaces glibc's. valgrind
+ * replaces malloc(3) too, so this test does not run under valgrind.
  */
 #include "support.h"
 
@@ -13,7 +13,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* glibc's own, by the names that it keeps for this. */
+/* glibc's functions, under the names that glibc exports for replacements. */
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *memory, size_t size);
@@ -107,7 +107,7 @@ static void what_may_be_called_between_fork_and_exec_never_allocates(void)
 	agentcg_path(removed, path, sizeof(path));
 	CHECK_EQ(rmdir(path), 0);
 
-	/* Well, badly and in vain: nor does an error allocate. */
+	/* A success, an invalid handle and a removed group. */
 	child = fork();
 	CHECK(child >= 0);
 	if (child == 0) {

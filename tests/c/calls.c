@@ -24,7 +24,7 @@ static void a_group(void)
 	child = 0;
 }
 
-static char home[PATH_SIZE];   /* where the caller is */
+static char own_cgroup[PATH_SIZE];   /* of the caller */
 
 static void a_group_to_be_in(void)
 {
@@ -39,7 +39,7 @@ static void a_group_to_be_in(void)
 	while (strncmp(line, prefix, strlen(prefix)) != 0);
 	fclose(own);
 	line[strcspn(line, "\n")] = '\0';
-	snprintf(home, sizeof(home), "/sys/fs/cgroup%s", line + strlen(prefix));
+	snprintf(own_cgroup, sizeof(own_cgroup), "/sys/fs/cgroup%s", line + strlen(prefix));
 }
 
 static void move_back(int result)
@@ -48,7 +48,7 @@ static void move_back(int result)
 
 	if (result == 0) {
 		snprintf(pid, sizeof(pid), "%d", getpid());
-		write_to(home, "cgroup.procs", pid);
+		write_to(own_cgroup, "cgroup.procs", pid);
 	}
 	destroy_group(cg);
 	cg = NULL;
@@ -69,7 +69,7 @@ static void a_group_and_a_child(void)
 	CHECK(child_pidfd >= 0);
 }
 
-/* With cgroups of the agent's own. */
+/* With cgroups below the group. */
 static void a_nested_group(void)
 {
 	int fd;
@@ -81,7 +81,7 @@ static void a_nested_group(void)
 	CHECK_EQ(mkdirat(fd, "c", 0755), 0);
 }
 
-static void a_group_of_nobody(void)
+static void an_orphan(void)
 {
 	a_populated_group();
 	CHECK_EQ(agentcg_uuid(cg, uuid, sizeof(uuid)), AGENTCG_UUID_SIZE - 1);
@@ -95,7 +95,7 @@ static void a_watched_group(void)
 	CHECK_OK(agentcg_event_fd(cg, AGENTCG_EVENT_EMPTY | AGENTCG_EVENT_GONE, &why));
 }
 
-static void nothing_more(int result)
+static void no_cleanup(int result)
 {
 	(void)result;
 }
@@ -129,7 +129,7 @@ static void end_spawned(int result)
 	end(result);
 }
 
-/* The kill goes out before anything else is tried. */
+/* The process is killed also if the call then fails. */
 static void is_killed_at_once(int result)
 {
 	check_killed(child);
@@ -137,7 +137,7 @@ static void is_killed_at_once(int result)
 	end(result);
 }
 
-/* By SIGTERM or SIGKILL, whichever came first. */
+/* SIGTERM or SIGKILL has ended the process, also if the call failed. */
 static void is_terminated_at_once(int result)
 {
 	CHECK(WIFSIGNALED(reap(child)));
@@ -467,25 +467,25 @@ const struct call calls[] = {
 	{ "agentcg_new", nothing, call_new, end_made, 0, 0 },
 	{ "agentcg_new with a guard", nothing, call_new_guarded, end_made, 0, 0 },
 	{ "agentcg_new with limits", nothing, call_new_limited, end_made, 0, 0 },
-	{ "agentcg_new in no cgroup", nothing, call_new_in_no_cgroup, nothing_more, -ENODEV, 0 },
+	{ "agentcg_new in no cgroup", nothing, call_new_in_no_cgroup, no_cleanup, -ENODEV, 0 },
 	{ "agentcg_destroy", a_group, call_destroy, is_destroyed, 0, 0 },
 	{ "agentcg_destroy of a nested group", a_nested_group, call_destroy, is_destroyed, 0, 0 },
 	{ "agentcg_destroy with statistics", a_populated_group, call_destroy_measuring, is_destroyed, 0, 0 },
 	{ "agentcg_free", a_group, call_free, is_freed, 0, 0 },
-	{ "agentcg_open", a_group_of_nobody, call_open, end_opened, 0, 0 },
-	{ "agentcg_open as the owner", a_group_of_nobody, call_take_over, end_opened, 0, 0 },
+	{ "agentcg_open", an_orphan, call_open, end_opened, 0, 0 },
+	{ "agentcg_open as the owner", an_orphan, call_take_over, end_opened, 0, 0 },
 	{ "agentcg_list", a_populated_group, call_list, end, 0, 0 },
-	{ "agentcg_reap", a_group_of_nobody, call_reap, is_reaped, 0, 1 },
-	{ "agentcg_diagnose", nothing, call_diagnose, nothing_more, 0, 0 },
-	{ "agentcg_diagnose_new", nothing, call_diagnose_new, nothing_more, 0, 0 },
-	{ "agentcg_discover_parent", nothing, call_discover_parent, nothing_more, 0, 0 },
-	{ "agentcg_is_available", nothing, call_is_available, nothing_more, 0, 0 },
+	{ "agentcg_reap", an_orphan, call_reap, is_reaped, 0, 1 },
+	{ "agentcg_diagnose", nothing, call_diagnose, no_cleanup, 0, 0 },
+	{ "agentcg_diagnose_new", nothing, call_diagnose_new, no_cleanup, 0, 0 },
+	{ "agentcg_discover_parent", nothing, call_discover_parent, no_cleanup, 0, 0 },
+	{ "agentcg_is_available", nothing, call_is_available, no_cleanup, 0, 0 },
 	{ "agentcg_get_info", a_group, call_get_info, end, 0, 0 },
 	{ "agentcg_uuid", a_group, call_uuid, end, 0, 0 },
 	{ "agentcg_path", a_group, call_path, end, 0, 0 },
 	{ "agentcg_fd", a_group, call_fd, end, 0, 0 },
-	{ "agentcg_version_number", nothing, call_version_number, nothing_more, 0, 0 },
-	{ "agentcg_version_string", nothing, call_version_string, nothing_more, 0, 0 },
+	{ "agentcg_version_number", nothing, call_version_number, no_cleanup, 0, 0 },
+	{ "agentcg_version_string", nothing, call_version_string, no_cleanup, 0, 0 },
 	{ "agentcg_move_self", a_group_to_be_in, call_move_self, move_back, 0, 0 },
 	{ "agentcg_move_pid", a_group_and_a_child, call_move_pid, end_child_too, 0, 0 },
 	{ "agentcg_move_pidfd", a_group_and_a_child, call_move_pidfd, end_child_too, 0, 0 },

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Each function of the library, called with all that it needs, for tests of what holds for every one. */
+/* A call of each function of the library, for tests of rules that hold for all functions. */
 #ifndef CALLS_H
 #define CALLS_H
 
 #include "support.h"
 
 struct call {
-	/* The function, and where it stands here more than once how it is called. */
+	/* The function. If it has several entries: also how it is called. */
 	const char *name;
 	void (*before)(void);
 	int (*act)(agentcg_error *error);
-	/* Undoes what before and act have done. For a result of 0 or more, or of -ENOMEM. */
+	/* Undoes what before and act have done. The result is 0 or more, or -ENOMEM. */
 	void (*after)(int result);
-	/* Where it is to fail. */
+	/* The expected error, 0 for success. */
 	int expected;
-	/* It kills. When it has failed it is not called again. */
+	/* It kills. It is not called again after a failure. */
 	int kills;
 };
 

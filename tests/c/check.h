@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Plain checks: the first that does not hold says where, what was expected and
- * what came instead, and ends the program.
+ * Checks. The first one that fails prints its place, the expected value and the
+ * actual value, and ends the program.
  *
- * Every call is given &why for its error. CHECK_OK and CHECK_ERR also hold the
- * library to two promises that stand for all functions: reterr is left alone
- * on success, and filled with something fit to read on failure.
+ * Every call gets &why for its error. CHECK_OK and CHECK_ERR also check two
+ * promises of all functions: a success does not write to reterr, and a failure
+ * writes a complete, readable error.
  */
 #ifndef CHECK_H
 #define CHECK_H
@@ -28,10 +28,10 @@ static __thread agentcg_error why __attribute__((unused));
 #define CHECK(condition) \
 	do { \
 		if (!(condition)) \
-			CHECK_FAIL("this does not hold: %s", #condition); \
+			CHECK_FAIL("false: %s", #condition); \
 	} while (0)
 
-/* Integers of any type and sign: all of ours compare rightly as uint64_t. */
+/* For integers of all types. They are compared as uint64_t. */
 #define CHECK_EQ(got, expected) \
 	do { \
 		uint64_t check_got = (uint64_t)(got), check_expected = (uint64_t)(expected); \
@@ -68,7 +68,7 @@ static __thread agentcg_error why __attribute__((unused));
 			           check_result < 0 ? why.message : ""); \
 		const char *check_flaw = check_error_flaw(&why, check_result); \
 		if (check_flaw) \
-			CHECK_FAIL("%s\n\treturned %s as it should, but reterr %s: \"%.184s\"", #call, \
+			CHECK_FAIL("%s\n\treturned %s as expected, but reterr %s: \"%.184s\"", #call, \
 			           #expected, check_flaw, why.message); \
 	} while (0)
 
@@ -88,25 +88,25 @@ static inline int check_untouched(const void *memory, size_t size)
 	return size == 0;
 }
 
-/* What a person reading the error would stumble over, or NULL. */
+/* What is wrong with the error, or NULL. */
 static inline const char *check_error_flaw(const agentcg_error *error, int code)
 {
 	const char *end = (const char *)memchr(error->message, 0, sizeof(error->message));
 
 	if (error->code != code)
-		return "carries another code";
+		return "has another code";
 	if (error->reason > AGENTCG_WHY_NOT_CONTAINED)
-		return "carries a reason that does not exist";
+		return "has an unknown reason";
 	if (!memchr(error->file, 0, sizeof(error->file)))
-		return "has a file name that does not end";
+		return "has a file name without NUL";
 	if (strchr(error->file, '/'))
-		return "names a path where the interface file should be";
+		return "has a path instead of a file name";
 	if (!end)
-		return "has a message that does not end";
+		return "has a message without NUL";
 	if (end == error->message)
 		return "has no message";
 	if (end == error->message + sizeof(error->message) - 1)
-		return "has a message that was cut to fit";
+		return "has a truncated message";
 	for (const char *c = error->message; c < end; c++)
 		if ((unsigned char)*c < ' ')
 			return "has a message of more than one line";

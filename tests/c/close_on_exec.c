@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Every descriptor is close-on-exec from the moment it is there: a host with
- * threads may fork and exec at any moment, and a cgroup.procs that gets into
- * an agent's hands acts with the rights of whoever opened it. So the kernel is
- * told to end this process at the first system call that opens one otherwise.
+ * Every descriptor is created with close-on-exec: a host with threads may fork
+ * and exec at any moment, and a cgroup.procs that an agent inherits has the
+ * rights of the process that opened it. A seccomp filter kills this process at
+ * the first system call that creates a descriptor without close-on-exec.
  */
 #include "support.h"
 
@@ -24,15 +24,15 @@
 #define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
 #define RETURN(verdict) BPF_STMT(BPF_RET | BPF_K, verdict)
 #define KILL RETURN(SECCOMP_RET_KILL_PROCESS)
-/* The call has its flags in this argument: without the flag the process ends. */
+/* The process is killed unless this argument of the call has the flag. */
 #define NEEDS(call, argument, flag) \
 	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##call, 0, 4), LOAD(args[argument]), \
 	BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, flag, 0, 1), RETURN(SECCOMP_RET_ALLOW), KILL
-/* The call has no such flag. */
+/* The call has no flag for close-on-exec. */
 #define NEVER(call) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##call, 0, 1), KILL
 
-/* What cannot be seen from here: openat2(2), whose flags are in memory, and fcntl(F_DUPFD). */
-static void forbid_descriptors_that_survive_exec(void)
+/* A filter cannot check openat2(2), whose flags are in memory. fcntl(F_DUPFD) is not checked. */
+static void forbid_descriptors_without_close_on_exec(void)
 {
 	struct sock_filter filter[] = {
 		LOAD(nr),
@@ -57,16 +57,16 @@ static void forbid_descriptors_that_survive_exec(void)
 	CHECK_EQ(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
 }
 
-static void open_one_that_survives(void *unused)
+static void open_without_close_on_exec(void *unused)
 {
 	(void)unused;
-	forbid_descriptors_that_survive_exec();
+	forbid_descriptors_without_close_on_exec();
 	open("/dev/null", O_RDONLY);
 }
 
-static void the_kernel_ends_whoever_opens_one_that_survives(void)
+static void the_filter_kills_a_process_that_opens_one_without_close_on_exec(void)
 {
-	int status = reap(child_that_runs(open_one_that_survives, NULL));
+	int status = reap(child_that_runs(open_without_close_on_exec, NULL));
 
 	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
 }
@@ -85,7 +85,7 @@ static void use_the_library(void *unused)
 	pid_t child;
 
 	(void)unused;
-	forbid_descriptors_that_survive_exec();
+	forbid_descriptors_without_close_on_exec();
 	CHECK(agentcg_is_available() == 1);
 	CHECK_OK(agentcg_discover_parent(path, sizeof(path), &why));
 	CHECK_ERR(agentcg_new("/dev/shm", NULL, NULL, 0, 0, &cg, &why), -ENODEV);
@@ -116,14 +116,14 @@ static void use_the_library(void *unused)
 	check_killed(child);
 }
 
-/* agentcg_move_self() too, in a child of its own: it does not come out of the group again. */
+/* agentcg_move_self() runs in another child, because that child stays in the group. */
 static void move_in(void *cg)
 {
-	forbid_descriptors_that_survive_exec();
+	forbid_descriptors_without_close_on_exec();
 	CHECK_EQ(agentcg_move_self(cg), 0);
 }
 
-static void the_library_opens_none(void)
+static void the_library_creates_only_close_on_exec_descriptors(void)
 {
 	agentcg *cg = new_group();
 
@@ -134,7 +134,7 @@ static void the_library_opens_none(void)
 
 int main(void)
 {
-	RUN(the_kernel_ends_whoever_opens_one_that_survives);
-	RUN(the_library_opens_none);
+	RUN(the_filter_kills_a_process_that_opens_one_without_close_on_exec);
+	RUN(the_library_creates_only_close_on_exec_descriptors);
 	return 0;
 }

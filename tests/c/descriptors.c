@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* A library must not eat its host's descriptors, nor hand them to the programs that it starts. */
+/* The library keeps few descriptors, returns all of them with the handle, and works when few are left. */
 #include "support.h"
 
 #include <errno.h>
@@ -19,7 +19,7 @@ static void read_all_stats(agentcg *cg)
 	CHECK(stats.mask & AGENTCG_STAT_STATE);
 }
 
-static void all_come_back_when_the_handle_is_given_up(void)
+static void all_are_closed_with_the_handle(void)
 {
 	int before = count_descriptors();
 
@@ -50,7 +50,7 @@ static void all_come_back_when_the_handle_is_given_up(void)
 	}
 }
 
-static void refusals_keep_none(void)
+static void failures_keep_no_descriptor(void)
 {
 	int before = count_descriptors();
 	agentcg_limits limits = { .mask = AGENTCG_LIMIT_CPU_WEIGHT, .cpu_weight = 0 };
@@ -70,14 +70,14 @@ static void refusals_keep_none(void)
 	destroy_group(cg);
 }
 
-static void only_reading_keeps_some_one_a_file(void)
+static void only_read_stats_caches_descriptors(void)
 {
 	int before = count_descriptors();
 	agentcg *cg = new_group();
 	agentcg_stats stats;
 	pid_t child = pausing_child();
 
-	/* The directory, cgroup.kill and cgroup.events; and for all groups together the file that says where the caller is. */
+	/* The directory, cgroup.kill and cgroup.events; and one for all groups: /proc/thread-self/cgroup of the caller. */
 	CHECK(count_descriptors() - before <= 4);
 	before = count_descriptors();
 
@@ -98,7 +98,7 @@ static void only_reading_keeps_some_one_a_file(void)
 	destroy_group(cg);
 }
 
-static void all_that_are_kept_are_close_on_exec(void)
+static void cached_descriptors_are_close_on_exec(void)
 {
 	int before[64], highest = 0;
 	agentcg *cg;
@@ -120,7 +120,7 @@ static void all_that_are_kept_are_close_on_exec(void)
 
 /* ---- when there are few ---- */
 
-/* Use up all descriptors up to this one, which must be free. Returns how many that took. */
+/* Open descriptors up to this number, which must be free. Returns how many were opened. */
 static int fill_up_to(int highest, int *fillers)
 {
 	int count = 0;
@@ -149,13 +149,13 @@ static struct rlimit limit_descriptors(rlim_t soft)
 	return before;
 }
 
-static void none_is_kept_above_half_of_what_the_host_may_have(void)
+static void none_is_cached_above_half_of_the_limit(void)
 {
 	struct rlimit before = limit_descriptors(64);
 	int fillers[64], count, open_now;
 	agentcg *cg = new_group();
 
-	/* 31 is the last below half: one file is kept, the others are opened, read and closed. */
+	/* 31 is the last number below half: one file is kept open, the others are opened, read and closed. */
 	count = fill_up_to(30, fillers);
 	open_now = count_descriptors();
 	for (int i = 0; i < 3; i++) {
@@ -170,7 +170,7 @@ static void none_is_kept_above_half_of_what_the_host_may_have(void)
 	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 
-static void one_that_is_left_is_enough_to_measure_by(void)
+static void one_free_descriptor_is_enough_to_measure(void)
 {
 	struct rlimit before = limit_descriptors(32);
 	int fillers[32], count, open_now;
@@ -187,7 +187,7 @@ static void one_that_is_left_is_enough_to_measure_by(void)
 	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 
-static void with_none_left_the_error_says_so_and_nothing_is_lost(void)
+static void without_a_free_descriptor_calls_fail_with_emfile_and_kills_succeed(void)
 {
 	agentcg *cg = new_group(), *second = NULL;
 	pid_t child = pausing_child();
@@ -215,13 +215,13 @@ static void with_none_left_the_error_says_so_and_nothing_is_lost(void)
 	CHECK_ERR(agentcg_pids(cg, NULL, 0, &why), -EMFILE);
 	CHECK_ERR(agentcg_event_fd(cg, AGENTCG_EVENT_EMPTY, &why), -EMFILE);
 	CHECK_ERR(agentcg_contains(cg, child, &why), -EMFILE);
-	/* Killing takes none. */
+	/* A kill needs none. */
 	CHECK_OK(agentcg_kill_all(cg, SOON_MS, &why));
 	check_killed(child);
 	CHECK_ERR(agentcg_destroy(cg, 0, SOON_MS, &stats, sizeof(stats), &why), -EMFILE);
 	CHECK(second == NULL);
 	CHECK(check_untouched(&stats, sizeof(stats)));
-	/* What is kept needs no other. */
+	/* Cached files are read without another descriptor. */
 	CHECK_OK(agentcg_read_stats(cg, AGENTCG_STAT_BASIC, &stats, sizeof(stats), &why));
 	CHECK_EQ(stats.mask, AGENTCG_STAT_BASIC);
 
@@ -231,8 +231,8 @@ static void with_none_left_the_error_says_so_and_nothing_is_lost(void)
 	destroy_group(cg);
 }
 
-/* Wherever it runs out in the middle: never half a group, never a descriptor lost. */
-static void a_group_is_made_whole_or_not_at_all_however_few_are_left(void)
+/* A failure at any step leaves neither an incomplete group nor a descriptor. */
+static void with_few_descriptors_a_group_is_made_completely_or_not_at_all(void)
 {
 	struct rlimit before = limit_descriptors(64);
 	int failed = 0, made = 0;
@@ -269,13 +269,13 @@ static void a_group_is_made_whole_or_not_at_all_however_few_are_left(void)
 
 int main(void)
 {
-	RUN(all_come_back_when_the_handle_is_given_up);
-	RUN(refusals_keep_none);
-	RUN(only_reading_keeps_some_one_a_file);
-	RUN(all_that_are_kept_are_close_on_exec);
-	RUN(none_is_kept_above_half_of_what_the_host_may_have);
-	RUN(one_that_is_left_is_enough_to_measure_by);
-	RUN(with_none_left_the_error_says_so_and_nothing_is_lost);
-	RUN(a_group_is_made_whole_or_not_at_all_however_few_are_left);
+	RUN(all_are_closed_with_the_handle);
+	RUN(failures_keep_no_descriptor);
+	RUN(only_read_stats_caches_descriptors);
+	RUN(cached_descriptors_are_close_on_exec);
+	RUN(none_is_cached_above_half_of_the_limit);
+	RUN(one_free_descriptor_is_enough_to_measure);
+	RUN(without_a_free_descriptor_calls_fail_with_emfile_and_kills_succeed);
+	RUN(with_few_descriptors_a_group_is_made_completely_or_not_at_all);
 	return 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* agentcg_read_file() and agentcg_write_file(): what they give, and why they refuse. */
+/* agentcg_read_file() and agentcg_write_file(): results and errors. */
 #include "refusal.h"
 
 #include <errno.h>
@@ -7,15 +7,15 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
-static const char *const no_names[] = {
+static const char *const invalid_names[] = {
 	"", ".", "..", "/", "a/b", "../memory.max", "cgroup.procs/", "cgroup.procs\n", "cgroup procs", ".procs", "1", "-x",
 	"\xc3\xa9", "\xff",
 };
 static char long_name[257], long_value[4097];
 
-/* ---- what is given ---- */
+/* ---- results ---- */
 
-static void a_file_is_given_as_the_kernel_gives_it(void)
+static void a_file_is_returned_unchanged(void)
 {
 	static const char *const files[] = { "cgroup.procs", "pids.max", "memory.events", "cgroup.controllers" };
 	agentcg *cg = new_group();
@@ -37,7 +37,7 @@ static void a_file_is_given_as_the_kernel_gives_it(void)
 	destroy_group(cg);
 }
 
-static void it_is_cut_to_fit_and_its_full_length_told(void)
+static void text_is_cut_to_the_size_and_its_full_length_is_returned(void)
 {
 	agentcg *cg = new_group();
 	char got[8];
@@ -54,7 +54,7 @@ static void it_is_cut_to_fit_and_its_full_length_told(void)
 	destroy_group(cg);
 }
 
-static void a_value_is_written_with_a_newline_and_without(void)
+static void a_value_is_written_with_and_without_a_newline(void)
 {
 	agentcg *cg = new_group();
 
@@ -67,7 +67,7 @@ static void a_value_is_written_with_a_newline_and_without(void)
 	destroy_group(cg);
 }
 
-static void what_is_refused_changes_nothing(void)
+static void a_refused_call_changes_nothing(void)
 {
 	agentcg *cg = new_group();
 	char got[16];
@@ -77,11 +77,11 @@ static void what_is_refused_changes_nothing(void)
 	CHECK_ERR(agentcg_write_file(cg, "pids.max", "7 of them", &why), -EINVAL);
 	CHECK_ERR(agentcg_write_file(cg, "pids.max", long_value, &why), -E2BIG);
 	CHECK_EQ(number_in(cg, "pids.max"), 7);
-	for (size_t i = 0; i < sizeof(no_names) / sizeof(no_names[0]); i++) {
+	for (size_t i = 0; i < sizeof(invalid_names) / sizeof(invalid_names[0]); i++) {
 		check_poison(got, sizeof(got));
-		CHECK_ERR(agentcg_read_file(cg, no_names[i], got, sizeof(got), &why), -EINVAL);
+		CHECK_ERR(agentcg_read_file(cg, invalid_names[i], got, sizeof(got), &why), -EINVAL);
 		CHECK(check_untouched(got, sizeof(got)));
-		CHECK_ERR(agentcg_write_file(cg, no_names[i], "1", &why), -EINVAL);
+		CHECK_ERR(agentcg_write_file(cg, invalid_names[i], "1", &why), -EINVAL);
 	}
 	CHECK_ERR(agentcg_read_file(cg, long_name, got, sizeof(got), &why), -EINVAL);
 	long_name[255] = '\0';
@@ -93,53 +93,53 @@ static void what_is_refused_changes_nothing(void)
 	destroy_group(cg);
 }
 
-/* ---- why not ---- */
+/* ---- errors ---- */
 
-static void ask_to_read(const char *file)
+static void try_to_read(const char *file)
 {
 	agentcg *cg = new_group();
 	char got[64];
 
-	ASK(agentcg_read_file, cg, file, got, sizeof(got));
+	PROVOKE(agentcg_read_file, cg, file, got, sizeof(got));
 	destroy_group(cg);
 }
 
-static void ask_to_write(const char *file, const char *value)
+static void try_to_write(const char *file, const char *value)
 {
 	agentcg *cg = new_group();
 
-	ASK(agentcg_write_file, cg, file, value);
+	PROVOKE(agentcg_write_file, cg, file, value);
 	destroy_group(cg);
 }
 
-static void the_name_leads_away(void)
+static void the_name_has_a_slash(void)
 {
-	ask_to_read("../cgroup.procs");
+	try_to_read("../cgroup.procs");
 }
 
 static void the_value_is_empty(void)
 {
-	ask_to_write("pids.max", "");
+	try_to_write("pids.max", "");
 }
 
 static void the_value_is_more_than_a_page(void)
 {
-	ask_to_write("pids.max", long_value);
+	try_to_write("pids.max", long_value);
 }
 
-static void the_value_makes_no_sense(void)
+static void the_value_is_no_number(void)
 {
-	ask_to_write("pids.max", "many");
+	try_to_write("pids.max", "many");
 }
 
 static void the_value_is_out_of_range(void)
 {
-	ask_to_write("cpu.weight", "10001");
+	try_to_write("cpu.weight", "10001");
 }
 
 static void there_is_no_such_process(void)
 {
-	ask_to_write("cgroup.procs", "4194303");
+	try_to_write("cgroup.procs", "4194303");
 }
 
 static void there_is_no_such_controller(void)
@@ -147,12 +147,12 @@ static void there_is_no_such_controller(void)
 	char parent[PATH_SIZE];
 	agentcg *cg;
 
-	/* Below it there is memory alone. */
+	/* Cgroups below it have only the memory controller. */
 	make_parent(parent, "memory-alone", "+memory");
 	strcat(parent, "/inner");
 	CHECK_EQ(mkdir(parent, 0755), 0);
 	CHECK_OK(agentcg_new(parent, NULL, NULL, 0, 0, &cg, &why));
-	ASK(agentcg_write_file, cg, "cgroup.subtree_control", "+pids");
+	PROVOKE(agentcg_write_file, cg, "cgroup.subtree_control", "+pids");
 	CHECK_ERR(agentcg_read_file(cg, "pids.max", NULL, 0, &why), -ENOENT);
 	CHECK_EQ(why.reason, AGENTCG_WHY_NO_CONTROLLER);
 	destroy_group(cg);
@@ -163,37 +163,37 @@ static void there_is_no_such_controller(void)
 
 static void there_is_no_such_file(void)
 {
-	ask_to_read("memory.limit_in_bytes");
+	try_to_read("memory.limit_in_bytes");
 }
 
 static void there_is_no_such_file_to_write_to(void)
 {
-	ask_to_write("cgroup.limit", "1");
+	try_to_write("cgroup.limit", "1");
 }
 
-static void its_controller_is_not_in_force(void)
+static void the_controller_is_not_enabled(void)
 {
-	ask_to_read("cpuset.cpus");
+	try_to_read("cpuset.cpus");
 }
 
-static void it_can_only_be_written(void)
+static void the_file_is_write_only(void)
 {
-	ask_to_read("cgroup.kill");
+	try_to_read("cgroup.kill");
 }
 
-static void it_can_only_be_read(void)
+static void the_file_is_read_only(void)
 {
-	ask_to_write("cgroup.events", "1");
+	try_to_write("cgroup.events", "1");
 }
 
-static void it_is_a_cgroup_of_the_agents_own(void)
+static void the_name_is_a_nested_cgroup(void)
 {
 	agentcg *cg = new_group();
 	char got[64];
 
 	CHECK_EQ(mkdirat(agentcg_fd(cg), "inner", 0755), 0);
 	CHECK_ERR(agentcg_write_file(cg, "inner", "1", &why), -EINVAL);
-	ASK(agentcg_read_file, cg, "inner", got, sizeof(got));
+	PROVOKE(agentcg_read_file, cg, "inner", got, sizeof(got));
 	destroy_group(cg);
 }
 
@@ -205,7 +205,7 @@ static void the_group_was_removed(void)
 	agentcg_path(cg, path, sizeof(path));
 	CHECK_EQ(rmdir(path), 0);
 	CHECK_ERR(agentcg_write_file(cg, "pids.max", "1", &why), -ENODEV);
-	ASK(agentcg_read_file, cg, "pids.max", got, sizeof(got));
+	PROVOKE(agentcg_read_file, cg, "pids.max", got, sizeof(got));
 	agentcg_free(cg);
 }
 
@@ -213,25 +213,25 @@ static void the_group_cannot_be_threaded(void)
 {
 	agentcg *cg = new_group();
 
-	ASK(agentcg_write_file, cg, "cgroup.type", "threaded");
+	PROVOKE(agentcg_write_file, cg, "cgroup.type", "threaded");
 	destroy_group(cg);
 }
 
 static const struct refusal refusals[] = {
 	ROW(the_group_cannot_be_threaded, -EOPNOTSUPP, WHY(THREADED), "memory", ANYBODY),
-	ROW(the_name_leads_away, -EINVAL, 0, "../cgroup.procs", ANYBODY),
+	ROW(the_name_has_a_slash, -EINVAL, 0, "../cgroup.procs", ANYBODY),
 	ROW(the_value_is_empty, -EINVAL, 0, "empty", ANYBODY),
 	ROW(the_value_is_more_than_a_page, -E2BIG, 0, "4095", ANYBODY),
-	ROW(the_value_makes_no_sense, -EINVAL, 0, "\"many\" to pids.max", ANYBODY),
+	ROW(the_value_is_no_number, -EINVAL, 0, "\"many\" to pids.max", ANYBODY),
 	ROW(the_value_is_out_of_range, -ERANGE, 0, "cpu.weight", ANYBODY),
 	ROW(there_is_no_such_process, -ESRCH, 0, "cgroup.procs", ANYBODY),
 	ROW(there_is_no_such_controller, -ENOENT, 0, "\"+pids\" to cgroup.subtree_control", ANYBODY),
 	ROW(there_is_no_such_file, -ENOENT, 0, "kernel", ANYBODY),
 	ROW(there_is_no_such_file_to_write_to, -ENOENT, 0, "kernel", ANYBODY),
-	ROW(its_controller_is_not_in_force, -ENOENT, WHY(NO_CONTROLLER), "controller cpuset", ANYBODY),
-	ROW(it_can_only_be_written, -EACCES, 0, "only be written", NOT_ROOT),
-	ROW(it_can_only_be_read, -EACCES, 0, "only be read", NOT_ROOT),
-	ROW(it_is_a_cgroup_of_the_agents_own, -EINVAL, 0, "inner", ANYBODY),
+	ROW(the_controller_is_not_enabled, -ENOENT, WHY(NO_CONTROLLER), "controller cpuset", ANYBODY),
+	ROW(the_file_is_write_only, -EACCES, 0, "only be written", NOT_ROOT),
+	ROW(the_file_is_read_only, -EACCES, 0, "only be read", NOT_ROOT),
+	ROW(the_name_is_a_nested_cgroup, -EINVAL, 0, "inner", ANYBODY),
 	ROW(the_group_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
 };
 
@@ -239,10 +239,10 @@ int main(void)
 {
 	memset(long_name, 'a', sizeof(long_name) - 1);
 	memset(long_value, '7', sizeof(long_value) - 1);
-	RUN(a_file_is_given_as_the_kernel_gives_it);
-	RUN(it_is_cut_to_fit_and_its_full_length_told);
-	RUN(a_value_is_written_with_a_newline_and_without);
-	RUN(what_is_refused_changes_nothing);
+	RUN(a_file_is_returned_unchanged);
+	RUN(text_is_cut_to_the_size_and_its_full_length_is_returned);
+	RUN(a_value_is_written_with_and_without_a_newline);
+	RUN(a_refused_call_changes_nothing);
 	run_refusals(refusals, sizeof(refusals) / sizeof(refusals[0]));
 	return 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Why a group does not do what it is asked: what the functions that take a handle say. */
+/* The errors of functions that take a handle. */
 #include "refusal.h"
 
 #include <errno.h>
@@ -10,23 +10,23 @@
 
 /* ---- agentcg_move_pid ---- */
 
-static void ask_to_move(pid_t pid)
+static void try_to_move(pid_t pid)
 {
 	agentcg *cg = new_group();
 
-	ASK(agentcg_move_pid, cg, pid);
+	PROVOKE(agentcg_move_pid, cg, pid);
 	CHECK_EQ(key_in(cg, "cgroup.events", "populated"), 0);
 	destroy_group(cg);
 }
 
 static void the_pid_is_0(void)
 {
-	ask_to_move(0);
+	try_to_move(0);
 }
 
 static void the_pid_is_negative(void)
 {
-	ask_to_move(-1);
+	try_to_move(-1);
 }
 
 static void the_process_is_gone(void)
@@ -34,24 +34,24 @@ static void the_process_is_gone(void)
 	pid_t child = pausing_child();
 
 	kill_and_reap(child);
-	ask_to_move(child);
+	try_to_move(child);
 }
 
-/* The kernel says "success" to this, and does nothing. */
+/* The kernel returns success and does not move it. */
 static void the_process_is_a_zombie(void)
 {
 	pid_t child = zombie_child();
 
-	ask_to_move(child);
+	try_to_move(child);
 	CHECK_EQ(reap(child), 0);
 }
 
 static void the_process_is_kthreadd(void)
 {
-	ask_to_move(2);
+	try_to_move(2);
 }
 
-/* Those that are not bound to a CPU root could move, to everybody's harm. */
+/* Root could move those that are not bound to a CPU, which would disturb the system. */
 static void the_process_is_any_kernel_thread(void)
 {
 	agentcg *cg = new_group();
@@ -66,7 +66,7 @@ static void the_process_is_any_kernel_thread(void)
 		    sscanf(strrchr(stat, ')'), ") %*c %d", &parent) != 1 || parent != 2)
 			continue;
 		found++;
-		if (ASK(agentcg_move_pid, cg, pid) != -EINVAL)
+		if (PROVOKE(agentcg_move_pid, cg, pid) != -EINVAL)
 			break;
 	}
 	CHECK(found > 0);
@@ -74,9 +74,9 @@ static void the_process_is_any_kernel_thread(void)
 	destroy_group(cg);
 }
 
-static void the_process_is_out_of_reach(void)
+static void the_process_belongs_to_root(void)
 {
-	ask_to_move(1);
+	try_to_move(1);
 }
 
 static void the_group_has_become_a_parent_with_controllers(void)
@@ -86,7 +86,7 @@ static void the_group_has_become_a_parent_with_controllers(void)
 
 	CHECK_EQ(mkdirat(agentcg_fd(cg), "inner", 0755), 0);
 	CHECK_EQ(write_in(agentcg_fd(cg), "cgroup.subtree_control", "+memory"), 0);
-	ASK(agentcg_move_pid, cg, child);
+	PROVOKE(agentcg_move_pid, cg, child);
 	kill_and_reap(child);
 	destroy_group(cg);
 }
@@ -97,7 +97,7 @@ static void the_group_is_in_a_threaded_domain(void)
 	pid_t child = pausing_child();
 	agentcg *cg;
 
-	/* Only where no domain controller is on can agents/ become one. */
+	/* agents/ can become a threaded domain only without domain controllers. */
 	make_parent(parent, "becomes-threaded", "");
 	strcat(parent, "/inner");
 	CHECK_EQ(mkdir(parent, 0755), 0);
@@ -105,7 +105,7 @@ static void the_group_is_in_a_threaded_domain(void)
 	snprintf(threads, sizeof(threads), "%s/synwire/agents/threads", parent);
 	CHECK_EQ(mkdir(threads, 0755), 0);
 	write_to(threads, "cgroup.type", "threaded");
-	ASK(agentcg_move_pid, cg, child);
+	PROVOKE(agentcg_move_pid, cg, child);
 	CHECK_EQ(agentcg_move_self(cg), -EOPNOTSUPP);
 	kill_and_reap(child);
 
@@ -116,7 +116,7 @@ static void the_group_is_in_a_threaded_domain(void)
 	CHECK_EQ(rmdir(parent), 0);
 }
 
-/* ---- a group that somebody removed ---- */
+/* ---- a group that another program removed ---- */
 
 static agentcg *removed_group(void)
 {
@@ -133,7 +133,7 @@ static void the_group_to_move_to_was_removed(void)
 	agentcg *cg = removed_group();
 	pid_t child = pausing_child();
 
-	ASK(agentcg_move_pid, cg, child);
+	PROVOKE(agentcg_move_pid, cg, child);
 	CHECK_EQ(agentcg_move_self(cg), -ENODEV);
 	kill_and_reap(child);
 	agentcg_free(cg);
@@ -145,12 +145,12 @@ static void the_group_to_measure_was_removed(void)
 	char path[PATH_SIZE];
 	agentcg_stats stats;
 
-	/* By the descriptors that it keeps from before, and by name. */
+	/* With cached descriptors, and with files that are opened now. */
 	CHECK_OK(agentcg_read_stats(cg, AGENTCG_STAT_BASIC, &stats, sizeof(stats), &why));
 	agentcg_path(cg, path, sizeof(path));
 	CHECK_EQ(rmdir(path), 0);
 	CHECK_ERR(agentcg_read_stats(cg, AGENTCG_STAT_BASIC, &stats, sizeof(stats), &why), -ENODEV);
-	ASK(agentcg_read_stats, cg, AGENTCG_STAT_PIDS | AGENTCG_STAT_STATE, &stats, sizeof(stats));
+	PROVOKE(agentcg_read_stats, cg, AGENTCG_STAT_PIDS | AGENTCG_STAT_STATE, &stats, sizeof(stats));
 	agentcg_free(cg);
 }
 
@@ -158,7 +158,7 @@ static void the_group_to_kill_was_removed(void)
 {
 	agentcg *cg = removed_group();
 
-	ASK(agentcg_kill_all, cg, SOON_MS);
+	PROVOKE(agentcg_kill_all, cg, SOON_MS);
 	agentcg_free(cg);
 }
 
@@ -167,7 +167,7 @@ static void the_group_to_freeze_was_removed(void)
 	agentcg *cg = removed_group();
 
 	CHECK_ERR(agentcg_thaw(cg, SOON_MS, &why), -ENODEV);
-	ASK(agentcg_freeze, cg, SOON_MS);
+	PROVOKE(agentcg_freeze, cg, SOON_MS);
 	agentcg_free(cg);
 }
 
@@ -178,16 +178,16 @@ static void the_group_to_signal_was_removed(void)
 	CHECK_ERR(agentcg_terminate(cg, 0, SOON_MS, &why), -ENODEV);
 	CHECK_ERR(agentcg_event_fd(cg, AGENTCG_EVENT_GONE, &why), -ENODEV);
 	CHECK_EQ(why.reason, AGENTCG_WHY_GONE);
-	ASK(agentcg_signal_all, cg, SIGTERM);
+	PROVOKE(agentcg_signal_all, cg, SIGTERM);
 	agentcg_free(cg);
 }
 
-static void the_group_to_look_into_was_removed(void)
+static void the_group_to_search_was_removed(void)
 {
 	agentcg *cg = removed_group();
 
 	CHECK_ERR(agentcg_pids(cg, NULL, 0, &why), -ENODEV);
-	ASK(agentcg_contains, cg, getpid());
+	PROVOKE(agentcg_contains, cg, getpid());
 	agentcg_free(cg);
 }
 
@@ -195,20 +195,20 @@ static void the_group_to_wait_for_was_removed(void)
 {
 	agentcg *cg = removed_group();
 
-	ASK(agentcg_wait_empty, cg, SOON_MS);
+	PROVOKE(agentcg_wait_empty, cg, SOON_MS);
 	agentcg_free(cg);
 }
 
-static void the_group_to_tell_about_was_removed(void)
+static void the_group_to_describe_was_removed(void)
 {
 	agentcg *cg = removed_group();
 	agentcg_info info;
 
-	ASK(agentcg_get_info, cg, &info, sizeof(info));
+	PROVOKE(agentcg_get_info, cg, &info, sizeof(info));
 	agentcg_free(cg);
 }
 
-/* A host that closes what is not its own: no bug of the library's. */
+/* A host closes the descriptor of agentcg_event_fd(), which it must not. */
 static void the_events_descriptor_was_closed(void)
 {
 	agentcg *cg = new_group();
@@ -218,7 +218,7 @@ static void the_events_descriptor_was_closed(void)
 	CHECK_OK(fd = agentcg_event_fd(cg, AGENTCG_EVENT_EMPTY, &why));
 	copy = dup(fd);
 	close(fd);
-	ASK(agentcg_next_events, cg, 0, &events);
+	PROVOKE(agentcg_next_events, cg, 0, &events);
 	/* The handle will close that number. */
 	CHECK_EQ(dup2(copy, fd), fd);
 	close(copy);
@@ -232,7 +232,7 @@ static const struct refusal refusals[] = {
 	ROW(the_process_is_a_zombie, -ESRCH, 0, "zombie", ANYBODY),
 	ROW(the_process_is_kthreadd, -EINVAL, 0, "kernel", ANYBODY),
 	ROW(the_process_is_any_kernel_thread, -EINVAL, 0, "kernel", ANYBODY),
-	ROW(the_process_is_out_of_reach, -EACCES, WHY(NOT_DELEGATED), "process 1 ", NOT_ROOT),
+	ROW(the_process_belongs_to_root, -EACCES, WHY(NOT_DELEGATED), "process 1 ", NOT_ROOT),
 	ROW(the_group_has_become_a_parent_with_controllers, -EBUSY, WHY(POPULATED), "controllers", ANYBODY),
 	ROW(the_group_is_in_a_threaded_domain, -EOPNOTSUPP, WHY(THREADED), "threaded", ANYBODY),
 
@@ -241,16 +241,16 @@ static const struct refusal refusals[] = {
 	ROW(the_group_to_kill_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
 	ROW(the_group_to_freeze_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
 	ROW(the_group_to_signal_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
-	ROW(the_group_to_look_into_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
+	ROW(the_group_to_search_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
 	ROW(the_group_to_wait_for_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
-	ROW(the_group_to_tell_about_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
+	ROW(the_group_to_describe_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
 
 	ROW(the_events_descriptor_was_closed, -EBADF, 0, "file", ANYBODY),
 };
 
 int main(void)
 {
-	/* The first that asks for events makes a descriptor that all groups share from then on. */
+	/* The first agentcg_event_fd() creates an inotify instance for all groups: RUN() must not count it. */
 	agentcg *cg = new_group();
 
 	CHECK_OK(agentcg_event_fd(cg, AGENTCG_EVENT_EMPTY, &why));

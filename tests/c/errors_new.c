@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Why there is no group: what agentcg_new() says, and that it has left nothing behind. */
+/* The errors of agentcg_new(), which leave nothing behind, and of parents that do not exist. */
 #include "refusal.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 
-static void ask_for_new(const char *parent)
+static void try_to_make(const char *parent)
 {
 	agentcg *cg = NULL;
 
-	ASK(agentcg_new, parent, NULL, NULL, 0, 0, &cg);
+	PROVOKE(agentcg_new, parent, NULL, NULL, 0, 0, &cg);
 	CHECK(cg == NULL);
 }
 
@@ -25,12 +25,12 @@ static void check_file(const char *directory, const char *file, const char *expe
 
 static void the_parent_is_missing(void)
 {
-	ask_for_new("/nonexistent/parent");
+	try_to_make("/nonexistent/parent");
 }
 
 static void the_parent_is_no_cgroup(void)
 {
-	ask_for_new("/dev/shm");
+	try_to_make("/dev/shm");
 	CHECK(!is_directory("/dev/shm/synwire"));
 }
 
@@ -40,13 +40,13 @@ static void the_parent_is_a_file(void)
 
 	make_parent(file, "a-file", "");
 	strcat(file, "/cgroup.procs");
-	ask_for_new(file);
+	try_to_make(file);
 	*strrchr(file, '/') = '\0';
 	remove_parent(file);
 }
 
-/* "+pids" and "+cpu" would be accepted, and make of it a threaded domain that is of no use to anyone. */
-static void the_parent_holds_processes_and_stays_as_it_was(void)
+/* The kernel would accept "+pids" and "+cpu", which would make the parent a threaded domain. */
+static void the_parent_has_processes_and_does_not_change(void)
 {
 	char parent[PATH_SIZE], pid[16];
 	pid_t child = pausing_child();
@@ -54,7 +54,7 @@ static void the_parent_holds_processes_and_stays_as_it_was(void)
 	make_parent(parent, "populated", "");
 	snprintf(pid, sizeof(pid), "%d", child);
 	write_to(parent, "cgroup.procs", pid);
-	ask_for_new(parent);
+	try_to_make(parent);
 	check_file(parent, "cgroup.type", "domain\n");
 	check_file(parent, "cgroup.subtree_control", "");
 	CHECK_EQ(count_subdirectories(parent), 0);
@@ -62,7 +62,7 @@ static void the_parent_holds_processes_and_stays_as_it_was(void)
 	remove_parent(parent);
 }
 
-/* A child that is threaded makes its parent the domain of its threads. */
+/* A threaded cgroup makes its parent a threaded domain. */
 static void the_parent_is_a_threaded_domain(void)
 {
 	char parent[PATH_SIZE], threads[PATH_SIZE + 16];
@@ -71,7 +71,7 @@ static void the_parent_is_a_threaded_domain(void)
 	snprintf(threads, sizeof(threads), "%s/threads", parent);
 	CHECK_EQ(mkdir(threads, 0755), 0);
 	write_to(threads, "cgroup.type", "threaded");
-	ask_for_new(parent);
+	try_to_make(parent);
 	CHECK_EQ(count_subdirectories(parent), 1);
 	CHECK_EQ(rmdir(threads), 0);
 	remove_parent(parent);
@@ -83,18 +83,18 @@ static void the_parent_allows_no_more_cgroups(void)
 
 	make_parent(parent, "narrow", "");
 	write_to(parent, "cgroup.max.descendants", "2");   /* synwire and agents */
-	ask_for_new(parent);
+	try_to_make(parent);
 	CHECK_EQ(agents_below(parent), 0);
 	remove_parent(parent);
 }
 
-static void the_parent_belongs_to_somebody_else(void)
+static void the_parent_belongs_to_another_user(void)
 {
-	ask_for_new("/sys/fs/cgroup/user.slice");
+	try_to_make("/sys/fs/cgroup/user.slice");
 }
 
-/* A parent whose own controllers lack memory, because its parent does not hand it down. */
-static void a_limit_needs_a_controller_that_is_not_to_be_had(void)
+/* The parent has no memory controller, because the cgroup above does not enable it. */
+static void a_limit_needs_a_controller_that_is_not_available(void)
 {
 	agentcg_limits limits = { 0 };
 	char parent[PATH_SIZE];
@@ -105,15 +105,15 @@ static void a_limit_needs_a_controller_that_is_not_to_be_had(void)
 	strcat(parent, "/inner");
 	CHECK_EQ(mkdir(parent, 0755), 0);
 
-	/* pids_max first, so that there is something to undo. */
+	/* pids_max is set before memory_max_bytes fails, so there is something to undo. */
 	limits.mask = AGENTCG_LIMIT_PIDS_MAX | AGENTCG_LIMIT_MEMORY_MAX;
 	limits.memory_max_bytes = 64 << 20;
 	limits.pids_max = 8;
-	ASK(agentcg_new, parent, NULL, &limits, sizeof(limits), 0, &cg);
+	PROVOKE(agentcg_new, parent, NULL, &limits, sizeof(limits), 0, &cg);
 	CHECK(cg == NULL);
 	CHECK_EQ(agents_below(parent), 0);
 
-	/* What is to be had works. */
+	/* Limits of the available controllers work. */
 	limits.mask = AGENTCG_LIMIT_PIDS_MAX;
 	limits.memory_max_bytes = 0;
 	CHECK_OK(agentcg_new(parent, NULL, &limits, sizeof(limits), 0, &cg, &why));
@@ -133,16 +133,16 @@ static void the_uuid_is_in_use(void)
 	agentcg *first, *second = NULL;
 
 	CHECK_OK(agentcg_new(NULL, uuid, NULL, 0, 0, &first, &why));
-	ASK(agentcg_new, NULL, uuid, NULL, 0, 0, &second);
+	PROVOKE(agentcg_new, NULL, uuid, NULL, 0, 0, &second);
 	CHECK(second == NULL);
 	destroy_group(first);
 }
 
-static void the_uuid_is_none(void)
+static void the_uuid_is_invalid(void)
 {
 	agentcg *cg;
 
-	ASK(agentcg_new, NULL, "agent-7", NULL, 0, 0, &cg);
+	PROVOKE(agentcg_new, NULL, "agent-7", NULL, 0, 0, &cg);
 }
 
 static void a_limit_is_out_of_range(void)
@@ -150,10 +150,10 @@ static void a_limit_is_out_of_range(void)
 	const agentcg_limits limits = { .mask = AGENTCG_LIMIT_CPU_WEIGHT, .cpu_weight = 10001 };
 	agentcg *cg;
 
-	ASK(agentcg_new, NULL, NULL, &limits, sizeof(limits), 0, &cg);
+	PROVOKE(agentcg_new, NULL, NULL, &limits, sizeof(limits), 0, &cg);
 }
 
-static void a_field_is_set_and_its_bit_forgotten(void)
+static void a_field_is_set_without_its_bit(void)
 {
 	static const char *const fields[] = {
 		"memory_max_bytes", "memory_high_bytes", "memory_low_bytes", "memory_min_bytes", "swap_max_bytes",
@@ -166,10 +166,10 @@ static void a_field_is_set_and_its_bit_forgotten(void)
 		agentcg_limits limits = { 0 };
 
 		((uint64_t *)&limits)[1 + i] = 1;   /* behind the mask */
-		ASK(agentcg_new, NULL, NULL, &limits, sizeof(limits), 0, &cg);
-		CHECK_EQ(answer->code, -EINVAL);
-		if (!strstr(answer->error.message, fields[i]))
-			CHECK_FAIL("%s is not named: %s", fields[i], answer->error.message);
+		PROVOKE(agentcg_new, NULL, NULL, &limits, sizeof(limits), 0, &cg);
+		CHECK_EQ(outcome->code, -EINVAL);
+		if (!strstr(outcome->error.message, fields[i]))
+			CHECK_FAIL("%s is not named: %s", fields[i], outcome->error.message);
 	}
 	CHECK(cg == NULL);
 }
@@ -179,25 +179,25 @@ static void the_size_is_that_of_a_pointer(void)
 	const agentcg_limits limits = { 0 }, *pointer = &limits;
 	agentcg *cg;
 
-	ASK(agentcg_new, NULL, NULL, pointer, sizeof(pointer), 0, &cg);
+	PROVOKE(agentcg_new, NULL, NULL, pointer, sizeof(pointer), 0, &cg);
 }
 
 static void the_parent_to_open_from_is_missing(void)
 {
 	agentcg *cg = NULL;
 
-	ASK(agentcg_open, "/nonexistent/parent", "6fa459ea-ee8a-4ca4-894e-db77e160355e", 0, &cg);
+	PROVOKE(agentcg_open, "/nonexistent/parent", "6fa459ea-ee8a-4ca4-894e-db77e160355e", 0, &cg);
 	CHECK(cg == NULL);
 }
 
 static void the_parent_to_list_is_missing(void)
 {
-	ASK(agentcg_list, "/nonexistent/parent", NULL, 0, 0);
+	PROVOKE(agentcg_list, "/nonexistent/parent", NULL, 0, 0);
 }
 
 static void the_parent_to_reap_is_missing(void)
 {
-	ASK(agentcg_reap, "/nonexistent/parent", 0);
+	PROVOKE(agentcg_reap, "/nonexistent/parent", 0);
 }
 
 static const struct refusal refusals[] = {
@@ -205,19 +205,19 @@ static const struct refusal refusals[] = {
 	ROW(the_parent_to_open_from_is_missing, -ENOENT, 0, "/nonexistent/parent does not exist", ANYBODY),
 	ROW(the_parent_to_list_is_missing, -ENOENT, 0, "/nonexistent/parent does not exist", ANYBODY),
 	ROW(the_parent_to_reap_is_missing, -ENOENT, 0, "/nonexistent/parent does not exist", ANYBODY),
-	ROW(a_field_is_set_and_its_bit_forgotten, -EINVAL, 0, "AGENTCG_LIMIT_MAX_DESCENDANTS is not in limits.mask",
+	ROW(a_field_is_set_without_its_bit, -EINVAL, 0, "AGENTCG_LIMIT_MAX_DESCENDANTS is not in limits.mask",
 	    ANYBODY),
 	ROW(the_size_is_that_of_a_pointer, -EINVAL, 0, "size of a pointer", ANYBODY),
 	ROW(the_parent_is_no_cgroup, -ENODEV, WHY(NO_CGROUP2), "/dev/shm", ANYBODY),
 	ROW(the_parent_is_a_file, -ENODEV, WHY(NO_CGROUP2), "cgroup.procs", ANYBODY),
-	ROW(the_parent_holds_processes_and_stays_as_it_was, -EBUSY, WHY(POPULATED), "process", ANYBODY),
+	ROW(the_parent_has_processes_and_does_not_change, -EBUSY, WHY(POPULATED), "process", ANYBODY),
 	ROW(the_parent_is_a_threaded_domain, -EOPNOTSUPP, WHY(THREADED), "thread", ANYBODY),
 	ROW(the_parent_allows_no_more_cgroups, -EAGAIN, WHY(NESTING_LIMIT), "cgroup.max.descendants", ANYBODY),
-	ROW(the_parent_belongs_to_somebody_else, -EACCES, WHY(NOT_DELEGATED), "user.slice", NOT_ROOT),
-	ROW(a_limit_needs_a_controller_that_is_not_to_be_had, -EOPNOTSUPP, WHY(NO_CONTROLLER), "memory.max",
+	ROW(the_parent_belongs_to_another_user, -EACCES, WHY(NOT_DELEGATED), "user.slice", NOT_ROOT),
+	ROW(a_limit_needs_a_controller_that_is_not_available, -EOPNOTSUPP, WHY(NO_CONTROLLER), "memory.max",
 	    ANYBODY),
 	ROW(the_uuid_is_in_use, -EEXIST, 0, "6fa459ea-ee8a-4ca4-894e-db77e160355e", ANYBODY),
-	ROW(the_uuid_is_none, -EINVAL, 0, "uuid", ANYBODY),
+	ROW(the_uuid_is_invalid, -EINVAL, 0, "uuid", ANYBODY),
 	ROW(a_limit_is_out_of_range, -ERANGE, 0, "10001", ANYBODY),
 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Why nobody was stopped: what the functions say that kill, freeze, signal and ask to end. */
+/* The errors of the functions that kill, freeze, signal and terminate. */
 #include "refusal.h"
 
 #include <errno.h>
@@ -9,49 +9,49 @@
 
 static pid_t victim;
 
-static void ask_to_be_killed(void *cg)
+static void kill_the_own_group(void *cg)
 {
 	CHECK_EQ(agentcg_move_self(cg), 0);
-	ASK(agentcg_kill_all, cg, SOON_MS);
+	PROVOKE(agentcg_kill_all, cg, SOON_MS);
 }
 
-static void ask_to_be_destroyed(void *cg)
+static void destroy_the_own_group(void *cg)
 {
 	CHECK_EQ(agentcg_move_self(cg), 0);
-	ASK(agentcg_destroy, cg, 0, SOON_MS, NULL, 0);
+	PROVOKE(agentcg_destroy, cg, 0, SOON_MS, NULL, 0);
 	CHECK(holds(cg, victim));
 }
 
-static void ask_to_be_killed_in_a_nested_cgroup(void *cg)
+static void kill_from_a_nested_cgroup(void *cg)
 {
 	CHECK_EQ(write_in(agentcg_fd(cg), "inner/cgroup.procs", "0"), 0);
-	ASK(agentcg_kill_all, cg, SOON_MS);
+	PROVOKE(agentcg_kill_all, cg, SOON_MS);
 }
 
-static void ask_to_be_frozen(void *cg)
+static void freeze_the_own_group(void *cg)
 {
 	CHECK_EQ(agentcg_move_self(cg), 0);
-	ASK(agentcg_freeze, cg, SOON_MS);
+	PROVOKE(agentcg_freeze, cg, SOON_MS);
 	CHECK_EQ(number_in(cg, "cgroup.freeze"), 0);
 }
 
-static void ask_to_be_terminated(void *cg)
+static void terminate_the_own_group(void *cg)
 {
 	CHECK_EQ(agentcg_move_self(cg), 0);
-	/* It is not signalled itself, unlike the victim. */
+	/* The victim is signalled, the caller is not. */
 	CHECK_EQ(agentcg_signal_all(cg, 0, &why), 1);
 	CHECK_EQ(agentcg_contains(cg, getpid(), &why), 1);
 	CHECK_EQ(agentcg_pids(cg, NULL, 0, &why), 2);
-	ASK(agentcg_terminate, cg, 0, SOON_MS);
+	PROVOKE(agentcg_terminate, cg, 0, SOON_MS);
 }
 
 static void signal_all_of_it(void *cg)
 {
-	ASK(agentcg_signal_all, cg, SIGTERM);
+	PROVOKE(agentcg_signal_all, cg, SIGTERM);
 	CHECK_EQ(agentcg_pids(cg, NULL, 0, NULL), 0);
 }
 
-static void ask_from_another_pid_namespace(void *cg)
+static void signal_from_another_pid_namespace(void *cg)
 {
 	CHECK_EQ(unshare(geteuid() == 0 ? CLONE_NEWPID : CLONE_NEWPID | CLONE_NEWUSER), 0);
 	in_child(signal_all_of_it, cg);
@@ -65,7 +65,7 @@ static void in_a_member(void (*body)(void *))
 	CHECK_OK(agentcg_move_pid(cg, victim, &why));
 	CHECK_EQ(mkdirat(agentcg_fd(cg), "inner", 0755), 0);
 	in_child(body, cg);
-	/* Nobody was killed: neither the caller nor those beside it. */
+	/* No process was killed. */
 	CHECK(holds(cg, victim));
 	destroy_group(cg);
 	check_killed(victim);
@@ -73,47 +73,47 @@ static void in_a_member(void (*body)(void *))
 
 static void the_killer_is_inside(void)
 {
-	in_a_member(ask_to_be_killed);
+	in_a_member(kill_the_own_group);
 }
 
 static void the_destroyer_is_inside(void)
 {
-	in_a_member(ask_to_be_destroyed);
+	in_a_member(destroy_the_own_group);
 }
 
 static void the_killer_is_in_a_nested_cgroup(void)
 {
-	in_a_member(ask_to_be_killed_in_a_nested_cgroup);
+	in_a_member(kill_from_a_nested_cgroup);
 }
 
 static void the_freezer_is_inside(void)
 {
-	in_a_member(ask_to_be_frozen);
+	in_a_member(freeze_the_own_group);
 }
 
 static void the_terminator_is_inside(void)
 {
-	in_a_member(ask_to_be_terminated);
+	in_a_member(terminate_the_own_group);
 }
 
 static void the_signaller_is_in_another_pid_namespace(void)
 {
-	in_a_member(ask_from_another_pid_namespace);
+	in_a_member(signal_from_another_pid_namespace);
 }
 
 static void there_is_no_such_signal(void)
 {
 	agentcg *cg = new_group();
 
-	ASK(agentcg_signal_all, cg, 65);
+	PROVOKE(agentcg_signal_all, cg, 65);
 	destroy_group(cg);
 }
 
-static void ask_whether_it_holds(pid_t pid)
+static void look_for(pid_t pid)
 {
 	agentcg *cg = new_group();
 
-	ASK(agentcg_contains, cg, pid);
+	PROVOKE(agentcg_contains, cg, pid);
 	destroy_group(cg);
 }
 
@@ -122,29 +122,29 @@ static void the_process_to_look_for_is_gone(void)
 	pid_t child = pausing_child();
 
 	kill_and_reap(child);
-	ask_whether_it_holds(child);
+	look_for(child);
 }
 
 static void the_process_to_look_for_is_a_zombie(void)
 {
 	pid_t child = zombie_child();
 
-	ask_whether_it_holds(child);
+	look_for(child);
 	CHECK_EQ(reap(child), 0);
 }
 
 static void the_pid_to_look_for_is_0(void)
 {
-	ask_whether_it_holds(0);
+	look_for(0);
 }
 
-static void a_group_to_be_removed_if_empty_is_not(void)
+static void a_group_to_destroy_if_empty_has_a_process(void)
 {
 	agentcg *cg = new_group();
 	pid_t child = pausing_child();
 
 	CHECK_OK(agentcg_move_pid(cg, child, &why));
-	ASK(agentcg_destroy, cg, AGENTCG_DESTROY_IF_EMPTY, SOON_MS, NULL, 0);
+	PROVOKE(agentcg_destroy, cg, AGENTCG_DESTROY_IF_EMPTY, SOON_MS, NULL, 0);
 	kill_and_reap(child);
 	destroy_group(cg);
 }
@@ -155,24 +155,24 @@ static void the_group_does_not_become_empty_in_time(void)
 	pid_t child = pausing_child();
 
 	CHECK_OK(agentcg_move_pid(cg, child, &why));
-	ASK(agentcg_wait_empty, cg, 1);
+	PROVOKE(agentcg_wait_empty, cg, 1);
 	kill_and_reap(child);
 	destroy_group(cg);
 }
 
-static void there_was_no_time_to_wait(void)
+static void the_timeout_is_0(void)
 {
 	agentcg *cg = new_group();
 	pid_t child = pausing_child();
 
 	CHECK_OK(agentcg_move_pid(cg, child, &why));
-	ASK(agentcg_wait_empty, cg, 0);
+	PROVOKE(agentcg_wait_empty, cg, 0);
 	kill_and_reap(child);
 	destroy_group(cg);
 }
 
 static const struct refusal refusals[] = {
-	ROW(there_was_no_time_to_wait, -ETIMEDOUT, 0, "timeout_ms 0 does not wait", ANYBODY),
+	ROW(the_timeout_is_0, -ETIMEDOUT, 0, "timeout_ms 0 does not wait", ANYBODY),
 	ROW(the_killer_is_inside, -EDEADLK, WHY(CALLER_INSIDE), "outside", ANYBODY),
 	ROW(the_destroyer_is_inside, -EDEADLK, WHY(CALLER_INSIDE), "outside", ANYBODY),
 	ROW(the_killer_is_in_a_nested_cgroup, -EDEADLK, WHY(CALLER_INSIDE), "outside", ANYBODY),
@@ -183,7 +183,7 @@ static const struct refusal refusals[] = {
 	ROW(the_process_to_look_for_is_gone, -ESRCH, 0, "ended", ANYBODY),
 	ROW(the_process_to_look_for_is_a_zombie, -ESRCH, 0, "zombie", ANYBODY),
 	ROW(the_pid_to_look_for_is_0, -EINVAL, 0, "0 ", ANYBODY),
-	ROW(a_group_to_be_removed_if_empty_is_not, -EBUSY, 0, "process", ANYBODY),
+	ROW(a_group_to_destroy_if_empty_has_a_process, -EBUSY, 0, "process", ANYBODY),
 	ROW(the_group_does_not_become_empty_in_time, -ETIMEDOUT, 0, "process", ANYBODY),
 };
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* The kernel's own files, read and written by hand: what the library is held against. */
+/* Reading and writing the kernel's files without the library. */
 #include "support.h"
 
 #include <dirent.h>
@@ -55,7 +55,7 @@ static void read_of(agentcg *cg, const char *file, char *text, size_t size)
 	int length = read_in(agentcg_fd(cg), file, text, size);
 
 	if (length < 0)
-		CHECK_FAIL("reading %s by hand: %s", file, strerror(-length));
+		CHECK_FAIL("reading %s: %s", file, strerror(-length));
 }
 
 uint64_t number_in(agentcg *cg, const char *file)
@@ -100,7 +100,7 @@ static int count_entries(const char *path, unsigned char type)
 	DIR *directory = opendir(path);
 	int count = 0;
 
-	/* It may go at any moment: then nothing is in it. */
+	/* It may be removed at any moment. */
 	if (!directory && errno == ENOENT)
 		return 0;
 	if (!directory)
@@ -118,7 +118,7 @@ int count_subdirectories(const char *path)
 
 int count_descriptors(void)
 {
-	return count_entries("/proc/self/fd", DT_LNK) - 1;   /* its own */
+	return count_entries("/proc/self/fd", DT_LNK) - 1;   /* without that of opendir(3) */
 }
 
 int is_open(int fd)

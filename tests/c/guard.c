@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * AGENTCG_NEW_GUARD from a C program, by the library as it is installed. What
- * the guard does and does not do is told in more detail by tests/guard.rs.
+ * AGENTCG_NEW_GUARD in a C program, with the library and the guard as they are
+ * installed. tests/guard.rs tests the guard in detail.
  *
- * Run also built with a sanitizer and with a library preloaded that stands before libc's functions: none
- * of that is in the guard.
+ * The program also runs with AddressSanitizer, and with a preloaded library that
+ * replaces a function of libc. Neither is in the guard's process.
  */
 #include "support.h"
 
@@ -47,13 +47,13 @@ static void use_guarded_agents(void *unused)
 	destroy_group(plain);
 }
 
-/* In a child: the library holds the guard's socket as long as that stays. */
+/* In a child, because the library keeps the guard's socket as long as the guard runs. */
 static void a_guarded_agent_says_so_and_is_destroyed_as_any_other(void)
 {
 	CHECK_EQ(reap(child_that_runs(use_guarded_agents, NULL)), 0);
 }
 
-/* So that malloc's lock is likely to be held whenever the process is copied. */
+/* malloc's lock is held most of the time, also when the guard is started. */
 static void *allocate_without_end(void *unused)
 {
 	(void)unused;
@@ -100,7 +100,7 @@ static void a_killed_program_with_busy_threads_leaves_nothing(void)
 	}
 }
 
-/* The pid of the calling process's guard, by the cgroup that it is in beside "agents". */
+/* The pid of the calling process's guard, from the guard's cgroup beside "agents". */
 static pid_t guard_of(agentcg *cg)
 {
 	char path[PATH_SIZE], procs[2 * PATH_SIZE];
@@ -126,7 +126,7 @@ static void guard_without_a_limit(void *resource)
 	kill(getpid(), SIGKILL);
 }
 
-/* Any process of the same uid can take these away. The guard as it is installed has what it needs. */
+/* Any process of the same uid can set these limits to 0. The installed guard must need none of these resources then. */
 static void a_guard_without_its_limits_leaves_nothing(void)
 {
 	int resources[] = { RLIMIT_NOFILE, RLIMIT_AS, RLIMIT_DATA, RLIMIT_STACK, RLIMIT_FSIZE };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* The header by itself: before any other, twice, under every warning and in each
- * standard that CMakeLists.txt lists. header.cc is the same for C++. */
+/* The header compiles as the first one, included twice, with all warnings, in each
+ * standard that CMakeLists.txt lists. header.cc does the same for C++. */
 #include <agentcg.h>
 #include <agentcg.h>
 
@@ -8,7 +8,7 @@
 # error "the version can be compared by the preprocessor"
 #endif
 
-/* Fields that a program fills in by name, and constants in constant expressions. */
+/* Designated initializers, and constants in constant expressions. */
 static const agentcg_limits limits = { .mask = AGENTCG_LIMIT_PIDS_MAX, .pids_max = AGENTCG_UNLIMITED };
 static char uuid[AGENTCG_UUID_SIZE];
 

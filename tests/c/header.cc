@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// header.c's twin.
+// header.c for C++.
 #include <agentcg.h>
 #include <agentcg.h>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// The same header from C++11: every function once, in the way a C++ program wraps it.
+// The C header in C++11: a program that calls the functions of one agent's life.
 #include "support.h"
 
 #include <cerrno>
@@ -24,18 +24,18 @@ Group make(const char *parent, const char *uuid, const agentcg_limits &limits)
 	return Group(cg);
 }
 
-std::string text(int (*ask)(agentcg *, char *, size_t), const Group &group)
+std::string text(int (*get)(agentcg *, char *, size_t), const Group &group)
 {
-	int length = ask(group.get(), nullptr, 0);
+	int length = get(group.get(), nullptr, 0);
 
 	CHECK(length > 0);
-	std::string answer(static_cast<size_t>(length) + 1, '\0');
-	CHECK_EQ(ask(group.get(), &answer[0], answer.size()), length);
-	answer.pop_back();
-	return answer;
+	std::string result(static_cast<size_t>(length) + 1, '\0');
+	CHECK_EQ(get(group.get(), &result[0], result.size()), length);
+	result.pop_back();
+	return result;
 }
 
-void a_cxx_program_uses_every_function()
+void a_cxx_program_makes_uses_and_destroys_an_agent()
 {
 	agentcg_limits limits{};
 	limits.mask = AGENTCG_LIMIT_MEMORY_MAX | AGENTCG_LIMIT_PIDS_MAX;
@@ -84,5 +84,5 @@ void a_cxx_program_uses_every_function()
 
 int main()
 {
-	RUN(a_cxx_program_uses_every_function);
+	RUN(a_cxx_program_makes_uses_and_destroys_an_agent);
 }

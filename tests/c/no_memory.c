@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A host whose malloc(3) fails. Each allocation of each function is made to
- * fail, alone and with all that follow it, while other threads are in the
- * library and while they are not: the function succeeds or fails with -ENOMEM,
- * succeeds when it is called again with memory, and the host lives.
+ * A host whose malloc(3) fails. Each allocation of each function fails, alone
+ * and together with all later ones, with and without other threads in the
+ * library. The function succeeds or returns -ENOMEM, succeeds when it is called
+ * again with memory, and the host does not die.
  *
- * This program's malloc and its like stand before glibc's for the library too.
- * valgrind puts its own there, so that this test is not run under it.
+ * The library uses this program's malloc(3), which replaces glibc's. valgrind
+ * replaces malloc(3) too, so this test does not run under valgrind.
  */
 #include "calls.h"
 #include "spawning.h"
@@ -26,31 +26,31 @@
 
 /* ---- memory ---- */
 
-/* glibc's own, by the names that it keeps for this. */
+/* glibc's functions, under the names that glibc exports for replacements. */
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
 void *__libc_realloc(void *memory, size_t size);
 void *__libc_memalign(size_t alignment, size_t size);
 
-enum mode { ALONE, ALL_FROM_THERE, OF_EVERY_THREAD };
+enum mode { ONLY_THIS, ALL_FROM_THIS, ALL_THREADS };
 
 static __thread int armed;
 static __thread long left, failed;
 static enum mode mode;
 static volatile int all_fail;
 static volatile int no_mapping, clock_fails;
-static const char *wanted;
-static const char *volatile in_call = "no call";
+static const char *name_part;
+static const char *volatile current_call = "no call";
 static volatile long number;
 
 static int fails(void)
 {
 	if (all_fail)
 		return 1;
-	if (!armed || --left > 0 || (left < 0 && mode == ALONE))
+	if (!armed || --left > 0 || (left < 0 && mode == ONLY_THIS))
 		return 0;
 	failed++;
-	all_fail = mode == OF_EVERY_THREAD;
+	all_fail = mode == ALL_THREADS;
 	return 1;
 }
 
@@ -125,22 +125,22 @@ static void disarm(void)
 	all_fail = 0;
 }
 
-static void say_where(int signal)
+static void print_where(int signal)
 {
 	char text[200];
 	int length = snprintf(text, sizeof(text), "the host died of signal %d: in %s, allocation %ld, mode %d\n", signal,
-	                      in_call, number, mode);
+	                      current_call, number, mode);
 
 	if (write(STDERR_FILENO, text, (size_t)length) < 0)
 		_exit(2);
 	_exit(1);
 }
 
-/* Posted for each attempt: those who are in company measure beside it. */
+/* Posted for each attempt: another thread then calls the library at the same time. */
 static sem_t attempts;
 
-/* Returns whether an allocation failed. */
-static int survives(const struct call *call, long first)
+/* Returns true if an allocation failed. */
+static int survives_failure(const struct call *call, long first)
 {
 	int result;
 	const char *flaw;
@@ -160,7 +160,7 @@ static int survives(const struct call *call, long first)
 		flaw = why.code == 0 ? NULL : check_error_flaw(&why, -ENOMEM);
 		if (flaw)
 			CHECK_FAIL("%s, allocation %ld: reterr %s: %.184s", call->name, first, flaw, why.message);
-		/* Nothing is half done. */
+		/* The failure left nothing incomplete. */
 		if (!call->kills) {
 			result = call->act(&why);
 			if (!is_as_expected(call, result))
@@ -172,35 +172,35 @@ static int survives(const struct call *call, long first)
 	return failed > 0;
 }
 
-static void survive_all(enum mode how)
+static void survive_failures(enum mode how)
 {
 	mode = how;
 	FOR_EACH_CALL(call) {
 		long first = 1;
 
-		if (!strstr(call->name, wanted))
+		if (!strstr(call->name, name_part))
 			continue;
-		in_call = call->name;
-		/* With other threads some will do: 1, 2, 3, 4, 6, 9, ... */
-		while (survives(call, first))
-			first += how == OF_EVERY_THREAD && first > 3 ? first / 2 : 1;
+		current_call = call->name;
+		/* With other threads only some: 1, 2, 3, 4, 6, 9, ... */
+		while (survives_failure(call, first))
+			first += how == ALL_THREADS && first > 3 ? first / 2 : 1;
 	}
-	in_call = "no call";
+	current_call = "no call";
 }
 
 static void any_allocation_may_fail(void)
 {
-	survive_all(ALONE);
+	survive_failures(ONLY_THIS);
 }
 
-static void all_allocations_may_fail_from_any_on(void)
+static void all_allocations_from_any_one_on_may_fail(void)
 {
-	survive_all(ALL_FROM_THERE);
+	survive_failures(ALL_FROM_THIS);
 }
 
 /* ---- other threads ---- */
 
-static volatile int company_ends;
+static volatile int threads_end;
 
 static void *measure(void *group)
 {
@@ -212,7 +212,7 @@ static void *measure(void *group)
 	for (;;) {
 		while (sem_wait(&attempts) != 0)
 			CHECK_EQ(errno, EINTR);
-		if (company_ends)
+		if (threads_end)
 			return NULL;
 		result = agentcg_read_stats(group, AGENTCG_STAT_ALL, &stats, sizeof(stats), &error);
 		CHECK(result == 0 || result == -ENOMEM);
@@ -231,57 +231,57 @@ static void *wait_long(void *group)
 	return NULL;
 }
 
-/* Threads that are in the library all the while. */
+/* Threads that call the library during the whole test. */
 enum { MOST_WAIT = 100 };
 static pthread_t threads[MOST_WAIT + 1];
-static agentcg *company;
-static pid_t companion;
+static agentcg *shared_group;
+static pid_t shared_child;
 
-static void have_company(int waiting)
+static void start_other_threads(int waiting)
 {
 	pthread_attr_t attributes;
 
-	company = new_group();
-	companion = pausing_child();
-	CHECK_OK(agentcg_move_pid(company, companion, &why));
-	company_ends = 0;
+	shared_group = new_group();
+	shared_child = pausing_child();
+	CHECK_OK(agentcg_move_pid(shared_group, shared_child, &why));
+	threads_end = 0;
 	CHECK_EQ(sem_init(&attempts, 0, 0), 0);
 	CHECK_EQ(pthread_attr_init(&attributes), 0);
 	CHECK_EQ(pthread_attr_setstacksize(&attributes, 128 << 10), 0);
 	for (int i = 0; i < waiting; i++)
-		CHECK_EQ(pthread_create(&threads[i], &attributes, wait_long, company), 0);
-	CHECK_EQ(pthread_create(&threads[waiting], &attributes, measure, company), 0);
+		CHECK_EQ(pthread_create(&threads[i], &attributes, wait_long, shared_group), 0);
+	CHECK_EQ(pthread_create(&threads[waiting], &attributes, measure, shared_group), 0);
 	pthread_attr_destroy(&attributes);
 }
 
-static void end_company(int waiting)
+static void end_other_threads(int waiting)
 {
-	company_ends = 1;
+	threads_end = 1;
 	CHECK_EQ(sem_post(&attempts), 0);
-	CHECK_OK(agentcg_kill_all(company, SOON_MS, &why));
-	check_killed(companion);
+	CHECK_OK(agentcg_kill_all(shared_group, SOON_MS, &why));
+	check_killed(shared_child);
 	for (int i = 0; i <= waiting; i++)
 		CHECK_EQ(pthread_join(threads[i], NULL), 0);
-	destroy_group(company);
+	destroy_group(shared_group);
 }
 
-static void so_they_may_for_all_threads_at_once(void)
+static void all_allocations_of_all_threads_may_fail(void)
 {
-	have_company(2);
-	survive_all(OF_EVERY_THREAD);
-	end_company(2);
+	start_other_threads(2);
+	survive_failures(ALL_THREADS);
+	end_other_threads(2);
 }
 
-/* More calls at once than there are arenas in the library itself: the next are mapped, or the call is refused. */
-static void a_hundred_calls_at_once_do_not_use_up_the_reserve(void)
+/* There are more calls than reserves in the library: it maps more reserves, or refuses the call. */
+static void a_hundred_concurrent_calls_do_not_exhaust_the_reserve(void)
 {
 	int result, refused = 0;
 	char text[8];
 	agentcg *cg = new_group();
 
-	have_company(MOST_WAIT);
-	in_call = "one of a hundred calls";
-	mode = ALL_FROM_THERE;
+	start_other_threads(MOST_WAIT);
+	current_call = "one of a hundred calls";
+	mode = ALL_FROM_THIS;
 	for (int i = 0; i < 200; i++) {
 		CHECK_EQ(sem_post(&attempts), 0);
 		arm(1);
@@ -289,9 +289,9 @@ static void a_hundred_calls_at_once_do_not_use_up_the_reserve(void)
 		disarm();
 		CHECK_EQ(result, -ENOENT);
 	}
-	end_company(MOST_WAIT);
+	end_other_threads(MOST_WAIT);
 
-	/* The next region is not there yet in a fresh process; here it is, and mmap(2) is not asked again. */
+	/* The reserves that were mapped are used again without mmap(2). */
 	no_mapping = 1;
 	for (int i = 0; i < 200; i++) {
 		arm(1);
@@ -304,9 +304,9 @@ static void a_hundred_calls_at_once_do_not_use_up_the_reserve(void)
 	destroy_group(cg);
 }
 
-/* ---- no call can begin ---- */
+/* ---- calls that cannot begin ---- */
 
-/* Whom a call is to kill, or not. */
+/* A group with a process, which a call kills or does not kill. */
 struct victim {
 	agentcg *cg;
 	pid_t child;
@@ -325,7 +325,7 @@ static void end_victim(struct victim one)
 	CHECK_OK(agentcg_destroy(one.cg, 0, SOON_MS, NULL, 0, &why));
 }
 
-static void begins_not(int result)
+static void check_not_begun(int result)
 {
 	const char *flaw = check_error_flaw(&why, -ENOMEM);
 
@@ -333,16 +333,16 @@ static void begins_not(int result)
 	CHECK_EQ(result, -ENOMEM);
 	if (flaw)
 		CHECK_FAIL("reterr %s: %.184s", flaw, why.message);
-	/* Where nothing can be allocated nothing is tried. */
+	/* The call returned before its first allocation. */
 	CHECK_EQ(failed, 0);
 }
 
-/* The call takes &why for its error. */
-#define BEGINS_NOT(call) \
+/* The call must pass &why for its error. */
+#define CHECK_NOT_BEGUN(call) \
 	do { \
-		in_call = #call; \
+		current_call = #call; \
 		arm(1); \
-		begins_not(call); \
+		check_not_begun(call); \
 	} while (0)
 
 static void wait_in(agentcg *group, int threads_at_most, pthread_t *waiting, int *count)
@@ -359,8 +359,8 @@ static void wait_in(agentcg *group, int threads_at_most, pthread_t *waiting, int
 	pthread_attr_destroy(&attributes);
 }
 
-/* As many calls are under way as there are arenas, and no more can be mapped. */
-static void where_no_call_can_begin_those_that_kill_send_the_kill_all_the_same(void)
+/* Other calls use all reserves, and no more can be mapped. */
+static void calls_that_cannot_begin_kill_nevertheless(void)
 {
 	static pthread_t waiting[2000];
 	struct victim waited_for = a_victim(), killed = a_victim(), ended = a_victim(), destroyed = a_victim(),
@@ -370,43 +370,43 @@ static void where_no_call_can_begin_those_that_kill_send_the_kill_all_the_same(v
 	int count, grace_ms = 200;
 
 	agentcg_free(left.cg);
-	mode = ALL_FROM_THERE;
+	mode = ALL_FROM_THIS;
 	no_mapping = 1;
 	wait_in(waited_for.cg, 2000, waiting, &count);
 
-	BEGINS_NOT(agentcg_kill_all(killed.cg, SOON_MS, &why));
+	CHECK_NOT_BEGUN(agentcg_kill_all(killed.cg, SOON_MS, &why));
 	check_killed(killed.child);
-	BEGINS_NOT(agentcg_destroy(destroyed.cg, 0, SOON_MS, NULL, 0, &why));
+	CHECK_NOT_BEGUN(agentcg_destroy(destroyed.cg, 0, SOON_MS, NULL, 0, &why));
 	check_killed(destroyed.child);
-	BEGINS_NOT(agentcg_destroy(measured.cg, 0, SOON_MS, &last, sizeof(last), &why));
+	CHECK_NOT_BEGUN(agentcg_destroy(measured.cg, 0, SOON_MS, &last, sizeof(last), &why));
 	check_killed(measured.child);
 	start = now_ms();
-	BEGINS_NOT(agentcg_terminate(ended.cg, grace_ms, SOON_MS, &why));
+	CHECK_NOT_BEGUN(agentcg_terminate(ended.cg, grace_ms, SOON_MS, &why));
 	CHECK(now_ms() - start >= grace_ms);
 	check_killed(ended.child);
 
-	/* What would be refused kills nobody. */
-	BEGINS_NOT(agentcg_destroy(spared.cg, AGENTCG_DESTROY_IF_EMPTY, SOON_MS, NULL, 0, &why));
-	BEGINS_NOT(agentcg_destroy(spared.cg, 1ull << 63, SOON_MS, NULL, 0, &why));
-	BEGINS_NOT(agentcg_destroy(spared.cg, 0, -2, NULL, 0, &why));
-	BEGINS_NOT(agentcg_destroy(spared.cg, 0, SOON_MS, NULL, sizeof(last), &why));
-	BEGINS_NOT(agentcg_kill_all(spared.cg, -2, &why));
-	BEGINS_NOT(agentcg_terminate(spared.cg, -2, SOON_MS, &why));
-	BEGINS_NOT(agentcg_terminate(spared.cg, 0, -2, &why));
-	BEGINS_NOT(agentcg_kill_all(NULL, SOON_MS, &why));
-	BEGINS_NOT(agentcg_terminate(NULL, 0, SOON_MS, &why));
-	BEGINS_NOT(agentcg_destroy(NULL, 0, SOON_MS, NULL, 0, &why));
-	/* Of the groups that it looks for it knows nothing yet. */
-	BEGINS_NOT(agentcg_reap(NULL, SOON_MS, &why));
+	/* A call that would be refused kills no process. */
+	CHECK_NOT_BEGUN(agentcg_destroy(spared.cg, AGENTCG_DESTROY_IF_EMPTY, SOON_MS, NULL, 0, &why));
+	CHECK_NOT_BEGUN(agentcg_destroy(spared.cg, 1ull << 63, SOON_MS, NULL, 0, &why));
+	CHECK_NOT_BEGUN(agentcg_destroy(spared.cg, 0, -2, NULL, 0, &why));
+	CHECK_NOT_BEGUN(agentcg_destroy(spared.cg, 0, SOON_MS, NULL, sizeof(last), &why));
+	CHECK_NOT_BEGUN(agentcg_kill_all(spared.cg, -2, &why));
+	CHECK_NOT_BEGUN(agentcg_terminate(spared.cg, -2, SOON_MS, &why));
+	CHECK_NOT_BEGUN(agentcg_terminate(spared.cg, 0, -2, &why));
+	CHECK_NOT_BEGUN(agentcg_kill_all(NULL, SOON_MS, &why));
+	CHECK_NOT_BEGUN(agentcg_terminate(NULL, 0, SOON_MS, &why));
+	CHECK_NOT_BEGUN(agentcg_destroy(NULL, 0, SOON_MS, NULL, 0, &why));
+	/* It needs memory to find the groups. */
+	CHECK_NOT_BEGUN(agentcg_reap(NULL, SOON_MS, &why));
 	CHECK_EQ(waitpid(spared.child, NULL, WNOHANG), 0);
 	CHECK_EQ(waitpid(left.child, NULL, WNOHANG), 0);
-	in_call = "no call";
+	current_call = "no call";
 
 	kill_and_reap(waited_for.child);
 	for (int i = 0; i < count; i++)
 		CHECK_EQ(pthread_join(waiting[i], NULL), 0);
 	no_mapping = 0;
-	/* Each handle is as good as before. */
+	/* Each handle is still valid. */
 	end_victim(waited_for);
 	end_victim(killed);
 	end_victim(ended);
@@ -429,7 +429,7 @@ static void panic(void *pipe_end)
 	clock_fails = 1;
 	result = agentcg_kill_all(group, SOON_MS, &why);
 	clock_fails = 0;
-	/* std panics where the clock cannot be read. */
+	/* std panics if the clock cannot be read. */
 	if (result != -ENOTRECOVERABLE || why.code != -ENOTRECOVERABLE)
 		_exit(3);
 	if (agentcg_destroy(group, 0, SOON_MS, NULL, 0, &why) != 0)
@@ -449,24 +449,24 @@ static void a_panic_prints_nothing(void)
 	CHECK_EQ(reap(panicking), 0);
 }
 
-/* An argument: only the calls whose names hold it. */
+/* With an argument, only the calls whose names contain it. */
 int main(int count, char **arguments)
 {
-	struct sigaction action = { .sa_handler = say_where };
+	struct sigaction action = { .sa_handler = print_where };
 
 	agentcg *guarded;
 
-	wanted = count > 1 ? arguments[1] : "";
+	name_part = count > 1 ? arguments[1] : "";
 	CHECK_EQ(sigaction(SIGABRT, &action, NULL), 0);
 	CHECK_EQ(sigaction(SIGSEGV, &action, NULL), 0);
-	/* What the library has once for a process, its guard and what wakes the watchers, stays as long as this does. */
+	/* This agent keeps the guard and the inotify instance, of which a process has one each. */
 	CHECK_OK(agentcg_new(NULL, NULL, NULL, 0, AGENTCG_NEW_GUARD, &guarded, &why));
 	CHECK_OK(agentcg_event_fd(guarded, AGENTCG_EVENT_EMPTY | AGENTCG_EVENT_GONE, &why));
 	RUN(any_allocation_may_fail);
-	RUN(all_allocations_may_fail_from_any_on);
-	RUN(so_they_may_for_all_threads_at_once);
-	RUN(where_no_call_can_begin_those_that_kill_send_the_kill_all_the_same);
-	RUN(a_hundred_calls_at_once_do_not_use_up_the_reserve);
+	RUN(all_allocations_from_any_one_on_may_fail);
+	RUN(all_allocations_of_all_threads_may_fail);
+	RUN(calls_that_cannot_begin_kill_nevertheless);
+	RUN(a_hundred_concurrent_calls_do_not_exhaust_the_reserve);
 	RUN(a_panic_prints_nothing);
 	destroy_group(guarded);
 	return 0;

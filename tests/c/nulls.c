@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Arguments that no caller means to pass: each is refused, and nothing else happens. */
+/* Invalid arguments are refused and change nothing. */
 #include "support.h"
 
 #include <errno.h>
 #include <unistd.h>
 
-/* reterr itself may be NULL, for every function alike. */
+/* reterr may be NULL in every function. */
 #define REFUSED(function, ...) \
 	do { \
 		CHECK_ERR(function(__VA_ARGS__, &why), -EINVAL); \
 		CHECK_EQ(function(__VA_ARGS__, NULL), -EINVAL); \
 	} while (0)
 
-static agentcg *cg;          /* a group with a child in it, to which nothing must happen */
+static agentcg *cg;          /* a group with a child in it, which must not change */
 static agentcg_stats stats;
 static agentcg_info info;
 static agentcg_limits limits;
@@ -45,7 +45,7 @@ static void check_outputs_untouched(void)
 	CHECK(check_untouched(&events, sizeof(events)));
 }
 
-static void a_null_handle_is_refused_and_outputs_are_left_alone(void)
+static void a_null_handle_is_refused_and_outputs_are_untouched(void)
 {
 	poison_outputs();
 	CHECK_EQ(agentcg_uuid(NULL, text, sizeof(text)), -EINVAL);
@@ -74,7 +74,7 @@ static void a_null_handle_is_refused_and_outputs_are_left_alone(void)
 	check_outputs_untouched();
 }
 
-static void freeing_and_destroying_nothing_is_fine(void)
+static void free_and_destroy_accept_null(void)
 {
 	agentcg_free(NULL);
 	CHECK_OK(agentcg_destroy(NULL, 0, 0, NULL, 0, &why));
@@ -110,7 +110,7 @@ static void a_null_output_is_refused(void)
 	CHECK_EQ(agentcg_path(cg, NULL, sizeof(text)), -EINVAL);
 }
 
-static void no_uuid_and_what_is_none_are_refused(void)
+static void a_missing_or_invalid_uuid_is_refused(void)
 {
 	static const char *const none[] = { NULL, "", "..", "\xff", "01234567-89AB-4def-8123-456789abcdef ", "synwire" };
 	agentcg *fresh = cg;
@@ -132,7 +132,7 @@ static void a_size_without_its_struct_is_refused(void)
 	CHECK(fresh == cg);
 }
 
-static void a_null_buffer_of_size_0_asks_for_the_length(void)
+static void a_null_buffer_of_size_0_returns_the_length(void)
 {
 	char path[PATH_SIZE];
 	int length;
@@ -186,16 +186,16 @@ static void a_negative_timeout_other_than_forever_is_refused(void)
 	check_outputs_untouched();
 }
 
-static void what_is_no_signal_is_refused(void)
+static void an_invalid_signal_is_refused(void)
 {
 	REFUSED(agentcg_signal_all, cg, -1);
 	REFUSED(agentcg_signal_all, cg, INT32_MIN);
 	REFUSED(agentcg_signal_all, cg, 65);
 }
 
-static void a_pid_below_1_is_refused_and_moves_nobody(void)
+static void a_pid_below_1_is_refused_and_moves_no_process(void)
 {
-	/* The kernel would take 0 for the caller, and kill(2) takes -1 for everybody. */
+	/* For the kernel 0 is the caller, and -1 in kill(2) means all processes. */
 	REFUSED(agentcg_move_pid, cg, 0);
 	REFUSED(agentcg_move_pid, cg, -1);
 	REFUSED(agentcg_move_pid, cg, INT32_MIN);
@@ -211,16 +211,16 @@ int main(void)
 
 	CHECK_OK(agentcg_move_pid(cg, child, &why));
 
-	RUN(a_null_handle_is_refused_and_outputs_are_left_alone);
-	RUN(freeing_and_destroying_nothing_is_fine);
+	RUN(a_null_handle_is_refused_and_outputs_are_untouched);
+	RUN(free_and_destroy_accept_null);
 	RUN(a_null_output_is_refused);
-	RUN(no_uuid_and_what_is_none_are_refused);
+	RUN(a_missing_or_invalid_uuid_is_refused);
 	RUN(a_size_without_its_struct_is_refused);
-	RUN(a_null_buffer_of_size_0_asks_for_the_length);
+	RUN(a_null_buffer_of_size_0_returns_the_length);
 	RUN(an_unknown_flag_is_refused);
 	RUN(a_negative_timeout_other_than_forever_is_refused);
-	RUN(what_is_no_signal_is_refused);
-	RUN(a_pid_below_1_is_refused_and_moves_nobody);
+	RUN(an_invalid_signal_is_refused);
+	RUN(a_pid_below_1_is_refused_and_moves_no_process);
 
 	CHECK(holds(cg, child));
 	CHECK_EQ(agents_below(NULL), 1);

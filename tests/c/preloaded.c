@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* A library for LD_PRELOAD such as people have: it stands before libc's write(2), and keeps its state on the heap. */
+/* A library for LD_PRELOAD: it replaces libc's write(2), and keeps its state on the heap. */
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* A guest in somebody else's process: it prints nothing, changes nothing, and reaps nobody. */
+/* The library does not print, changes nothing of its host's process, and waits for none of the host's children. */
 #include "support.h"
 
 #include <dirent.h>
@@ -19,7 +19,7 @@
 
 extern char **environ;
 
-/* What a library could change in its host and must not. */
+/* State of the host that the library must not change. */
 struct host {
 	struct sigaction actions[NSIG];
 	sigset_t blocked;
@@ -59,8 +59,8 @@ static void count_children(int signal)
 	children_ended++;
 }
 
-/* Every function, well and badly used, with members that live and die. */
-static void use_everything(void)
+/* Functions that succeed and that fail, with processes that live and die. */
+static void use_the_library_in_many_ways(void)
 {
 	uint64_t events;
 	const agentcg_limits limits = {
@@ -89,7 +89,7 @@ static void use_everything(void)
 	CHECK_OK(agentcg_read_stats(cg, AGENTCG_STAT_ALL, &stats, sizeof(stats), &why));
 	CHECK_ERR(agentcg_wait_empty(cg, 120, &why), -ETIMEDOUT);
 
-	/* Whoever the library kills is still the host's to wait for. */
+	/* The host waits for the processes that the library kills. */
 	CHECK_OK(agentcg_event_fd(cg, AGENTCG_EVENT_FROZEN | AGENTCG_EVENT_GONE, &why));
 	CHECK_OK(agentcg_freeze(cg, SOON_MS, &why));
 	CHECK_OK(agentcg_thaw(cg, SOON_MS, &why));
@@ -111,13 +111,13 @@ static void use_everything(void)
 	CHECK_EQ(reap(zombie), 0);
 }
 
-static void nothing_of_the_host_is_changed(void)
+static void nothing_of_the_host_changes(void)
 {
 	struct sigaction mine = { .sa_handler = count_children, .sa_flags = SA_RESTART }, old;
 	sigset_t some, before_mask;
 	struct host before, after;
 
-	/* Not the defaults, which could be put "back". */
+	/* Not the defaults, which the library could restore by accident. */
 	sigemptyset(&some);
 	sigaddset(&some, SIGUSR2);
 	CHECK_EQ(sigprocmask(SIG_BLOCK, &some, &before_mask), 0);
@@ -125,7 +125,7 @@ static void nothing_of_the_host_is_changed(void)
 	children_ended = 0;
 
 	before = look_at_host();
-	use_everything();
+	use_the_library_in_many_ways();
 	after = look_at_host();
 
 	for (int signal = 1; signal < NSIG; signal++) {
@@ -144,8 +144,8 @@ static void nothing_of_the_host_is_changed(void)
 	CHECK_EQ(sigprocmask(SIG_SETMASK, &before_mask, NULL), 0);
 }
 
-/* As in a host that wants to hear of no child. */
-static void it_works_where_sigchld_is_ignored(void)
+/* The kernel reaps the children of such a host. */
+static void it_works_if_sigchld_is_ignored(void)
 {
 	agentcg *cg = new_group();
 	pid_t child = pausing_child();
@@ -195,7 +195,7 @@ static void nothing_is_printed(void)
 	out = dup(STDOUT_FILENO);
 	err = dup(STDERR_FILENO);
 	CHECK(dup2(output, STDOUT_FILENO) >= 0 && dup2(output, STDERR_FILENO) >= 0);
-	use_everything();
+	use_the_library_in_many_ways();
 	CHECK(dup2(out, STDOUT_FILENO) >= 0 && dup2(err, STDERR_FILENO) >= 0);
 	CHECK_EQ(fstat(output, &status), 0);
 	CHECK_EQ(status.st_size, 0);
@@ -204,8 +204,8 @@ static void nothing_is_printed(void)
 	close(output);
 }
 
-/* How many processes run this program: a guard that was set free would be one more. */
-static int count_of_us(void)
+/* The number of processes that run this program. */
+static int count_own_processes(void)
 {
 	char us[PATH_SIZE] = "", they[PATH_SIZE], link[300];
 	DIR *processes = opendir("/proc");
@@ -224,20 +224,20 @@ static int count_of_us(void)
 	return count;
 }
 
-static void no_process_of_its_own_is_left(void)
+static void no_process_of_the_library_is_left(void)
 {
-	int before = count_of_us();
+	int before = count_own_processes();
 
-	use_everything();
-	CHECK_EQ(count_of_us(), before);
+	use_the_library_in_many_ways();
+	CHECK_EQ(count_own_processes(), before);
 }
 
 int main(void)
 {
-	RUN(nothing_of_the_host_is_changed);
-	RUN(it_works_where_sigchld_is_ignored);
+	RUN(nothing_of_the_host_changes);
+	RUN(it_works_if_sigchld_is_ignored);
 	RUN(it_does_not_wait_for_randomness);
 	RUN(nothing_is_printed);
-	RUN(no_process_of_its_own_is_left);
+	RUN(no_process_of_the_library_is_left);
 	return 0;
 }

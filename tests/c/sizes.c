@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Structs are passed with their size and only ever grow at the end. An older
- * program, whose structs are smaller, and a newer one, whose structs have
- * fields that this library does not know, must both get along with it.
+ * Structs are passed with their size and grow only at the end. The library works
+ * with older programs, whose structs are smaller, and with newer ones, whose
+ * structs have fields that it does not know.
  */
 #include "support.h"
 
@@ -10,18 +10,17 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* What a newer program's struct has more. */
+/* The bytes that a newer program's struct has more. */
 #define MORE 64
 
 /*
- * size bytes that end where the next page, which nobody may touch, begins: one
- * byte too far and the test dies of SIGSEGV. Those before are poisoned, and
- * checked afterwards.
+ * Returns size bytes in front of an inaccessible page: an access behind them is a
+ * SIGSEGV. The bytes in front of them are poisoned and checked afterwards.
  */
 static unsigned char *page;
 static size_t page_size;
 
-static void *at_the_edge(size_t size)
+static void *at_page_end(size_t size)
 {
 	if (!page) {
 		page_size = (size_t)sysconf(_SC_PAGESIZE);
@@ -44,9 +43,9 @@ static void check_all_zero(const void *memory, size_t size)
 		CHECK_EQ(((const unsigned char *)memory)[i], 0);
 }
 
-static agentcg_limits *limits_at_the_edge(size_t size)
+static agentcg_limits *limits_at_page_end(size_t size)
 {
-	agentcg_limits *limits = at_the_edge(size);
+	agentcg_limits *limits = at_page_end(size);
 
 	memset(limits, 0, size);
 	limits->mask = AGENTCG_LIMIT_PIDS_MAX;
@@ -69,27 +68,27 @@ static int diagnose_with(const agentcg_limits *limits, size_t size)
 	return agentcg_diagnose_new(limits, size, 0, &found, sizeof(found), NULL, 0, &why);
 }
 
-/* ---- in ---- */
+/* ---- input ---- */
 
 static void limits_of_the_first_release_work(void)
 {
 	agentcg *cg;
 
-	CHECK_OK(new_with(limits_at_the_edge(AGENTCG_LIMITS_SIZE_V0), AGENTCG_LIMITS_SIZE_V0, &cg));
+	CHECK_OK(new_with(limits_at_page_end(AGENTCG_LIMITS_SIZE_V0), AGENTCG_LIMITS_SIZE_V0, &cg));
 	CHECK_EQ(number_in(cg, "pids.max"), 7);
 	destroy_group(cg);
-	CHECK_OK(diagnose_with(limits_at_the_edge(AGENTCG_LIMITS_SIZE_V0), AGENTCG_LIMITS_SIZE_V0));
+	CHECK_OK(diagnose_with(limits_at_page_end(AGENTCG_LIMITS_SIZE_V0), AGENTCG_LIMITS_SIZE_V0));
 }
 
-static void limits_smaller_than_any_release_had_are_refused(void)
+static void limits_smaller_than_those_of_the_first_release_are_refused(void)
 {
 	static const size_t sizes[] = { 0, 1, sizeof(uint64_t), AGENTCG_LIMITS_SIZE_V0 - 1 };
 	agentcg *cg;
 
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-		CHECK_ERR(new_with(limits_at_the_edge(AGENTCG_LIMITS_SIZE_V0), sizes[i], &cg), -EINVAL);
+		CHECK_ERR(new_with(limits_at_page_end(AGENTCG_LIMITS_SIZE_V0), sizes[i], &cg), -EINVAL);
 		CHECK(cg == untouched);
-		CHECK_ERR(diagnose_with(limits_at_the_edge(AGENTCG_LIMITS_SIZE_V0), sizes[i]), -EINVAL);
+		CHECK_ERR(diagnose_with(limits_at_page_end(AGENTCG_LIMITS_SIZE_V0), sizes[i]), -EINVAL);
 	}
 }
 
@@ -97,18 +96,18 @@ static void larger_limits_whose_new_fields_are_zero_work(void)
 {
 	agentcg *cg;
 
-	CHECK_OK(new_with(limits_at_the_edge(sizeof(agentcg_limits) + MORE), sizeof(agentcg_limits) + MORE, &cg));
+	CHECK_OK(new_with(limits_at_page_end(sizeof(agentcg_limits) + MORE), sizeof(agentcg_limits) + MORE, &cg));
 	CHECK_EQ(number_in(cg, "pids.max"), 7);
 	destroy_group(cg);
-	CHECK_OK(diagnose_with(limits_at_the_edge(sizeof(agentcg_limits) + MORE), sizeof(agentcg_limits) + MORE));
+	CHECK_OK(diagnose_with(limits_at_page_end(sizeof(agentcg_limits) + MORE), sizeof(agentcg_limits) + MORE));
 }
 
-static void larger_limits_with_any_new_field_set_are_too_big(void)
+static void larger_limits_with_a_new_field_set_are_e2big(void)
 {
 	agentcg *cg;
 
 	for (size_t i = 0; i < MORE; i++) {
-		agentcg_limits *limits = limits_at_the_edge(sizeof(*limits) + MORE);
+		agentcg_limits *limits = limits_at_page_end(sizeof(*limits) + MORE);
 
 		((unsigned char *)(limits + 1))[i] = 1;
 		CHECK_ERR(new_with(limits, sizeof(*limits) + MORE, &cg), -E2BIG);
@@ -117,10 +116,10 @@ static void larger_limits_with_any_new_field_set_are_too_big(void)
 	}
 }
 
-static void an_unknown_limit_in_the_mask_is_too_big(void)
+static void an_unknown_bit_in_the_mask_is_e2big(void)
 {
 	for (int bit = 20; bit < 64; bit++) {
-		agentcg_limits *limits = limits_at_the_edge(sizeof(*limits));
+		agentcg_limits *limits = limits_at_page_end(sizeof(*limits));
 		agentcg *cg;
 
 		limits->mask |= UINT64_C(1) << bit;
@@ -131,7 +130,7 @@ static void an_unknown_limit_in_the_mask_is_too_big(void)
 
 static void limits_are_not_written_to(void)
 {
-	agentcg_limits *limits = limits_at_the_edge(sizeof(*limits)), before = *limits;
+	agentcg_limits *limits = limits_at_page_end(sizeof(*limits)), before = *limits;
 	agentcg *cg;
 
 	CHECK_OK(new_with(limits, sizeof(*limits), &cg));
@@ -139,9 +138,9 @@ static void limits_are_not_written_to(void)
 	destroy_group(cg);
 }
 
-/* ---- out ---- */
+/* ---- output ---- */
 
-/* The functions that fill a struct, as one. */
+/* The functions that fill a struct, with the same arguments. */
 static agentcg *shared;
 
 static int read_stats(void *ret, size_t size)
@@ -163,7 +162,7 @@ static int diagnose(void *ret, size_t size)
 {
 	int length = agentcg_diagnose(ret, size, NULL, 0);
 
-	/* It has no reterr: another's -EINVAL stands in for its own. */
+	/* It has no reterr: another function's -EINVAL fills why instead. */
 	CHECK(length > 0 || length == -EINVAL);
 	return length > 0 ? 0 : agentcg_get_info(NULL, NULL, 0, &why);
 }
@@ -181,7 +180,7 @@ static int destroy(void *ret, size_t size)
 	if (result < 0) {
 		agentcg_error error = why;
 
-		destroy_group(cg);   /* the handle must still be good */
+		destroy_group(cg);   /* the handle must still be valid */
 		why = error;
 	}
 	return result;
@@ -202,10 +201,10 @@ static const struct output {
 #define FOR_EACH_OUTPUT(o) \
 	for (const struct output *o = outputs; o < outputs + sizeof(outputs) / sizeof(outputs[0]); o++)
 
-static void an_output_of_the_first_release_is_filled_and_nothing_around_it(void)
+static void an_output_of_the_first_release_is_filled_and_the_memory_around_it_is_untouched(void)
 {
 	FOR_EACH_OUTPUT(o) {
-		unsigned char *ret = at_the_edge(o->size_v0);
+		unsigned char *ret = at_page_end(o->size_v0);
 
 		CHECK_OK(o->fill(ret, o->size_v0));
 		CHECK(!check_untouched(ret, o->size_v0));
@@ -213,13 +212,13 @@ static void an_output_of_the_first_release_is_filled_and_nothing_around_it(void)
 	}
 }
 
-static void an_output_smaller_than_any_release_had_is_refused_and_left_alone(void)
+static void an_output_smaller_than_that_of_the_first_release_is_refused_and_untouched(void)
 {
 	FOR_EACH_OUTPUT(o) {
 		const size_t sizes[] = { 0, 1, sizeof(uint64_t), o->size_v0 - 1 };
 
 		for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-			void *ret = at_the_edge(sizes[i]);
+			void *ret = at_page_end(sizes[i]);
 
 			CHECK_ERR(o->fill(ret, sizes[i]), -EINVAL);
 			check_only_written(0);
@@ -227,10 +226,10 @@ static void an_output_smaller_than_any_release_had_is_refused_and_left_alone(voi
 	}
 }
 
-static void what_a_larger_output_has_more_is_zeroed(void)
+static void the_unknown_part_of_a_larger_output_is_zeroed(void)
 {
 	FOR_EACH_OUTPUT(o) {
-		unsigned char *ret = at_the_edge(o->size + MORE);
+		unsigned char *ret = at_page_end(o->size + MORE);
 
 		CHECK_OK(o->fill(ret, o->size + MORE));
 		CHECK(!check_untouched(ret, o->size));
@@ -241,7 +240,7 @@ static void what_a_larger_output_has_more_is_zeroed(void)
 
 static void the_error_is_written_within_its_256_bytes(void)
 {
-	agentcg_error *error = at_the_edge(sizeof(*error));
+	agentcg_error *error = at_page_end(sizeof(*error));
 
 	CHECK_EQ(agentcg_kill_all(shared, -2, error), -EINVAL);
 	CHECK(!check_error_flaw(error, -EINVAL));
@@ -260,7 +259,7 @@ static void pids_are_filled_to_their_count_and_all_are_counted(void)
 		CHECK_OK(agentcg_move_pid(cg, children[i], &why));
 	}
 	for (size_t count = 0; count <= 3; count++) {
-		pid_t *pids = at_the_edge(count * sizeof(*pids));
+		pid_t *pids = at_page_end(count * sizeof(*pids));
 
 		CHECK_EQ(agentcg_pids(cg, pids, count, &why), 3);
 		for (size_t i = 0; i < count; i++)
@@ -277,31 +276,31 @@ static void pids_are_filled_to_their_count_and_all_are_counted(void)
 static void a_files_text_is_cut_to_its_size_and_ends_with_nul(void)
 {
 	for (size_t size = 1; size <= 8; size++) {
-		char *text = at_the_edge(size);
+		char *text = at_page_end(size);
 
 		CHECK_EQ(agentcg_read_file(shared, "pids.max", text, size, &why), 4);   /* "max" and a newline */
 		CHECK_EQ(strlen(text), size <= 4 ? size - 1 : 4);
 		check_only_written(size);
 	}
-	CHECK_EQ(agentcg_read_file(shared, "pids.max", at_the_edge(0), 0, &why), 4);
+	CHECK_EQ(agentcg_read_file(shared, "pids.max", at_page_end(0), 0, &why), 4);
 	check_only_written(0);
 }
 
 int main(void)
 {
 	RUN(limits_of_the_first_release_work);
-	RUN(limits_smaller_than_any_release_had_are_refused);
+	RUN(limits_smaller_than_those_of_the_first_release_are_refused);
 	RUN(larger_limits_whose_new_fields_are_zero_work);
-	RUN(larger_limits_with_any_new_field_set_are_too_big);
-	RUN(an_unknown_limit_in_the_mask_is_too_big);
+	RUN(larger_limits_with_a_new_field_set_are_e2big);
+	RUN(an_unknown_bit_in_the_mask_is_e2big);
 	RUN(limits_are_not_written_to);
 
 	shared = new_group();
-	/* From here on it keeps the descriptors that it reads by. */
-	CHECK_OK(read_stats(at_the_edge(sizeof(agentcg_stats)), sizeof(agentcg_stats)));
-	RUN(an_output_of_the_first_release_is_filled_and_nothing_around_it);
-	RUN(an_output_smaller_than_any_release_had_is_refused_and_left_alone);
-	RUN(what_a_larger_output_has_more_is_zeroed);
+	/* From here on its descriptors are cached, and RUN() counts the same number. */
+	CHECK_OK(read_stats(at_page_end(sizeof(agentcg_stats)), sizeof(agentcg_stats)));
+	RUN(an_output_of_the_first_release_is_filled_and_the_memory_around_it_is_untouched);
+	RUN(an_output_smaller_than_that_of_the_first_release_is_refused_and_untouched);
+	RUN(the_unknown_part_of_a_larger_output_is_zeroed);
 	RUN(the_error_is_written_within_its_256_bytes);
 	RUN(a_files_text_is_cut_to_its_size_and_ends_with_nul);
 	destroy_group(shared);

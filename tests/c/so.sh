@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# so.sh LIBRARY HEADER MAP CC: what a distribution's packager and the dynamic linker see of the shared library.
+# so.sh LIBRARY HEADER MAP CC: checks the shared library as a packager and the dynamic linker see it.
 set -eu
 export LC_ALL=C
 library=$1 header=$2 map=$3 cc=$4
@@ -11,7 +11,7 @@ check() {
   if [ "$2" = "$3" ]; then
     echo "$1"
   else
-    printf 'NOT SO: %s\n  got:      %s\n  expected: %s\n' "$1" "$2" "$3" >&2
+    printf 'FALSE: %s\n  got:      %s\n  expected: %s\n' "$1" "$2" "$3" >&2
     failed=1
   fi
 }
@@ -29,14 +29,14 @@ listed=$(tr ' ' '\n' <<<"$versioned" | sed -n 's/@@.*//p' | one_line)
 
 check "the soname is libagentcg.so.0" "$(dynamic SONAME)" libagentcg.so.0
 check "the header declares what the map lists" "$declared" "$listed"
-check "what the map lists is exported in its versions, and nothing else" \
+check "exactly the symbols of the map are exported, with its versions" \
   "$(grep -v '^AGENTCG_[0-9.]*$' <<<"$exported" | one_line)" "$versioned"
-check "it needs libc and the unwinder alone" \
+check "it needs only libc and the unwinder" \
   "$(dynamic NEEDED | grep -vE '^ld-linux' | one_line)" "libc.so.6 libgcc_s.so.1 "
-check "it looks for nothing in paths of its own" "$(has 'R(UN)?PATH')" no
-check "its code is not relocated" "$(has TEXTREL)" no
+check "it has no RPATH and no RUNPATH" "$(has 'R(UN)?PATH')" no
+check "it has no text relocations" "$(has TEXTREL)" no
 check "all symbols are bound when it is loaded" "$(has 'BIND_NOW|FLAGS.* NOW')" yes
-check "what the dynamic linker has written is made read-only" \
+check "its relocated data is made read-only" \
   "$(readelf -lW "$library" | grep -c GNU_RELRO)" 1
 check "its stack is not executable" "$(readelf -lW "$library" | awk '$1 == "GNU_STACK" { print $7 }')" RW
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* A program that is started in a group: its end, and with what it begins. */
+/* agentcg_spawn(): the program's end, its arguments and its environment, and the thread that calls. */
 #include "spawning.h"
 
 #include <errno.h>
@@ -15,9 +15,9 @@
 #define P_PIDFD 3
 #endif
 
-/* ---- its end ---- */
+/* ---- the end of the program ---- */
 
-static void its_end_is_told_by_waitpid(void)
+static void waitpid_returns_its_status(void)
 {
 	agentcg *cg = new_group();
 	int status;
@@ -29,7 +29,7 @@ static void its_end_is_told_by_waitpid(void)
 	destroy_group(cg);
 }
 
-static void its_end_is_told_by_a_pidfd_that_is_close_on_exec(void)
+static void its_pidfd_is_close_on_exec_and_can_be_waited_for(void)
 {
 	agentcg *cg = new_group();
 	siginfo_t info = { 0 };
@@ -45,7 +45,7 @@ static void its_end_is_told_by_a_pidfd_that_is_close_on_exec(void)
 	destroy_group(cg);
 }
 
-static void who_does_not_ask_for_pid_and_pidfd_waits_for_any(void)
+static void it_can_be_waited_for_without_its_pid(void)
 {
 	agentcg *cg = new_group();
 	int status = -1;
@@ -56,21 +56,21 @@ static void who_does_not_ask_for_pid_and_pidfd_waits_for_any(void)
 	destroy_group(cg);
 }
 
-/* ---- with what it begins ---- */
+/* ---- what the program gets ---- */
 
-static void its_environment_is_the_caller_s_or_the_one_that_is_given(void)
+static void its_environment_is_the_given_one_or_that_of_the_caller(void)
 {
 	agentcg *cg = new_group();
 
 	CHECK_EQ(setenv("AGENTCG_TESTED", "by this", 1), 0);
-	CHECK(strstr(said(cg, WORDS("/usr/bin/env"), NULL, OWN), "AGENTCG_TESTED=by this\n"));
+	CHECK(strstr(output_of(cg, WORDS("/usr/bin/env"), NULL, OWN), "AGENTCG_TESTED=by this\n"));
 	unsetenv("AGENTCG_TESTED");
-	CHECK_STR(said(cg, WORDS("/usr/bin/env"), WORDS("A=1", "B="), OWN), "A=1\nB=\n");
-	CHECK_STR(said(cg, WORDS("/usr/bin/env"), ((char *[]){ NULL }), OWN), "");
+	CHECK_STR(output_of(cg, WORDS("/usr/bin/env"), WORDS("A=1", "B="), OWN), "A=1\nB=\n");
+	CHECK_STR(output_of(cg, WORDS("/usr/bin/env"), ((char *[]){ NULL }), OWN), "");
 	destroy_group(cg);
 }
 
-static void its_first_word_is_its_name_and_need_not_be_its_file(void)
+static void argv_0_may_differ_from_the_file(void)
 {
 	agentcg *cg = new_group();
 	int ends[2];
@@ -88,20 +88,20 @@ static void its_first_word_is_its_name_and_need_not_be_its_file(void)
 	destroy_group(cg);
 }
 
-/* Its process group and session, by the file that proc(5) tells of. */
+/* Check the program's process group and session in /proc/self/stat. */
 static void check_session(agentcg *cg, uint64_t flags, int is_its_own)
 {
 	agentcg_spawn_options options = OWN;
 	int pid, group, session;
 
 	options.flags = flags;
-	CHECK_EQ(sscanf(said(cg, WORDS("/bin/cat", "/proc/self/stat"), NULL, options), "%d (cat) R %*d %d %d", &pid,
+	CHECK_EQ(sscanf(output_of(cg, WORDS("/bin/cat", "/proc/self/stat"), NULL, options), "%d (cat) R %*d %d %d", &pid,
 	                &group, &session), 3);
 	CHECK_EQ(group, is_its_own ? pid : getpgrp());
 	CHECK_EQ(session, is_its_own ? pid : getsid(0));
 }
 
-static void it_has_a_session_of_its_own_if_that_is_asked_for(void)
+static void it_has_a_new_session_if_the_flag_is_set(void)
 {
 	agentcg *cg = new_group();
 
@@ -115,7 +115,7 @@ static void nothing_to_do(int signal)
 	(void)signal;
 }
 
-static void no_signal_is_blocked_ignored_or_handled_in_it_and_the_caller_s_stay(void)
+static void its_signals_are_default_and_the_caller_s_do_not_change(void)
 {
 	static const int ignored[] = { SIGINT, SIGPIPE };
 	agentcg *cg = new_group();
@@ -133,7 +133,7 @@ static void no_signal_is_blocked_ignored_or_handled_in_it_and_the_caller_s_stay(
 	sigaddset(&some, SIGTERM);
 	CHECK_EQ(sigprocmask(SIG_BLOCK, &some, &before), 0);
 
-	text = said(cg, WORDS("/bin/cat", "/proc/self/status"), NULL, OWN);
+	text = output_of(cg, WORDS("/bin/cat", "/proc/self/status"), NULL, OWN);
 	CHECK(strstr(text, "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\nSigCgt:\t0000000000000000\n"));
 
 	CHECK_EQ(sigprocmask(SIG_SETMASK, &before, &after), 0);
@@ -151,7 +151,7 @@ static void no_signal_is_blocked_ignored_or_handled_in_it_and_the_caller_s_stay(
 	destroy_group(cg);
 }
 
-/* ---- from where it is started ---- */
+/* ---- the caller ---- */
 
 static void *spawn_twice(void *cg)
 {
@@ -160,7 +160,7 @@ static void *spawn_twice(void *cg)
 	return cg;
 }
 
-static void a_thread_with_the_smallest_stack_can_start_it(void)
+static void a_thread_with_the_smallest_stack_can_spawn(void)
 {
 	agentcg *cg = new_group();
 	pthread_attr_t small;
@@ -176,7 +176,7 @@ static void a_thread_with_the_smallest_stack_can_start_it(void)
 	destroy_group(cg);
 }
 
-/* In each system call that is a cancellation point the thread would end, with the child or in its place. */
+/* A cancellation point inside the call would end the thread, or the child in its place. */
 static void *spawn_cancelled(void *cg)
 {
 	static pid_t pids[3];
@@ -190,7 +190,7 @@ static void *spawn_cancelled(void *cg)
 	return pids;
 }
 
-static void a_thread_that_is_to_be_cancelled_starts_it_all_the_same(void)
+static void spawn_is_no_cancellation_point(void)
 {
 	agentcg *cg = new_group();
 	pthread_t thread;
@@ -207,14 +207,14 @@ static void a_thread_that_is_to_be_cancelled_starts_it_all_the_same(void)
 static void start_in_a_fork(void *cg)
 {
 	spawn_twice(cg);
-	CHECK_STR(said(cg, WORDS("/bin/echo", "here"), NULL, OWN), "here\n");
+	CHECK_STR(output_of(cg, WORDS("/bin/echo", "here"), NULL, OWN), "here\n");
 }
 
-static void a_forked_child_of_the_host_can_start_it(void)
+static void a_forked_child_of_the_host_can_spawn(void)
 {
 	agentcg *cg = new_group();
 
-	in_child(start_in_a_fork, cg);   /* before the host has ever */
+	in_child(start_in_a_fork, cg);   /* before the host's first spawn */
 	spawn_twice(cg);
 	in_child(start_in_a_fork, cg);
 	destroy_group(cg);
@@ -222,15 +222,15 @@ static void a_forked_child_of_the_host_can_start_it(void)
 
 int main(void)
 {
-	RUN(its_end_is_told_by_waitpid);
-	RUN(its_end_is_told_by_a_pidfd_that_is_close_on_exec);
-	RUN(who_does_not_ask_for_pid_and_pidfd_waits_for_any);
-	RUN(its_environment_is_the_caller_s_or_the_one_that_is_given);
-	RUN(its_first_word_is_its_name_and_need_not_be_its_file);
-	RUN(it_has_a_session_of_its_own_if_that_is_asked_for);
-	RUN(no_signal_is_blocked_ignored_or_handled_in_it_and_the_caller_s_stay);
-	RUN(a_thread_with_the_smallest_stack_can_start_it);
-	RUN(a_thread_that_is_to_be_cancelled_starts_it_all_the_same);
-	RUN(a_forked_child_of_the_host_can_start_it);
+	RUN(waitpid_returns_its_status);
+	RUN(its_pidfd_is_close_on_exec_and_can_be_waited_for);
+	RUN(it_can_be_waited_for_without_its_pid);
+	RUN(its_environment_is_the_given_one_or_that_of_the_caller);
+	RUN(argv_0_may_differ_from_the_file);
+	RUN(it_has_a_new_session_if_the_flag_is_set);
+	RUN(its_signals_are_default_and_the_caller_s_do_not_change);
+	RUN(a_thread_with_the_smallest_stack_can_spawn);
+	RUN(spawn_is_no_cancellation_point);
+	RUN(a_forked_child_of_the_host_can_spawn);
 	return 0;
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* When no program is started: the codes that say why, and that nothing is left of it, whatever the host does with
- * its children. */
+/* When agentcg_spawn() fails: the codes, and that nothing is left, however the host handles SIGCHLD and waits. */
 #include "spawning.h"
 
 #include <errno.h>
@@ -21,7 +20,7 @@ static int spawn_file(agentcg *cg, const char *file)
 	return code;
 }
 
-/* ---- what execve(2) says ---- */
+/* ---- errors of execve(2) ---- */
 
 static void make_file(const char *path, const char *text, mode_t mode)
 {
@@ -32,7 +31,7 @@ static void make_file(const char *path, const char *text, mode_t mode)
 	close(fd);
 }
 
-static void a_file_that_the_kernel_does_not_run_is_refused_with_its_code(void)
+static void a_file_that_cannot_be_executed_returns_the_kernels_code(void)
 {
 	agentcg *cg = new_group();
 	char directory[] = "/tmp/agentcg-spawn-XXXXXX", path[64], long_name[300];
@@ -64,7 +63,7 @@ static void a_file_that_the_kernel_does_not_run_is_refused_with_its_code(void)
 	destroy_group(cg);
 }
 
-static void so_is_one_that_only_looks_as_if_it_could_be_run(void)
+static void a_busy_file_a_missing_interpreter_and_long_words_return_the_kernels_code(void)
 {
 	agentcg *cg = new_group();
 	char path[] = "/tmp/agentcg-spawn-XXXXXX";
@@ -85,9 +84,9 @@ static void so_is_one_that_only_looks_as_if_it_could_be_run(void)
 	destroy_group(cg);
 }
 
-/* ---- what the caller does wrong ---- */
+/* ---- invalid options ---- */
 
-static void options_that_make_no_sense_are_refused(void)
+static void invalid_options_are_refused(void)
 {
 	struct {
 		agentcg_spawn_options options;
@@ -122,7 +121,7 @@ static void options_that_make_no_sense_are_refused(void)
 }
 
 /* The lab's standard input is no directory. */
-static void options_that_were_not_initialised_are_named(void)
+static void uninitialised_options_are_named(void)
 {
 	agentcg *cg = new_group();
 	agentcg_spawn_options options = { .flags = AGENTCG_SPAWN_NEW_SESSION };
@@ -175,14 +174,14 @@ static void a_group_that_is_gone_is_refused(void)
 	agentcg_free(same);
 }
 
-/* ---- and nothing is left of it ---- */
+/* ---- nothing is left ---- */
 
-static volatile sig_atomic_t told;
+static volatile sig_atomic_t signals;
 
 static void note(int signal)
 {
 	(void)signal;
-	told++;
+	signals++;
 }
 
 static void fail_with(agentcg *cg, const struct sigaction *on_child)
@@ -192,12 +191,12 @@ static void fail_with(agentcg *cg, const struct sigaction *on_child)
 		CHECK_ERR(spawn_file(cg, "/nowhere"), -ENOENT);
 		CHECK_ERR(spawn_file(cg, "/etc/passwd"), -EACCES);
 	}
-	CHECK_EQ(told, 0);
+	CHECK_EQ(signals, 0);
 	check_nothing_is_left(cg);
 	signal(SIGCHLD, SIG_DFL);
 }
 
-static void the_host_hears_of_no_child_however_it_listens(void)
+static void a_failure_sends_no_sigchld(void)
 {
 	const struct sigaction listening[] = {
 		{ .sa_handler = note }, { .sa_handler = SIG_IGN }, { .sa_handler = note, .sa_flags = SA_NOCLDWAIT },
@@ -209,15 +208,15 @@ static void the_host_hears_of_no_child_however_it_listens(void)
 	destroy_group(cg);
 }
 
-static void what_began_is_told_by_sigchld(void)
+static void the_end_of_a_started_program_is_a_sigchld(void)
 {
 	const struct sigaction noting = { .sa_handler = note };
 	agentcg *cg = new_group();
 
 	CHECK_EQ(sigaction(SIGCHLD, &noting, NULL), 0);
 	CHECK_EQ(reap(started(cg, WORDS("/bin/true"), NULL, OWN)), 0);
-	CHECK_EQ(told, 1);
-	told = 0;
+	CHECK_EQ(signals, 1);
+	signals = 0;
 	signal(SIGCHLD, SIG_DFL);
 	destroy_group(cg);
 }
@@ -225,7 +224,7 @@ static void what_began_is_told_by_sigchld(void)
 struct waiter {
 	int options;          /* of its waitpid(2) */
 	int over;
-	int had;              /* whom it was given */
+	int found;            /* how many children it found */
 };
 
 static void *wait_for_any(void *argument)
@@ -234,7 +233,7 @@ static void *wait_for_any(void *argument)
 
 	while (!__atomic_load_n(&waiter->over, __ATOMIC_ACQUIRE))
 		if (waitpid(-1, NULL, waiter->options) > 0)
-			waiter->had++;
+			waiter->found++;
 	return NULL;
 }
 
@@ -254,29 +253,28 @@ static void fail_beside(struct waiter *waiter, int times)
 	destroy_group(cg);
 }
 
-static void a_thread_that_waits_for_any_child_is_given_none(void)
+static void a_failure_is_no_child_for_a_waiting_thread(void)
 {
 	struct waiter waiter = { WNOHANG, 0, 0 };
 
 	fail_beside(&waiter, 500);
-	CHECK_EQ(waiter.had, 0);
+	CHECK_EQ(waiter.found, 0);
 }
 
 int main(int argc, char **argv)
 {
-	RUN(a_file_that_the_kernel_does_not_run_is_refused_with_its_code);
-	RUN(options_that_make_no_sense_are_refused);
-	RUN(options_that_were_not_initialised_are_named);
+	RUN(a_file_that_cannot_be_executed_returns_the_kernels_code);
+	RUN(invalid_options_are_refused);
+	RUN(uninitialised_options_are_named);
 	RUN(a_frozen_group_is_refused_at_once);
 	RUN(a_full_group_is_refused);
 	RUN(a_group_that_is_gone_is_refused);
-	RUN(the_host_hears_of_no_child_however_it_listens);
-	RUN(what_began_is_told_by_sigchld);
-	/* It looks at a file first, since it cannot go on after execve(2) has failed, but not at all; and a thread that
-	 * waits without sleep leaves the others no time. */
+	RUN(a_failure_sends_no_sigchld);
+	RUN(the_end_of_a_started_program_is_a_sigchld);
+	/* valgrind cannot continue after most failures of execve(2), and a thread that polls takes all of its time. */
 	if (argc == 2 && strcmp(argv[1], "valgrind") == 0)
 		return 0;
-	RUN(so_is_one_that_only_looks_as_if_it_could_be_run);
-	RUN(a_thread_that_waits_for_any_child_is_given_none);
+	RUN(a_busy_file_a_missing_interpreter_and_long_words_return_the_kernels_code);
+	RUN(a_failure_is_no_child_for_a_waiting_thread);
 	return 0;
 }

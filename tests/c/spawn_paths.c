@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* agentcg_spawn(): where a program is looked for, and where it begins. */
+/* agentcg_spawn(): the search for the program, and its working directory. */
 #include "spawning.h"
 
 #include <errno.h>
@@ -7,9 +7,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- where it begins ---- */
+/* ---- the working directory ---- */
 
-/* A directory with what to find in it; and its descriptor. */
+/* Make a directory. Returns its descriptor. */
 static int make_directory(char path[32])
 {
 	int fd;
@@ -40,7 +40,7 @@ static void remove_directory(int directory, const char *path)
 	CHECK_EQ(rmdir(path), 0);
 }
 
-static void it_begins_in_the_directory_that_is_given(void)
+static void it_starts_in_the_given_directory(void)
 {
 	agentcg *cg = new_group();
 	agentcg_spawn_options options = OWN;
@@ -48,31 +48,31 @@ static void it_begins_in_the_directory_that_is_given(void)
 
 	CHECK(getcwd(here, sizeof(here) - 1) != NULL);
 	strcat(here, "\n");
-	CHECK_STR(said(cg, WORDS("/bin/readlink", "/proc/self/cwd"), NULL, OWN), here);
+	CHECK_STR(output_of(cg, WORDS("/bin/readlink", "/proc/self/cwd"), NULL, OWN), here);
 	options.cwd_fd = make_directory(path);
 	snprintf(expected, sizeof(expected), "%s\n", path);
-	CHECK_STR(said(cg, WORDS("/bin/readlink", "/proc/self/cwd"), NULL, options), expected);
-	CHECK_STR(said(cg, WORDS("/bin/readlink", "/proc/self/cwd"), NULL, OWN), here);
+	CHECK_STR(output_of(cg, WORDS("/bin/readlink", "/proc/self/cwd"), NULL, options), expected);
+	CHECK_STR(output_of(cg, WORDS("/bin/readlink", "/proc/self/cwd"), NULL, OWN), here);
 
-	/* A relative file starts there, too. */
+	/* A relative path of the program starts there, too. */
 	make_program(options.cwd_fd, "prog", "#!/bin/sh\necho found\n", 0755);
-	CHECK_STR(said(cg, WORDS("./prog"), NULL, options), "found\n");
-	CHECK_STR(said(cg, WORDS("prog"), NULL, options), "found\n");
+	CHECK_STR(output_of(cg, WORDS("./prog"), NULL, options), "found\n");
+	CHECK_STR(output_of(cg, WORDS("prog"), NULL, options), "found\n");
 	CHECK_ERR(agentcg_spawn(cg, "./prog", WORDS("x"), NULL, NULL, 0, NULL, NULL, &why), -ENOENT);
 	remove_directory(options.cwd_fd, path);
 	check_nothing_is_left(cg);
 	destroy_group(cg);
 }
 
-static void what_is_no_directory_is_refused(void)
+static void a_descriptor_of_no_directory_is_refused(void)
 {
 	agentcg *cg = new_group();
 	agentcg_spawn_options options = OWN;
 
-	options.cwd_fd = file_named("f");
+	options.cwd_fd = memory_file("f");
 	CHECK_ERR(agentcg_spawn(cg, "/bin/true", WORDS("x"), NULL, &options, sizeof(options), NULL, NULL, &why),
 	          -ENOTDIR);
-	/* The library is given that number next, and does not take its own for the caller's. */
+	/* The library's next descriptor has this number and is not used as the caller's. */
 	close(options.cwd_fd);
 	CHECK_ERR(agentcg_spawn(cg, "/bin/true", WORDS("x"), NULL, &options, sizeof(options), NULL, NULL, &why),
 	          -EBADF);
@@ -83,7 +83,7 @@ static void what_is_no_directory_is_refused(void)
 	destroy_group(cg);
 }
 
-/* ---- where it is looked for ---- */
+/* ---- the search in PATH ---- */
 
 static const char *found_by(agentcg *cg, const char *path, char *const *envp, int cwd_fd)
 {
@@ -92,10 +92,10 @@ static const char *found_by(agentcg *cg, const char *path, char *const *envp, in
 	options.flags = AGENTCG_SPAWN_SEARCH_PATH;
 	options.cwd_fd = cwd_fd;
 	CHECK_EQ(path ? setenv("PATH", path, 1) : unsetenv("PATH"), 0);
-	return said(cg, WORDS("prog", "b"), envp, options);
+	return output_of(cg, WORDS("prog", "b"), envp, options);
 }
 
-static void it_is_looked_for_in_the_caller_s_path_if_that_is_asked_for(void)
+static void the_caller_s_path_is_searched_if_the_flag_is_set(void)
 {
 	agentcg *cg = new_group();
 	agentcg_spawn_options options = OWN;
@@ -107,27 +107,27 @@ static void it_is_looked_for_in_the_caller_s_path_if_that_is_asked_for(void)
 	make_program(second_fd, "prog", "#!/bin/sh\necho second $1\n", 0755);
 	options.flags = AGENTCG_SPAWN_SEARCH_PATH;
 
-	/* What may not be executed is passed over, and is the reason only if nothing else is found. */
+	/* A file that may not be executed is skipped. Its error is returned only if no other file is found. */
 	snprintf(path, sizeof(path), "/nowhere:%s/prog:%s:%s:/bin", first, first, second);
 	CHECK_STR(found_by(cg, path, NULL, AGENTCG_INHERIT), "second b\n");
-	/* That of the program itself is none to look in. */
+	/* The PATH of envp is not searched. */
 	CHECK_STR(found_by(cg, second, WORDS("PATH=/nowhere"), AGENTCG_INHERIT), "second b\n");
 	CHECK_EQ(setenv("PATH", first, 1), 0);
 	CHECK_ERR(agentcg_spawn(cg, "prog", WORDS("prog"), NULL, &options, sizeof(options), NULL, NULL, &why), -EACCES);
 	CHECK_EQ(setenv("PATH", "/nowhere:/etc/passwd", 1), 0);
 	CHECK_ERR(agentcg_spawn(cg, "prog", WORDS("prog"), NULL, &options, sizeof(options), NULL, NULL, &why), -ENOENT);
 
-	/* Empty, it is the directory that the program begins in; relative, it starts there. */
+	/* An empty element is the program's working directory; a relative one starts there. */
 	CHECK_STR(found_by(cg, "/nowhere:", NULL, second_fd), "second b\n");
 	CHECK_STR(found_by(cg, ":/bin", NULL, second_fd), "second b\n");
 	CHECK_STR(found_by(cg, ".", NULL, second_fd), "second b\n");
 	CHECK_STR(found_by(cg, "", NULL, second_fd), "second b\n");
 
-	/* Without a PATH the usual directories are searched. */
+	/* Without PATH the default directories are searched. */
 	CHECK_EQ(unsetenv("PATH"), 0);
 	CHECK_OK(agentcg_spawn(cg, "true", WORDS("true"), NULL, &options, sizeof(options), &pid, NULL, &why));
 	CHECK_EQ(reap(pid), 0);
-	/* With a slash in it, or without the flag, it is no name to look for. */
+	/* A name with a slash, an empty name, and a name without the flag are not searched for. */
 	CHECK_ERR(agentcg_spawn(cg, "./true", WORDS("x"), NULL, &options, sizeof(options), NULL, NULL, &why), -ENOENT);
 	CHECK_ERR(agentcg_spawn(cg, "", WORDS("x"), NULL, &options, sizeof(options), NULL, NULL, &why), -ENOENT);
 	CHECK_EQ(setenv("PATH", "/bin", 1), 0);
@@ -152,8 +152,8 @@ static void read_the_environment(void *null_by_hand)
 	else
 		CHECK_EQ(clearenv(), 0);
 	CHECK(environ == NULL);
-	CHECK_STR(said(cg, WORDS("/usr/bin/env"), NULL, OWN), "");
-	/* The usual directories are searched, and what is found has no environment either. */
+	CHECK_STR(output_of(cg, WORDS("/usr/bin/env"), NULL, OWN), "");
+	/* The default directories are searched, and the program has no environment either. */
 	options.flags = AGENTCG_SPAWN_SEARCH_PATH;
 	CHECK_OK(agentcg_spawn(cg, "sh", WORDS("sh", "-c", "! read x < /proc/$$/environ"), NULL, &options, sizeof(options),
 		&pid, NULL, &why));
@@ -169,9 +169,9 @@ static void a_null_environ_is_an_empty_environment(void)
 
 int main(void)
 {
-	RUN(it_begins_in_the_directory_that_is_given);
-	RUN(what_is_no_directory_is_refused);
-	RUN(it_is_looked_for_in_the_caller_s_path_if_that_is_asked_for);
+	RUN(it_starts_in_the_given_directory);
+	RUN(a_descriptor_of_no_directory_is_refused);
+	RUN(the_caller_s_path_is_searched_if_the_flag_is_set);
 	RUN(a_null_environ_is_an_empty_environment);
 	return 0;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* agentcg_spawn(): the three descriptors of a program, and that it has no other. */
+/* agentcg_spawn(): the program has its three standard descriptors and no others. */
 #include "spawning.h"
 
 #include <errno.h>
@@ -12,7 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* What /proc calls its three descriptors, each on a line. */
+/* The names of the program's three descriptors in /proc, one per line. */
 static const char *descriptors_with(agentcg *cg, agentcg_spawn_options options)
 {
 	char script[200];
@@ -21,7 +21,7 @@ static const char *descriptors_with(agentcg *cg, agentcg_spawn_options options)
 	pid_t pid;
 
 	CHECK_EQ(pipe2(ends, O_CLOEXEC), 0);
-	/* By the tester's own, since none of its three is one that it could tell by. */
+	/* The script writes to a pipe of the test, because it cannot use the three descriptors that are tested. */
 	snprintf(script, sizeof(script), "n() { readlink /proc/$$/fd/$1; }; a=$(n 0); b=$(n 1); c=$(n 2); "
 	         "printf '%%s\\n' \"$a\" \"$b\" \"$c\" >/proc/%d/fd/%d", (int)getpid(), ends[1]);
 	pid = started(cg, WORDS("/bin/sh", "-c", script), NULL, options);
@@ -32,13 +32,13 @@ static const char *descriptors_with(agentcg *cg, agentcg_spawn_options options)
 	return text;
 }
 
-/* The host's own three are the files a, b and c; with flags. */
+/* Replace the host's standard descriptors with the files a, b and c, with these flags. */
 static void become_a_b_c(int flags)
 {
 	static const char *const names[] = { "a", "b", "c" };
 
 	for (int target = 0; target < 3; target++) {
-		int fd = file_named(names[target]);
+		int fd = memory_file(names[target]);
 
 		CHECK_EQ(dup3(fd, target, flags), target);
 		close(fd);
@@ -51,13 +51,13 @@ static void become_a_b_c(int flags)
 #define D "/memfd:d (deleted)\n"
 #define NOWHERE "/dev/null\n"
 
-static void ask_for_each(void *cg)
+static void spawn_with_each(void *cg)
 {
 	agentcg_spawn_options options = OWN;
 	int d;
 
 	become_a_b_c(0);
-	d = file_named("d");
+	d = memory_file("d");
 	CHECK_STR(descriptors_with(cg, options), A B C);
 	options.stdin_fd = AGENTCG_DEVNULL;
 	CHECK_STR(descriptors_with(cg, options), NOWHERE B C);
@@ -71,19 +71,19 @@ static void ask_for_each(void *cg)
 	CHECK_STR(descriptors_with(cg, options), D B NOWHERE);
 	options = (agentcg_spawn_options){ 0, AGENTCG_DEVNULL, d, d, AGENTCG_INHERIT };
 	CHECK_STR(descriptors_with(cg, options), NOWHERE D D);
-	/* The caller's own are as they were. */
+	/* The caller's descriptors have not changed. */
 	CHECK_STR(descriptors_with(cg, OWN), A B C);
 }
 
-static void each_is_the_caller_s_or_nowhere_or_another(void)
+static void each_is_inherited_dev_null_or_another_descriptor(void)
 {
 	agentcg *cg = new_group();
 
-	in_child(ask_for_each, cg);
+	in_child(spawn_with_each, cg);
 	destroy_group(cg);
 }
 
-static void ask_for_others_of_the_three(void *cg)
+static void spawn_with_other_orders(void *cg)
 {
 	agentcg_spawn_options options = { 0, 1, 2, 0, AGENTCG_INHERIT };
 
@@ -99,15 +99,15 @@ static void ask_for_others_of_the_three(void *cg)
 	CHECK_STR(descriptors_with(cg, options), A A A);
 }
 
-static void they_may_be_the_caller_s_own_three_in_another_order(void)
+static void the_caller_s_three_may_be_passed_in_another_order(void)
 {
 	agentcg *cg = new_group();
 
-	in_child(ask_for_others_of_the_three, cg);
+	in_child(spawn_with_other_orders, cg);
 	destroy_group(cg);
 }
 
-static void ask_for_close_on_exec_ones(void *cg)
+static void spawn_with_close_on_exec_ones(void *cg)
 {
 	agentcg_spawn_options options = { 0, AGENTCG_INHERIT, 1, 2, AGENTCG_INHERIT };
 
@@ -117,16 +117,16 @@ static void ask_for_close_on_exec_ones(void *cg)
 		CHECK_EQ(fcntl(fd, F_GETFD), FD_CLOEXEC);
 }
 
-static void they_are_there_though_they_are_close_on_exec_in_the_caller(void)
+static void close_on_exec_descriptors_of_the_caller_are_passed(void)
 {
 	agentcg *cg = new_group();
 
-	in_child(ask_for_close_on_exec_ones, cg);
+	in_child(spawn_with_close_on_exec_ones, cg);
 	destroy_group(cg);
 }
 
-/* A descriptor of the library's own that took one of their numbers would be seen here. */
-static void ask_where_they_are_closed(void *cg)
+/* The program would see a descriptor of the library that has one of these numbers. */
+static void spawn_with_closed_ones(void *cg)
 {
 	agentcg_spawn_options options = OWN;
 	int ends[2];
@@ -145,21 +145,21 @@ static void ask_where_they_are_closed(void *cg)
 	                      options)), 0);
 }
 
-static void what_is_closed_in_the_caller_is_closed_in_it(void)
+static void closed_descriptors_of_the_caller_are_closed_in_the_program(void)
 {
 	agentcg *cg = new_group();
 
-	in_child(ask_where_they_are_closed, cg);
+	in_child(spawn_with_closed_ones, cg);
 	destroy_group(cg);
 }
 
-static void it_has_no_other(void)
+static void it_has_no_other_descriptors(void)
 {
 	agentcg *cg = new_group();
 	int others[] = { open("/dev/null", O_RDONLY), fcntl(0, F_DUPFD, 100), memfd_create("e", 0) };
 
-	/* The fourth is of ls itself. */
-	CHECK_STR(said(cg, WORDS("/bin/ls", "/proc/self/fd"), NULL, OWN), "0\n1\n2\n3\n");
+	/* ls has opened the fourth. */
+	CHECK_STR(output_of(cg, WORDS("/bin/ls", "/proc/self/fd"), NULL, OWN), "0\n1\n2\n3\n");
 	for (size_t i = 0; i < 3; i++)
 		CHECK_EQ(close(others[i]), 0);
 	destroy_group(cg);
@@ -183,10 +183,10 @@ static void check_it_has_no_other(agentcg *cg)
 	limit_descriptors(limit.rlim_max);
 	for (size_t i = 0; i < 3; i++)
 		CHECK_EQ(dup2(STDIN_FILENO, others[i]), others[i]);
-	CHECK_STR(said(cg, WORDS("/bin/bash", "-c", (char *)script), NULL, OWN), "");
-	/* They stay open above a limit that is lowered. */
+	CHECK_STR(output_of(cg, WORDS("/bin/bash", "-c", (char *)script), NULL, OWN), "");
+	/* A lower limit does not close them. */
 	limit_descriptors(64);
-	CHECK_STR(said(cg, WORDS("/bin/bash", "-c", (char *)script), NULL, OWN), "");
+	CHECK_STR(output_of(cg, WORDS("/bin/bash", "-c", (char *)script), NULL, OWN), "");
 }
 
 static void spawn_without_close_range(void *cg)
@@ -204,7 +204,7 @@ static void spawn_without_close_range_and_proc(void *cg)
 	check_it_has_no_other(cg);
 }
 
-static void it_has_no_other_without_close_range_whatever_became_of_the_limit(void)
+static void it_has_no_other_descriptors_without_close_range_and_with_a_lowered_limit(void)
 {
 	agentcg *cg = new_group();
 
@@ -215,11 +215,11 @@ static void it_has_no_other_without_close_range_whatever_became_of_the_limit(voi
 
 int main(void)
 {
-	RUN(each_is_the_caller_s_or_nowhere_or_another);
-	RUN(they_may_be_the_caller_s_own_three_in_another_order);
-	RUN(they_are_there_though_they_are_close_on_exec_in_the_caller);
-	RUN(what_is_closed_in_the_caller_is_closed_in_it);
-	RUN(it_has_no_other);
-	RUN(it_has_no_other_without_close_range_whatever_became_of_the_limit);
+	RUN(each_is_inherited_dev_null_or_another_descriptor);
+	RUN(the_caller_s_three_may_be_passed_in_another_order);
+	RUN(close_on_exec_descriptors_of_the_caller_are_passed);
+	RUN(closed_descriptors_of_the_caller_are_closed_in_the_program);
+	RUN(it_has_no_other_descriptors);
+	RUN(it_has_no_other_descriptors_without_close_range_and_with_a_lowered_limit);
 	return 0;
 }

@@ -33,7 +33,7 @@ const char *all_of(int pipe_end)
 	return text;
 }
 
-const char *said(agentcg *cg, char *const *argv, char *const *envp, agentcg_spawn_options options)
+const char *output_of(agentcg *cg, char *const *argv, char *const *envp, agentcg_spawn_options options)
 {
 	const char *text;
 	int ends[2];
@@ -72,7 +72,7 @@ void refuse(int call)
 	CHECK_EQ(errno, ENOSYS);
 }
 
-int file_named(const char *name)
+int memory_file(const char *name)
 {
 	int fd = memfd_create(name, MFD_CLOEXEC);
 

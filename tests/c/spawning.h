@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* What the tests of agentcg_spawn() share. */
+/* Functions for the tests of agentcg_spawn(). */
 #ifndef SPAWNING_H
 #define SPAWNING_H
 
@@ -8,15 +8,15 @@
 #define WORDS(...) ((char *[]){ __VA_ARGS__, NULL })
 #define OWN ((agentcg_spawn_options)AGENTCG_SPAWN_OPTIONS_INIT)
 
-/* Start argv[0], which is a path. It is to be waited for. */
+/* Start argv[0], which is a path. The caller must wait for it. */
 pid_t started(agentcg *cg, char *const *argv, char *const *envp, agentcg_spawn_options options);
-/* What it writes to its standard output until it ends, with 0. Good until the next call. */
-const char *said(agentcg *cg, char *const *argv, char *const *envp, agentcg_spawn_options options);
-/* All that comes by a pipe until its other ends are closed. Good until the next call. */
+/* The program's standard output until it ends with status 0. Valid until the next call. */
+const char *output_of(agentcg *cg, char *const *argv, char *const *envp, agentcg_spawn_options options);
+/* What is read from a pipe until its other ends are closed. Valid until the next call. */
 const char *all_of(int pipe_end);
 /* A new file in memory, "/memfd:NAME (deleted)" in /proc. */
-int file_named(const char *name);
-/* No child of any kind, not even one that no plain wait would see, and nobody in the group. */
+int memory_file(const char *name);
+/* Fails if there is a child, also one that only __WALL finds, or a process in the group. */
 void check_nothing_is_left(agentcg *cg);
 /* From now on the system call fails with ENOSYS in the calling thread and in its children. */
 void refuse(int call);

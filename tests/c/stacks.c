@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * How much stack each function uses. Threads of servers, of Go and of other
- * runtimes have little, so that the header names a limit. Each call runs in a
- * thread of its own, on a stack that ends at a page which nobody may touch.
+ * The stack that each function uses. The header names a limit, because threads
+ * of servers, of Go and of other runtimes have small stacks. Each call runs in
+ * its own thread, on a stack that ends at an inaccessible page.
  *
- * The argument is the list of the exported functions: one that no call is for
- * is an error.
+ * The argument is agentcg.map, the list of exported functions. A function
+ * without a call is an error.
  */
 #include "calls.h"
 
@@ -13,14 +13,14 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* As the header says. */
+/* The limit in the header. */
 #define LIMIT (32 << 10)
-/* More than any processor's PTHREAD_STACK_MIN: what a thread itself needs is not the library's. */
+/* More than PTHREAD_STACK_MIN on every architecture. The stack of an empty thread is subtracted. */
 #define STACK (256 << 10)
 
 static unsigned char *stack;
 
-/* Below it is the page that nobody may touch. */
+/* The page below it is inaccessible. */
 static void make_stack(void)
 {
 	size_t page = (size_t)sysconf(_SC_PAGESIZE);
@@ -91,14 +91,14 @@ static void measure_all(void *unused)
 	fprintf(stderr, "at most %zu bytes, by %s\n", most, by);
 }
 
-/* In a process of its own, with which the guard goes that it starts. */
-static void no_call_uses_more_stack_than_the_header_says(void)
+/* In a child, whose end is the end of the guard that it starts. */
+static void no_call_uses_more_stack_than_the_limit(void)
 {
 	in_child(measure_all, NULL);
 }
 
-/* What follows the name is its end, which strchr finds too, or how it is called. */
-static int is_called(const char *function)
+/* The name in the table ends after the function, or is followed by how it is called. strchr(3) finds the NUL, too. */
+static int has_call(const char *function)
 {
 	size_t length = strlen(function);
 
@@ -110,7 +110,7 @@ static int is_called(const char *function)
 
 static const char *exported;
 
-static void no_exported_function_is_left_out(void)
+static void every_exported_function_has_a_call(void)
 {
 	char line[200], name[100];
 	FILE *list = fopen(exported, "re");
@@ -122,8 +122,8 @@ static void no_exported_function_is_left_out(void)
 			char function[120];
 
 			snprintf(function, sizeof(function), "agentcg_%s", name);
-			if (!is_called(function))
-				CHECK_FAIL("%s is exported, and not called", function);
+			if (!has_call(function))
+				CHECK_FAIL("%s is exported and not called", function);
 			count++;
 		}
 	fclose(list);
@@ -135,7 +135,7 @@ int main(int count, char **arguments)
 	CHECK_EQ(count, 2);
 	exported = arguments[1];
 	make_stack();
-	RUN(no_exported_function_is_left_out);
-	RUN(no_call_uses_more_stack_than_the_header_says);
+	RUN(every_exported_function_has_a_call);
+	RUN(no_call_uses_more_stack_than_the_limit);
 	return 0;
 }

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A host may have closed its standard descriptors. No descriptor of the library takes their numbers, not for the time
- * between two system calls: whatever the host prints then would go to a file of a cgroup, and what another of its threads
- * starts would have the descriptor as its input. Every function is called by a process that is stopped before and after each system call,
- * and looked at.
- * Usage: stdio_closed [BITS]   with these numbers closed, 7 for all three; without BITS one combination after the other
+ * A host may have closed its standard descriptors. No descriptor of the library has one of their numbers, not even
+ * between two system calls: the host's output would be written to a file of a cgroup, and a program that another thread
+ * starts would inherit the descriptor as its input. A tracer stops the process before and after each system call of
+ * every function, and checks the three numbers.
+ * Usage: stdio_closed [BITS]   with these numbers closed, 7 for all three; without BITS each combination
  */
 #include "spawning.h"
 
@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* ---- the host: it makes all of its own before it closes what it is to have closed ---- */
+/* ---- the host: it opens its own descriptors before it closes the standard ones ---- */
 
 struct host {
 	int closed;        /* the numbers, as bits */
@@ -36,7 +36,7 @@ static void start_programs(agentcg *cg)
 		options.flags = flags[i];
 		if (i == 0)
 			options.stdin_fd = options.stdout_fd = options.stderr_fd = AGENTCG_DEVNULL;
-		/* There may be no containment here. */
+		/* Containment may be unavailable. */
 		if (agentcg_spawn(cg, "/bin/true", WORDS("true"), NULL, &options, sizeof(options), &pid, &pidfd, &why) == 0) {
 			CHECK(pidfd > 2);
 			CHECK_EQ(reap(pid), 0);
@@ -58,7 +58,7 @@ static void watch_events(agentcg *cg)
 	CHECK_EQ(agentcg_next_events(cg, SOON_MS, &events, &why), 1);
 }
 
-static void look_around(void)
+static void call_without_a_handle(void)
 {
 	static agentcg_diagnosis diagnosis;
 	agentcg_entry entries[4];
@@ -72,7 +72,7 @@ static void look_around(void)
 	CHECK_OK(agentcg_list(NULL, entries, sizeof(entries[0]), 4, &why));
 	CHECK_OK(agentcg_reap(NULL, SOON_MS, &why));
 	CHECK_ERR(agentcg_new("/dev/shm", NULL, NULL, 0, 0, &cg, &why), -ENODEV);
-	/* No manager need be there, but it is looked for. */
+	/* The library looks for a manager, also if there is none. */
 	if (agentcg_new(NULL, NULL, NULL, 0, AGENTCG_NEW_SYSTEMD, &cg, &why) == 0)
 		destroy_group(cg);
 }
@@ -88,7 +88,7 @@ static void call_every_function(struct host *host)
 	agentcg_info info;
 	agentcg *cg, *guest;
 
-	look_around();
+	call_without_a_handle();
 	CHECK_OK(agentcg_new(NULL, NULL, &limits, sizeof(limits), AGENTCG_NEW_GUARD, &cg, &why));
 	CHECK(agentcg_path(cg, text, sizeof(text)) > 0);
 	CHECK(agentcg_uuid(cg, text, sizeof(text)) > 0);
@@ -120,12 +120,12 @@ static void call_every_function(struct host *host)
 	CHECK_OK(agentcg_destroy(cg, 0, SOON_MS, &stats, sizeof(stats), &why));
 	reap(host->children[3]);
 
-	/* The last: it does not come out of there again. */
+	/* This is last, because the process stays in the group. */
 	cg = new_group();
 	CHECK_EQ(agentcg_move_self(cg), 0);
 }
 
-static void live_with_some_closed(void *argument)
+static void run_with_some_closed(void *argument)
 {
 	struct host *host = argument;
 	FILE *report = fdopen(fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 50), "w");
@@ -147,8 +147,8 @@ static void live_with_some_closed(void *argument)
 
 /* ---- the tracer ---- */
 
-/* What this number of the process stands for; "" if it is closed. */
-static void what_is_open(pid_t pid, int fd, char text[PATH_SIZE])
+/* The file that this descriptor of the process is open on; "" if it is closed. */
+static void read_link_of(pid_t pid, int fd, char text[PATH_SIZE])
 {
 	char path[64];
 	ssize_t length;
@@ -158,7 +158,7 @@ static void what_is_open(pid_t pid, int fd, char text[PATH_SIZE])
 	text[length < 0 ? 0 : length] = '\0';
 }
 
-static int is_for_no_reading_or_writing(pid_t pid, int fd)
+static int is_path_only(pid_t pid, int fd)
 {
 	unsigned int flags = 0;
 	char path[64], line[128];
@@ -178,15 +178,15 @@ static void check_standard_ones(pid_t pid, char before[3][PATH_SIZE])
 	char now[PATH_SIZE];
 
 	for (int fd = 0; fd < 3; fd++) {
-		what_is_open(pid, fd, now);
+		read_link_of(pid, fd, now);
 		if (strcmp(now, before[fd]) == 0)
 			continue;
-		if (before[fd][0] != '\0' || !is_for_no_reading_or_writing(pid, fd))
+		if (before[fd][0] != '\0' || !is_path_only(pid, fd))
 			CHECK_FAIL("descriptor %d is \"%s\" now, and was \"%s\" before", fd, now, before[fd]);
 	}
 }
 
-/* Let it run to its end, stopped at each system call. Returns how often that was. */
+/* Run the process to its end, and stop it at each system call. Returns the number of stops. */
 static int watch_each_system_call(pid_t pid)
 {
 	char before[3][PATH_SIZE];
@@ -197,7 +197,7 @@ static int watch_each_system_call(pid_t pid)
 	CHECK(WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP);
 	CHECK_EQ(ptrace(PTRACE_SETOPTIONS, pid, NULL, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL), 0);
 	for (int fd = 0; fd < 3; fd++)
-		what_is_open(pid, fd, before[fd]);
+		read_link_of(pid, fd, before[fd]);
 	for (;;) {
 		CHECK_EQ(ptrace(PTRACE_SYSCALL, pid, NULL, signal), 0);
 		CHECK_EQ(waitpid(pid, &status, 0), pid);
@@ -213,14 +213,14 @@ static int watch_each_system_call(pid_t pid)
 
 static int first = 1, last = 7;
 
-static void no_descriptor_is_ever_a_standard_one(void)
+static void no_descriptor_has_a_standard_number(void)
 {
 	for (int closed = first; closed <= last; closed++) {
 		struct host host = { .closed = closed };
-		int stops = watch_each_system_call(child_that_runs(live_with_some_closed, &host));
+		int stops = watch_each_system_call(child_that_runs(run_with_some_closed, &host));
 
 		CHECK(stops > 1000);
-		/* The group in which it ended. */
+		/* The group in which the process has ended. */
 		CHECK_EQ(agentcg_reap(NULL, SOON_MS, &why), 1);
 	}
 }
@@ -230,6 +230,6 @@ int main(int argc, char **argv)
 	if (argc > 1)
 		first = last = atoi(argv[1]);
 	CHECK(first >= 0 && last <= 7);
-	RUN(no_descriptor_is_ever_a_standard_one);
+	RUN(no_descriptor_has_a_standard_number);
 	return 0;
 }

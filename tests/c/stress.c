@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Sixteen threads call every function that may be called at the same time, at
- * random: first on one handle, then on two hundred that are made and destroyed
- * meanwhile. Every result is one that can come of such a race, and nothing is
- * left at the end: no process, no descriptor, no cgroup, no freeze.
+ * Sixteen threads call all functions that may be called at the same time, in
+ * random order: first on one handle, then on two hundred, which are made and
+ * destroyed meanwhile. Every result must be possible in such a race, and nothing
+ * is left at the end: no process, no descriptor, no cgroup, no freeze.
  *
  * usage: stress [SECONDS [guard [SEED]]]: SECONDS for each of the two; "guard"
  * makes all agents with AGENTCG_NEW_GUARD.
@@ -27,10 +27,10 @@
 static int seconds = 3, with_guard;
 static uint64_t seed;
 static int can_contain;
-static uint64_t limits_here;   /* those for which there is a controller */
+static uint64_t limits_here;   /* the limits whose controllers are available */
 
-/* Calls on a handle run while the lock is held for reading. agentcg_destroy() and agentcg_free(), beside which none may
- * run, are called while it is held for writing. */
+/* Calls on a handle run while the lock is held for reading. agentcg_destroy() and agentcg_free(), during which no other
+ * call may run, are called while it is held for writing. */
 struct slot {
 	pthread_rwlock_t lock;
 	agentcg *cg;      /* NULL: none at the moment */
@@ -38,13 +38,13 @@ struct slot {
 };
 
 static struct slot slots[HANDLES];
-static size_t in_use;   /* how many of them */
+static size_t in_use;   /* the number of slots */
 
 /* ---- children ---- */
 
 static __thread pid_t children[CHILDREN];
 
-/* Whatever the other threads have done to its group, a child dies of SIGKILL. */
+/* SIGKILL ends a child in every state of its group. */
 static void end_one(size_t number)
 {
 	int status;
@@ -63,7 +63,7 @@ static void end_children(void)
 		end_one(i);
 }
 
-/* Room for a new child, that of the oldest if need be. */
+/* A slot for a new child. The child that was in it is ended. */
 static pid_t *room_for_child(void)
 {
 	size_t number = random_below(CHILDREN);
@@ -158,7 +158,7 @@ static void spawn_and_wait(agentcg *cg)
 	if (CALL(agentcg_spawn(cg, "/bin/true", WORDS("true"), NULL, &options, sizeof(options), &pid, NULL, &why),
 	         RACES_OF_SPAWN) < 0)
 		return;
-	/* In a frozen group it does not get to its end; that is no test of this. */
+	/* In a frozen group the program does not end by itself. */
 	if (waitpid(pid, &status, WNOHANG) == 0) {
 		kill(pid, SIGKILL);
 		CHECK_EQ(waitpid(pid, &status, 0), pid);
@@ -223,7 +223,7 @@ static agentcg_limits some_limits(uint64_t mask)
 	return limits;
 }
 
-/* A value of some_limits(), whatever was lifted for a moment to kill. */
+/* The limits are those of some_limits(): limits that a kill has lifted are restored. */
 static void check_limits(agentcg *cg)
 {
 	agentcg_limits limits;
@@ -262,7 +262,7 @@ static void use_files(agentcg *cg)
 	CALL(agentcg_write_file(cg, "cgroup.max.descendants", "100", &why), 0);
 }
 
-/* What an agent does: a cgroup of its own, in which its process lives. */
+/* As an agent does: make a nested cgroup and move a process into it. */
 static void nest(agentcg *cg)
 {
 	pid_t *child;
@@ -293,7 +293,7 @@ static void signal_processes(agentcg *cg)
 static void freeze_and_thaw(agentcg *cg)
 {
 	CALL(agentcg_freeze(cg, (int)random_below(100), &why), -ETIMEDOUT);
-	/* Another thread may freeze it again, for as long as it waits. */
+	/* Another thread may freeze the group again during the wait. */
 	while (CALL(agentcg_thaw(cg, 100, &why), -ETIMEDOUT) == -ETIMEDOUT)
 		;
 }
@@ -335,7 +335,7 @@ static void take_events(agentcg *cg)
 		CHECK(!(events & AGENTCG_EVENT_GONE));
 }
 
-/* Often, what does not end the processes; rarely, what stops all the others. */
+/* Calls that end no process are frequent. Calls that end or stop all processes are rare. */
 static void use(agentcg *cg)
 {
 	static void (*const often[])(agentcg *) = {
@@ -372,7 +372,7 @@ static void reap_orphans(void)
 	CHECK(reaped == 0 || in_use > 1);
 }
 
-static void look_around(void)
+static void call_without_a_handle(void)
 {
 	agentcg_limits limits = some_limits(limits_here);
 	agentcg_diagnosis diagnosis;
@@ -388,7 +388,7 @@ static void look_around(void)
 	CHECK(diagnosis.place != 0);
 }
 
-/* By another handle, which is no owner: the group may be removed at any moment. */
+/* Use another handle, which does not own the agent: the group may be removed at any moment. */
 static void visit(const char *uuid)
 {
 	agentcg *guest;
@@ -413,8 +413,8 @@ static agentcg *made(void)
 	return cg;
 }
 
-/* It becomes an orphan, which this thread takes back unless another one reaps it first. */
-static agentcg *freed_and_opened(agentcg *cg)
+/* The agent becomes an orphan, which this thread adopts unless another thread reaps it first. */
+static agentcg *free_and_adopt(agentcg *cg)
 {
 	char uuid[AGENTCG_UUID_SIZE];
 	agentcg *again = NULL;
@@ -434,7 +434,7 @@ static agentcg *ended(agentcg *cg)
 
 	switch (random_below(4)) {
 	case 0:
-		return freed_and_opened(cg);
+		return free_and_adopt(cg);
 	case 1:
 		return CALL(agentcg_destroy(cg, AGENTCG_DESTROY_IF_EMPTY, 100, NULL, 0, &why), -EBUSY) == 0 ? NULL : cg;
 	case 2:
@@ -454,7 +454,7 @@ static void turn_with_one_handle(void)
 	else if (random_below(2))
 		list_agents();
 	else if (random_below(2))
-		look_around();
+		call_without_a_handle();
 	else
 		reap_orphans();
 }
@@ -482,7 +482,7 @@ static void turn_with_many_handles(void)
 		if (random_below(4))
 			list_agents();
 		else if (random_below(2))
-			look_around();
+			call_without_a_handle();
 		else
 			reap_orphans();
 		return;
@@ -536,7 +536,7 @@ static void sixteen_threads_use_two_hundred_handles_that_come_and_go(void)
 
 /* ---- before it begins ---- */
 
-/* Two hundred handles keep many descriptors. */
+/* Two hundred handles cache many descriptors. */
 static void allow_descriptors(void)
 {
 	struct rlimit limit;
@@ -561,7 +561,7 @@ static uint64_t limits_that_work(agentcg *cg)
 	return mask;
 }
 
-/* What the library makes once a process and keeps is made before descriptors are counted. */
+/* Descriptors that a process has only once are opened before descriptors are counted. */
 static void warm_up(void)
 {
 	agentcg_spawn_options options = OWN;
@@ -582,8 +582,8 @@ static void warm_up(void)
 	destroy_group(cg);
 }
 
-/* As RUN(), but one descriptor may go: the library closes the inotify instance of the process when it has seen that this
- * kernel reports no removal. */
+/* As RUN(), but one descriptor fewer is allowed: the library closes the inotify instance of the process when it has
+ * detected that this kernel does not report removals. */
 static void run_alone(const char *name, void (*test)(void))
 {
 	int descriptors = count_descriptors(), agents = agents_below(NULL);

@@ -24,7 +24,7 @@ void run(const char *name, void (*test)(void))
 
 	CHECK_EQ(count_descriptors(), descriptors);
 	CHECK_EQ(agents_below(NULL), agents);
-	CHECK_EQ(waitpid(-1, NULL, WNOHANG), children);   /* 0: some live; -1: there are none */
+	CHECK_EQ(waitpid(-1, NULL, WNOHANG), children);   /* 0: there are children; -1: there are none */
 }
 
 /* ---- groups ---- */
@@ -67,7 +67,7 @@ static void enable(const char *directory, const char *controllers)
 {
 	char one[32];
 
-	/* One a write: the kernel takes all of a list or nothing. */
+	/* One per write: the kernel enables all controllers of a list or none. */
 	for (int length; sscanf(controllers, " %31s%n", one, &length) == 1; controllers += length)
 		write_to(directory, "cgroup.subtree_control", one);
 }
@@ -104,7 +104,7 @@ static pid_t fork_or_fail(void)
 
 	if (pid < 0)
 		CHECK_FAIL("fork: %s", strerror(errno));
-	/* A test that fails leaves nobody behind. */
+	/* A test that fails leaves no process. */
 	if (pid == 0)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 	return pid;
@@ -128,8 +128,8 @@ pid_t spinning_child(void)
 	return pid;
 }
 
-/* A child under valgrind that ends by _exit(2) is taken to task for the handles and
- * descriptors that it has from its parent. One that ends by execve(2) is not. */
+/* valgrind reports the handles and descriptors that a child has from its parent if
+ * the child ends by _exit(2). It does not if the child calls execve(2). */
 static void end_child(void)
 {
 	execl("/bin/true", "true", (char *)NULL);
@@ -160,7 +160,7 @@ void check_ended_by(pid_t pid, int signal)
 	int status = reap(pid);
 
 	if (!WIFSIGNALED(status) || WTERMSIG(status) != signal)
-		CHECK_FAIL("process %d has not died of signal %d, but with wait status %#x", pid, signal, status);
+		CHECK_FAIL("process %d did not end by signal %d: its wait status is %#x", pid, signal, status);
 }
 
 void check_killed(pid_t pid)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* What the tests share: groups, children, and the kernel's own files read by hand. */
+/* Functions for the tests: groups, children, and the kernel's files without the library. */
 #ifndef SUPPORT_H
 #define SUPPORT_H
 
@@ -9,66 +9,66 @@
 extern "C" {
 #endif
 
-/* Run a test and hold it to leaving nothing behind: no descriptor, no child, no agent. */
+/* Run a test, and check that it leaves no descriptor, no child and no agent. */
 #define RUN(test) run(#test, test)
 void run(const char *name, void (*test)(void));
 
 /* ---- groups ---- */
 
-/* Long enough for any wait that is bound to end. */
+/* Longer than any wait that ends. */
 #define SOON_MS 20000
 #define PATH_SIZE 4096
 
 agentcg *new_group(void);
 void destroy_group(agentcg *cg);
 
-/* <parent>/synwire/agents, where agentcg_new(NULL, ...) puts its groups. */
+/* <parent>/synwire/agents, in which agentcg_new(NULL, ...) makes groups. */
 void agents_directory(char *path);
-/* How many agents there are below parent, or below agentcg_new(NULL)'s parent. */
+/* The number of agents below parent; if it is NULL, below that of agentcg_new(NULL). */
 int agents_below(const char *parent);
 
-/* A cgroup made by hand beside synwire/, with controllers such as "+pids +cpu" on
- * for its children, to be given as parent. */
+/* Make a cgroup beside synwire/, to be passed as parent. It enables controllers such as
+ * "+pids +cpu" for its children. */
 void make_parent(char *path, const char *name, const char *controllers);
-/* Fails unless what the library made in it is empty again. */
+/* Remove it and the library's directories in it. Fails if an agent is left. */
 void remove_parent(const char *path);
 
 /* ---- children ---- */
 
-/* A child that waits to be killed. */
+/* A child that sleeps until it is killed. */
 pid_t pausing_child(void);
 /* A child that adds to cpu.stat until it is killed. */
 pid_t spinning_child(void);
-/* A child that is a zombie already. Its wait status is 0. */
+/* A child that is a zombie. Its wait status is 0. */
 pid_t zombie_child(void);
 /* Wait for it. Returns its wait status. */
 int reap(pid_t pid);
-/* Wait for a child that the library is to have killed. */
+/* Wait for a child, which must have been killed by SIGKILL. */
 void check_killed(pid_t pid);
-/* The same of another signal. */
+/* Wait for a child, which must have ended by this signal. */
 void check_ended_by(pid_t pid, int signal);
-/* Kill it ourselves. */
+/* Kill a child and wait for it. */
 void kill_and_reap(pid_t pid);
-/* A forked child that runs body; its wait status is 0 if all checks in it held. */
+/* A forked child that runs body. Its wait status is 0 if all checks succeeded. */
 pid_t child_that_runs(void (*body)(void *), void *argument);
-/* The same, waited for. */
+/* Run body in a forked child, and wait for its success. */
 void in_child(void (*body)(void *), void *argument);
 
 /* ---- the kernel's files ---- */
 
-/* The file of the group, whole, as text. Returns its length, or a negative errno value. */
+/* Read a whole file, relative to the directory. Returns its length, or a negative errno value. */
 int read_in(int directory, const char *file, char *text, size_t size);
 int write_in(int directory, const char *file, const char *text);
-/* The same where failing is no answer. */
+/* Write a file, or fail the test. */
 void write_to(const char *directory, const char *file, const char *text);
 uint64_t number_in(agentcg *cg, const char *file);
 uint64_t key_in(agentcg *cg, const char *file, const char *key);
-/* Is pid listed in the group's own cgroup.procs? */
+/* Returns true if the group's cgroup.procs lists pid. */
 int holds(agentcg *cg, pid_t pid);
 
 int count_subdirectories(const char *path);
 int count_descriptors(void);
-/* Asked in /proc: newer valgrinds take fcntl(2) on a descriptor that was closed for a mistake. */
+/* Looks in /proc: newer versions of valgrind report fcntl(2) of a closed descriptor as an error. */
 int is_open(int fd);
 int is_directory(const char *path);
 int64_t now_ms(void);

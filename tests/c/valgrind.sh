@@ -1,24 +1,24 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# valgrind.sh PROGRAM [ARG...]: run a test under valgrind. No error, no byte lost or left, no descriptor left open.
+# valgrind.sh PROGRAM [ARG...]: runs a test under valgrind. Fails for an error, a byte that is not freed and an open descriptor.
 set -eu
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 
-# By its own account valgrind does not fail for open descriptors (Debian 12's 3.19 only lists them), and an error in a
-# child that has called execve(2) meanwhile is in its log alone. So the logs decide, one a process.
+# valgrind's exit status does not cover open descriptors (Debian 12's 3.19 only lists them), nor an error in a child that
+# has called execve(2) since. The logs, one per process, contain both.
 valgrind -q --error-exitcode=99 --leak-check=full --show-leak-kinds=all --errors-for-leak-kinds=all \
   --track-fds=yes --log-file="$logs/%p" "$@" &
 main=$!
 status=0
 wait $main || status=$?
 
-# A forked child ends with what its parent has in hand: there, leaks and open descriptors mean nothing.
+# Leaks and open descriptors of a forked child are those of its parent. They are ignored.
 for log in "$logs"/*; do
   is_main=0 who="a child of the test"
   [ "$log" != "$logs/$main" ] || { is_main=1 who="the test"; }
   awk -v is_main=$is_main '
-    /^--/ { next }   # its own remarks, such as on a system call that it does not know and answers with ENOSYS
+    /^--/ { next }   # remarks of valgrind, such as on an unknown system call, which fails with ENOSYS
     { text = $0; sub(/^==[0-9]+== ?/, "", text) }
     text ~ /^ *$/ || text ~ /^FILE DESCRIPTORS:/ || text ~ /^ +(at|by) 0x/ { next }
     text ~ /^Thread [0-9]+:$/ { next }   # a heading
@@ -28,10 +28,10 @@ for log in "$logs"/*; do
     { found = 1 }
     END { exit found || (is_main && open > 0) }
   ' "$log" || {
-    echo "valgrind has found something in $who:" >&2
+    echo "valgrind reports for $who:" >&2
     cat "$log" >&2
     [ $status -ne 0 ] || status=99
   }
 done
-[ -e "$logs/$main" ] || { echo "valgrind has left no log" >&2; status=99; }
+[ -e "$logs/$main" ] || { echo "valgrind has written no log" >&2; status=99; }
 exit $status

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* No call waits for longer than SOON_MS; the rest is for an emulated machine under load. */
+/* No call waits longer than SOON_MS; the rest is for an emulated machine under load. */
 #define HANG_MS (SOON_MS + 100000)
 
 __thread struct worker *self;
@@ -120,11 +120,11 @@ static void *work(void *worker)
 	return NULL;
 }
 
-/* ---- one that hangs ---- */
+/* ---- a call that hangs ---- */
 
 static int shown;
 
-/* On the thread itself. */
+/* Runs on the thread that it shows. */
 static void show_stack(int signal)
 {
 	void *frames[64];
@@ -159,7 +159,7 @@ static void pause_ms(long ms)
 
 static void report_hang(const struct worker *hanging)
 {
-	fprintf(stderr, "thread %d does not go on\n", (int)hanging->tid);
+	fprintf(stderr, "thread %d hangs\n", (int)hanging->tid);
 	for (const struct worker *w = workers; w < workers + THREADS; w++) {
 		const char *doing = __atomic_load_n(&w->doing, __ATOMIC_SEQ_CST);
 
@@ -173,14 +173,14 @@ static void report_hang(const struct worker *hanging)
 		show_file(w->tid, "children");
 		__atomic_store_n(&shown, 0, __ATOMIC_SEQ_CST);
 		syscall(SYS_tgkill, getpid(), w->tid, SIGUSR2);
-		/* One that waits for the child of a vfork(2) takes no signal. */
+		/* A thread that waits for the child of a vfork(2) does not handle signals. */
 		for (int tries = 0; tries < 20 && !__atomic_load_n(&shown, __ATOMIC_SEQ_CST); tries++)
 			pause_ms(100);
 	}
 	fprintf(stderr, "the processes in the cgroups of agents:\n");
 	fflush(stderr);
 	if (system("grep -s synwire /proc/[0-9]*/cgroup; ps -eo pid,ppid,stat,wchan:32,args") != 0)
-		fprintf(stderr, "they cannot be listed\n");
+		fprintf(stderr, "they could not be listed\n");
 	_exit(1);
 }
 
@@ -203,7 +203,7 @@ void run_watched(int seconds, uint64_t seed, void (*turn)(void), void (*last)(vo
 	int64_t began = now_ms();
 	void *frame;
 
-	backtrace(&frame, 1);   /* it loads libgcc the first time */
+	backtrace(&frame, 1);   /* the first call loads libgcc */
 	CHECK_EQ(sigaction(SIGUSR2, &show, &before), 0);
 	memset(workers, 0, sizeof(workers));
 	stopped = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// What is thrown where C says no: its code, its reason, its file and its words.
+// The exceptions for the errors of C: code, reason, file and message.
 #include "throwing.hpp"
 
 #include <unistd.h>
@@ -8,7 +8,7 @@ namespace {
 
 using agentcgpp::why;
 
-void a_limit_that_cannot_be_names_its_file_and_leaves_nothing()
+void an_invalid_limit_names_its_file_and_leaves_nothing()
 {
 	agentcgpp::limits limits;
 	limits.memory_max_bytes = 1;
@@ -21,21 +21,21 @@ void a_limit_that_cannot_be_names_its_file_and_leaves_nothing()
 	CHECK_STR(THROWN_BY(cg.set_limits(limits), result_out_of_range).file(), "memory.max");
 }
 
-void a_name_that_is_taken_is_told()
+void a_uuid_in_use_throws_file_exists()
 {
 	group cg = group::make();
 	agentcgpp::error e = THROWN_BY(group::make({}, 0, cg.uuid()), file_exists);
 	CHECK(strstr(e.what(), cg.uuid().c_str()));
 }
 
-void an_owner_that_lives_is_told()
+void a_living_owner_throws_device_or_resource_busy()
 {
 	group cg = group::make();
 	THROWN_BY(group::open(cg.uuid(), AGENTCG_OPEN_OWN), device_or_resource_busy);
 	CHECK(cg.get_info().owned);
 }
 
-void what_is_not_there_is_told()
+void missing_and_invalid_arguments_throw()
 {
 	THROWN_BY(group::open("01234567-89ab-4def-8123-456789abcdef"), no_such_file_or_directory);
 	THROWN_BY(group::open(nullptr), invalid_argument);
@@ -58,7 +58,7 @@ void what_is_not_there_is_told()
 	THROWN_BY(cg.next_events(0s), invalid_argument);
 }
 
-void a_process_that_is_gone_is_told()
+void an_ended_process_throws_no_such_process()
 {
 	group cg = group::make();
 	pid_t child = pausing_child();
@@ -67,7 +67,7 @@ void a_process_that_is_gone_is_told()
 	THROWN_BY(cg.contains(child), no_such_process);
 }
 
-void a_group_that_is_gone_is_told_with_the_reason()
+void a_removed_group_throws_the_reason_gone()
 {
 	group cg = group::make();
 	CHECK_EQ(rmdir(cg.path().c_str()), 0);
@@ -84,16 +84,16 @@ void a_group_that_is_gone_is_told_with_the_reason()
 		CHECK(e.reason() == why::gone);
 }
 
-void kill_oneself(void *)
+void kill_the_own_group(void *)
 {
 	group cg = group::make();
 	CHECK_EQ(cg.move_self(), 0);
 	CHECK(THROWN_BY(cg.kill_all(soon), resource_deadlock_would_occur).reason() == why::caller_inside);
 }
 
-void who_would_kill_itself_is_told()
+void a_caller_inside_its_group_throws_caller_inside()
 {
-	in_child(kill_oneself, nullptr);
+	in_child(kill_the_own_group, nullptr);
 	CHECK_EQ(agentcgpp::reap(soon), 1);
 }
 
@@ -101,11 +101,11 @@ void who_would_kill_itself_is_told()
 
 int main()
 {
-	RUN(a_limit_that_cannot_be_names_its_file_and_leaves_nothing);
-	RUN(a_name_that_is_taken_is_told);
-	RUN(an_owner_that_lives_is_told);
-	RUN(what_is_not_there_is_told);
-	RUN(a_process_that_is_gone_is_told);
-	RUN(a_group_that_is_gone_is_told_with_the_reason);
-	RUN(who_would_kill_itself_is_told);
+	RUN(an_invalid_limit_names_its_file_and_leaves_nothing);
+	RUN(a_uuid_in_use_throws_file_exists);
+	RUN(a_living_owner_throws_device_or_resource_busy);
+	RUN(missing_and_invalid_arguments_throw);
+	RUN(an_ended_process_throws_no_such_process);
+	RUN(a_removed_group_throws_the_reason_gone);
+	RUN(a_caller_inside_its_group_throws_caller_inside);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// The header alone, twice, in each standard and as strictly as a caller may have it: nothing of it may be left unseen.
+// The header compiles as the first one, included twice, in each standard and with strict warnings. Every function is used.
 #include <agentcg.hpp>
 #include <agentcg.hpp>
 

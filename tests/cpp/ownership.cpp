@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// What becomes of an agent when its group goes, moves, is assigned to or given up.
+// The agent when its group object is destroyed, moved, assigned to, freed or released.
 #include "throwing.hpp"
 
 #include <csignal>
@@ -7,7 +7,7 @@
 
 namespace {
 
-/// An agent with a process in it, and what is to be seen of it from outside.
+/// An agent with a process in it, and checks of its state without the object.
 struct populated {
 	group cg = group::make();
 	std::string path = cg.path();
@@ -38,7 +38,7 @@ void the_agent_ends_when_its_group_goes_out_of_scope()
 	agent.check_ended();
 }
 
-void the_agent_ends_when_an_exception_passes()
+void the_agent_ends_when_an_exception_leaves_the_scope()
 {
 	populated agent;
 	try {
@@ -51,7 +51,7 @@ void the_agent_ends_when_an_exception_passes()
 	CHECK_FAIL("nothing was thrown");
 }
 
-void a_guests_agent_is_left_be()
+void a_group_that_does_not_own_its_agent_does_not_end_it()
 {
 	populated agent;
 	group::open(agent.cg.uuid()).read_stats();
@@ -60,7 +60,7 @@ void a_guests_agent_is_left_be()
 	agent.check_ended();
 }
 
-void a_freed_agent_lives_on_and_ends_with_who_takes_it_over()
+void a_freed_agent_lives_on_and_ends_with_the_group_that_adopts_it()
 {
 	populated agent;
 	std::string uuid = agent.cg.uuid();
@@ -72,10 +72,10 @@ void a_freed_agent_lives_on_and_ends_with_who_takes_it_over()
 		CHECK_EQ(taken.get_info().owned, 1);
 	}
 	agent.check_ended();
-	agent.cg.free();   // of nothing is nothing
+	agent.cg.free();   // an empty group may be freed
 }
 
-void a_released_handle_is_Cs_until_it_is_adopted()
+void a_released_handle_is_used_in_C_until_it_is_adopted()
 {
 	populated agent;
 	agentcg *cg = agent.cg.release();
@@ -90,7 +90,7 @@ void a_released_handle_is_Cs_until_it_is_adopted()
 	agent.check_ended();
 }
 
-void a_guests_handle_is_adopted_as_a_guests()
+void an_adopted_handle_without_ownership_does_not_end_the_agent()
 {
 	populated agent;
 	agentcg *cg = nullptr;
@@ -113,7 +113,7 @@ void an_assignment_ends_the_agent_that_was_there()
 	second.check_ended();
 }
 
-void a_group_assigned_to_itself_is_as_it_was()
+void a_group_assigned_to_itself_does_not_change()
 {
 	populated agent;
 	group &same = agent.cg;
@@ -126,7 +126,7 @@ void a_group_assigned_to_itself_is_as_it_was()
 	agent.check_ended();
 }
 
-void groups_live_in_containers()
+void groups_can_be_in_containers()
 {
 	std::vector<group> groups;
 	for (int i = 0; i < 5; i++)
@@ -138,38 +138,38 @@ void groups_live_in_containers()
 	CHECK_EQ(agentcgpp::list().size(), 0);
 }
 
-void end_a_copy(void *agent)
+void destroy_the_copy(void *agent)
 {
 	group copy = std::move(static_cast<populated *>(agent)->cg);
 	CHECK_EQ(copy.pids().size(), 1);
 }
 
-void in_a_forked_child_a_group_that_goes_ends_nothing()
+void a_forked_childs_group_does_not_end_the_agent()
 {
 	populated agent;
-	in_child(end_a_copy, &agent);
+	in_child(destroy_the_copy, &agent);
 	agent.check_alive();
 	CHECK_EQ(agent.cg.get_info().owned, 1);
 	agent.cg.destroy(soon);
 	agent.check_ended();
 }
 
-void end_ones_own(void *)
+void destroy_the_own_group(void *)
 {
 	group own = group::make();
 	CHECK_EQ(own.move_self(), 0);
 	THROWN_BY(own.destroy(soon), resource_deadlock_would_occur);
 }
 
-void an_agent_that_the_caller_is_inside_of_is_left_to_be_reaped()
+void an_agent_whose_owner_is_inside_becomes_an_orphan()
 {
-	in_child(end_ones_own, nullptr);
+	in_child(destroy_the_own_group, nullptr);
 	CHECK_EQ(agentcgpp::list().size(), 1);
 	CHECK_EQ(agentcgpp::list()[0].orphan, 1);
 	CHECK_EQ(agentcgpp::reap(soon), 1);
 }
 
-void a_group_that_could_not_be_destroyed_is_as_it_was()
+void a_failed_destroy_does_not_change_the_group()
 {
 	populated agent;
 	group guest = group::open(agent.cg.uuid());
@@ -187,7 +187,7 @@ void a_group_that_could_not_be_destroyed_is_as_it_was()
 	CHECK(THROWN_BY(guest.read_stats(), no_such_device).reason() == agentcgpp::why::gone);
 }
 
-void an_agent_that_somebody_else_has_removed_is_destroyed_all_the_same()
+void an_agent_that_another_program_has_removed_can_be_destroyed()
 {
 	group cg = group::make();
 	CHECK_EQ(rmdir(cg.path().c_str()), 0);
@@ -195,7 +195,7 @@ void an_agent_that_somebody_else_has_removed_is_destroyed_all_the_same()
 	CHECK(!cg);
 }
 
-void an_empty_group_says_so_whatever_it_is_asked()
+void every_method_of_an_empty_group_throws()
 {
 	const agentcgpp::limits limits;
 	group moved = group::make(), empty, destroyed = group::make();
@@ -204,34 +204,34 @@ void an_empty_group_says_so_whatever_it_is_asked()
 
 	for (group *cg : {&moved, &empty, &destroyed}) {
 		CHECK(!*cg);
-#define SAYS_SO(...) CHECK(strstr(THROWN_BY(cg->__VA_ARGS__, invalid_argument).what(), "empty"))
-		SAYS_SO(destroy(soon));
-		SAYS_SO(uuid());
-		SAYS_SO(path());
-		SAYS_SO(fd());
-		SAYS_SO(get_info());
-		SAYS_SO(move_pid(1));
-		SAYS_SO(move_pidfd(0));
-		SAYS_SO(spawn({"/bin/true"}));
-		SAYS_SO(contains(1));
-		SAYS_SO(pids());
-		SAYS_SO(set_limits(limits));
-		SAYS_SO(get_limits());
-		SAYS_SO(read_file("cgroup.procs"));
-		SAYS_SO(write_file("cgroup.freeze", "1"));
-		SAYS_SO(read_stats());
-		SAYS_SO(event_fd(AGENTCG_EVENT_EMPTY));
-		SAYS_SO(next_events(0s));
-		SAYS_SO(wait_empty(0s));
-		SAYS_SO(freeze(0s));
-		SAYS_SO(thaw(0s));
-		SAYS_SO(signal_all(0));
-		SAYS_SO(kill_all(0s));
-		SAYS_SO(terminate(0s, 0s));
+#define REFUSED(...) CHECK(strstr(THROWN_BY(cg->__VA_ARGS__, invalid_argument).what(), "empty"))
+		REFUSED(destroy(soon));
+		REFUSED(uuid());
+		REFUSED(path());
+		REFUSED(fd());
+		REFUSED(get_info());
+		REFUSED(move_pid(1));
+		REFUSED(move_pidfd(0));
+		REFUSED(spawn({"/bin/true"}));
+		REFUSED(contains(1));
+		REFUSED(pids());
+		REFUSED(set_limits(limits));
+		REFUSED(get_limits());
+		REFUSED(read_file("cgroup.procs"));
+		REFUSED(write_file("cgroup.freeze", "1"));
+		REFUSED(read_stats());
+		REFUSED(event_fd(AGENTCG_EVENT_EMPTY));
+		REFUSED(next_events(0s));
+		REFUSED(wait_empty(0s));
+		REFUSED(freeze(0s));
+		REFUSED(thaw(0s));
+		REFUSED(signal_all(0));
+		REFUSED(kill_all(0s));
+		REFUSED(terminate(0s, 0s));
 		CHECK_EQ(cg->move_self(), -EINVAL);
-#undef SAYS_SO
+#undef REFUSED
 	}
-	moved = std::move(kept);   // and can be one again
+	moved = std::move(kept);   // an empty group can be assigned to
 	CHECK(moved && moved.pids().empty());
 }
 
@@ -240,17 +240,17 @@ void an_empty_group_says_so_whatever_it_is_asked()
 int main()
 {
 	RUN(the_agent_ends_when_its_group_goes_out_of_scope);
-	RUN(the_agent_ends_when_an_exception_passes);
-	RUN(a_guests_agent_is_left_be);
-	RUN(a_freed_agent_lives_on_and_ends_with_who_takes_it_over);
-	RUN(a_released_handle_is_Cs_until_it_is_adopted);
-	RUN(a_guests_handle_is_adopted_as_a_guests);
+	RUN(the_agent_ends_when_an_exception_leaves_the_scope);
+	RUN(a_group_that_does_not_own_its_agent_does_not_end_it);
+	RUN(a_freed_agent_lives_on_and_ends_with_the_group_that_adopts_it);
+	RUN(a_released_handle_is_used_in_C_until_it_is_adopted);
+	RUN(an_adopted_handle_without_ownership_does_not_end_the_agent);
 	RUN(an_assignment_ends_the_agent_that_was_there);
-	RUN(a_group_assigned_to_itself_is_as_it_was);
-	RUN(groups_live_in_containers);
-	RUN(in_a_forked_child_a_group_that_goes_ends_nothing);
-	RUN(an_agent_that_the_caller_is_inside_of_is_left_to_be_reaped);
-	RUN(a_group_that_could_not_be_destroyed_is_as_it_was);
-	RUN(an_agent_that_somebody_else_has_removed_is_destroyed_all_the_same);
-	RUN(an_empty_group_says_so_whatever_it_is_asked);
+	RUN(a_group_assigned_to_itself_does_not_change);
+	RUN(groups_can_be_in_containers);
+	RUN(a_forked_childs_group_does_not_end_the_agent);
+	RUN(an_agent_whose_owner_is_inside_becomes_an_orphan);
+	RUN(a_failed_destroy_does_not_change_the_group);
+	RUN(an_agent_that_another_program_has_removed_can_be_destroyed);
+	RUN(every_method_of_an_empty_group_throws);
 }

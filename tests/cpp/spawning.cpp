@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// Programs that start in a group: what they are given reaches them, and what cannot be is told.
+// group::spawn(): the arguments reach the program, and errors are thrown.
 #include "throwing.hpp"
 
 #include <fcntl.h>
@@ -10,7 +10,7 @@ namespace {
 
 using agentcgpp::spawn_options;
 
-/// What the program writes to its standard output. It is to end well.
+/// The program's standard output. The program must end with status 0.
 std::string output_of(group &cg, const std::vector<std::string> &argv, spawn_options options = {})
 {
 	int ends[2];
@@ -27,7 +27,7 @@ std::string output_of(group &cg, const std::vector<std::string> &argv, spawn_opt
 	return output;
 }
 
-void a_program_is_inside_when_it_begins()
+void a_program_is_in_the_group_when_it_begins()
 {
 	group cg = group::make();
 	std::string seen = output_of(cg, {"/bin/grep", "^0::", "/proc/self/cgroup"}), end = cg.uuid() + "\n";
@@ -45,7 +45,7 @@ void a_program_ends_with_its_group()
 	check_killed(pid);
 }
 
-void a_program_has_the_arguments_and_the_environment_it_is_given()
+void a_program_has_the_given_arguments_and_environment()
 {
 	group cg = group::make();
 	CHECK(output_of(cg, {"/usr/bin/printf", "%s|", "a b", "", "c"}) == "a b||c|");
@@ -60,7 +60,7 @@ void a_program_has_the_arguments_and_the_environment_it_is_given()
 	CHECK(output_of(cg, {"/usr/bin/env"}).find("PATH=") != std::string::npos);
 }
 
-void a_program_has_the_descriptors_the_directory_and_the_session_it_is_given()
+void a_program_has_the_given_descriptors_directory_and_session()
 {
 	group cg = group::make();
 	spawn_options options;
@@ -80,7 +80,7 @@ void a_program_has_the_descriptors_the_directory_and_the_session_it_is_given()
 	CHECK_EQ(session, pid);
 }
 
-void a_pidfd_is_had_for_the_asking_and_moves_a_process()
+void spawn_returns_a_pidfd_that_moves_the_process()
 {
 	group cg = group::make(), other = group::make();
 	int pidfd = -1;
@@ -97,11 +97,11 @@ void a_pidfd_is_had_for_the_asking_and_moves_a_process()
 	THROWN_BY(cg.move_pidfd(pidfd), bad_file_descriptor);
 }
 
-void what_cannot_be_started_is_told_and_leaves_nothing()
+void a_failed_spawn_throws_and_leaves_nothing()
 {
 	group cg = group::make();
 	THROWN_BY(cg.spawn({"/nonexistent/program"}), no_such_file_or_directory);
-	THROWN_BY(cg.spawn({"true"}), no_such_file_or_directory);   // no search was asked for
+	THROWN_BY(cg.spawn({"true"}), no_such_file_or_directory);   // without AGENTCG_SPAWN_SEARCH_PATH
 	THROWN_BY(cg.spawn({"/"}), permission_denied);
 	THROWN_BY(cg.spawn({}), invalid_argument);
 	THROWN_BY(cg.spawn({"/bin/echo", std::string("a\0b", 3)}), invalid_argument);
@@ -124,10 +124,10 @@ void what_cannot_be_started_is_told_and_leaves_nothing()
 
 int main()
 {
-	RUN(a_program_is_inside_when_it_begins);
+	RUN(a_program_is_in_the_group_when_it_begins);
 	RUN(a_program_ends_with_its_group);
-	RUN(a_program_has_the_arguments_and_the_environment_it_is_given);
-	RUN(a_program_has_the_descriptors_the_directory_and_the_session_it_is_given);
-	RUN(a_pidfd_is_had_for_the_asking_and_moves_a_process);
-	RUN(what_cannot_be_started_is_told_and_leaves_nothing);
+	RUN(a_program_has_the_given_arguments_and_environment);
+	RUN(a_program_has_the_given_descriptors_directory_and_session);
+	RUN(spawn_returns_a_pidfd_that_moves_the_process);
+	RUN(a_failed_spawn_throws_and_leaves_nothing);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// Several threads on one group, and with groups of their own.
+// Several threads use one group, and each its own group.
 #include "throwing.hpp"
 
 #include <atomic>
@@ -35,7 +35,7 @@ void two_threads_use_one_group()
 	check_killed(child);
 }
 
-void a_thread_that_waits_sees_another_kill()
+void a_waiting_thread_returns_after_the_kill_of_another()
 {
 	group cg = group::make();
 	pid_t child = pausing_child();
@@ -52,7 +52,7 @@ void a_thread_that_waits_sees_another_kill()
 	check_killed(child);
 }
 
-void each_thread_sees_its_own_errors()
+void each_thread_gets_its_own_errors()
 {
 	group one = group::make(), other = group::make();
 	auto refused = [](group &cg, const char *file) {
@@ -64,7 +64,7 @@ void each_thread_sees_its_own_errors()
 	beside.join();
 }
 
-void threads_make_and_end_groups_of_their_own()
+void threads_make_and_destroy_their_own_groups()
 {
 	auto makes = [] {
 		for (int i = 0; i < rounds / 20; i++) {
@@ -83,7 +83,7 @@ void threads_make_and_end_groups_of_their_own()
 int main()
 {
 	RUN(two_threads_use_one_group);
-	RUN(a_thread_that_waits_sees_another_kill);
-	RUN(each_thread_sees_its_own_errors);
-	RUN(threads_make_and_end_groups_of_their_own);
+	RUN(a_waiting_thread_returns_after_the_kill_of_another);
+	RUN(each_thread_gets_its_own_errors);
+	RUN(threads_make_and_destroy_their_own_groups);
 }

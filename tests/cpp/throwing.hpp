@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// What is thrown, held to what the library says of its errors in C.
+// Checks exceptions as check.h checks the errors of C.
 #ifndef THROWING_HPP
 #define THROWING_HPP
 
@@ -10,10 +10,10 @@
 using namespace std::chrono_literals;
 using agentcgpp::group;
 
-/// Long enough for any wait that is bound to end.
+/// Longer than any wait that ends.
 inline constexpr std::chrono::milliseconds soon{SOON_MS};
 
-/// What the call throws; the test fails if it does not, or if it is not fit to read.
+/// Returns the exception of the call. Fails if there is none, or if the error is not complete and readable.
 template <class Call>
 agentcgpp::error thrown_by(const char *words, Call call, std::errc expected)
 {

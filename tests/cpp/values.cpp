@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// What goes into the functions and comes out, where no kernel is needed: durations, limits, text, errors.
+// Conversions that need no kernel: durations, limits, text, errors.
 #include "throwing.hpp"
 
 #include <limits>
@@ -13,11 +13,11 @@ using seconds = std::chrono::duration<double>;
 
 static_assert(!std::is_copy_constructible_v<group> && !std::is_copy_assignable_v<group>);
 static_assert(std::is_nothrow_move_constructible_v<group> && std::is_nothrow_move_assignable_v<group>);
-static_assert(std::is_nothrow_copy_constructible_v<agentcgpp::error>, "an exception that is caught by value");
-static_assert(sizeof(agentcgpp::stats) == sizeof(agentcg_stats), "its size is what C is told");
+static_assert(std::is_nothrow_copy_constructible_v<agentcgpp::error>, "an exception may be caught by value");
+static_assert(sizeof(agentcgpp::stats) == sizeof(agentcg_stats), "its size is passed to C");
 static_assert(timeout(2s).c() == 2000, "a constant");
 
-void a_wait_is_rounded_up_to_milliseconds()
+void a_timeout_is_rounded_up_to_milliseconds()
 {
 	CHECK_EQ(timeout(0s).c(), 0);
 	CHECK_EQ(timeout(1ms).c(), 1);
@@ -29,7 +29,7 @@ void a_wait_is_rounded_up_to_milliseconds()
 	CHECK_EQ(timeout(seconds(1e-9)).c(), 1);
 }
 
-void a_wait_that_is_over_is_0()
+void a_negative_timeout_is_0()
 {
 	CHECK_EQ(timeout(-1ns).c(), 0);
 	CHECK_EQ(timeout(-1ms).c(), 0);   // AGENTCG_FOREVER in C
@@ -37,7 +37,7 @@ void a_wait_that_is_over_is_0()
 	CHECK_EQ(timeout(seconds(std::numeric_limits<double>::quiet_NaN())).c(), 0);
 }
 
-void a_wait_that_is_too_long_for_C_is_infinite()
+void a_timeout_that_is_too_long_for_C_is_infinite()
 {
 	CHECK_EQ(timeout(std::chrono::milliseconds(INT_MAX)).c(), INT_MAX);
 	CHECK_EQ(timeout(std::chrono::milliseconds(INT_MAX) + 1ns).c(), AGENTCG_FOREVER);
@@ -47,10 +47,10 @@ void a_wait_that_is_too_long_for_C_is_infinite()
 	CHECK_EQ(agentcgpp::infinite.c(), AGENTCG_FOREVER);
 }
 
-// Of C's fields the mask and the period have no bit. One more there is one more here.
+// All fields of C's struct except the mask and the period have a bit. HOLDS must cover each of them.
 constexpr std::size_t with_a_bit = sizeof(agentcg_limits) / sizeof(std::uint64_t) - 2;
 
-void each_limit_goes_to_its_own_field_and_bit_and_back()
+void each_limit_has_its_own_field_and_bit_in_both_directions()
 {
 	std::size_t seen = 0;
 #define HOLDS(field, flag) \
@@ -84,7 +84,7 @@ void each_limit_goes_to_its_own_field_and_bit_and_back()
 	CHECK_EQ(seen, with_a_bit);
 }
 
-void the_period_goes_with_the_limit_of_cpu_time()
+void the_period_belongs_to_the_limit_of_cpu_time()
 {
 	agentcgpp::limits limits;
 	limits.cpu_max_millicpu = 0;
@@ -94,7 +94,7 @@ void the_period_goes_with_the_limit_of_cpu_time()
 	CHECK_EQ(agentcgpp::limits::of(limits.c()).cpu_period_us, 50000);
 }
 
-void what_was_not_set_is_not_in_the_mask()
+void an_unset_limit_is_not_in_the_mask()
 {
 	agentcg_limits none = agentcgpp::limits{}.c(), zero{};
 	CHECK(memcmp(&none, &zero, sizeof(none)) == 0);
@@ -103,7 +103,7 @@ void what_was_not_set_is_not_in_the_mask()
 	CHECK(!agentcgpp::limits::of(unasked).pids_max);
 }
 
-void measurements_are_had_when_all_of_them_were_read()
+void has_returns_true_if_all_bits_are_in_the_mask()
 {
 	agentcgpp::stats stats{};
 	stats.mask = AGENTCG_STAT_CPU | AGENTCG_STAT_MEMORY;
@@ -113,7 +113,7 @@ void measurements_are_had_when_all_of_them_were_read()
 	CHECK(!stats.has(AGENTCG_STAT_PIDS));
 }
 
-void text_with_a_NUL_in_it_is_refused_rather_than_cut()
+void text_with_a_NUL_is_refused()
 {
 	CHECK(zstring(nullptr).c() == nullptr);
 	CHECK_STR(zstring("memory.max").c(), "memory.max");
@@ -121,27 +121,27 @@ void text_with_a_NUL_in_it_is_refused_rather_than_cut()
 	THROWN_BY(zstring(std::string("memory.max\0.odd", 15)), invalid_argument);
 }
 
-void an_error_tells_all_that_C_tells()
+void an_error_has_all_fields_of_C()
 {
-	agentcg_error said{};
-	said.code = -EBUSY;
-	said.reason = AGENTCG_WHY_POPULATED;
-	strcpy(said.file, "cgroup.procs");
-	strcpy(said.message, "cannot, since");
+	agentcg_error c{};
+	c.code = -EBUSY;
+	c.reason = AGENTCG_WHY_POPULATED;
+	strcpy(c.file, "cgroup.procs");
+	strcpy(c.message, "cannot, since");
 	try {
-		throw agentcgpp::error(said);
+		throw agentcgpp::error(c);
 	} catch (const std::system_error &e) {
 		CHECK(e.code() == std::errc::device_or_resource_busy);
 		CHECK(e.code() == std::error_code(EBUSY, std::generic_category()));
-		CHECK_STR(e.what(), "cannot, since");   // and not twice what the code means
-		const auto &ours = dynamic_cast<const agentcgpp::error &>(e);
-		CHECK(ours.reason() == agentcgpp::why::populated);
-		CHECK_STR(ours.file(), "cgroup.procs");
-		CHECK_EQ(ours.c().code, -EBUSY);
+		CHECK_STR(e.what(), "cannot, since");   // without the text of the code
+		const auto &error = dynamic_cast<const agentcgpp::error &>(e);
+		CHECK(error.reason() == agentcgpp::why::populated);
+		CHECK_STR(error.file(), "cgroup.procs");
+		CHECK_EQ(error.c().code, -EBUSY);
 	}
 }
 
-void an_error_without_words_of_the_librarys_is_cut_to_fit()
+void an_error_of_the_wrapper_is_cut_to_fit()
 {
 	agentcgpp::error e(-EINVAL, std::string(1000, 'x').c_str());
 	CHECK_EQ(strlen(e.what()), sizeof(e.c().message) - 1);
@@ -149,20 +149,20 @@ void an_error_without_words_of_the_librarys_is_cut_to_fit()
 	CHECK_STR(e.file(), "");
 }
 
-#define TOLD(test) (fprintf(stderr, "%s\n", #test), test())
+#define RUN_HERE(test) (fprintf(stderr, "%s\n", #test), test())
 
 }
 
 int main()
 {
-	TOLD(a_wait_is_rounded_up_to_milliseconds);
-	TOLD(a_wait_that_is_over_is_0);
-	TOLD(a_wait_that_is_too_long_for_C_is_infinite);
-	TOLD(each_limit_goes_to_its_own_field_and_bit_and_back);
-	TOLD(the_period_goes_with_the_limit_of_cpu_time);
-	TOLD(what_was_not_set_is_not_in_the_mask);
-	TOLD(measurements_are_had_when_all_of_them_were_read);
-	TOLD(text_with_a_NUL_in_it_is_refused_rather_than_cut);
-	TOLD(an_error_tells_all_that_C_tells);
-	TOLD(an_error_without_words_of_the_librarys_is_cut_to_fit);
+	RUN_HERE(a_timeout_is_rounded_up_to_milliseconds);
+	RUN_HERE(a_negative_timeout_is_0);
+	RUN_HERE(a_timeout_that_is_too_long_for_C_is_infinite);
+	RUN_HERE(each_limit_has_its_own_field_and_bit_in_both_directions);
+	RUN_HERE(the_period_belongs_to_the_limit_of_cpu_time);
+	RUN_HERE(an_unset_limit_is_not_in_the_mask);
+	RUN_HERE(has_returns_true_if_all_bits_are_in_the_mask);
+	RUN_HERE(text_with_a_NUL_is_refused);
+	RUN_HERE(an_error_has_all_fields_of_C);
+	RUN_HERE(an_error_of_the_wrapper_is_cut_to_fit);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-// Every function once: that what it was given reaches C, and that what C tells comes out, held against the kernel's files.
+// Every function: its arguments reach C, and the results of C are returned. Both are compared with the kernel's files.
 #include "throwing.hpp"
 
 #include <algorithm>
@@ -11,7 +11,7 @@
 
 namespace {
 
-void an_agent_is_made_where_it_is_told_with_the_limits_and_the_name_it_is_given()
+void an_agent_is_made_with_the_given_place_limits_and_uuid()
 {
 	const char *uuid = "01234567-89ab-4def-8123-456789abcdef";
 	char parent[PATH_SIZE];
@@ -40,7 +40,7 @@ void an_agent_is_made_where_it_is_told_with_the_limits_and_the_name_it_is_given(
 	remove_parent(parent);
 }
 
-void the_place_is_told_as_C_tells_it()
+void the_place_is_that_of_C()
 {
 	char parent[PATH_SIZE];
 	CHECK_OK(agentcg_discover_parent(parent, sizeof(parent), &why));
@@ -54,7 +54,7 @@ void the_place_is_told_as_C_tells_it()
 	CHECK(found.text.find(parent) != std::string::npos);
 }
 
-void a_diagnosis_is_for_the_limits_and_flags_that_are_given()
+void a_diagnosis_is_for_the_given_limits_and_flags()
 {
 	agentcgpp::limits limits;
 	limits.pids_max = 17;
@@ -62,7 +62,7 @@ void a_diagnosis_is_for_the_limits_and_flags_that_are_given()
 	CHECK(found.place != 0 && found.obstacle == 0);
 	CHECK_EQ(found.text.size(), strlen(found.text.c_str()));
 
-	// No systemd is here, and nothing else will do.
+	// The lab has no systemd, and the flag excludes other places.
 	found = agentcgpp::diagnose(limits, AGENTCG_NEW_SYSTEMD);
 	CHECK(found.place == 0 && found.obstacle == AGENTCG_WHY_NO_SYSTEMD);
 
@@ -71,12 +71,12 @@ void a_diagnosis_is_for_the_limits_and_flags_that_are_given()
 	THROWN_BY(agentcgpp::diagnose({}, AGENTCG_NEW_SYSTEMD | AGENTCG_NEW_NO_SYSTEMD), invalid_argument);
 }
 
-/// Until it is killed: memory is charged to the group where it is touched.
+/// Holds memory until it is killed. Memory is charged to the group in which the process is when it writes to the memory.
 void hold_memory(void *cg)
 {
 	CHECK_EQ(static_cast<group *>(cg)->move_self(), 0);
 	std::vector<char> held(1 << 20, 'x');
-	CHECK_EQ(raise(SIGSTOP), 0);   // the word that it is held
+	CHECK_EQ(raise(SIGSTOP), 0);   // tells the parent that it holds the memory
 	for (;;)
 		CHECK_EQ(held.back(), 'x');
 }
@@ -89,7 +89,7 @@ pid_t stopped_child_that_runs(void (*body)(void *), void *argument)
 	return child;
 }
 
-void limits_are_set_and_told()
+void limits_are_set_and_returned()
 {
 	group cg = group::make();
 	agentcgpp::limits limits;
@@ -100,10 +100,10 @@ void limits_are_set_and_told()
 	CHECK_EQ(number_in(cg.get(), "pids.max"), 17);
 	CHECK(cg.read_file("cpu.max") == "25000 50000\n");
 
-	agentcgpp::limits told = cg.get_limits();
-	CHECK(told.pids_max == 17u && told.cpu_max_millicpu == 500u && told.cpu_period_us == 50000);
-	CHECK(told.memory_max_bytes == agentcgpp::unlimited);
-	cg.set_limits({});   // nothing is nothing
+	agentcgpp::limits found_limits = cg.get_limits();
+	CHECK(found_limits.pids_max == 17u && found_limits.cpu_max_millicpu == 500u && found_limits.cpu_period_us == 50000);
+	CHECK(found_limits.memory_max_bytes == agentcgpp::unlimited);
+	cg.set_limits({});   // changes no limit
 	CHECK(cg.get_limits().pids_max == 17u);
 
 	pid_t child = stopped_child_that_runs(hold_memory, &cg);
@@ -116,14 +116,14 @@ void limits_are_set_and_told()
 	check_killed(child);
 }
 
-void files_are_read_whole_and_written()
+void files_are_read_completely_and_written()
 {
 	group cg = group::make();
 	cg.write_file("pids.max", std::string("23"));
 	CHECK(cg.read_file(std::string("pids.max")) == "23\n");
 	CHECK(cg.read_file("cgroup.procs").empty());
 
-	std::vector<pid_t> children(70);   // more than pids() has room for at first
+	std::vector<pid_t> children(70);   // more than fit in the first buffer of pids()
 	std::string expected;
 	for (pid_t &child : children) {
 		child = pausing_child();
@@ -172,7 +172,7 @@ void a_forked_child_moves_itself()
 	in_child(move_inside, &cg);
 }
 
-void waiting_tells_whether_it_is_empty()
+void wait_empty_returns_true_if_the_group_is_empty()
 {
 	group cg = group::make();
 	CHECK(cg.wait_empty(0s));
@@ -203,42 +203,42 @@ void a_group_is_frozen_thawed_and_killed()
 	check_killed(child);
 }
 
-void wait_for_the_kill(void *)
+void ignore_sigterm(void *)
 {
 	CHECK(signal(SIGTERM, SIG_IGN) != SIG_ERR);
-	CHECK_EQ(raise(SIGSTOP), 0);   // the word that it is ignored
+	CHECK_EQ(raise(SIGSTOP), 0);   // tells the parent that SIGTERM is ignored
 	for (;;)
 		pause();
 }
 
-void end_in_its_own_time(void *)
+void end_200_ms_after_sigterm(void *)
 {
 	sigset_t asked;
 	sigemptyset(&asked);
 	sigaddset(&asked, SIGTERM);
 	CHECK_EQ(sigprocmask(SIG_BLOCK, &asked, nullptr), 0);
-	CHECK_EQ(raise(SIGSTOP), 0);   // the word that it is blocked
+	CHECK_EQ(raise(SIGSTOP), 0);   // tells the parent that SIGTERM is blocked
 	int signal;
 	CHECK_EQ(sigwait(&asked, &signal), 0);
-	poll(nullptr, 0, 200);         // not so soon that a kill without grace would come too late
+	poll(nullptr, 0, 200);         // long enough for a kill without grace to come first
 }
 
-void terminating_tells_whether_it_came_to_the_kill()
+void terminate_returns_true_if_it_has_killed()
 {
 	group cg = group::make();
 	CHECK(!cg.terminate(soon, soon));
-	pid_t slow = stopped_child_that_runs(end_in_its_own_time, nullptr);
+	pid_t slow = stopped_child_that_runs(end_200_ms_after_sigterm, nullptr);
 	cg.move_pid(slow);
 	CHECK(!cg.terminate(soon, 0s));
 	CHECK_EQ(reap(slow), 0);
 
-	pid_t deaf = stopped_child_that_runs(wait_for_the_kill, nullptr);
-	cg.move_pid(deaf);
+	pid_t ignoring = stopped_child_that_runs(ignore_sigterm, nullptr);
+	cg.move_pid(ignoring);
 	CHECK(cg.terminate(1ms, soon));
-	check_killed(deaf);
+	check_killed(ignoring);
 }
 
-void events_are_told_by_a_descriptor()
+void events_make_a_descriptor_readable()
 {
 	group cg = group::make();
 	int fd = cg.event_fd(AGENTCG_EVENT_POPULATED | AGENTCG_EVENT_EMPTY);
@@ -260,15 +260,15 @@ void events_are_told_by_a_descriptor()
 
 int main()
 {
-	RUN(an_agent_is_made_where_it_is_told_with_the_limits_and_the_name_it_is_given);
-	RUN(the_place_is_told_as_C_tells_it);
-	RUN(a_diagnosis_is_for_the_limits_and_flags_that_are_given);
-	RUN(limits_are_set_and_told);
-	RUN(files_are_read_whole_and_written);
+	RUN(an_agent_is_made_with_the_given_place_limits_and_uuid);
+	RUN(the_place_is_that_of_C);
+	RUN(a_diagnosis_is_for_the_given_limits_and_flags);
+	RUN(limits_are_set_and_returned);
+	RUN(files_are_read_completely_and_written);
 	RUN(processes_are_moved_found_and_counted);
 	RUN(a_forked_child_moves_itself);
-	RUN(waiting_tells_whether_it_is_empty);
+	RUN(wait_empty_returns_true_if_the_group_is_empty);
 	RUN(a_group_is_frozen_thawed_and_killed);
-	RUN(terminating_tells_whether_it_came_to_the_kill);
-	RUN(events_are_told_by_a_descriptor);
+	RUN(terminate_returns_true_if_it_has_killed);
+	RUN(events_make_a_descriptor_readable);
 }

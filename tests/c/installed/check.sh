@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# check.sh BUILD SCRATCH PREFIX LIBDIR VERSION CC CXX: install the built library below SCRATCH, as a packager does, see
-# that all is there, and build and run programs against it the two ways that its users do.
+# check.sh BUILD SCRATCH PREFIX LIBDIR VERSION CC CXX: installs the library below SCRATCH, as a packager does, compares the
+# list of files, and builds and runs programs with find_package and with pkg-config.
 set -eu
 export LC_ALL=C
 build=$1 scratch=$2 prefix=$3 libdir=$4 version=$5 cc=$6 cxx=$7
@@ -29,19 +29,19 @@ $libdir/libagentcg.so.$version
 $libdir/pkgconfig/agentcg.pc
 L
 links=$(readlink "$libdir/libagentcg.so" "$libdir/libagentcg.so.0" | tr '\n' ' ')
-[ "$links" = "libagentcg.so.0 libagentcg.so.$version " ] || { echo "the links lead to $links" >&2; exit 1; }
+[ "$links" = "libagentcg.so.0 libagentcg.so.$version " ] || { echo "the links point to $links" >&2; exit 1; }
 for header in agentcg.h agentcg.hpp agentcg/values.hpp; do
   cmp "include/$header" "$here/../../../include/$header"
 done
 
 export LD_LIBRARY_PATH=$PWD/$libdir
-# runs HOW PROGRAM: it finds the installed library and says its version
+# runs HOW PROGRAM: the program loads the installed library and prints its version
 runs() {
-  local said
-  said=$("$2") || { echo "$1: the program failed" >&2; exit 1; }
-  [ "$said" = "$version" ] || { echo "$1: the program says \"$said\", not \"$version\"" >&2; exit 1; }
+  local printed
+  printed=$("$2") || { echo "$1: the program failed" >&2; exit 1; }
+  [ "$printed" = "$version" ] || { echo "$1: the program printed \"$printed\", not \"$version\"" >&2; exit 1; }
   ldd "$2" | grep -qF "$LD_LIBRARY_PATH/libagentcg.so.0" || { echo "$1: another library was loaded" >&2; exit 1; }
-  echo "$1: $said"
+  echo "$1: $printed"
 }
 
 cmake -S "$here" -B "$scratch/cmake" -DCMAKE_PREFIX_PATH="$PWD" -DCMAKE_C_COMPILER="$cc" \
@@ -50,10 +50,10 @@ cmake --build "$scratch/cmake" >>"$scratch/cmake.log"
 runs "C by find_package" "$scratch/cmake/in_c"
 runs "C++ by find_package" "$scratch/cmake/in_cxx"
 
-# agentcg.pc tells of the place where it is to be in the end; the sysroot is what DESTDIR was.
+# agentcg.pc names the final paths; the sysroot is DESTDIR.
 export PKG_CONFIG_LIBDIR=$PWD/$libdir/pkgconfig PKG_CONFIG_SYSROOT_DIR=$scratch/root
 export PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1 PKG_CONFIG_ALLOW_SYSTEM_LIBS=1
-[ "$(pkg-config --modversion agentcg)" = "$version" ] || { echo "agentcg.pc carries another version" >&2; exit 1; }
+[ "$(pkg-config --modversion agentcg)" = "$version" ] || { echo "agentcg.pc has another version" >&2; exit 1; }
 read -ra flags <<<"$(pkg-config --cflags --libs agentcg)"
 "$cc" "$here/version.c" -o "$scratch/pc_c" "${flags[@]}"
 "$cxx" "$here/version.cc" -o "$scratch/pc_cxx" "${flags[@]}"
