@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What `AGENTCG_SPAWN_CONTAIN` stops. Each act is tried by a contained program and, to see that it would have
-//! worked, by one that is not.
+//! What `AGENTCG_SPAWN_CONTAIN` prevents. Each attempt is made by a contained program and also by one that is
+//! not contained, to check that it would succeed.
 
 #[macro_use]
 mod common;
@@ -25,17 +25,17 @@ mod systemd;
 
 roles![
     common::member::sleeper,
-    attempts::act,
+    attempts::attempt,
     remaining_access::host_on_a_terminal,
     remaining_access::host_that_is_not_dumpable,
     remaining_access::host_that_waits,
     root::mounts_elsewhere,
     root::mounts_later,
-    inside::looks_around,
-    inside::looks_at_its_bounds,
-    inside::goes_deeper,
-    inside::tells_who_it_is,
+    inside::reads_its_root,
+    inside::cannot_raise_its_cgroup_limits,
+    inside::moves_into_its_cgroups,
+    inside::sends_its_credentials,
     inside::writes_a_file,
     inside::has_agents,
-    inside::hides_below,
+    inside::sleeps_in_a_nested_cgroup,
 ];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Guarded agents end with the program that made them, in whichever way it ends, and the guard run not
+//! Guarded agents end with the program that made them, in whichever way it ends, and the guard does not
 //! disturb the program.
 
 #[macro_use]
@@ -170,7 +170,7 @@ fn the_guard_ends_after_the_last_agent_and_leaves_nothing() {
     for end in ["free", "destroy"] {
         program.new_guarded(0);
         let (first, guard) = (program.new_guarded(0), program.guard());
-        // A child with a copy of the socket run not keep the guard.
+        // A child with a copy of the socket does not keep the guard.
         let child = program.request("fork keep").parse().expect("a pid");
         program.run(end);
         assert!(is_alive(guard), "one agent is left: {end}");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What `kill_all` says and how long it takes. That nothing survives it is tests/hostile.rs's.
+//! The results of `kill_all` and the time it takes. tests/hostile.rs checks that nothing survives it.
 
 #[path = "kill/closed.rs"]
 mod closed;
@@ -9,10 +9,10 @@ mod common;
 mod delays;
 #[path = "kill/gone.rs"]
 mod gone;
-#[path = "kill/parked.rs"]
-mod parked;
 #[path = "kill/reuse.rs"]
 mod reuse;
+#[path = "kill/unreaped.rs"]
+mod unreaped;
 
 use agentcg::{CpuMax, Deadline, Errno, Limits, Reason};
 use common::fixture::check_kill_all;
@@ -22,19 +22,19 @@ use common::{deadline, lab};
 use std::time::{Duration, Instant};
 
 roles![
-    four,
+    fork_twice,
     ten_burners,
     burner,
     sleeper,
     closed::exits,
     delays::makes_cgroups,
-    delays::closes_again_and_again,
+    delays::keeps_removing_access,
     delays::has_no_descriptor_left,
     reuse::enters,
 ];
 
 #[test]
-fn the_run_has_the_files_that_it_says_it_has() {
+fn the_kernel_has_the_files_that_the_options_of_the_run_leave() {
     let group = Group::plain();
     for file in ["cgroup.kill", "cgroup.freeze", "pids.max"] {
         assert_eq!(group.cgroup.has(file), !lab::lacks(file), "{file}");
@@ -42,7 +42,7 @@ fn the_run_has_the_files_that_it_says_it_has() {
 }
 
 #[test]
-fn members_that_share_a_thousandth_of_a_cpu_die_without_waiting_for_it() {
+fn members_that_share_a_thousandth_of_a_cpu_die_without_waiting_for_cpu_time() {
     let cpu_max = CpuMax { millicpu: 1, period_us: 0 };
     let limits = Limits { cpu_max: Some(cpu_max), ..Limits::default() };
     for round in 0..3 {
@@ -55,13 +55,14 @@ fn members_that_share_a_thousandth_of_a_cpu_die_without_waiting_for_it() {
         common::wait_until("throttled", || group.cgroup.value("cpu.stat", "nr_throttled") > 0);
         let start = Instant::now();
         check_kill_all(&group, &mut [member], round);
-        // Each needs some milliseconds of CPU time to die, and they get one each second.
+        // Each process needs some milliseconds of CPU time to die, and the group gets one each second.
         assert!(start.elapsed() < Duration::from_secs(5), "it took {:?}", start.elapsed());
         group.destroy();
     }
 }
 
-/// They use all the CPU time that they get. Tells their pids, to be moved before they are held back.
+/// Ten processes that use all the CPU time that they get. They send their pids, to be moved into the group
+/// before it is throttled.
 fn ten_burners(_: &[String]) {
     role::receive();
     for _ in 0..9 {
@@ -81,10 +82,10 @@ fn an_empty_group_is_killed_at_once() {
 }
 
 #[test]
-fn without_time_to_wait_it_kills_all_the_same() {
+fn kill_all_without_time_to_wait_still_kills() {
     for _ in 0..50 {
         let group = Group::plain();
-        let mut member = group.start("four", &[]);
+        let mut member = group.start("fork_twice", &[]);
         (0..4).for_each(|_| member.expect_line("ready"));
         match group.kill_all(Deadline::after(Duration::ZERO)) {
             Ok(()) => assert!(member.is_dead()),
@@ -96,7 +97,7 @@ fn without_time_to_wait_it_kills_all_the_same() {
     }
 }
 
-fn four(_: &[String]) {
+fn fork_twice(_: &[String]) {
     role::receive();
     role::fork();
     role::fork();
@@ -105,7 +106,7 @@ fn four(_: &[String]) {
 }
 
 #[test]
-fn a_group_that_somebody_has_removed_is_gone() {
+fn a_removed_group_is_reported_as_gone() {
     let group = Group::plain();
     group.cgroup.remove();
     let e = group.kill_all(deadline()).unwrap_err();

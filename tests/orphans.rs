@@ -223,7 +223,7 @@ fn two_concurrent_reapers_reap_each_orphan_once() {
     }
 }
 
-/// A group that is being made has no owner for an instant. Its maker does not notice if it is reap_all then.
+/// A group that is being made has no owner for an instant. Its maker does not notice if it is reaped then.
 #[test]
 fn reaping_and_listing_do_not_disturb_the_making_of_agents() {
     let scratch = Scratch::new();

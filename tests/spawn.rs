@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `spawn` starts programs that are in the group from the first instruction on, whichever way they get there, or
-//! says why it did not, and then leaves nothing behind.
+//! `spawn` starts programs that are in the group from their first instruction on, on each spawn path. If it
+//! fails, it reports the cause and leaves nothing behind.
 
 #[macro_use]
 mod common;
@@ -21,14 +21,14 @@ mod refusals;
 
 roles![
     begun::begins,
-    begun::host_of_tiny_with_a_reaper,
+    begun::host_of_tiny_group_with_a_reaper,
     begun::host_that_ignores_its_children,
     begun::host_with_a_reaper,
     many::host,
     oom::fills,
-    oom::host_of_full,
+    oom::host_of_full_group,
     protected::host_with_an_oom_score,
-    protected::tells_its_oom_score,
+    protected::sends_its_oom_score,
     refusals::sleeps,
     entries::ends,
 ];

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The ways into the group, on all of which it is contained.
+//! The agent is contained on each spawn path.
 
 use super::fixture::Fixture;
 use crate::common::program::StartOptions;
@@ -9,36 +9,36 @@ use agentcg::Errno;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 
-/// On a thread of its own, since filters stay.
+/// Runs the test on a new thread, since a filter cannot be removed.
 pub fn on_each_spawn_path(
     filter: &'static [(libc::c_long, Errno)],
     test: impl Fn(&Fixture) + Copy + Send + 'static,
 ) {
     for path in SpawnPath::ALL {
-        let alone = std::thread::spawn(move || {
-            let stage = Fixture::new();
-            path.close(&stage.agent);
+        let thread = std::thread::spawn(move || {
+            let fixture = Fixture::new();
+            path.close(&fixture.agent);
             seccomp::refuse(filter);
-            test(&stage);
+            test(&fixture);
         });
-        alone.join().unwrap_or_else(|_| panic!("spawn path {path:?}"));
+        thread.join().unwrap_or_else(|_| panic!("spawn path {path:?}"));
     }
 }
 
 #[test]
-fn it_is_held_on_each_way() {
-    on_each_spawn_path(&[], is_held);
+fn an_agent_is_contained_on_each_spawn_path() {
+    on_each_spawn_path(&[], check_contained);
 }
 
-pub fn is_held(stage: &Fixture) {
-    let dir = File::open(&stage.sibling.cgroup.0).unwrap();
-    let how = StartOptions { stdio: [dir.as_raw_fd(), 1, 2], ..StartOptions::default() };
+pub fn check_contained(fixture: &Fixture) {
+    let dir = File::open(&fixture.sibling.cgroup.0).unwrap();
+    let options = StartOptions { stdio: [dir.as_raw_fd(), 1, 2], ..StartOptions::default() };
     for contain in [true, false] {
-        let done = |errno| if contain { Err(errno) } else { Ok(()) };
-        let play = |act, more: &[&str]| stage.play(act, more, contain, how);
-        assert_eq!(play("writes to its own file", &["memory.max", "max"]), done(Errno::EPERM));
-        assert_eq!(play("reads its sibling's memory.max", &[]), done(Errno::ENOENT));
-        assert_eq!(play("unmounts in namespaces of its own", &[]), done(Errno::ENOENT));
-        assert_eq!(play("moves to its sibling by descriptor 0", &[]), done(Errno::ENOENT));
+        let expected = |errno| if contain { Err(errno) } else { Ok(()) };
+        let play = |attempt, more: &[&str]| fixture.attempt(attempt, more, contain, options);
+        assert_eq!(play("writes to its own file", &["memory.max", "max"]), expected(Errno::EPERM));
+        assert_eq!(play("reads memory.max of its sibling", &[]), expected(Errno::ENOENT));
+        assert_eq!(play("unmounts in its own namespaces", &[]), expected(Errno::ENOENT));
+        assert_eq!(play("moves to its sibling through descriptor 0", &[]), expected(Errno::ENOENT));
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! An agent that misbehaves, one beside it, and their host.
+//! An agent that makes attempts, another agent beside it, and their host.
 
 use crate::common::cgroup::{Cgroup, Scratch};
 use crate::common::group::{Group, own_pid};
@@ -15,24 +15,24 @@ pub struct Fixture {
     pub sibling: Group,
     pub member: Member,
     host: Cgroup,
-    /// Removed last.
+    /// Dropped last, since it removes the parent of the groups.
     _scratch: Option<Scratch>,
 }
 
 impl Fixture {
-    /// Under a parent of its own.
+    /// Creates the agents under the parent of this test.
     pub fn new() -> Self {
-        make_room();
+        move_host_out_of_root();
         let scratch = Scratch::new();
         let (agent, sibling) = (Group::under(&scratch, &limits()), Group::under(&scratch, &limits()));
-        // Where we are at the root an agent's own group would have the same path.
+        // At the root of the hierarchy, the group of an agent would have the same path as the host's.
         let own = Cgroup::own();
         let is_apart = own.has("cgroup.type") && lab::layout() != "container";
         let host = if is_apart { own } else { scratch.outer.make("host") };
         Self::of(agent, sibling, host, Some(scratch))
     }
 
-    /// Where the library finds a place.
+    /// Creates the agents at the place that the library finds.
     pub fn at_its_place() -> Self {
         Self::of(Group::new(&limits()), Group::new(&limits()), Cgroup::own(), None)
     }
@@ -43,29 +43,36 @@ impl Fixture {
         Self { agent, sibling, member, host, _scratch: scratch }
     }
 
-    /// Have the agent do this: nothing, or why it could not.
-    pub fn play(&self, act: &str, more: &[&str], contain: bool, how: StartOptions<'_>) -> Result<(), Errno> {
-        self.play_on(own_pid(), act, more, contain, how)
-    }
-
-    /// The same with another process for the host.
-    pub fn play_on(
+    /// Lets the agent make an attempt. Returns the error that prevented it.
+    pub fn attempt(
         &self,
-        host: i32,
-        act: &str,
+        attempt: &str,
         more: &[&str],
         contain: bool,
-        how: StartOptions<'_>,
+        options: StartOptions<'_>,
+    ) -> Result<(), Errno> {
+        self.attempt_on(own_pid(), attempt, more, contain, options)
+    }
+
+    /// Does the same with another process as the host.
+    pub fn attempt_on(
+        &self,
+        host: i32,
+        attempt: &str,
+        more: &[&str],
+        contain: bool,
+        options: StartOptions<'_>,
     ) -> Result<(), Errno> {
         let paths = [&self.sibling.cgroup, &self.host].map(|cgroup| cgroup.0.to_string_lossy().into_owned());
         let pid = host.to_string();
-        let args = [&[act, &paths[0], &paths[1], &pid], more].concat();
-        let how = StartOptions { args: &args, spawn: SpawnOptions { contain, pidfd: false }, ..how };
-        let child = program::start(&self.agent, "act", how).unwrap_or_else(|e| panic!("{act}: {e}"));
+        let args = [&[attempt, &paths[0], &paths[1], &pid], more].concat();
+        let options = StartOptions { args: &args, spawn: SpawnOptions { contain, pidfd: false }, ..options };
+        let child =
+            program::start(&self.agent, "attempt", options).unwrap_or_else(|e| panic!("{attempt}: {e}"));
         match program::wait(&child) {
             WaitStatus::Exited(_, 0) => Ok(()),
             WaitStatus::Exited(_, errno) => Err(Errno::from_raw(errno)),
-            other => panic!("{act}: {other:?}"),
+            other => panic!("{attempt}: {other:?}"),
         }
     }
 }
@@ -74,13 +81,13 @@ fn limits() -> Limits {
     Limits { memory_max: Some(64 << 20), pids_max: Some(20), ..Limits::default() }
 }
 
-/// A container's first process stands at its root, where nothing can be made beside it.
-fn make_room() {
+/// The first process of a container is in the root cgroup, which has no siblings.
+fn move_host_out_of_root() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         if lab::layout() == "container" {
             let root = Cgroup("/sys/fs/cgroup".into());
-            // A role is a process of its own, and may come second.
+            // A role is another process and may come second.
             let host = root.join("host");
             if !host.exists() {
                 root.make("host");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a contained agent sees, and what works for it as for any.
+//! What a contained agent sees, and what works for it as without containment.
 
 use super::fixture::Fixture;
 use crate::common::cgroup::{Cgroup, Scratch};
@@ -16,31 +16,31 @@ use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
-/// Its end and all that it has said.
-fn plays(role: &str, args: &[&str]) -> String {
-    let stage = Fixture::new();
-    let (ours, its): (OwnedFd, OwnedFd) = nix::unistd::pipe().unwrap();
-    let how = StartOptions {
+/// Runs a role as a contained agent and returns its output.
+fn output_of(role: &str, args: &[&str]) -> String {
+    let fixture = Fixture::new();
+    let (reader, writer): (OwnedFd, OwnedFd) = nix::unistd::pipe().unwrap();
+    let options = StartOptions {
         args,
         spawn: SpawnOptions { contain: true, pidfd: false },
-        stdio: [agentcg::DEVNULL, its.as_raw_fd(), 2],
+        stdio: [agentcg::DEVNULL, writer.as_raw_fd(), 2],
         ..StartOptions::default()
     };
-    let child = program::start(&stage.agent, role, how).unwrap_or_else(|e| panic!("{role}: {e}"));
-    drop(its);
-    let mut said = String::new();
-    File::from(ours).read_to_string(&mut said).unwrap();
-    assert!(matches!(program::wait(&child), WaitStatus::Exited(_, 0)), "{said}");
-    stage.agent.destroy();
-    said
+    let child = program::start(&fixture.agent, role, options).unwrap_or_else(|e| panic!("{role}: {e}"));
+    drop(writer);
+    let mut output = String::new();
+    File::from(reader).read_to_string(&mut output).unwrap();
+    assert!(matches!(program::wait(&child), WaitStatus::Exited(_, 0)), "{output}");
+    fixture.agent.destroy();
+    output
 }
 
 #[test]
-fn it_sees_its_own_group_as_the_whole_hierarchy() {
-    assert_eq!(plays("looks_around", &[]), "0::/\n67108864\n20\n");
+fn an_agent_sees_its_own_group_as_the_whole_hierarchy() {
+    assert_eq!(output_of("reads_its_root", &[]), "0::/\n67108864\n20\n");
 }
 
-pub fn looks_around(_: &[String]) {
+pub fn reads_its_root(_: &[String]) {
     let root = Cgroup("/sys/fs/cgroup".into());
     let own = fs::read_to_string("/proc/self/cgroup").unwrap();
     role::send(own.lines().find(|line| line.starts_with("0::")).unwrap());
@@ -50,11 +50,11 @@ pub fn looks_around(_: &[String]) {
 }
 
 #[test]
-fn it_makes_cgroups_of_its_own_and_moves_into_them() {
-    assert_eq!(plays("goes_deeper", &[]), "0::/a/b\n0::/\n");
+fn an_agent_makes_cgroups_and_moves_into_them() {
+    assert_eq!(output_of("moves_into_its_cgroups", &[]), "0::/a/b\n0::/\n");
 }
 
-pub fn goes_deeper(_: &[String]) {
+pub fn moves_into_its_cgroups(_: &[String]) {
     let root = Cgroup("/sys/fs/cgroup".into());
     for cgroup in [root.make("a").make("b"), root] {
         role::enter(&cgroup);
@@ -63,22 +63,25 @@ pub fn goes_deeper(_: &[String]) {
 }
 
 #[test]
-fn it_has_no_capabilities_and_is_who_it_was() {
+fn an_agent_has_no_capabilities_and_keeps_its_uid_and_gid() {
     let (uid, gid) = (geteuid(), getegid());
     let zero = "0000000000000000";
-    assert_eq!(plays("tells_who_it_is", &[]), format!("{uid} {gid} {zero} {zero} {zero} {zero} {zero}\n"));
+    assert_eq!(
+        output_of("sends_its_credentials", &[]),
+        format!("{uid} {gid} {zero} {zero} {zero} {zero} {zero}\n")
+    );
 }
 
-pub fn tells_who_it_is(_: &[String]) {
+pub fn sends_its_credentials(_: &[String]) {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let value = |key| status.lines().find_map(|line| line.strip_prefix(key)).unwrap().trim().to_owned();
     let capabilities = ["CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"].map(value).join(" ");
     role::send(&format!("{} {} {capabilities}", geteuid(), getegid()));
 }
 
-/// And sees only its own uid and gid as what they are.
+/// The agent sees every uid and gid but its own as the overflow id.
 #[test]
-fn it_writes_files_as_its_uid() {
+fn an_agent_writes_files_as_its_uid() {
     let path = std::env::temp_dir().join(format!("written-{}", std::process::id()));
     let text = path.to_string_lossy();
     let other = if lab::is_root() {
@@ -89,7 +92,7 @@ fn it_writes_files_as_its_uid() {
     } else {
         "/etc".into()
     };
-    let seen = plays("writes_a_file", &[&text, &other.to_string_lossy()]);
+    let seen = output_of("writes_a_file", &[&text, &other.to_string_lossy()]);
     assert_eq!(seen, format!("{} 65534\n", geteuid()));
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
     let file = fs::metadata(&path).unwrap();
@@ -103,27 +106,27 @@ pub fn writes_a_file(args: &[String]) {
     role::send(&format!("{own} {other}"));
 }
 
-/// Root could map itself only with a capability that it has lost (5.12, and earlier in
-/// stable releases).
+/// Root could map its uid only with a capability that it has lost (Linux 5.12, and earlier in stable
+/// releases).
 #[test]
-fn it_has_agents_of_its_own_and_they_are_held_unless_it_is_root() {
-    let held = "pids.max 5\nOk(()) Ok(())\nErr(EPERM) Err(ENOENT)\n";
-    let not_held = "pids.max 5\nOk(()) Ok(())\nEPERM Some(NotContained)\n";
-    assert_eq!(plays("has_agents", &[]), if lab::is_root() { not_held } else { held });
+fn an_agent_has_its_own_agents_which_are_contained_unless_it_is_root() {
+    let contained = "pids.max 5\nOk(()) Ok(())\nErr(EPERM) Err(ENOENT)\n";
+    let not_contained = "pids.max 5\nOk(()) Ok(())\nEPERM Some(NotContained)\n";
+    assert_eq!(output_of("has_agents", &[]), if lab::is_root() { not_contained } else { contained });
 }
 
 pub fn has_agents(_: &[String]) {
     let limits = Limits { pids_max: Some(5), ..Limits::default() };
     let agent = Agent::new(None, None, &limits).unwrap_or_else(|e| panic!("{e}"));
     role::send(&format!("pids.max {}", Cgroup::at(agent.path()).read("pids.max")));
-    let play = |act, more: &[&str], contain| {
-        let args = [&[act, "/sys/fs/cgroup", "/sys/fs/cgroup/supervisor", "1"], more].concat();
-        let how = StartOptions {
+    let play = |attempt, more: &[&str], contain| {
+        let args = [&[attempt, "/sys/fs/cgroup", "/sys/fs/cgroup/supervisor", "1"], more].concat();
+        let options = StartOptions {
             args: &args,
             spawn: SpawnOptions { contain, pidfd: false },
             ..StartOptions::default()
         };
-        let child = program::start(&agent, "act", how)?;
+        let child = program::start(&agent, "attempt", options)?;
         Ok::<_, agentcg::Error>(match program::wait(&child) {
             WaitStatus::Exited(_, 0) => Ok(()),
             WaitStatus::Exited(_, errno) => Err(Errno::from_raw(errno)),
@@ -132,7 +135,7 @@ pub fn has_agents(_: &[String]) {
     };
     for contain in [false, true] {
         let raised = play("writes to its own file", &["pids.max", "max"], contain);
-        let moved = play("moves to the host's cgroup", &[], contain);
+        let moved = play("moves to the cgroup of the host", &[], contain);
         match (raised, moved) {
             (Ok(raised), Ok(moved)) => role::send(&format!("{raised:?} {moved:?}")),
             (Err(e), _) | (_, Err(e)) => role::send(&format!("{:?} {:?}", e.errno(), e.reason())),
@@ -141,27 +144,28 @@ pub fn has_agents(_: &[String]) {
     agent.destroy(false, deadline(), false).unwrap_or_else(|e| panic!("{e}"));
 }
 
-/// Whatever namespaces and cgroups it is in.
+/// This holds in whichever namespaces and cgroups it is.
 #[test]
-fn it_is_killed_and_removed_with_the_cgroups_that_it_has_made() {
-    let stage = Fixture::new();
-    let how = StartOptions { spawn: SpawnOptions { contain: true, pidfd: false }, ..StartOptions::default() };
-    let child = program::start(&stage.agent, "hides_below", how).unwrap();
-    let below = stage.agent.cgroup.join("below/further");
-    wait_until("it has gone below", || below.exists() && below.lists(child.pid));
-    stage.agent.kill_all(deadline()).unwrap();
+fn an_agent_is_killed_and_removed_with_the_cgroups_that_it_has_made() {
+    let fixture = Fixture::new();
+    let options =
+        StartOptions { spawn: SpawnOptions { contain: true, pidfd: false }, ..StartOptions::default() };
+    let child = program::start(&fixture.agent, "sleeps_in_a_nested_cgroup", options).unwrap();
+    let below = fixture.agent.cgroup.join("below/further");
+    wait_until("it is in the nested cgroup", || below.exists() && below.lists(child.pid));
+    fixture.agent.kill_all(deadline()).unwrap();
     assert!(matches!(program::wait(&child), WaitStatus::Signaled(_, Signal::SIGKILL, _)));
-    stage.agent.destroy();
+    fixture.agent.destroy();
 }
 
-pub fn hides_below(_: &[String]) {
+pub fn sleeps_in_a_nested_cgroup(_: &[String]) {
     role::enter(&Cgroup("/sys/fs/cgroup".into()).make("below").make("further"));
     role::sleep();
 }
 
-/// The memory of a cgroup is charged to nobody.
+/// The memory of a cgroup itself is charged to no group.
 #[test]
-fn the_cgroups_that_it_can_make_are_bounded_unless_the_caller_has_chosen_bounds() {
+fn the_number_of_cgroups_is_limited_unless_the_caller_sets_the_limits() {
     let chosen =
         Limits { max_descendants: Some(agentcg::UNLIMITED), max_depth: Some(3), ..Limits::default() };
     for (limits, contain, bounds) in [
@@ -171,9 +175,10 @@ fn the_cgroups_that_it_can_make_are_bounded_unless_the_caller_has_chosen_bounds(
     ] {
         let scratch = Scratch::new();
         let group = Group::under(&scratch, &limits);
-        let how = StartOptions { spawn: SpawnOptions { contain, pidfd: false }, ..StartOptions::default() };
-        let child =
-            program::start(group.agent(), "looks_at_its_bounds", how).unwrap_or_else(|e| panic!("{e}"));
+        let options =
+            StartOptions { spawn: SpawnOptions { contain, pidfd: false }, ..StartOptions::default() };
+        let child = program::start(group.agent(), "cannot_raise_its_cgroup_limits", options)
+            .unwrap_or_else(|e| panic!("{e}"));
         assert!(matches!(program::wait(&child), WaitStatus::Exited(_, 0)));
         assert_eq!(
             ["cgroup.max.descendants", "cgroup.max.depth"].map(|file| group.cgroup.read(file)),
@@ -183,8 +188,8 @@ fn the_cgroups_that_it_can_make_are_bounded_unless_the_caller_has_chosen_bounds(
     }
 }
 
-/// A contained one cannot raise them.
-pub fn looks_at_its_bounds(_: &[String]) {
+/// A contained agent cannot raise the limits.
+pub fn cannot_raise_its_cgroup_limits(_: &[String]) {
     let root = Cgroup("/sys/fs/cgroup".into());
     let own = fs::read_to_string("/proc/self/cgroup").unwrap();
     if own.lines().any(|line| line == "0::/") {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What a contained agent can still do to others of its uid, and what it cannot.
+//! What a contained agent can still do to other processes of its uid, and what it cannot.
 
 use super::fixture::Fixture;
 use crate::common::lab;
@@ -12,13 +12,13 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
-/// As a child of its own, which ends at once.
+/// Starts a child in the cgroup, which ends at once.
 pub fn is_born_in(cgroup: RawFd) -> io::Result<()> {
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     // struct clone_args: flags first, the exit signal fifth, the cgroup's descriptor eleventh.
     let mut args = [0u64; 11];
     (args[0], args[4], args[10]) = (CLONE_INTO_CGROUP, libc::SIGCHLD as u64, cgroup as u64);
-    // SAFETY: this process has one thread, and without CLONE_VM the child has a copy of everything.
+    // SAFETY: this process has one thread, and without CLONE_VM the child has a copy of its memory.
     #[allow(unsafe_code, reason = "clone3")]
     let pid = unsafe { libc::syscall(libc::SYS_clone3, args.as_ptr(), size_of_val(&args)) };
     match pid {
@@ -28,60 +28,63 @@ pub fn is_born_in(cgroup: RawFd) -> io::Result<()> {
     }
 }
 
-/// As a debugger would.
+/// Attaches to the process as a debugger does.
 pub fn traces(pid: i32) -> io::Result<()> {
-    // SAFETY: it reads and writes no memory.
+    // SAFETY: the request reads and writes no memory.
     #[allow(unsafe_code, reason = "ptrace")]
     let done = unsafe { libc::ptrace(libc::PTRACE_SEIZE, pid, 0, 0) };
     Errno::result(done).map(drop).map_err(io::Error::from)
 }
 
-/// With a signal that is none, which asks for the same right.
+/// Sends the null signal, which needs the same permission.
 pub fn signals(pid: i32) -> io::Result<()> {
     kill(Pid::from_raw(pid), None).map_err(io::Error::from)
 }
 
 #[test]
-fn it_does_not_trace_its_host() {
-    let stage = Fixture::new();
-    assert_eq!(stage.play("traces the host", &[], true, StartOptions::default()), Err(Errno::EPERM));
-    assert_eq!(stage.play("traces the host", &[], false, StartOptions::default()), Ok(()));
+fn an_agent_cannot_trace_its_host() {
+    let fixture = Fixture::new();
+    assert_eq!(fixture.attempt("traces the host", &[], true, StartOptions::default()), Err(Errno::EPERM));
+    assert_eq!(fixture.attempt("traces the host", &[], false, StartOptions::default()), Ok(()));
 }
 
-/// Landlock's, 0 where it is not in use.
+/// Returns the ABI version of Landlock, or 0 if Landlock is not in use.
 #[allow(unsafe_code, reason = "landlock_create_ruleset(2)")]
 fn landlock_abi() -> libc::c_long {
-    // SAFETY: it asks for the version alone.
+    // SAFETY: the call only asks for the version.
     unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0, 1) }.max(0)
 }
 
-/// What a signal for anybody outside comes to: with scopes (ABI 6, Linux 6.12) it does not arrive.
-fn for_strangers() -> Result<(), Errno> {
+/// Returns the result of a signal to an outside process: with scopes (ABI 6, Linux 6.12) it is refused.
+fn signal_to_outsider() -> Result<(), Errno> {
     let expected = std::env::var("LAB_KERNEL").is_ok_and(|kernel| kernel == "6.12");
     assert!(!expected || landlock_abi() >= 6, "the lab has started this kernel without Landlock");
     if landlock_abi() < 6 { Ok(()) } else { Err(Errno::EPERM) }
 }
 
 #[test]
-fn it_signals_its_host_only_where_landlock_has_no_scopes() {
-    let stage = Fixture::new();
-    assert_eq!(stage.play("signals the host", &[], true, StartOptions::default()), for_strangers());
-    assert_eq!(stage.play("signals the host", &[], false, StartOptions::default()), Ok(()));
+fn an_agent_signals_its_host_only_if_landlock_has_no_scopes() {
+    let fixture = Fixture::new();
+    assert_eq!(fixture.attempt("signals the host", &[], true, StartOptions::default()), signal_to_outsider());
+    assert_eq!(fixture.attempt("signals the host", &[], false, StartOptions::default()), Ok(()));
 }
 
 #[test]
-fn it_signals_a_sibling_only_where_landlock_has_no_scopes() {
-    let stage = Fixture::new();
-    let sibling = stage.member.pid().to_string();
-    assert_eq!(stage.play("signals by pid", &[&sibling], true, StartOptions::default()), for_strangers());
-    assert_eq!(stage.play("signals by pid", &[&sibling], false, StartOptions::default()), Ok(()));
+fn an_agent_signals_a_sibling_only_if_landlock_has_no_scopes() {
+    let fixture = Fixture::new();
+    let sibling = fixture.member.pid().to_string();
+    assert_eq!(
+        fixture.attempt("signals by pid", &[&sibling], true, StartOptions::default()),
+        signal_to_outsider()
+    );
+    assert_eq!(fixture.attempt("signals by pid", &[&sibling], false, StartOptions::default()), Ok(()));
 }
 
-/// Of no use to itself: core dumps of that process.
+/// Limits that do not help the agent itself: the core dumps and the priority of that process.
 #[allow(unsafe_code, reason = "prlimit(2)")]
 pub fn changes_limits(pid: i32) -> io::Result<()> {
     let none = libc::rlimit { rlim_cur: 0, rlim_max: libc::RLIM_INFINITY };
-    // SAFETY: it reads one struct.
+    // SAFETY: the kernel reads one struct.
     let done = unsafe { libc::prlimit(pid, libc::RLIMIT_CORE, &raw const none, std::ptr::null_mut()) };
     Errno::result(done).map(drop)?;
     // SAFETY: the call takes integers.
@@ -89,12 +92,12 @@ pub fn changes_limits(pid: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// The host of these is a process of its own, which nobody minds.
-fn on_a_member(act: &str, outcome: Result<(), Errno>) {
+/// The host of these attempts is a separate process that the test does not need.
+fn check_on_a_victim(attempt: &str, outcome: Result<(), Errno>) {
     let mut victim = Member::start("host_that_waits", &[]);
     victim.expect_line("ready");
-    let stage = Fixture::new();
-    assert_eq!(stage.play_on(victim.pid(), act, &[], true, StartOptions::default()), outcome);
+    let fixture = Fixture::new();
+    assert_eq!(fixture.attempt_on(victim.pid(), attempt, &[], true, StartOptions::default()), outcome);
 }
 
 pub fn host_that_waits(_: &[String]) {
@@ -103,39 +106,42 @@ pub fn host_that_waits(_: &[String]) {
 }
 
 #[test]
-fn it_still_changes_its_hosts_limits() {
-    // The kernel asks who renices for all the capabilities that the other has: root's has more.
-    on_a_member("changes the host's limits", if lab::is_root() { Err(Errno::EPERM) } else { Ok(()) });
+fn an_agent_can_change_the_limits_of_its_host() {
+    // To change the priority, a process needs all capabilities of the other one: those of root are more.
+    check_on_a_victim(
+        "changes the limits of the host",
+        if lab::is_root() { Err(Errno::EPERM) } else { Ok(()) },
+    );
 }
 
 #[test]
-fn it_still_has_its_host_killed_first() {
-    on_a_member("has the host killed first", Ok(()));
+fn an_agent_can_make_the_oom_killer_choose_its_host_first() {
+    check_on_a_victim("raises the OOM score of the host", Ok(()));
 }
 
-/// But it gets into no other cgroup by it.
+/// It cannot enter another cgroup in this way.
 #[test]
-fn it_still_writes_by_a_directory_of_the_hierarchy_that_it_was_given() {
-    let stage = Fixture::new();
-    let dir = File::open(&stage.sibling.cgroup.0).unwrap();
-    let how = StartOptions { stdio: [dir.as_raw_fd(), 1, 2], ..StartOptions::default() };
-    assert_eq!(stage.play("writes to its sibling by descriptor 0", &[], true, how), Ok(()));
-    assert_eq!(stage.sibling.cgroup.read("memory.max"), "max");
+fn an_agent_can_write_through_an_inherited_directory_of_the_hierarchy() {
+    let fixture = Fixture::new();
+    let dir = File::open(&fixture.sibling.cgroup.0).unwrap();
+    let options = StartOptions { stdio: [dir.as_raw_fd(), 1, 2], ..StartOptions::default() };
+    assert_eq!(fixture.attempt("writes to its sibling through descriptor 0", &[], true, options), Ok(()));
+    assert_eq!(fixture.sibling.cgroup.read("memory.max"), "max");
 }
 
-/// Its child, its child's child, which is nobody's any more, and itself.
-pub fn signals_its_own() -> io::Result<()> {
-    let (ours, its) = nix::unistd::pipe()?;
+/// Signals its own process, a child and an orphaned grandchild.
+pub fn signals_its_own_processes() -> io::Result<()> {
+    let (reader, writer) = nix::unistd::pipe()?;
     if role::fork() {
         if role::fork() {
             nix::unistd::setsid()?;
-            nix::unistd::write(&its, &std::process::id().to_ne_bytes())?;
+            nix::unistd::write(&writer, &std::process::id().to_ne_bytes())?;
             role::sleep();
         }
         role::exit(0);
     }
     let mut pid = [0; 4];
-    nix::unistd::read(&ours, &mut pid)?;
+    nix::unistd::read(&reader, &mut pid)?;
     let daemon = i32::from_ne_bytes(pid);
     signals(i32::try_from(std::process::id()).expect("a pid is an int"))?;
     signals(daemon)?;
@@ -143,25 +149,25 @@ pub fn signals_its_own() -> io::Result<()> {
 }
 
 #[test]
-fn it_signals_its_own_processes() {
-    let stage = Fixture::new();
-    assert_eq!(stage.play("signals its own", &[], true, StartOptions::default()), Ok(()));
+fn an_agent_signals_its_own_processes() {
+    let fixture = Fixture::new();
+    assert_eq!(fixture.attempt("signals its own processes", &[], true, StartOptions::default()), Ok(()));
 }
 
-pub fn has_a_session_of_its_own() -> io::Result<()> {
+pub fn has_its_own_session() -> io::Result<()> {
     let leads = nix::unistd::getsid(None)? == nix::unistd::getpid();
     if leads { Ok(()) } else { Err(Errno::ENOTTY.into()) }
 }
 
 #[test]
-fn it_has_a_session_of_its_own_on_each_way() {
-    super::entries::on_each_spawn_path(&[], |stage| {
-        let play = |contain| stage.play("has a session of its own", &[], contain, StartOptions::default());
+fn an_agent_has_its_own_session_on_each_spawn_path() {
+    super::entries::on_each_spawn_path(&[], |fixture| {
+        let play = |contain| fixture.attempt("has its own session", &[], contain, StartOptions::default());
         assert_eq!((play(true), play(false)), (Ok(()), Err(Errno::ENOTTY)));
     });
 }
 
-/// The serial number of the session keyring; nothing in a kernel without keys.
+/// Returns the serial number of the session keyring, or an error on a kernel without keys.
 #[allow(unsafe_code, reason = "keyctl(2)")]
 fn session_keyring() -> nix::Result<libc::c_long> {
     let session = -3; // KEY_SPEC_SESSION_KEYRING
@@ -175,33 +181,35 @@ pub fn has_keyring(serial: &str) -> io::Result<()> {
 }
 
 #[test]
-fn it_does_not_have_its_hosts_keys() {
+fn an_agent_does_not_have_the_keys_of_its_host() {
     #[allow(unsafe_code, reason = "keyctl(2)")]
     // SAFETY: the call takes integers.
     let joined = unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, 0) };
     assert!(joined > 0, "the lab's kernels have keys: {}", Errno::last());
     let serial = session_keyring().unwrap().to_string();
-    let stage = Fixture::new();
-    let play = |contain| stage.play("has the host's keyring", &[&serial], contain, StartOptions::default());
+    let fixture = Fixture::new();
+    let play = |contain| {
+        fixture.attempt("has the keyring of the host", &[&serial], contain, StartOptions::default())
+    };
     assert_eq!((play(true), play(false)), (Err(Errno::ENOKEY), Ok(())));
 }
 
-/// Into the input of whoever reads the terminal next.
+/// Inserts a byte into the input of the next process that reads the terminal.
 #[allow(unsafe_code, reason = "ioctl(2)")]
-pub fn types() -> io::Result<()> {
+pub fn types_into_terminal() -> io::Result<()> {
     let byte = b'x';
-    // SAFETY: it reads one byte.
+    // SAFETY: the kernel reads one byte.
     Errno::result(unsafe { libc::ioctl(0, libc::TIOCSTI, &raw const byte) }).map(drop)?;
     Ok(())
 }
 
-/// In a session of its own with a terminal, as a shell has it.
+/// A role with its own session and terminal, as a shell has.
 pub fn host_on_a_terminal(_: &[String]) {
     nix::unistd::setsid().unwrap();
     let master = File::options().read(true).write(true).open("/dev/ptmx").unwrap();
     let unlocked: libc::c_int = 0;
     #[allow(unsafe_code, reason = "ioctl(2)")]
-    // SAFETY: the first reads an int, the others take integers.
+    // SAFETY: the first call reads an int, the others take integers.
     let terminal = unsafe {
         let peer = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
         assert_eq!(libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlocked), 0);
@@ -209,10 +217,10 @@ pub fn host_on_a_terminal(_: &[String]) {
         assert_eq!(libc::ioctl(terminal, libc::TIOCSCTTY, 0), 0, "{}", Errno::last());
         terminal
     };
-    let stage = Fixture::new();
-    let how = StartOptions { stdio: [terminal, 1, 2], ..StartOptions::default() };
-    let play = |contain| stage.play("types into terminal 0", &[], contain, how);
-    // From Linux 6.2 on a setting forbids it to everybody.
+    let fixture = Fixture::new();
+    let options = StartOptions { stdio: [terminal, 1, 2], ..StartOptions::default() };
+    let play = |contain| fixture.attempt("types into terminal 0", &[], contain, options);
+    // From Linux 6.2 on a setting forbids it to all processes.
     let is_off = std::fs::read_to_string("/proc/sys/dev/tty/legacy_tiocsti").is_ok_and(|text| text == "0\n");
     let off = Err(Errno::EIO);
     assert_eq!(play(true), if is_off { off } else { Err(Errno::EPERM) });
@@ -221,41 +229,41 @@ pub fn host_on_a_terminal(_: &[String]) {
 }
 
 #[test]
-fn it_does_not_type_into_its_hosts_terminal() {
+fn an_agent_cannot_type_into_the_terminal_of_its_host() {
     let mut host = Member::start("host_on_a_terminal", &[]);
     host.expect_line("ok");
 }
 
-/// Keeps a secret from others of its uid.
+/// A role that hides its memory from other processes of its uid.
 pub fn host_that_is_not_dumpable(_: &[String]) {
     nix::sys::prctl::set_dumpable(false).unwrap();
-    super::entries::on_each_spawn_path(&[], |stage| {
-        super::entries::is_held(stage);
-        assert_eq!(nix::sys::prctl::get_dumpable(), Ok(false), "the host's own");
+    super::entries::on_each_spawn_path(&[], |fixture| {
+        super::entries::check_contained(fixture);
+        assert_eq!(nix::sys::prctl::get_dumpable(), Ok(false), "the host stays not dumpable");
     });
     role::send("ok");
 }
 
 #[test]
-fn it_is_held_in_a_host_that_is_not_dumpable_on_each_way() {
+fn an_agent_of_a_host_that_is_not_dumpable_is_contained_on_each_spawn_path() {
     let mut host = Member::start("host_that_is_not_dumpable", &[]);
     host.expect_line("ok");
 }
 
-/// Whoever gives one away gives what is below it, and above.
+/// A host that passes a directory also passes everything below and above it.
 #[test]
-fn it_still_gets_out_by_a_directory_that_is_open_in_its_hosts_mounts() {
-    let stage = Fixture::new();
+fn an_agent_can_get_out_through_an_inherited_directory_of_the_mounts_of_its_host() {
+    let fixture = Fixture::new();
     let dir = File::open("/tmp").unwrap();
-    let how = StartOptions { stdio: [dir.as_raw_fd(), 1, 2], ..StartOptions::default() };
-    assert_eq!(stage.play("climbs from descriptor 0", &[], true, how), Ok(()));
+    let options = StartOptions { stdio: [dir.as_raw_fd(), 1, 2], ..StartOptions::default() };
+    assert_eq!(fixture.attempt("climbs from descriptor 0", &[], true, options), Ok(()));
 }
 
-/// memory.oom.group is a limit for us, but not for the kernel: /sys/kernel/cgroup/delegate names it.
+/// The library treats memory.oom.group as a limit, but /sys/kernel/cgroup/delegate lists it as delegated.
 #[test]
-fn it_still_switches_memory_oom_group() {
-    let stage = Fixture::new();
+fn an_agent_can_change_memory_oom_group() {
+    let fixture = Fixture::new();
     let more = ["memory.oom.group", "1"];
-    assert_eq!(stage.play("writes to its own file", &more, true, StartOptions::default()), Ok(()));
-    assert_eq!(stage.agent.cgroup.read("memory.oom.group"), "1");
+    assert_eq!(fixture.attempt("writes to its own file", &more, true, StartOptions::default()), Ok(()));
+    assert_eq!(fixture.agent.cgroup.read("memory.oom.group"), "1");
 }

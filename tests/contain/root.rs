@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What only root can set up, or do.
+//! What only root can set up or do.
 
 use super::fixture::Fixture;
 use crate::common::lab;
@@ -12,63 +12,64 @@ use std::fs;
 use std::os::fd::AsRawFd;
 
 #[test]
-fn root_that_is_contained_still_writes_roots_files() {
+fn a_contained_root_can_write_the_files_of_root() {
     lab::needs(&["unified"]);
-    let stage = Fixture::new();
-    assert_eq!(stage.play("writes a setting of the kernel's", &[], true, StartOptions::default()), Ok(()));
+    let fixture = Fixture::new();
+    assert_eq!(fixture.attempt("writes a setting of the kernel", &[], true, StartOptions::default()), Ok(()));
 }
 
-/// Directories and single files of it.
+/// Mounts of directories and of single files of it.
 #[test]
-fn it_does_not_find_the_hierarchy_where_else_it_is_mounted() {
+fn an_agent_cannot_find_other_mounts_of_the_hierarchy() {
     mounts::check_role("mounts_elsewhere", &[]);
 }
 
 pub fn mounts_elsewhere(_: &[String]) {
     mounts::enter_mount_namespace();
-    let stage = Fixture::new();
+    let fixture = Fixture::new();
     let [dir, file] = ["dir", "file"].map(|name| format!("/tmp/elsewhere-{name}"));
     fs::create_dir(&dir).unwrap();
     fs::write(&file, "").unwrap();
     mount(Some(TOP), dir.as_str(), NONE, MsFlags::MS_BIND, NONE).unwrap();
-    let limit = stage.sibling.cgroup.0.join("memory.max");
+    let limit = fixture.sibling.cgroup.0.join("memory.max");
     mount(Some(&limit), file.as_str(), NONE, MsFlags::MS_BIND, NONE).unwrap();
-    // What cannot be reached needs not be hidden.
+    // A mount that cannot be reached need not be hidden.
     fs::create_dir_all("/tmp/elsewhere-covered/below").unwrap();
     mount(Some(TOP), "/tmp/elsewhere-covered/below", NONE, MsFlags::MS_BIND, NONE).unwrap();
     mount(Some("tmpfs"), "/tmp/elsewhere-covered", Some("tmpfs"), MsFlags::empty(), NONE).unwrap();
-    let play = |act, point: &str, contain| stage.play(act, &[point], contain, StartOptions::default());
-    for (act, point) in [("goes by another mount", &dir), ("writes by another mount", &file)] {
-        stage.sibling.cgroup.write("memory.max", 64 << 20);
-        // /dev/null, which hides the file, takes all that is written.
-        let _done = play(act, point, true);
-        assert_eq!(stage.sibling.cgroup.number("memory.max"), 64 << 20, "{act}");
-        assert_eq!(play(act, point, false), Ok(()));
-        assert_eq!(stage.sibling.cgroup.read("memory.max"), "max");
+    let play =
+        |attempt, point: &str, contain| fixture.attempt(attempt, &[point], contain, StartOptions::default());
+    for (attempt, point) in [("uses another mount", &dir), ("writes through another mount", &file)] {
+        fixture.sibling.cgroup.write("memory.max", 64 << 20);
+        // /dev/null, which hides the file, accepts all data.
+        let _done = play(attempt, point, true);
+        assert_eq!(fixture.sibling.cgroup.number("memory.max"), 64 << 20, "{attempt}");
+        assert_eq!(play(attempt, point, false), Ok(()));
+        assert_eq!(fixture.sibling.cgroup.read("memory.max"), "max");
     }
     role::send("ok");
 }
 
 #[test]
-fn it_still_finds_the_hierarchy_where_it_is_mounted_later() {
+fn an_agent_can_find_a_later_mount_of_the_hierarchy() {
     mounts::check_role("mounts_later", &[]);
 }
 
 pub fn mounts_later(_: &[String]) {
     mounts::enter_mount_namespace();
     mount(NONE, "/", NONE, MsFlags::MS_REC | MsFlags::MS_SHARED, NONE).unwrap();
-    let (stage, point) = (Fixture::new(), "/tmp/elsewhere-later");
+    let (fixture, point) = (Fixture::new(), "/tmp/elsewhere-later");
     fs::create_dir(point).unwrap();
-    let (its_input, to_it) = pipe().unwrap();
-    let (from_it, its_output) = pipe().unwrap();
+    let (input_reader, input_writer) = pipe().unwrap();
+    let (output_reader, output_writer) = pipe().unwrap();
     std::thread::scope(|scope| {
-        let stdio = [its_input.as_raw_fd(), its_output.as_raw_fd(), 2];
-        let how = StartOptions { stdio, ..StartOptions::default() };
-        let played = scope.spawn(move || stage.play("goes by a mount of later", &[point], true, how));
-        assert_eq!(read(&from_it, &mut [0; 6]), Ok(6), "begun");
+        let stdio = [input_reader.as_raw_fd(), output_writer.as_raw_fd(), 2];
+        let options = StartOptions { stdio, ..StartOptions::default() };
+        let attempt = scope.spawn(move || fixture.attempt("uses a later mount", &[point], true, options));
+        assert_eq!(read(&output_reader, &mut [0; 6]), Ok(6), "begun");
         mount(Some(TOP), point, NONE, MsFlags::MS_BIND, NONE).unwrap();
-        assert_eq!(write(&to_it, b"go\n"), Ok(3));
-        assert_eq!(played.join().unwrap(), Ok(()));
+        assert_eq!(write(&input_writer, b"go\n"), Ok(3));
+        assert_eq!(attempt.join().unwrap(), Ok(()));
     });
     role::send("ok");
 }

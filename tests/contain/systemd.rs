@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Contained agents where a systemd runs.
+//! Contained agents on a system with systemd.
 
-use super::entries::is_held;
+use super::entries::check_contained;
 use super::fixture::Fixture;
 use crate::common::lab;
 use crate::common::program::StartOptions;
@@ -9,24 +9,24 @@ use agentcg::Errno;
 use std::process::Command;
 use std::{fs, io};
 
-/// Where the kernel lets nobody else move it.
+/// The kernel lets no other process move it there.
 #[test]
-fn it_is_held_where_systemd_puts_it_into_its_group() {
+fn an_agent_is_contained_if_systemd_moves_it_into_its_group() {
     lab::needs(&["systemd-session"]);
-    is_held(&Fixture::at_its_place());
+    check_contained(&Fixture::at_its_place());
 }
 
 #[test]
-fn it_still_has_the_users_manager_start_programs_outside() {
+fn an_agent_can_start_programs_outside_through_the_user_manager() {
     lab::needs(&["systemd-scope"]);
-    let stage = Fixture::new();
-    let made = "/tmp/by-a-unit";
-    assert_eq!(stage.play("has a unit started", &[made], true, StartOptions::default()), Ok(()));
-    assert!(fs::read_to_string(made).unwrap().contains("/app.slice/run-"));
+    let fixture = Fixture::new();
+    let file = "/tmp/by-a-unit";
+    assert_eq!(fixture.attempt("starts a unit", &[file], true, StartOptions::default()), Ok(()));
+    assert!(fs::read_to_string(file).unwrap().contains("/app.slice/run-"));
 }
 
-/// The unit's cgroup, written by itself.
-pub fn has_a_unit_started(file: &str) -> io::Result<()> {
+/// Starts a unit that writes its own cgroup to the file.
+pub fn starts_a_unit(file: &str) -> io::Result<()> {
     let status = Command::new("/usr/bin/systemd-run")
         .args(["--user", "--quiet", "--wait", "/bin/sh", "-c", &format!("cat /proc/self/cgroup >{file}")])
         .env("XDG_RUNTIME_DIR", "/run/user/1000")

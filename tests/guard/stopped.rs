@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A stopped guard run not count as a guard, and nothing waits for it.
+//! A stopped guard does not count as a guard, and nothing waits for it.
 
 use crate::common::member::Member;
 use crate::common::{state_of, wait_until};

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Files of its group that an agent has taken from a host that is not root, one at a time: each call restores its access.
+//! An agent removes the access of a host that is not root to files of its group, one at a time. Each call
+//! restores it.
 
 use crate::common::group::{Group, own_pid};
 use crate::common::program::{self, StartOptions};
@@ -10,15 +11,15 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
 #[test]
-fn a_file_that_was_closed_is_opened_by_each_call_that_needs_it() {
-    // Root does not have to keep to modes.
+fn a_file_without_permissions_is_opened_by_each_call_that_needs_it() {
+    // Root can open a file regardless of its mode.
     lab::needs(&["user"]);
     let group = Group::plain();
     for file in
         ["cpu.stat", "memory.current", "cgroup.controllers", "cgroup.events", "cgroup.procs", "cgroup.freeze"]
     {
         let path = group.cgroup.0.join(file);
-        // A handle that keeps nothing open yet.
+        // A handle without open files.
         let other = Agent::open(None, group.uuid(), false).unwrap_or_else(|e| panic!("{e}"));
         type Call = fn(&Agent) -> agentcg::Result<()>;
         let calls: [(&str, Call); 10] = [
@@ -35,13 +36,15 @@ fn a_file_that_was_closed_is_opened_by_each_call_that_needs_it() {
         ];
         for (name, call) in calls {
             fs::set_permissions(&path, Permissions::from_mode(0o0)).unwrap();
-            call(&other).unwrap_or_else(|e| panic!("{name} with {file} closed: {e}"));
+            call(&other).unwrap_or_else(|e| panic!("{name} with {file} without permissions: {e}"));
         }
         if !lab::lacks("cgroup.freeze") {
             fs::set_permissions(&path, Permissions::from_mode(0o0)).unwrap();
-            other.freeze(deadline()).unwrap_or_else(|e| panic!("freeze with {file} closed: {e}"));
+            other
+                .freeze(deadline())
+                .unwrap_or_else(|e| panic!("freeze with {file} without permissions: {e}"));
             fs::set_permissions(&path, Permissions::from_mode(0o0)).unwrap();
-            other.thaw(deadline()).unwrap_or_else(|e| panic!("thaw with {file} closed: {e}"));
+            other.thaw(deadline()).unwrap_or_else(|e| panic!("thaw with {file} without permissions: {e}"));
         }
         fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What an agent does so that the kill is sent late or not at all.
+//! What an agent can do to delay or prevent the kill.
 
 use crate::common::cgroup::{Cgroup, Scratch};
 use crate::common::group::{Group, own_pid};
@@ -11,14 +11,14 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-/// In the time for which an agent is given.
+/// The time limit of a call.
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Whoever waits for a walk through all of it waits many times longer.
+/// A kill that walks through all cgroups first takes many times longer.
 #[test]
 fn an_agent_that_makes_cgroups_without_end_does_not_delay_the_kill() {
     if lab::lacks("cgroup.kill") {
-        // There the walk is what kills, and goes on as long as it takes.
+        // Without cgroup.kill the walk itself kills, and its duration depends on the cgroups.
         return killed_within_its_deadline();
     }
     let (group, mut member) = with_thousands_of_cgroups();
@@ -26,7 +26,8 @@ fn an_agent_that_makes_cgroups_without_end_does_not_delay_the_kill() {
     group.kill_all(Deadline::after(SECOND)).unwrap_or_else(|e| panic!("{e}"));
     assert!(start.elapsed() < 3 * SECOND, "it took {:?}", start.elapsed());
     assert!(member.is_dead());
-    // Those cgroups are more than can be removed in a second: what is removed is, and the next call goes on.
+    // There are more cgroups than can be removed in a second. Each call removes a part, and the next one
+    // continues.
     let start = Instant::now();
     if let Err(e) = group.agent().destroy(false, Deadline::after(SECOND), false) {
         assert_eq!(e.errno(), Errno::ETIMEDOUT, "{e}");
@@ -55,7 +56,7 @@ fn with_thousands_of_cgroups() -> (Group, Member) {
     (group, member)
 }
 
-/// Three of them, so that there are more by the time one has been looked at.
+/// Three processes, so that there are more new cgroups each time one has been read.
 pub fn makes_cgroups(args: &[String]) {
     role::receive();
     let group = Cgroup(args[0].clone().into());
@@ -70,11 +71,11 @@ pub fn makes_cgroups(args: &[String]) {
 }
 
 #[test]
-fn an_agent_that_closes_its_cgroups_again_and_again_is_killed() {
-    // Root does not have to keep to modes.
+fn an_agent_that_keeps_removing_access_to_its_cgroups_is_killed() {
+    // Root can open a file regardless of its mode.
     lab::needs(&["user"]);
     let group = Group::plain();
-    let mut member = group.start("closes_again_and_again", &[&group.cgroup.0.to_string_lossy()]);
+    let mut member = group.start("keeps_removing_access", &[&group.cgroup.0.to_string_lossy()]);
     (0..3).for_each(|_| member.expect_line("closing"));
     let start = Instant::now();
     group.kill_all(deadline()).unwrap_or_else(|e| panic!("after {:?}: {e}", start.elapsed()));
@@ -83,7 +84,7 @@ fn an_agent_that_closes_its_cgroups_again_and_again_is_killed() {
 }
 
 /// Three processes, on a hundred cgroups.
-pub fn closes_again_and_again(args: &[String]) {
+pub fn keeps_removing_access(args: &[String]) {
     role::receive();
     let group = Cgroup(args[0].clone().into());
     let below: Vec<_> = (0..100).map(|count| group.make(count.to_string()).join("cgroup.procs").0).collect();
@@ -100,10 +101,10 @@ pub fn closes_again_and_again(args: &[String]) {
     }
 }
 
-/// prlimit(2) takes them from any process of the same user.
+/// Any process of the same user can take them away with prlimit(2).
 #[test]
-fn a_host_that_has_no_descriptor_left_kills_and_destroys() {
-    assert!(!lab::lacks("cgroup.kill"), "without it each process must be looked up");
+fn a_host_with_no_descriptor_left_kills_and_destroys() {
+    assert!(!lab::lacks("cgroup.kill"), "without it the library needs descriptors to find each process");
     let scratch = Scratch::new();
     let mut host = Member::start("has_no_descriptor_left", &[&scratch.path().to_string_lossy()]);
     let group = Cgroup(host.receive().into());

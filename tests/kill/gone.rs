@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Controllers that are disabled and enabled above a group, as systemd does it at a daemon-reload. Their files go and come;
-//! the group does not.
+//! Controllers are disabled and enabled above a group, as systemd does at a daemon-reload. Their files are
+//! removed and created again; the group stays.
 
 use crate::common::group::Group;
 use crate::common::member::Member;
@@ -14,8 +14,8 @@ fn a_tenth_of_a_cpu() -> Limits {
     Limits { cpu_max: Some(cpu_max), ..Limits::default() }
 }
 
-/// Does it while another thread disables and enables the cpu controller for all agents of the place.
-fn while_cpu_comes_and_goes<T>(beside: &Group, work: impl FnOnce() -> T) -> T {
+/// Runs `work` while another thread disables and enables the cpu controller for all agents of the place.
+fn while_cpu_is_toggled<T>(beside: &Group, work: impl FnOnce() -> T) -> T {
     struct Ends<'a>(&'a AtomicBool);
     impl Drop for Ends<'_> {
         fn drop(&mut self) {
@@ -46,11 +46,11 @@ fn busy_group() -> (Group, Vec<Member>) {
 }
 
 #[test]
-fn a_group_whose_cpu_controller_comes_and_goes_is_killed_and_removed() {
+fn a_group_whose_cpu_controller_is_toggled_is_killed_and_removed() {
     let beside = Group::plain();
     for round in 0..repetitions(30) {
         let (group, mut members) = busy_group();
-        while_cpu_comes_and_goes(&beside, || {
+        while_cpu_is_toggled(&beside, || {
             if round % 2 == 0 {
                 group.kill_all(deadline()).unwrap_or_else(|e| panic!("round {round}: {e}"));
                 assert!(members.iter_mut().all(Member::is_dead), "round {round}");
@@ -64,11 +64,11 @@ fn a_group_whose_cpu_controller_comes_and_goes_is_killed_and_removed() {
 }
 
 #[test]
-fn a_group_whose_cpu_controller_comes_and_goes_is_not_told_to_be_gone() {
+fn a_group_whose_cpu_controller_is_toggled_is_not_reported_as_gone() {
     let group = Group::new(&a_tenth_of_a_cpu());
     let never_gone =
         |what: &str, e: agentcg::Error| assert_ne!(e.reason(), Some(Reason::Gone), "{what}: {e}");
-    while_cpu_comes_and_goes(&group, || {
+    while_cpu_is_toggled(&group, || {
         for _ in 0..400 {
             group.set_limits(&a_tenth_of_a_cpu(), false).unwrap_or_else(|e| never_gone("set_limits", e));
             group.limits().map(drop).unwrap_or_else(|e| never_gone("limits", e));

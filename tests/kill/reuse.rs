@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A group can be used again after all in it were killed, whatever they have left behind.
+//! After kill_all a group can be used again, whatever its processes have left behind.
 
 use crate::common::deadline;
 use crate::common::group::Group;
@@ -9,25 +9,25 @@ use agentcg::{Agent, Limits};
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 
-fn takes_a_process(group: &Group) {
+fn expect_usable(group: &Group) {
     let member = Member::start("sleeper", &[]);
     group.move_pid(member.pid()).unwrap_or_else(|e| panic!("{e}"));
     assert!(group.cgroup.lists(member.pid()));
     assert_eq!(group.cgroup.value("cgroup.events", "frozen"), 0);
 }
 
-/// Kills a member that lives in a cgroup two levels below the group, where `leaves` has happened.
-fn used_again(leaves: impl FnOnce(&Group)) {
+/// Kills a member in a cgroup two levels below the group after `prepare` has run.
+fn check_reuse(prepare: impl FnOnce(&Group)) {
     let group = Group::plain();
     let deepest = group.cgroup.make("outer").make("inner");
     let mut member = Member::start("enters", &[&deepest.0.to_string_lossy()]);
     group.move_pid(member.pid()).unwrap();
     member.send("go");
     member.expect_line("inside");
-    leaves(&group);
+    prepare(&group);
     group.kill_all(deadline()).unwrap_or_else(|e| panic!("{e}"));
     assert!(member.is_dead());
-    takes_a_process(&group);
+    expect_usable(&group);
     group.kill_all(deadline()).unwrap();
     group.destroy();
 }
@@ -40,8 +40,8 @@ pub fn enters(args: &[String]) {
 }
 
 #[test]
-fn controllers_that_it_has_enabled_for_cgroups_of_its_own_keep_nobody_out() {
-    used_again(|group| {
+fn controllers_enabled_in_a_killed_group_do_not_block_new_processes() {
+    check_reuse(|group| {
         for level in [group.cgroup.clone(), group.cgroup.join("outer")] {
             for controller in ["+memory", "+pids"] {
                 level.write("cgroup.subtree_control", controller);
@@ -51,16 +51,16 @@ fn controllers_that_it_has_enabled_for_cgroups_of_its_own_keep_nobody_out() {
 }
 
 #[test]
-fn a_freeze_that_it_has_begun_keeps_nobody_out() {
+fn a_freeze_begun_in_a_killed_group_does_not_block_new_processes() {
     assert!(!lab::lacks("cgroup.freeze"));
-    used_again(|group| {
+    check_reuse(|group| {
         group.cgroup.write("cgroup.freeze", "1");
         group.cgroup.wait_for_value("cgroup.events", "frozen", 1);
     });
 }
 
 #[test]
-fn controllers_of_agents_inside_that_a_living_process_owns_stay_enabled() {
+fn controllers_of_nested_agents_with_a_living_owner_stay_enabled() {
     let outer = Group::plain();
     let inner = outer.cgroup.make("host");
     let mut member = Member::start("enters", &[&inner.0.to_string_lossy()]);

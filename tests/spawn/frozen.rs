@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A group that is frozen just while a program is being started in it does not hold the host's thread until it thaws.
+//! If a group is frozen while a program is being started in it, the calling thread does not wait for the
+//! thaw.
 
 use super::entries::SpawnPath;
 use crate::common::group::Group;
@@ -9,38 +10,38 @@ use agentcg::Errno;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-fn ends(group: &Group) -> agentcg::Result<agentcg::Child> {
-    program::start(group, "ends", StartOptions { args: &["0"], ..StartOptions::default() })
+fn start_program(group: &Group) -> agentcg::Result<agentcg::Child> {
+    program::start(group, "start_program", StartOptions { args: &["0"], ..StartOptions::default() })
 }
 
-/// The child is in execve(2) when somebody freezes it, as another program would, who thaws it again only once the host's
-/// thread has come back.
-fn nobody_waits(path: SpawnPath) {
+/// The child is in execve(2) when another program freezes the group. That program thaws it only after the
+/// calling thread has returned.
+fn check_no_wait(path: SpawnPath) {
     let group = Group::plain();
-    // It is known from then on that somebody does.
+    // The first refusal makes the library expect a freeze by another program.
     group.freeze(deadline()).unwrap();
-    assert_eq!(ends(&group).unwrap_err().errno(), Errno::EBUSY);
+    assert_eq!(start_program(&group).unwrap_err().errno(), Errno::EBUSY);
     group.thaw(deadline()).unwrap();
     path.close(&group);
     let listener = seccomp::listen(libc::SYS_execve);
-    let is_back = AtomicBool::new(false);
+    let has_returned = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
             listener.wait();
             group.cgroup.write("cgroup.freeze", 1);
             let start = Instant::now();
-            while !is_back.load(Ordering::SeqCst) && start.elapsed() < TIMEOUT {
+            while !has_returned.load(Ordering::SeqCst) && start.elapsed() < TIMEOUT {
                 std::thread::yield_now();
             }
             group.cgroup.write("cgroup.freeze", 0);
-            if !is_back.load(Ordering::SeqCst) {
-                // Its execve(2) begins anew.
+            if !has_returned.load(Ordering::SeqCst) {
+                // The execve(2) of the child is restarted.
                 listener.go_on(listener.wait());
-                panic!("the host's thread waits for the thaw");
+                panic!("the calling thread waits for the thaw");
             }
         });
-        let e = ends(&group).unwrap_err();
-        is_back.store(true, Ordering::SeqCst);
+        let e = start_program(&group).unwrap_err();
+        has_returned.store(true, Ordering::SeqCst);
         assert_eq!((e.errno(), e.file()), (Errno::EBUSY, "cgroup.freeze"), "{e}");
     });
     assert!(program::no_child_is_left());
@@ -48,25 +49,25 @@ fn nobody_waits(path: SpawnPath) {
 }
 
 #[test]
-fn nobody_waits_for_a_thaw_for_one_that_is_born() {
-    std::thread::spawn(|| nobody_waits(SpawnPath::Born)).join().unwrap();
+fn spawn_does_not_wait_for_a_thaw_if_the_program_is_born_in_the_group() {
+    std::thread::spawn(|| check_no_wait(SpawnPath::Born)).join().unwrap();
 }
 
 #[test]
-fn nobody_waits_for_a_thaw_for_one_that_enters() {
-    std::thread::spawn(|| nobody_waits(SpawnPath::Clone3Refused)).join().unwrap();
+fn spawn_does_not_wait_for_a_thaw_if_the_program_enters_the_group() {
+    std::thread::spawn(|| check_no_wait(SpawnPath::Clone3Refused)).join().unwrap();
 }
 
-/// The library's own freeze lets those that are under path begin first.
+/// A freeze by the library waits until the programs that are being started have begun.
 #[test]
-fn the_first_freeze_by_the_library_holds_nobody() {
+fn the_first_freeze_by_the_library_does_not_block_spawn() {
     for _ in 0..10 {
         let group = Group::plain();
         std::thread::scope(|scope| {
             let starter = scope.spawn(|| {
                 let mut begun = Vec::new();
                 loop {
-                    match ends(&group) {
+                    match start_program(&group) {
                         Ok(child) => begun.push(child),
                         Err(e) => {
                             assert_eq!(e.errno(), Errno::EBUSY, "{e}");
@@ -76,7 +77,7 @@ fn the_first_freeze_by_the_library_holds_nobody() {
                 }
             });
             group.freeze(deadline()).unwrap();
-            // Still frozen: the starter comes back all the same.
+            // The group is still frozen, but the starter returns.
             let begun = starter.join().unwrap();
             group.thaw(deadline()).unwrap();
             for child in &begun {

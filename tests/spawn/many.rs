@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Ten thousand programs whose first act is to fork, from a host with four threads and a gigabyte: each process
-//! finds itself in the group.
+//! Ten thousand programs that fork first, started by a host with four threads and a gigabyte of memory: each
+//! process is in the group.
 
 use super::entries::SpawnPath;
 use crate::common::group::Group;
@@ -13,13 +13,14 @@ use std::process::Command;
 
 const THREADS: u32 = 4;
 
-/// Of so many the host tells at once.
+/// The host reports after so many programs.
 const BATCH: u32 = 50;
 
-/// How many, unless AGENTCG_SPAWNS says otherwise.
+/// The number of programs, unless AGENTCG_SPAWNS sets another.
 const SPAWNS: u32 = 10_000;
 
-/// Made of tests/spawn/forks_first.c: ends with 0 if it, and the child that it has before all else, are in the group.
+/// Compiles tests/spawn/forks_first.c. The program exits with 0 if it and the child that it forks first are
+/// in the group.
 fn forks_first() -> CString {
     let program = format!("{}/forks_first.{}", std::env::temp_dir().display(), std::process::id());
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/spawn/forks_first.c");
@@ -33,7 +34,7 @@ fn start(group: &Group, file: &CStr, tail: &CStr) -> Child {
     group.spawn(&program, SpawnOptions::default()).unwrap()
 }
 
-/// Starts them, and says of each batch how many were where they should be.
+/// A role that starts the programs and sends for each batch how many were in the group.
 pub fn host(args: &[String]) {
     let [path, bytes, spawns] = args else { panic!("which path, how many bytes, how many programs") };
     let file = forks_first();
@@ -57,12 +58,12 @@ pub fn host(args: &[String]) {
     group.destroy();
 }
 
-/// All of its pages are there.
+/// Maps memory of which every page is present.
 #[allow(unsafe_code, reason = "mmap")]
 fn resident(bytes: usize) -> &'static [u8] {
     let (access, flags) =
         (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE);
-    // SAFETY: a new mapping, where the kernel likes, that stays.
+    // SAFETY: the mapping is new, the kernel chooses its address, and it is never unmapped.
     unsafe {
         let start = libc::mmap(std::ptr::null_mut(), bytes, access, flags, -1, 0);
         assert!(start != libc::MAP_FAILED, "{}", std::io::Error::last_os_error());
@@ -70,7 +71,7 @@ fn resident(bytes: usize) -> &'static [u8] {
     }
 }
 
-fn all_of_them_are_inside(path: SpawnPath) {
+fn check_all_are_inside(path: SpawnPath) {
     let spawns = std::env::var("AGENTCG_SPAWNS").map_or(SPAWNS, |count| count.parse().unwrap());
     let bytes = (1u64 << 30).to_string();
     let mut host = Member::start("host", &[&format!("{path:?}"), &bytes, &spawns.to_string()]);
@@ -81,16 +82,16 @@ fn all_of_them_are_inside(path: SpawnPath) {
 }
 
 #[test]
-fn all_that_are_born_in_the_group_are_inside() {
-    all_of_them_are_inside(SpawnPath::Born);
+fn all_programs_born_in_the_group_are_inside() {
+    check_all_are_inside(SpawnPath::Born);
 }
 
 #[test]
-fn all_that_enter_where_clone3_is_refused_are_inside() {
-    all_of_them_are_inside(SpawnPath::Clone3Refused);
+fn all_programs_that_enter_the_group_without_clone3_are_inside() {
+    check_all_are_inside(SpawnPath::Clone3Refused);
 }
 
 #[test]
-fn all_that_are_started_after_kill_all_are_inside_and_none_is_killed() {
-    all_of_them_are_inside(SpawnPath::KilledAtBirth);
+fn all_programs_started_after_kill_all_are_inside_and_none_is_killed() {
+    check_all_are_inside(SpawnPath::KilledAtBirth);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Memory runs out in the group while a program is being started: until execve(2) its process may have the memory of
-//! its host, and an OOM kill means all that have it.
+//! Memory runs out in the group while a program is being started. Until execve(2) its process may share the
+//! memory of the host, and an OOM kill applies to all processes that share it.
 
 use crate::common::group::Group;
 use crate::common::member::{Member, role};
@@ -10,12 +10,12 @@ use std::ffi::CString;
 use std::fs;
 
 const LIMIT: u64 = 16 << 20;
-/// What is left of it, about: the kernel counts ahead for each CPU. And what it keeps for the arguments, far more.
+/// About the rest of the limit: the kernel charges ahead for each CPU. The arguments need far more.
 const LEFT: u64 = 256 << 10;
 const WORD: usize = 64 << 10;
 const WORDS: usize = 28;
 
-/// Takes all but that, and waits.
+/// A role that allocates all memory but that rest, and waits.
 pub fn fills(args: &[String]) {
     let current = format!("{}/memory.current", args[0]);
     let mut taken = Vec::new();
@@ -26,8 +26,8 @@ pub fn fills(args: &[String]) {
     role::sleep();
 }
 
-/// Starts programs with more to be kept than there is room for.
-pub fn host_of_full(args: &[String]) {
+/// A role that starts programs whose arguments need more memory than is left.
+pub fn host_of_full_group(args: &[String]) {
     let oom_group = args[0] == "true";
     for _ in 0..5 {
         let limits = Limits {
@@ -61,18 +61,18 @@ fn start_with_long_words(agent: &Agent) -> agentcg::Result<agentcg::Child> {
     agent.spawn(&program, SpawnOptions::default())
 }
 
-fn the_host_lives(oom_group: bool) {
-    let mut host = Member::start("host_of_full", &[&oom_group.to_string()]);
+fn check_host_survives(oom_group: bool) {
+    let mut host = Member::start("host_of_full_group", &[&oom_group.to_string()]);
     while host.receive() != "alive" {}
     assert!(host.wait().success());
 }
 
 #[test]
-fn an_oom_kill_of_the_group_does_not_mean_the_host() {
-    the_host_lives(true);
+fn an_oom_kill_of_the_group_spares_the_host() {
+    check_host_survives(true);
 }
 
 #[test]
-fn an_oom_kill_of_one_does_not_mean_the_host() {
-    the_host_lives(false);
+fn an_oom_kill_of_one_process_spares_the_host() {
+    check_host_survives(false);
 }

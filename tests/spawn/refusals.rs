@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! When nothing is started, and that nothing is left of it.
+//! The cases in which no program is started. Nothing is left of it.
 
 use super::entries::SpawnPath;
 use crate::common::deadline;
@@ -10,7 +10,7 @@ use agentcg::{Errno, Limits, Reason};
 use nix::sys::wait::WaitStatus;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Until it is killed.
+/// A role that sleeps until it is killed.
 pub fn sleeps(_: &[String]) {
     role::sleep();
 }
@@ -28,7 +28,7 @@ fn a_frozen_group_is_refused_at_once() {
 }
 
 #[test]
-fn a_group_that_is_removed_is_refused() {
+fn a_removed_group_is_refused() {
     let group = Group::plain();
     group.cgroup.kill_and_remove();
     let e = program::start(&group, "sleeps", StartOptions::default()).unwrap_err();
@@ -36,7 +36,7 @@ fn a_group_that_is_removed_is_refused() {
 }
 
 #[test]
-fn no_more_are_started_than_pids_max_allows_on_each_way() {
+fn no_more_programs_are_started_than_pids_max_allows_on_each_spawn_path() {
     for path in SpawnPath::ALL {
         let test = move || {
             let group = Group::new(&Limits { pids_max: Some(2), ..Limits::default() });
@@ -54,17 +54,17 @@ fn no_more_are_started_than_pids_max_allows_on_each_way() {
     }
 }
 
-struct Sets<'a>(&'a AtomicBool);
+struct SetOnDrop<'a>(&'a AtomicBool);
 
-impl Drop for Sets<'_> {
+impl Drop for SetOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Relaxed);
     }
 }
 
-/// Whatever has begun is a child to wait for; whatever has not was never one.
+/// A program that has begun is a child to wait for. Otherwise there never was a child.
 #[test]
-fn one_that_is_killed_while_it_starts_has_begun_or_has_not() {
+fn a_program_killed_while_it_starts_has_begun_or_is_cancelled() {
     let group = Group::plain();
     let over = AtomicBool::new(false);
     let (mut begun, mut cancelled) = (0, 0);
@@ -74,7 +74,7 @@ fn one_that_is_killed_while_it_starts_has_begun_or_has_not() {
                 group.kill_all(deadline()).unwrap();
             }
         });
-        let _even_if_this_panics = Sets(&over);
+        let _even_if_this_panics = SetOnDrop(&over);
         for _ in 0..500 {
             match program::start(&group, "sleeps", StartOptions::default()) {
                 Ok(child) => {
@@ -82,14 +82,14 @@ fn one_that_is_killed_while_it_starts_has_begun_or_has_not() {
                     begun += 1;
                 }
                 Err(e) => {
-                    // To kill without cgroup.kill the library freezes.
+                    // Without cgroup.kill the library freezes the group to kill.
                     assert!(matches!(e.errno(), Errno::ECANCELED | Errno::EBUSY), "{e}");
                     cancelled += 1;
                 }
             }
         }
     });
-    println!("{begun} had begun, {cancelled} had not");
+    println!("{begun} begun, {cancelled} cancelled");
     assert!(program::no_child_is_left());
     group.destroy();
 }
