@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One Linux cgroup v2 per agent: limit it, measure it, kill all of it.
 //!
-//! The product is a C library, `libagentcg.so.0` with `agentcg.h`; [`ffi`] is its edge. What is public
-//! in Rust beside it is what the edge is made of. It follows the crate's version, not the library's:
-//! only the C interface is kept stable.
+//! The product is a C library, `libagentcg.so.0` with `agentcg.h`; [`ffi`] is that interface. The public items in
+//! Rust beside it are for the tests and the guard. They follow the crate's version, not the library's: only the C
+//! interface is kept stable.
 //!
 //! ```text
 //! ffi                            pointers, sizes, panics; no logic

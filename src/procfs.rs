@@ -27,23 +27,23 @@ pub fn cgroup_of(process: &str) -> nix::Result<Option<Vec<u8>>> {
 /// More than the kernel's longest line, which it cuts at PATH_MAX.
 const LINE_MAX: usize = 4096 + 64;
 
-/// Calls `tell` with the `0::` path of the calling thread, as the kernel shows it in the caller's cgroup namespace.
+/// Calls `visit` with the `0::` path of the calling thread, as the kernel shows it in the caller's cgroup namespace.
 /// Allocates nothing, and needs no free descriptor after [`keep_own_cgroup`]. Returns `None` if no cgroup2 hierarchy was
 /// ever mounted, or if the path is longer than the kernel shows.
 ///
 /// It reads the path of the thread, because the path of the process is that of its main thread, which a dead main thread
 /// keeps when the process is moved.
-pub fn with_own_cgroup<T>(tell: impl FnOnce(&[u8]) -> T) -> nix::Result<Option<T>> {
+pub fn with_own_cgroup<T>(visit: impl FnOnce(&[u8]) -> T) -> nix::Result<Option<T>> {
     match open("/proc/thread-self/cgroup") {
-        Ok(file) => own_path(&file, tell),
+        Ok(file) => own_path(&file, visit),
         Err(e) => match OWN_CGROUP.lock().upgrade() {
-            Some(kept) => own_path(&kept, tell),
+            Some(kept) => own_path(&kept, visit),
             None => Err(e),
         },
     }
 }
 
-fn own_path<T>(file: &File, tell: impl FnOnce(&[u8]) -> T) -> nix::Result<Option<T>> {
+fn own_path<T>(file: &File, visit: impl FnOnce(&[u8]) -> T) -> nix::Result<Option<T>> {
     let mut buf = [0; LINE_MAX];
     let (mut at, mut filled) = (0u64, 0);
     loop {
@@ -54,7 +54,7 @@ fn own_path<T>(file: &File, tell: impl FnOnce(&[u8]) -> T) -> nix::Result<Option
         let text = buf.get(..filled).unwrap_or_default();
         if read == 0 {
             let path = parse::own_cgroup(text).filter(|path| path.len() < PATH_MAX);
-            return Ok(path.map(tell));
+            return Ok(path.map(visit));
         }
         if filled == buf.len() {
             // The lines of v1 hierarchies come first.
@@ -116,9 +116,9 @@ pub fn is_in_cgroup_namespace(dir: BorrowedFd<'_>) -> nix::Result<bool> {
 /// The flag of an exiting process, from include/linux/sched.h.
 const PF_EXITING: u64 = 0x4;
 
-/// Returns true if a process that exits in a cgroup of this name, or below it, still frees its memory or files. A process
+/// Returns true if a process that exits in a cgroup whose path has this component still frees its memory or files. A process
 /// that only waits for others to be reaped does not count.
-pub fn any_exits_in(mark: &[u8]) -> bool {
+pub fn any_exits_in(component: &[u8]) -> bool {
     let Ok(all) = open("/proc") else { return false };
     let stat = |id| Process::open(id).and_then(|process| process.stat()).ok();
     let mut found = false;
@@ -126,8 +126,10 @@ pub fn any_exits_in(mark: &[u8]) -> bool {
     let _ = for_each_directory(all.as_fd(), |entry| {
         let Some(pid) = entry.to_str().ok().and_then(|text| text.parse::<i32>().ok()) else { return Ok(()) };
         let exits = stat(pid).is_some_and(|stat| stat.flags & PF_EXITING != 0);
-        let is_inside =
-            || cgroup_of(&pid.to_string()).ok().flatten().is_some_and(|path| parse::holds(&path, mark));
+        let is_inside = || {
+            cgroup_of(&pid.to_string())
+                .is_ok_and(|path| path.is_some_and(|path| parse::has_component(&path, component)))
+        };
         found = exits
             && is_inside()
             && threads_of(pid)
@@ -139,17 +141,18 @@ pub fn any_exits_in(mark: &[u8]) -> bool {
     found
 }
 
-/// Returns the zombies in a cgroup of this name or below it, at most `most`.
-pub fn zombies_in(name: &[u8], most: usize) -> Vec<i32> {
+/// Returns the zombies in a cgroup whose path has this component, at most `most`.
+pub fn zombies_in(component: &[u8], most: usize) -> Vec<i32> {
     let mut found = Vec::new();
     let Ok(all) = open("/proc") else { return found };
-    let _listed = for_each_directory(all.as_fd(), |entry| {
+    // A process that disappears during the listing has no cgroup.
+    let _ = for_each_directory(all.as_fd(), |entry| {
         let Some(pid) = entry.to_str().ok().and_then(|text| text.parse::<i32>().ok()) else { return Ok(()) };
         let ended =
             Process::open(pid).and_then(|process| process.stat()).is_ok_and(|stat| stat.state == b'Z');
         if ended
             && cgroup_of(&pid.to_string())
-                .is_ok_and(|path| path.is_some_and(|path| parse::holds(&path, name)))
+                .is_ok_and(|path| path.is_some_and(|path| parse::has_component(&path, component)))
         {
             found.push(pid);
         }

@@ -70,13 +70,13 @@ impl Agent {
     /// Kills all processes or, with `if_empty`, fails with `EBUSY` if there are any.
     fn make_empty(&self, if_empty: bool, deadline: Deadline) -> Result<()> {
         if !if_empty {
-            return match self.killing().kill_all(deadline) {
+            return match self.killer().kill_all(deadline) {
                 // The group and its files are about to be removed.
                 Err(kill::Failure::NotRestored(_)) => Ok(()),
                 killed => killed.map_err(|failure| self.not_killed(failure)),
             };
         }
-        let empty = self.killing().wait_empty(Deadline::after(Duration::ZERO));
+        let empty = self.killer().wait_empty(Deadline::after(Duration::ZERO));
         if empty.map_err(|e| self.failed("read", "cgroup.events", e))? {
             return Ok(());
         }
@@ -99,7 +99,7 @@ impl Agent {
     /// Returns the message of a removal that timed out. From Linux 6.19 on, zombies keep their group from being
     /// removed.
     fn not_yet_removed(&self, group: &str) -> String {
-        let mut zombies = procfs::zombies_in(self.name.mark(), 8);
+        let mut zombies = procfs::zombies_in(self.name.component(), 8);
         zombies.sort_unstable();
         if zombies.is_empty() {
             return format!(

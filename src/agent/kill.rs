@@ -17,9 +17,9 @@ impl Agent {
     /// Freezes all processes and waits until they are frozen. On failure the earlier state is restored.
     pub fn freeze(&self, deadline: Deadline) -> Result<()> {
         self.restore_overrides()?;
-        self.spawning.expect_freeze(deadline);
+        self.spawn_cache.expect_freeze(deadline);
         self.members()
-            .freeze(&self.killing.overrides, deadline)
+            .freeze(&self.kill_state.overrides, deadline)
             .map_err(|failure| self.not_frozen("freeze all processes by", failure))
     }
 
@@ -27,7 +27,7 @@ impl Agent {
     pub fn thaw(&self, deadline: Deadline) -> Result<()> {
         self.restore_overrides()?;
         self.members()
-            .thaw(&self.killing.overrides, deadline)
+            .thaw(&self.kill_state.overrides, deadline)
             .map_err(|failure| self.not_frozen("thaw all processes by", failure))
     }
 
@@ -93,7 +93,7 @@ impl Agent {
     /// Waits until no process lives in the group.
     pub fn wait_empty(&self, deadline: Deadline) -> Result<()> {
         let empty =
-            self.killing().wait_empty(deadline).map_err(|e| self.failed("read", "cgroup.events", e))?;
+            self.killer().wait_empty(deadline).map_err(|e| self.failed("read", "cgroup.events", e))?;
         if empty {
             return Ok(());
         }
@@ -105,35 +105,27 @@ impl Agent {
     /// Kills all processes in the group and below it, and waits until none lives. The group can be used again
     /// afterwards.
     pub fn kill_all(&self, deadline: Deadline) -> Result<()> {
-        let killed = self.killing().kill_all(deadline).map_err(|failure| self.not_killed(failure));
+        let killed = self.killer().kill_all(deadline).map_err(|failure| self.not_killed(failure));
         self.after_kill(killed, deadline)
     }
 
     /// Sends SIGTERM to all processes and kills those that live at `grace`. The kill may take `kill_within`, or any
     /// time if that is `None`. Returns true if processes had to be killed.
     pub fn terminate(&self, grace: Deadline, kill_within: Option<Duration>) -> Result<bool> {
-        let ended = self.killing().terminate(grace, kill_within).map_err(|failure| self.not_killed(failure));
+        let ended = self.killer().terminate(grace, kill_within).map_err(|failure| self.not_killed(failure));
         self.after_kill(ended, Deadline::within(kill_within))
     }
 
-    /// Sends the kill when a call cannot begin for want of memory. Makes three system calls and allocates nothing.
-    pub fn send_kill(&self) {
-        let killing = self.killing();
-        if killing.contains_caller(Deadline::within(Some(Duration::ZERO))) == Ok(false) {
-            let _ = killing.send(); // The call returns -ENOMEM either way.
-        }
-    }
-
-    /// Does the work of [`Self::send_kill`] unless all processes end before `grace`. It sends no SIGTERM, which takes
-    /// memory.
-    pub fn send_kill_after(&self, grace: Deadline) {
-        let killing = self.killing();
-        if killing.contains_caller(Deadline::within(Some(Duration::ZERO))) != Ok(false) {
+    /// Sends the kill when a call cannot begin for want of memory. With `grace`, first waits until then for all processes
+    /// to end, but sends no SIGTERM, which takes memory. Without it, makes three system calls and allocates nothing.
+    pub fn send_kill(&self, grace: Option<Deadline>) {
+        let killer = self.killer();
+        if killer.contains_caller(Deadline::after(Duration::ZERO)) != Ok(false) {
             return;
         }
-        let ended = killing.events().and_then(|events| events.wait(grace, |now| !now.populated));
-        if ended != Ok(true) {
-            let _ = killing.send(); // The call returns -ENOMEM either way.
+        let end_by = |grace| killer.events()?.wait(grace, |now| !now.populated);
+        if grace.map(end_by) != Some(Ok(true)) {
+            let _ = killer.send(); // The call returns -ENOMEM either way.
         }
     }
 
@@ -174,8 +166,8 @@ impl Agent {
         let restored = self.restore_overrides();
         let outcome = killed?;
         restored?;
-        let killing = self.killing();
-        let events = killing.events().map_err(|e| self.failed("read", "cgroup.events", e))?;
+        let killer = self.killer();
+        let events = killer.events().map_err(|e| self.failed("read", "cgroup.events", e))?;
         self.wake_watchers_after_death(&events);
         match reuse::make_usable(&self.dir, &events, deadline) {
             Err((Errno::ENODEV, _)) | Ok(()) => Ok(outcome),

@@ -32,10 +32,10 @@ impl Agent {
             Err(e) if files.iter().any(|file| file.to_bytes() == e.file().as_bytes()) => {}
             other => other?,
         }
-        limits.change(&self.dir, &self.path, force, &self.killing.overrides, || {
+        limits.change(&self.dir, &self.path, force, &self.kill_state.overrides, || {
             self.read_stats(stats::MEMORY).map(|stats| stats.memory_current_bytes)
         })?;
-        self.killing.overrides.forget(&files);
+        self.kill_state.overrides.forget(&files);
         self.nesting.mark_set(limits);
         Ok(())
     }

@@ -20,7 +20,7 @@ use crate::error::{Error, Reason, Result, out_of_memory, shown, words};
 use crate::events::Watch;
 use crate::guard::{self, Guarded};
 use crate::kill::members::Members;
-use crate::kill::{KillFiles, KillState, Killing};
+use crate::kill::{KillFiles, KillState, Killer};
 use crate::limits::Limits;
 use crate::owner;
 use crate::place::{self, AgentDir, Kind, Place, PlaceRequest};
@@ -51,9 +51,9 @@ pub struct Agent {
     /// Present if the guard kills and removes the agent when this process ends.
     guarded: Option<Guarded>,
     files: Files,
-    killing: KillState,
+    kill_state: KillState,
     nesting: Nesting,
-    spawning: crate::spawn::SpawnCache,
+    spawn_cache: crate::spawn::SpawnCache,
     /// Present after the first call of `event_fd` in this process.
     watch: ForkMutex<Option<Watch>>,
 }
@@ -131,7 +131,7 @@ impl Agent {
             let guarded = if request.guard { Some(guard_or_undo(&agent_dir, &name)?) } else { None };
             let mut agent = Self::from_parts(place.kind, agent_dir.dir, location, overrides);
             agent.guarded = guarded;
-            agent.killing.files = kill_files;
+            agent.kill_state.files = kill_files;
             agent.nesting.mark_set(limits);
             agent.become_owner(owner::now_unix_ns());
             Ok(agent)
@@ -149,16 +149,16 @@ impl Agent {
             owner: AtomicForkId::default(),
             guarded: None,
             files: Files::default(),
-            killing: KillState { overrides, ..KillState::default() },
+            kill_state: KillState { overrides, ..KillState::default() },
             nesting: Nesting::default(),
-            spawning: crate::spawn::SpawnCache::default(),
+            spawn_cache: crate::spawn::SpawnCache::default(),
             watch: ForkMutex::new(),
         }
     }
 
     /// Records the calling process as the owner. It must hold the lock of the group.
     fn become_owner(&self, created_unix_ns: u64) {
-        self.killing().cache_namespace();
+        self.killer().cache_namespace();
         self.owner.set_current();
         owner::write_note(&self.dir, std::process::id(), created_unix_ns);
     }
@@ -207,16 +207,16 @@ impl Agent {
     }
 
     fn members(&self) -> Members<'_> {
-        Members { dir: &self.dir, mark: self.name.mark() }
+        Members { dir: &self.dir, component: self.name.component() }
     }
 
-    fn killing(&self) -> Killing<'_> {
-        Killing { members: self.members(), state: &self.killing }
+    fn killer(&self) -> Killer<'_> {
+        Killer { members: self.members(), state: &self.kill_state }
     }
 
     /// Restores the files that an earlier call could not restore.
     fn restore_overrides(&self) -> Result<()> {
-        self.killing.overrides.restore_remaining(&self.dir).map_err(|e| self.not_restored(e))
+        self.kill_state.overrides.restore_remaining(&self.dir).map_err(|e| self.not_restored(e))
     }
 
     fn not_restored(&self, (errno, file): FileError) -> Error {

@@ -63,7 +63,7 @@ impl Agent {
         let files = KillFiles::open(&self.dir).map_err(|e| self.failed("open", "cgroup.kill", e))?;
         let claimed = owner::claim(&self.dir).map_err(|e| self.failed("lock", "", e))?;
         if claimed && self.dir.is_alive() {
-            self.killing.files = files;
+            self.kill_state.files = files;
             let note =
                 owner::read_note(&self.dir).map_err(|e| self.failed("read", "user.agentcg.owner", e))?;
             self.become_owner(note.created_unix_ns);

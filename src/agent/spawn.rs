@@ -58,7 +58,7 @@ impl Agent {
             None
         };
         let spawner =
-            Spawner { dir: &self.dir, cache: &self.spawning, moved_by_systemd: self.unit.is_some() };
+            Spawner { dir: &self.dir, cache: &self.spawn_cache, moved_by_systemd: self.unit.is_some() };
         spawner
             .start(command, containment.as_ref(), how.pidfd, |pid| self.move_pid(pid))
             .map_err(|failure| self.not_spawned(failure, command))

@@ -55,15 +55,15 @@ impl AgentName {
     }
 
     /// `/` and the uuid, which the path of the cgroup of each process of the agent contains.
-    pub fn mark(&self) -> &[u8] {
-        let [_, _, mark @ .., _] = &self.text;
-        mark
+    pub fn component(&self) -> &[u8] {
+        let [_, _, component @ .., _] = &self.text;
+        component
     }
 
     /// The path of the group in the directory `agents`.
     pub fn path_in(&self, agents: &CStr) -> CString {
         // Neither part contains a NUL byte, so this cannot fail.
-        CString::new([agents.to_bytes(), self.mark()].concat()).unwrap_or_default()
+        CString::new([agents.to_bytes(), self.component()].concat()).unwrap_or_default()
     }
 }
 
@@ -96,7 +96,7 @@ mod tests {
         assert_eq!((name.as_str(), name.to_string()), (TEXT, TEXT.to_owned()));
         assert_eq!(name.as_c_str(), c"01234567-89ab-cdef-0123-456789abcdef");
         assert_eq!(name.path_inside(), c"../01234567-89ab-cdef-0123-456789abcdef");
-        assert_eq!(name.mark(), b"/01234567-89ab-cdef-0123-456789abcdef");
+        assert_eq!(name.component(), b"/01234567-89ab-cdef-0123-456789abcdef");
         assert_eq!(*name.path_in(c"a/b"), *c"a/b/01234567-89ab-cdef-0123-456789abcdef");
     }
 

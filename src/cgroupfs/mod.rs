@@ -17,7 +17,7 @@ mod walk;
 
 pub use agent_name::AgentName;
 pub use cached_file::{CachedFile, worth_keeping};
-pub use walk::{Next, Step};
+pub use walk::{Next, WalkStep};
 
 use crate::parse;
 use crate::sys::descriptors::{open, openat};

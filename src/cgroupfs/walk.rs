@@ -10,7 +10,7 @@ use std::ffi::{CStr, CString};
 
 /// One step of a walk.
 #[derive(Debug)]
-pub enum Step<'a> {
+pub enum WalkStep<'a> {
     /// The walk has found a cgroup (parent, name) and not opened it yet.
     Found(&'a Dir, &'a CStr),
     /// The walk has opened a cgroup. Its children follow.
@@ -19,7 +19,7 @@ pub enum Step<'a> {
     Leave(&'a Dir, &'a CStr),
 }
 
-/// The answer of a visit to [`Step::Found`]. The walk ignores the answers to other steps.
+/// The answer of a visit to [`WalkStep::Found`]. The walk ignores the answers to other steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
     /// Open the cgroup and visit all below it.
@@ -36,7 +36,7 @@ impl Dir {
     pub fn walk(
         &self,
         deadline: Deadline,
-        mut visit: impl FnMut(Step<'_>) -> nix::Result<Next>,
+        mut visit: impl FnMut(WalkStep<'_>) -> nix::Result<Next>,
     ) -> nix::Result<bool> {
         let mut complete = true;
         let mut to_do: Vec<Vec<CString>> = Vec::new();
@@ -49,13 +49,13 @@ impl Dir {
             }
             let here = below.as_ref().unwrap_or(self);
             if let Some(name) = level.pop() {
-                match visited(visit(Step::Found(here, &name)), &mut complete)? {
+                match visited(visit(WalkStep::Found(here, &name)), &mut complete)? {
                     Some(Next::Enter) => {}
                     Some(Next::Skip) | None => continue,
                 }
                 match here.agents_child(&name) {
                     Ok(dir) => {
-                        visited(visit(Step::Enter(&dir)), &mut complete)?;
+                        visited(visit(WalkStep::Enter(&dir)), &mut complete)?;
                         try_alloc::push(&mut to_do, dir.children_until(deadline, &mut complete)?)?;
                         try_alloc::push(&mut names, name)?;
                         below = Some(dir);
@@ -68,7 +68,7 @@ impl Dir {
                 to_do.pop();
                 let Some(name) = names.pop() else { break };
                 let up = if names.is_empty() { None } else { Some(here.up()?) };
-                visited(visit(Step::Leave(up.as_ref().unwrap_or(self), &name)), &mut complete)?;
+                visited(visit(WalkStep::Leave(up.as_ref().unwrap_or(self), &name)), &mut complete)?;
                 below = up;
             }
         }

@@ -32,7 +32,7 @@ struct Counter {
     /// `None` while its controller is disabled.
     fd: Option<OwnedFd>,
     /// Parses the file into the counts.
-    take: fn(&mut Counts, &[u8]),
+    parse: fn(&mut Counts, &[u8]),
 }
 
 impl Counters {
@@ -44,13 +44,13 @@ impl Counters {
         pids: bool,
         counts: &mut Counts,
     ) -> Result<Self, FileError> {
-        let counter = |needed: bool, name: &'static CStr, take| {
+        let counter = |needed: bool, name: &'static CStr, parse| {
             let fd = needed.then(|| dir.open_file(name, OFlag::O_RDONLY)).transpose();
-            fd.map(|fd| Counter { name, needed, fd, take }).map_err(|e| (e, name))
+            fd.map(|fd| Counter { name, needed, fd, parse }).map_err(|e| (e, name))
         };
         let mut fresh = Self([
-            counter(memory, c"memory.events", Counts::take_memory)?,
-            counter(pids, c"pids.events", Counts::take_pids)?,
+            counter(memory, c"memory.events", Counts::parse_memory_events)?,
+            counter(pids, c"pids.events", Counts::parse_pids_events)?,
         ]);
         let mut known = *counts;
         fresh.read(dir, epoll, &mut known, counts)?;
@@ -102,7 +102,7 @@ impl Counter {
                 // The controller was disabled. If it is enabled again there is a new file, which counts from 0.
                 Err(Errno::ENODEV) => {}
                 text => {
-                    (self.take)(counts, text?);
+                    (self.parse)(counts, text?);
                     return Ok(());
                 }
             }
@@ -115,10 +115,10 @@ impl Counter {
         };
         match read_once(fresh.as_fd(), &mut buf) {
             Err(Errno::ENODEV) => return Ok(()),
-            text => (self.take)(counts, text?),
+            text => (self.parse)(counts, text?),
         }
         epoll.add(&fresh, notification(COUNTER))?;
-        (self.take)(known, NEW);
+        (self.parse)(known, NEW);
         self.fd = Some(fresh);
         Ok(())
     }

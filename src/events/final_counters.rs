@@ -75,7 +75,7 @@ pub struct Counts {
 
 impl Counts {
     /// Parses `memory.events`.
-    pub fn take_memory(&mut self, text: &[u8]) {
+    pub fn parse_memory_events(&mut self, text: &[u8]) {
         for (key, value) in parse::pairs(text) {
             match key {
                 b"oom_kill" => self.oom_kill = value,
@@ -87,7 +87,7 @@ impl Counts {
     }
 
     /// Parses `pids.events`.
-    pub fn take_pids(&mut self, text: &[u8]) {
+    pub fn parse_pids_events(&mut self, text: &[u8]) {
         self.pids_max = parse::value(text, b"max").unwrap_or(self.pids_max);
     }
 
@@ -254,10 +254,10 @@ impl<'a> FinalCounters<'a> {
         let mut counts = Counts::default();
         let mut buf = [0; 1024];
         if let Ok(text) = dir.read(c"memory.events", &mut buf) {
-            counts.take_memory(text);
+            counts.parse_memory_events(text);
         }
         if let Ok(text) = dir.read(c"pids.events", &mut buf) {
-            counts.take_pids(text);
+            counts.parse_pids_events(text);
         }
         // After a failure the watchers see the removal alone.
         let _ = Record::of(dir).and_then(|record| record.write(Some(counts)));

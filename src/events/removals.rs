@@ -11,7 +11,7 @@ use crate::cgroupfs::Dir;
 use crate::events::final_counters;
 use crate::sys::descriptors;
 use crate::sys::fork_mutex::ForkMutex;
-use crate::sys::inotify::{self, ATTRIBUTES, DELETED, Report};
+use crate::sys::inotify::{self, ATTRIBUTES, DELETED, FileEvent};
 use crate::sys::try_alloc;
 use nix::errno::Errno;
 use nix::sys::time::TimeSpec;
@@ -199,7 +199,7 @@ impl Process {
             // ENOMEM: the kernel keeps the reports.
             let Ok(reports) = inotify::read(inotify.as_fd(), &mut buf) else { return };
             let mut any = false;
-            for Report { file, what } in reports {
+            for FileEvent { file, what } in reports {
                 any = true;
                 if what & DELETED != 0 && self.unreported.is_some_and(|(unreported, _)| unreported == file) {
                     self.unreported = None;

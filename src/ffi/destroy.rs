@@ -47,7 +47,7 @@ pub unsafe extern "C" fn agentcg_destroy(
     unsafe {
         let is_valid = is_timeout(timeout_ms) && (ret_final.is_null() == (size == 0));
         let kill = || match agent_or_errno(cg) {
-            Ok(agent) if flags == 0 && is_valid => agent.send_kill(),
+            Ok(agent) if flags == 0 && is_valid => agent.send_kill(None),
             _ => {}
         };
         boundary::call_killing(reterr, &codes, kill, || {

@@ -135,7 +135,7 @@ pub unsafe extern "C" fn agentcg_kill_all(
     // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
         let kill = || match agent_or_errno(cg) {
-            Ok(agent) if is_timeout(timeout_ms) => agent.send_kill(),
+            Ok(agent) if is_timeout(timeout_ms) => agent.send_kill(None),
             _ => {}
         };
         boundary::call_killing(reterr, &codes, kill, || {
@@ -170,7 +170,7 @@ pub unsafe extern "C" fn agentcg_terminate(
     unsafe {
         let kill = || match agent_or_errno(cg) {
             Ok(agent) if is_timeout(grace_ms) && is_timeout(timeout_ms) => {
-                let _ = deadline(grace_ms).map(|grace| agent.send_kill_after(grace)); // it is valid
+                let _ = deadline(grace_ms).map(|grace| agent.send_kill(Some(grace))); // it is valid
             }
             _ => {}
         };

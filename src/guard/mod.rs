@@ -8,7 +8,7 @@
 //! process                        the guard as the host sees it
 //! program                        the guard's own program
 //! cgroup executable failure      the cgroup of a guard; where its program is; why there is no guard
-//! message setup                  what the two send each other; the setup of the guard's own process
+//! message relay setup            what the two send each other; the workers of the guard; the setup of its process
 //! ```
 //!
 //! A file uses only files of the lines below its own.
@@ -19,6 +19,7 @@ mod failure;
 mod message;
 mod process;
 mod program;
+mod relay;
 mod scope;
 mod setup;
 mod start;

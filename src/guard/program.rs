@@ -3,13 +3,13 @@
 
 use super::cgroup::GuardCgroup;
 use super::message::{Answer, HELLO, LENGTH, Message, PROTOCOL};
+use super::relay;
 use super::setup;
 use crate::cgroupfs::{AgentName, Dir, write_once};
 use crate::events::final_counters::FinalCounters;
 use crate::kill::members::Members;
 use crate::kill::remove;
-use crate::kill::{Failure, KillFiles, KillState, Killing};
-use crate::spawn::relay;
+use crate::kill::{Failure, KillFiles, KillState, Killer};
 use crate::sys::deadline::Deadline;
 use crate::sys::seqpacket::{self, Received};
 use crate::sys::try_alloc;
@@ -108,7 +108,7 @@ struct Guard<'a> {
     socket: BorrowedFd<'a>,
     guarded: Vec<Guarded>,
     cgroup: Option<OwnCgroup>,
-    scope: Option<Scope>,
+    scope: Option<KeptScope>,
     idle_since: Instant,
     /// The signal mask while the guard waits.
     waiting: SigSet,
@@ -200,7 +200,7 @@ impl Guard<'_> {
             }),
             Message::Scope => first.ok_or(Errno::EBADF).map(|dir| {
                 self.cgroup = None;
-                self.scope = Some(Scope { dir: dir.into(), exits: [second, third] });
+                self.scope = Some(KeptScope { dir: dir.into(), exits: [second, third] });
             }),
         };
         answer(self.socket, [message.id(), done.map_or_else(|e| e as u64, |()| 0)] as Answer);
@@ -245,7 +245,7 @@ impl Guard<'_> {
     /// Kills the first `count` agents without waiting for their death. [`Self::end_all`] handles those that survive.
     fn send_kill(&self, count: usize) {
         for agent in self.guarded.iter().take(count) {
-            let _ = agent.killing().send(); // end_all() tries again.
+            let _ = agent.killer().send(); // end_all() tries again.
         }
     }
 
@@ -292,8 +292,8 @@ impl Guarded {
         Self { id, name, state: KillState { files, ..KillState::default() }, dir, refusals: 0 }
     }
 
-    fn killing(&self) -> Killing<'_> {
-        Killing { members: Members { dir: &self.dir, mark: self.name.mark() }, state: &self.state }
+    fn killer(&self) -> Killer<'_> {
+        Killer { members: Members { dir: &self.dir, component: self.name.component() }, state: &self.state }
     }
 
     /// Kills and removes the agent. Returns true if the agent is removed, or if the guard gives it up.
@@ -301,7 +301,7 @@ impl Guarded {
         if !self.dir.is_alive() {
             return true;
         }
-        match self.killing().kill_all(Deadline::after(TURN)) {
+        match self.killer().kill_all(Deadline::after(TURN)) {
             Ok(()) | Err(Failure::NotRestored(_)) => {}
             Err(Failure::Errno(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => {
                 return self.end_without_descriptors();
@@ -331,9 +331,9 @@ impl Guarded {
     /// Does the work of [`Self::end`] with the open descriptors only. That cannot list cgroups that are nested deeper
     /// than one level: those are left to `agentcg_reap`, empty.
     fn end_without_descriptors(&mut self) -> bool {
-        let killing = self.killing();
+        let killer = self.killer();
         let dead =
-            killing.send().and_then(|_| killing.events()?.wait(Deadline::after(TURN), |now| !now.populated));
+            killer.send().and_then(|_| killer.events()?.wait(Deadline::after(TURN), |now| !now.populated));
         match dead {
             Ok(true) => {}
             Ok(false) => return false,
@@ -382,12 +382,12 @@ impl OwnCgroup {
 }
 
 /// The scope that the guard keeps alive, and its exit cgroups.
-struct Scope {
+struct KeptScope {
     dir: Dir,
     exits: [Option<OwnedFd>; 2],
 }
 
-impl Scope {
+impl KeptScope {
     /// Returns true if the agent is in the scope.
     fn contains(&self, agent: &Guarded) -> bool {
         let inode = |dir: &Dir| fstat(dir.as_fd()).map(|stat| stat.st_ino);

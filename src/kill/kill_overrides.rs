@@ -4,7 +4,7 @@
 
 use crate::cgroupfs::events_file::Events;
 use crate::cgroupfs::overrides::{OverrideUser, Overrides};
-use crate::cgroupfs::{Dir, FileError, Next, Step};
+use crate::cgroupfs::{Dir, FileError, Next, WalkStep};
 use crate::parse::{self, UNLIMITED};
 use crate::sys::deadline::Deadline;
 use std::cell::Cell;
@@ -36,7 +36,7 @@ impl<'a> KillOverrides<'a> {
         // If it is refused, the members die at the pace that the limit allows.
         let _ = self.files.set(self.dir, c"cpu.max", b"max", limits);
         let _ = self.dir.walk(deadline, |step| {
-            if let Step::Enter(dir) = step {
+            if let WalkStep::Enter(dir) = step {
                 let mut buf = [0; 64];
                 if limits(dir.read(c"cpu.max", &mut buf)?) {
                     dir.write(c"cpu.max", b"max")?;

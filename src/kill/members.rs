@@ -5,7 +5,7 @@
 //! out a process whose main thread was dead when the process was moved into the cgroup. In a threaded cgroup it cannot
 //! be read. `cgroup.threads` lists the other processes by their threads.
 
-use crate::cgroupfs::{Dir, Next, Step};
+use crate::cgroupfs::{Dir, Next, WalkStep};
 use crate::parse;
 use crate::procfs;
 use crate::sys;
@@ -25,7 +25,7 @@ pub struct Members<'a> {
     /// The directory of the group.
     pub dir: &'a Dir,
     /// `/` and the name of the group. The path of each member contains it, in whatever cgroup namespace it is read.
-    pub mark: &'a [u8],
+    pub component: &'a [u8],
 }
 
 /// The inode number of the cgroup namespace that was last found to contain the group; 0 if there is none.
@@ -103,7 +103,7 @@ impl Members<'_> {
     /// two cases: the path contains the group's name, which another cgroup may also have, or the group may be outside
     /// the caller's cgroup namespace, which cuts the path off.
     pub fn contains_caller(&self, deadline: Deadline, cache: &NamespaceCache) -> nix::Result<bool> {
-        let named = procfs::with_own_cgroup(|path| parse::holds(path, self.mark));
+        let named = procfs::with_own_cgroup(|path| parse::has_component(path, self.component));
         match named {
             Ok(Some(false)) if self.is_in_cgroup_namespace(cache) => Ok(false),
             Ok(Some(true)) => {
@@ -162,7 +162,7 @@ impl Members<'_> {
             }
         }
         // From Linux 7.0 on the lists leave out an exiting process whose files are not closed yet.
-        Ok(!procfs::any_exits_in(self.mark))
+        Ok(!procfs::any_exits_in(self.component))
     }
 
     /// Returns true if no cgroup of the group lists a process or a thread. The lists may include a dying process.
@@ -212,7 +212,7 @@ impl Members<'_> {
     fn contains_thread(&self, pid: i32, thread: i32) -> nix::Result<bool> {
         let path = if pid == thread { pid.to_string() } else { format!("{pid}/task/{thread}") };
         match procfs::cgroup_of(&path) {
-            Ok(path) => Ok(path.is_some_and(|path| parse::holds(&path, self.mark))),
+            Ok(path) => Ok(path.is_some_and(|path| parse::has_component(&path, self.component))),
             Err(Errno::ENOENT) => Err(Errno::ESRCH),
             Err(e) => Err(e),
         }
@@ -262,7 +262,7 @@ impl Members<'_> {
             visited => visited.map(|()| true)?,
         };
         let below = self.dir.walk(deadline, |step| {
-            if let Step::Enter(dir) = step {
+            if let WalkStep::Enter(dir) = step {
                 visit(dir)?;
             }
             Ok(Next::Enter)

@@ -98,9 +98,9 @@ pub struct KillState {
     pub namespace: NamespaceCache,
 }
 
-/// A group and the state that killing it needs.
+/// Kills the processes of a group.
 #[derive(Debug)]
-pub struct Killing<'a> {
+pub struct Killer<'a> {
     /// The group and the cgroups inside it.
     pub members: Members<'a>,
     /// The state of the group.
@@ -125,7 +125,7 @@ const LONGEST_PAUSE_WITHOUT_FORKS: Duration = Duration::from_millis(200);
 /// The pause after a sweep of such a group, in multiples of the duration of the sweep.
 const PAUSE_PER_SWEEP: u32 = 20;
 
-impl Killing<'_> {
+impl Killer<'_> {
     /// Kills all processes in the group and in the cgroups inside it, and waits until none lives.
     pub fn kill_all(&self, deadline: Deadline) -> Result<(), Failure> {
         if self.contains_caller(deadline)? {

@@ -2,7 +2,7 @@
 //! Removing a group and every cgroup inside it. The kernel has no recursive rmdir.
 
 use crate::cgroupfs::events_file::Events;
-use crate::cgroupfs::{Dir, Next, Step};
+use crate::cgroupfs::{Dir, Next, WalkStep};
 use crate::sys::deadline::Deadline;
 use crate::sys::kernel;
 use nix::errno::Errno;
@@ -28,13 +28,13 @@ pub fn below(dir: &Dir, deadline: Deadline) -> nix::Result<()> {
     let complete = dir.walk(deadline, |step| {
         match step {
             // Not opened first: an empty cgroup of another uid can be removed, but not opened.
-            Step::Found(parent, name) => match remove_child(parent, name) {
+            WalkStep::Found(parent, name) => match remove_child(parent, name) {
                 Ok(()) => return Ok(Next::Skip),
                 Err(Errno::EBUSY) => {}
                 Err(e) => outcome = outcome.and(Err(e)),
             },
-            Step::Enter(_) => {}
-            Step::Leave(parent, name) => outcome = outcome.and(remove_child(parent, name)),
+            WalkStep::Enter(_) => {}
+            WalkStep::Leave(parent, name) => outcome = outcome.and(remove_child(parent, name)),
         }
         Ok(Next::Enter)
     })?;

@@ -4,7 +4,7 @@
 //! process in the group.
 
 use crate::cgroupfs::events_file::Events;
-use crate::cgroupfs::{Dir, FILE_MAX, FileError, Next, Step};
+use crate::cgroupfs::{Dir, FILE_MAX, FileError, Next, WalkStep};
 use crate::kill::remove;
 use crate::owner;
 use crate::parse;
@@ -46,7 +46,7 @@ fn enables_any(dir: &Dir) -> nix::Result<bool> {
 fn disable_below(dir: &Dir, deadline: Deadline) -> nix::Result<()> {
     let mut outcome = Ok(());
     let complete = dir.walk(deadline, |step| {
-        if let Step::Leave(parent, name) = step {
+        if let WalkStep::Leave(parent, name) = step {
             outcome = outcome.and(match parent.agents_child(name).and_then(|child| disable(&child)) {
                 Err(Errno::ENOENT | Errno::ENODEV) => Ok(()),
                 disabled => disabled,

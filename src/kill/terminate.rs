@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Asking all processes of a group to end with SIGTERM, then killing those that have not.
 
-use crate::kill::{Failure, Killing};
+use crate::kill::{Failure, Killer};
 use crate::sys::deadline::Deadline;
 use nix::errno::Errno;
 use std::time::Duration;
 
-impl Killing<'_> {
-    /// Sends SIGTERM to all processes and waits until `grace` for them to end. Then calls [`Killing::kill_all`] with a
+impl Killer<'_> {
+    /// Sends SIGTERM to all processes and waits until `grace` for them to end. Then calls [`Killer::kill_all`] with a
     /// timeout of `kill_within`, or none. Returns true if processes had to be killed.
     pub fn terminate(&self, grace: Deadline, kill_within: Option<Duration>) -> Result<bool, Failure> {
         if !self.events()?.state()?.populated {

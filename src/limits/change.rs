@@ -23,7 +23,7 @@ struct Held {
 }
 
 /// An open file with its new value.
-struct Step {
+struct Change {
     setting: Setting,
     held: Held,
 }
@@ -39,10 +39,10 @@ impl Limits {
         overrides: &Overrides,
         in_use: impl FnOnce() -> Result<u64>,
     ) -> Result<()> {
-        let mut steps = Vec::new();
+        let mut changes = Vec::new();
         for setting in self.settings()? {
             match Held::open(dir, setting.file, force) {
-                Ok(held) => steps.push(Step { setting, held }),
+                Ok(held) => changes.push(Change { setting, held }),
                 Err(Errno::ENOENT) if setting.is_moot() => {}
                 Err(e) => return Err(setting.refused(dir, path, e)),
             }
@@ -50,11 +50,11 @@ impl Limits {
         if let Some(max) = self.memory_max.filter(|&max| max != UNLIMITED && !force) {
             check_room(max, in_use()?, path)?;
         }
-        let weight = weight_to_lose(dir, path, &steps)?;
-        arrange(&mut steps);
-        let outcome = steps.iter().try_for_each(|step| step.write(dir, path));
-        outcome.and_then(|()| steps.iter().try_for_each(|step| step.confirm(dir, path))).map_err(|e| {
-            let held = weight.into_iter().chain(steps.into_iter().map(|step| step.held)).collect();
+        let weight = weight_to_lose(dir, path, &changes)?;
+        arrange(&mut changes);
+        let outcome = changes.iter().try_for_each(|change| change.write(dir, path));
+        outcome.and_then(|()| changes.iter().try_for_each(|change| change.confirm(dir, path))).map_err(|e| {
+            let held = weight.into_iter().chain(changes.into_iter().map(|change| change.held)).collect();
             put_back(dir, held, overrides, e)
         })
     }
@@ -75,9 +75,9 @@ fn check_room(max: u64, in_use: u64, path: &[u8]) -> Result<()> {
 }
 
 /// Opens `cpu.weight` if the change makes the group idle: the kernel then resets the weight to 100.
-fn weight_to_lose(dir: &Dir, path: &[u8], steps: &[Step]) -> Result<Option<Held>> {
-    let idle = steps.iter().find(|step| step.setting.file == c"cpu.idle" && step.held.before == b"0");
-    match idle.filter(|step| matches!(step.setting.value, Value::Count(1))) {
+fn weight_to_lose(dir: &Dir, path: &[u8], changes: &[Change]) -> Result<Option<Held>> {
+    let idle = changes.iter().find(|change| change.setting.file == c"cpu.idle" && change.held.before == b"0");
+    match idle.filter(|change| matches!(change.setting.value, Value::Count(1))) {
         Some(idle) => Held::open(dir, c"cpu.weight", false)
             .map(Some)
             .map_err(|e| idle.setting.failed(e, path, "its cpu.weight cannot be opened, to be put back")),
@@ -87,27 +87,29 @@ fn weight_to_lose(dir: &Dir, path: &[u8], steps: &[Step]) -> Result<Option<Held>
 
 /// Orders the writes by the values that the group has. Between two writes no limit is tighter than both its old and its new
 /// value. The kernel accepts no burst above the quota.
-fn arrange(steps: &mut [Step]) {
-    let at = |steps: &[Step], file| steps.iter().position(|step| step.setting.file == file);
-    let before = |steps: &[Step], at: usize| steps.get(at).and_then(|step| parse::limit(&step.held.before));
-    if let (Some(quota), Some(burst)) = (at(steps, c"cpu.max"), at(steps, c"cpu.max.burst")) {
-        let new_quota_us = steps.get(quota).map(|step| step.setting.value.amount());
-        if before(steps, burst) > new_quota_us {
-            steps.swap(quota, burst);
+fn arrange(changes: &mut [Change]) {
+    let at = |changes: &[Change], file| changes.iter().position(|change| change.setting.file == file);
+    let before =
+        |changes: &[Change], at: usize| changes.get(at).and_then(|change| parse::limit(&change.held.before));
+    if let (Some(quota), Some(burst)) = (at(changes, c"cpu.max"), at(changes, c"cpu.max.burst")) {
+        let new_quota_us = changes.get(quota).map(|change| change.setting.value.amount());
+        if before(changes, burst) > new_quota_us {
+            changes.swap(quota, burst);
         }
     }
-    if let Some(max) = at(steps, c"memory.max") {
+    if let Some(max) = at(changes, c"memory.max") {
         let raised =
-            steps.get(max).is_some_and(|step| before(steps, max) < Some(step.setting.value.amount()));
-        let makes_room = |step: &Step| [c"memory.swap.max", c"memory.high"].contains(&step.setting.file);
-        let first = steps.iter().position(makes_room).unwrap_or(max);
-        if let Some(last) = steps.get_mut(first..).filter(|_| raised) {
+            changes.get(max).is_some_and(|change| before(changes, max) < Some(change.setting.value.amount()));
+        let makes_room =
+            |change: &Change| [c"memory.swap.max", c"memory.high"].contains(&change.setting.file);
+        let first = changes.iter().position(makes_room).unwrap_or(max);
+        if let Some(last) = changes.get_mut(first..).filter(|_| raised) {
             last.reverse();
         }
     }
 }
 
-impl Step {
+impl Change {
     fn write(&self, dir: &Dir, path: &[u8]) -> Result<()> {
         write_once(self.held.fd.as_fd(), self.setting.value.text().as_bytes())
             .map_err(|e| self.refused(dir, path, dir.settle(e)))

@@ -144,14 +144,12 @@ pub fn release(text: &[u8]) -> Option<Release> {
     Some(Release { version, candidate })
 }
 
-/// Returns true if `path` contains `name` as whole components: `/a/agents/x` and `/a/agents/x/y` contain `/agents/x`,
-/// `/a/agents/xy` does not.
-pub fn holds(path: &[u8], name: &[u8]) -> bool {
-    !name.is_empty()
-        && path
-            .windows(name.len())
-            .enumerate()
-            .any(|(at, window)| window == name && path.get(at + name.len()).is_none_or(|&next| next == b'/'))
+/// Returns true if `path` contains `component`, which begins with `/`: `/a/x` and `/a/x/y` contain `/x`, `/a/xy` does not.
+pub fn has_component(path: &[u8], component: &[u8]) -> bool {
+    !component.is_empty()
+        && path.windows(component.len()).enumerate().any(|(at, window)| {
+            window == component && path.get(at + component.len()).is_none_or(|&next| next == b'/')
+        })
 }
 
 /// Parses a decimal number with or without a newline at its end. More than 64 bits saturate.

@@ -8,7 +8,7 @@
 
 #![allow(unsafe_code)]
 
-use super::child::{ChildSetup, NAMESPACES, Report, child_main};
+use super::child::{ChildReport, ChildSetup, NAMESPACES, child_main};
 use super::clone3::{Stack, clone};
 use super::command::Command;
 use super::parent::{Child, Failure, Options, await_exec, child_setup};
@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 #[derive(Default)]
 #[repr(C)]
 struct SharedState {
-    report: Report,
+    report: ChildReport,
     /// The host's decision, for which the intermediary waits by futex(2).
     decision: AtomicU32,
     /// The child's pidfd, in the table of descriptors that both share; -1 until the child is created.

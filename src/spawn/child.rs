@@ -70,14 +70,14 @@ const STEPS: [Step; 13] = [
 /// The child's report to its parent, in memory that both share.
 #[derive(Default)]
 #[repr(C)]
-pub(super) struct Report {
+pub(super) struct ChildReport {
     step: AtomicU32,
     errno: AtomicI32,
     /// The child's pid, once the child runs.
     pub pid: AtomicI32,
 }
 
-impl Report {
+impl ChildReport {
     fn begin(&self, step: Step) {
         self.step.store(step as u32, Ordering::Release);
     }
@@ -122,7 +122,7 @@ pub(super) struct ChildSetup<'a> {
     pub command: &'a Command<'a>,
     /// The descriptors that become 3 and 4, if any are passed. Each may be [`CLOSED`].
     pub passed: Option<[RawFd; 2]>,
-    pub report: *const Report,
+    pub report: *const ChildReport,
 }
 
 /// The child's main function. It takes a [`ChildSetup`] and returns only by execve(2) or by its exit.
@@ -138,7 +138,7 @@ pub(super) extern "C" fn child_main(setup: *mut c_void) -> c_int {
     exit(127)
 }
 
-fn execute(setup: &ChildSetup<'_>, report: &Report) -> nix::Result<Infallible> {
+fn execute(setup: &ChildSetup<'_>, report: &ChildReport) -> nix::Result<Infallible> {
     report.begin(Step::Enter);
     if setup.procs >= 0 {
         write(setup.procs, b"0")?;

@@ -90,7 +90,7 @@ fn fork_into_cgroup(cgroup: RawFd) -> nix::Result<i32> {
 /// # Safety
 /// `child_main` accepts `argument`. With CLONE_VM it may run in the caller's memory, and `flags` contain CLONE_VFORK, or
 /// `stack` and `argument` live until the child has ended.
-pub(super) unsafe fn clone(
+pub unsafe fn clone(
     flags: c_int,
     stack: &mut [MaybeUninit<u8>],
     pidfd: *mut c_int,

@@ -8,7 +8,7 @@
 
 #![allow(unsafe_code)]
 
-use super::child::{ChildSetup, Report, Step, child_main};
+use super::child::{ChildReport, ChildSetup, Step, child_main};
 use super::clone3::{HAS_OWN_STACK, Stack, clone, clone_into_cgroup, clone_into_cgroup_autoreap};
 use super::command::Command;
 use super::parent::{Entry, Failure, Options, child_setup};
@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 #[derive(Default)]
 #[repr(C)]
 struct SharedState {
-    report: Report,
+    report: ChildReport,
     pid: AtomicI32,
     outcome: AtomicI32,
 }
@@ -147,7 +147,7 @@ extern "C" fn intermediary_main(intermediary: *mut c_void) -> c_int {
 /// Waits until the child has executed the program or ended. execve(2) changes the child's exit signal to SIGCHLD, so that a
 /// wait with __WCLONE no longer finds the child. A child that ends before that is waited for here: it would otherwise
 /// become a zombie of the host, if the host is a subreaper.
-fn outcome_of(pid: i32, report: &Report) -> c_int {
+fn outcome_of(pid: i32, report: &ChildReport) -> c_int {
     static INTERVAL: libc::timespec = libc::timespec { tv_sec: 0, tv_nsec: 50_000 };
     let mut status: c_int = 0;
     let flags = libc::WNOHANG | libc::__WCLONE;

@@ -9,7 +9,7 @@
 //!
 //! ```text
 //! attached detached          a child that systemd moves; a program that is not a child
-//! contain parent relay       what containment needs; the parent's side; the workers of the guard
+//! contain parent             what containment needs; the parent's side
 //! child watchdog             the child's side; the process that kills a frozen child
 //! namespace_holder           the process that holds a user namespace
 //! clone3 command             clone(2) and clone3(2); the program, its arguments and its environment
@@ -25,7 +25,6 @@ pub mod contain;
 pub mod detached;
 pub mod namespace_holder;
 pub mod parent;
-pub mod relay;
 pub mod watchdog;
 
 use crate::cgroupfs::{CachedFile, Dir};

@@ -9,7 +9,7 @@
 
 #![allow(unsafe_code)]
 
-use super::child::{ChildSetup, Containment, NAMESPACES, Report, Step, child_main};
+use super::child::{ChildReport, ChildSetup, Containment, NAMESPACES, Step, child_main};
 use super::clone3::{HAS_OWN_STACK, Stack, clone, clone_into_cgroup};
 use super::command::Command;
 use super::watchdog::{self, FreezeFds};
@@ -90,7 +90,7 @@ pub fn start(entry: Entry<'_>, command: &Command<'_>, options: Options<'_>) -> R
     flags |= if copies_memory { 0 } else { libc::CLONE_VM };
     flags |= if options.containment.is_some() && !unshare { NAMESPACES } else { 0 };
     let (own_report, shared_report) =
-        (Report::default(), copies_memory.then(SharedMemory::<Report>::new).transpose());
+        (ChildReport::default(), copies_memory.then(SharedMemory::<ChildReport>::new).transpose());
     let shared_report = shared_report.map_err(Failure::NotCreated)?;
     let report = shared_report.as_deref().unwrap_or(&own_report);
     let mut setup = child_setup(command, options, report);
@@ -151,7 +151,7 @@ pub fn start(entry: Entry<'_>, command: &Command<'_>, options: Options<'_>) -> R
 pub(super) fn child_setup<'a>(
     command: &'a Command<'a>,
     options: Options<'a>,
-    report: &Report,
+    report: &ChildReport,
 ) -> ChildSetup<'a> {
     ChildSetup {
         procs: -1,
@@ -168,7 +168,7 @@ pub(super) fn child_setup<'a>(
 ///
 /// The child's report has precedence over the result of the wait: a thread that waits for children of every kind (__WALL)
 /// may have waited for this child.
-pub(super) fn await_exec(pid: i32, report: &Report) -> Result<bool, Failure> {
+pub(super) fn await_exec(pid: i32, report: &ChildReport) -> Result<bool, Failure> {
     let outcome = outcome_of(pid);
     if matches!(outcome, Outcome::Exited | Outcome::Killed(_)) {
         reap(pid);

@@ -72,24 +72,24 @@ impl Files {
         // before need no further check.
         if which & STATE != 0 {
             reading.pairs(&self.cgroup_events, |stats, key, value| match key {
-                b"populated" => stats.take(STATE, |s| &mut s.populated, value),
-                b"frozen" => stats.take(STATE, |s| &mut s.frozen, value),
+                b"populated" => stats.set(STATE, |s| &mut s.populated, value),
+                b"frozen" => stats.set(STATE, |s| &mut s.frozen, value),
                 _ => {}
             })?;
             reading.pairs(&self.cgroup_stat, |stats, key, value| match key {
-                b"nr_descendants" => stats.take(STATE, |s| &mut s.nr_descendants, value),
-                b"nr_dying_descendants" => stats.take(STATE, |s| &mut s.nr_dying_descendants, value),
+                b"nr_descendants" => stats.set(STATE, |s| &mut s.nr_descendants, value),
+                b"nr_dying_descendants" => stats.set(STATE, |s| &mut s.nr_dying_descendants, value),
                 _ => {}
             })?;
         }
         if which & (CPU | CPU_THROTTLE) != 0 {
             reading.pairs(&self.cpu_stat, |stats, key, value| match key {
-                b"usage_usec" => stats.take(CPU, |s| &mut s.cpu_usage_ns, ns(value)),
-                b"user_usec" => stats.take(CPU, |s| &mut s.cpu_user_ns, ns(value)),
-                b"system_usec" => stats.take(CPU, |s| &mut s.cpu_system_ns, ns(value)),
-                b"nr_periods" => stats.take(CPU_THROTTLE, |s| &mut s.cpu_nr_periods, value),
-                b"nr_throttled" => stats.take(CPU_THROTTLE, |s| &mut s.cpu_nr_throttled, value),
-                b"throttled_usec" => stats.take(CPU_THROTTLE, |s| &mut s.cpu_throttled_ns, ns(value)),
+                b"usage_usec" => stats.set(CPU, |s| &mut s.cpu_usage_ns, ns(value)),
+                b"user_usec" => stats.set(CPU, |s| &mut s.cpu_user_ns, ns(value)),
+                b"system_usec" => stats.set(CPU, |s| &mut s.cpu_system_ns, ns(value)),
+                b"nr_periods" => stats.set(CPU_THROTTLE, |s| &mut s.cpu_nr_periods, value),
+                b"nr_throttled" => stats.set(CPU_THROTTLE, |s| &mut s.cpu_nr_throttled, value),
+                b"throttled_usec" => stats.set(CPU_THROTTLE, |s| &mut s.cpu_throttled_ns, ns(value)),
                 _ => {}
             })?;
         }
@@ -111,13 +111,11 @@ impl Files {
         }
         if asked(MEMORY_EVENTS) {
             reading.pairs(&self.memory_events, |stats, key, value| match key {
-                b"high" => stats.take(MEMORY_EVENTS, |s| &mut s.memory_events_high, value),
-                b"max" => stats.take(MEMORY_EVENTS, |s| &mut s.memory_events_max, value),
-                b"oom" => stats.take(MEMORY_EVENTS, |s| &mut s.memory_events_oom, value),
-                b"oom_kill" => stats.take(MEMORY_EVENTS, |s| &mut s.memory_events_oom_kill, value),
-                b"oom_group_kill" => {
-                    stats.take(MEMORY_EVENTS, |s| &mut s.memory_events_oom_group_kill, value)
-                }
+                b"high" => stats.set(MEMORY_EVENTS, |s| &mut s.memory_events_high, value),
+                b"max" => stats.set(MEMORY_EVENTS, |s| &mut s.memory_events_max, value),
+                b"oom" => stats.set(MEMORY_EVENTS, |s| &mut s.memory_events_oom, value),
+                b"oom_kill" => stats.set(MEMORY_EVENTS, |s| &mut s.memory_events_oom_kill, value),
+                b"oom_group_kill" => stats.set(MEMORY_EVENTS, |s| &mut s.memory_events_oom_group_kill, value),
                 _ => {}
             })?;
         }
@@ -132,33 +130,33 @@ impl Files {
         }
         if asked(PIDS_EVENTS) {
             reading.text::<1024>(&self.pids_events, |stats, text| {
-                stats.take_told(PIDS_EVENTS, |s| &mut s.pids_events_max, parse::value(text, b"max"));
+                stats.set_if_read(PIDS_EVENTS, |s| &mut s.pids_events_max, parse::value(text, b"max"));
             })?;
         }
         if asked(IO) {
             reading.text::<1024>(&self.io_stat, |stats, text| {
                 let sum = parse::io_stat(text);
-                stats.take(IO, |s| &mut s.io_read_bytes, sum.rbytes);
-                stats.take(IO, |s| &mut s.io_write_bytes, sum.wbytes);
-                stats.take(IO, |s| &mut s.io_reads, sum.rios);
-                stats.take(IO, |s| &mut s.io_writes, sum.wios);
+                stats.set(IO, |s| &mut s.io_read_bytes, sum.rbytes);
+                stats.set(IO, |s| &mut s.io_write_bytes, sum.wbytes);
+                stats.set(IO, |s| &mut s.io_reads, sum.rios);
+                stats.set(IO, |s| &mut s.io_writes, sum.wios);
             })?;
         }
         if asked(CPU_PRESSURE) {
-            reading.pressure(&self.cpu_pressure, |stats, told| {
-                stats.take_told(CPU_PRESSURE, |s| &mut s.cpu_pressure_some_us, told.some_us);
+            reading.pressure(&self.cpu_pressure, |stats, pressure| {
+                stats.set_if_read(CPU_PRESSURE, |s| &mut s.cpu_pressure_some_us, pressure.some_us);
             })?;
         }
         if asked(MEMORY_PRESSURE) {
-            reading.pressure(&self.memory_pressure, |stats, told| {
-                stats.take_told(MEMORY_PRESSURE, |s| &mut s.memory_pressure_some_us, told.some_us);
-                stats.take_told(MEMORY_PRESSURE, |s| &mut s.memory_pressure_full_us, told.full_us);
+            reading.pressure(&self.memory_pressure, |stats, pressure| {
+                stats.set_if_read(MEMORY_PRESSURE, |s| &mut s.memory_pressure_some_us, pressure.some_us);
+                stats.set_if_read(MEMORY_PRESSURE, |s| &mut s.memory_pressure_full_us, pressure.full_us);
             })?;
         }
         if asked(IO_PRESSURE) {
-            reading.pressure(&self.io_pressure, |stats, told| {
-                stats.take_told(IO_PRESSURE, |s| &mut s.io_pressure_some_us, told.some_us);
-                stats.take_told(IO_PRESSURE, |s| &mut s.io_pressure_full_us, told.full_us);
+            reading.pressure(&self.io_pressure, |stats, pressure| {
+                stats.set_if_read(IO_PRESSURE, |s| &mut s.io_pressure_some_us, pressure.some_us);
+                stats.set_if_read(IO_PRESSURE, |s| &mut s.io_pressure_full_us, pressure.full_us);
             })?;
         }
         Ok(())
@@ -183,7 +181,7 @@ impl Reading<'_> {
     ) -> Result<(), FileError> {
         // 64 bits have 20 digits.
         self.text::<32>(file, |stats, text| {
-            stats.take_told(bit, field, parse::number(text));
+            stats.set_if_read(bit, field, parse::number(text));
         })
     }
 
@@ -192,32 +190,32 @@ impl Reading<'_> {
     fn pairs(
         &mut self,
         file: &CachedFile,
-        mut take: impl FnMut(&mut Stats, &[u8], u64),
+        mut store: impl FnMut(&mut Stats, &[u8], u64),
     ) -> Result<(), FileError> {
         self.text::<1024>(file, |stats, text| {
-            parse::pairs(text).for_each(|(key, value)| take(stats, key, value));
+            parse::pairs(text).for_each(|(key, value)| store(stats, key, value));
         })
     }
 
     fn pressure(
         &mut self,
         file: &CachedFile,
-        take: impl FnOnce(&mut Stats, Pressure),
+        store: impl FnOnce(&mut Stats, Pressure),
     ) -> Result<(), FileError> {
-        self.text::<1024>(file, |stats, text| take(stats, parse::pressure(text)))
+        self.text::<1024>(file, |stats, text| store(stats, parse::pressure(text)))
     }
 
     /// Reads a whole file that usually has less than `N` bytes. Ignores a missing file.
     fn text<const N: usize>(
         &mut self,
         file: &CachedFile,
-        take: impl FnOnce(&mut Stats, &[u8]),
+        store: impl FnOnce(&mut Stats, &[u8]),
     ) -> Result<(), FileError> {
         let mut buf = [0; N];
         let failed = |e| (e, file.name());
         match file.read(self.dir, &mut buf).map_err(failed)? {
-            Some(text) if text.len() < N => take(self.stats, text),
-            Some(_) => take(self.stats, &long_text(file, self.dir, N).map_err(failed)?),
+            Some(text) if text.len() < N => store(self.stats, text),
+            Some(_) => store(self.stats, &long_text(file, self.dir, N).map_err(failed)?),
             None => {
                 self.missing = Some(file.name());
                 return Ok(());
@@ -253,9 +251,9 @@ fn memory_detail(stats: &mut Stats, text: &[u8]) {
     let (mut kernel, mut parts) = (None, None);
     for (key, value) in parse::pairs(text) {
         match key {
-            b"anon" => stats.take(MEMORY_DETAIL, |s| &mut s.memory_anon_bytes, value),
-            b"file" => stats.take(MEMORY_DETAIL, |s| &mut s.memory_file_bytes, value),
-            b"shmem" => stats.take(MEMORY_DETAIL, |s| &mut s.memory_shmem_bytes, value),
+            b"anon" => stats.set(MEMORY_DETAIL, |s| &mut s.memory_anon_bytes, value),
+            b"file" => stats.set(MEMORY_DETAIL, |s| &mut s.memory_file_bytes, value),
+            b"shmem" => stats.set(MEMORY_DETAIL, |s| &mut s.memory_shmem_bytes, value),
             b"kernel" => kernel = Some(value),
             // "slab" includes reclaimable and unreclaimable memory. "pagetables" exists from Linux 5.11 on.
             b"kernel_stack" | b"pagetables" | b"percpu" | b"slab" => {
@@ -265,7 +263,7 @@ fn memory_detail(stats: &mut Stats, text: &[u8]) {
         }
     }
     // "kernel" exists from Linux 5.18 on. It includes a few small parts that have no key of their own.
-    stats.take_told(MEMORY_DETAIL, |s| &mut s.memory_kernel_bytes, kernel.or(parts));
+    stats.set_if_read(MEMORY_DETAIL, |s| &mut s.memory_kernel_bytes, kernel.or(parts));
 }
 
 fn ns(us: u64) -> u64 {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What an agent uses. Each file is read by one pread(2) on a kept descriptor, which the kernel answers
+//! What an agent uses. Each file is read by one pread(2) on a cached descriptor, which the kernel answers
 //! with one consistent snapshot; several files are several moments. What a file or a key of it does not
 //! offer here is marked as not read: never a made-up zero.
 
@@ -134,15 +134,15 @@ pub struct Stats {
 }
 
 impl Stats {
-    fn take(&mut self, bit: u64, field: impl Fn(&mut Self) -> &mut u64, value: u64) {
+    fn set(&mut self, bit: u64, field: impl Fn(&mut Self) -> &mut u64, value: u64) {
         *field(self) = value;
         self.mask |= bit;
     }
 
-    /// The same for what may not have been told.
-    fn take_told(&mut self, bit: u64, field: impl Fn(&mut Self) -> &mut u64, value: Option<u64>) {
+    /// As [`Self::set`], for a value that the file may lack.
+    fn set_if_read(&mut self, bit: u64, field: impl Fn(&mut Self) -> &mut u64, value: Option<u64>) {
         if let Some(value) = value {
-            self.take(bit, field, value);
+            self.set(bit, field, value);
         }
     }
 

@@ -6,14 +6,14 @@ use nix::errno::Errno;
 use std::ffi::{CStr, c_int};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// A bit of [`Report::what`]: the file was deleted.
+/// A bit of [`FileEvent::what`]: the file was deleted.
 pub const DELETED: u32 = libc::IN_DELETE_SELF;
-/// A bit of [`Report::what`]: the file's attributes were set, possibly to the values that they had.
+/// A bit of [`FileEvent::what`]: the file's attributes were set, possibly to the values that they had.
 pub const ATTRIBUTES: u32 = libc::IN_ATTRIB;
 
-/// A report about one file.
+/// Events of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Report {
+pub struct FileEvent {
     /// The number that [`add`] returned for the file; -1 if reports were lost.
     pub file: c_int,
     /// The events, as bits.
@@ -38,7 +38,7 @@ pub fn remove(inotify: BorrowedFd<'_>, file: c_int) -> nix::Result<()> {
 pub fn read<'b>(
     inotify: BorrowedFd<'_>,
     buf: &'b mut [u8; 4096],
-) -> nix::Result<impl Iterator<Item = Report> + use<'b>> {
+) -> nix::Result<impl Iterator<Item = FileEvent> + use<'b>> {
     let length = match retry_on_eintr(|| nix::unistd::read(inotify, buf)) {
         Err(Errno::EAGAIN) => 0,
         other => other?,
@@ -50,6 +50,6 @@ pub fn read<'b>(
         let mut words = header.chunks_exact(4).map(|word| word.try_into().map_or(0, u32::from_ne_bytes));
         let (file, what, _, name) = (words.next()?, words.next()?, words.next()?, words.next()?);
         rest = behind.get(usize::try_from(name).ok()?..)?;
-        Some(Report { file: c_int::from_ne_bytes(file.to_ne_bytes()), what })
+        Some(FileEvent { file: c_int::from_ne_bytes(file.to_ne_bytes()), what })
     }))
 }

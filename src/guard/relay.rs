@@ -9,7 +9,7 @@
 
 #![allow(unsafe_code)]
 
-use super::clone3::clone;
+use crate::spawn::clone3::clone;
 use crate::sys::process::{exit, wait_status};
 use crate::sys::try_alloc;
 use nix::errno::Errno;
