@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whatever an agent does to get away, after `kill_all` and after `destroy` nothing of it is there, and nothing else was
-//! touched. Each case is run as often as it takes to meet the kernel at a bad moment. The table of tests/lab/behaviour
-//! has it on every path: with cgroup.kill, without, without the freezer, and with the pids controller alone.
+//! Whatever an agent does to escape, `kill_all` and `destroy` leave nothing of it and touch nothing else.
+//! Each case runs for many rounds, so that some of them meet the kernel at a bad moment. tests/lab/rows runs
+//! it on every path: with cgroup.kill, without it, without the freezer, and with the pids controller only.
 
 #[macro_use]
 mod common;
@@ -15,8 +15,8 @@ mod escapes;
 mod forking;
 #[path = "hostile/hiding.rs"]
 mod hiding;
-#[path = "hostile/meddling.rs"]
-mod meddling;
+#[path = "hostile/interference.rs"]
+mod interference;
 #[path = "hostile/unresponsive.rs"]
 mod unresponsive;
 
@@ -27,17 +27,17 @@ use common::member::sleeper;
 roles![
     sleeper,
     bystander,
-    closed::closes_all,
+    closed::removes_all_access,
     escapes::fork_bomb,
     escapes::rolling_forkers,
     escapes::threads_that_fork,
-    escapes::five_thousand,
+    escapes::five_thousand_processes,
     escapes::without_main_thread,
     escapes::in_new_sessions,
     escapes::five_cgroups_deep,
     escapes::fifty_cgroups_deep,
     escapes::in_a_threaded_cgroup,
-    escapes::that_makes_and_removes_cgroups,
+    escapes::makes_and_removes_cgroups,
     escapes::stopped,
     escapes::in_a_pid_namespace,
     escapes::traced,
@@ -45,14 +45,14 @@ roles![
     escapes::in_vfork,
     escapes::with_500_megabytes,
     hiding::kills_from_a_pid_namespace,
-    meddling::maker,
-    meddling::remover,
+    interference::maker,
+    interference::remover,
 ];
 
 fn no_limits() -> Limits {
     Limits::default()
 }
 
-fn so_many(pids_max: u64) -> Limits {
+fn with_pids_max(pids_max: u64) -> Limits {
     Limits { pids_max: Some(pids_max), ..Limits::default() }
 }

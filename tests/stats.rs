@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What `read_stats` tells is what the kernel's own files say, and what they do not say is marked so. Each number is
-//! moved by a known amount, and is seen to be that one and no other.
+//! `read_stats` returns what the kernel's files say, and its mask shows what they do not say. The tests
+//! change each number by a known amount and check that it is the only one that changes.
 
 #[macro_use]
 mod common;
@@ -31,12 +31,12 @@ roles![
     cost::reads,
     io::reads_and_writes,
     io::caches,
-    memory::gives_back,
+    memory::frees_memory,
     memory::holds_each_kind,
     memory::hog,
     memory::hog_and_two,
     pids::fails_to_fork,
-    availability::three_of_them,
+    availability::three_processes,
 ];
 
 const MIB: u64 = 1 << 20;

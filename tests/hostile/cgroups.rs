@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Those that make the cgroup another thing than it was.
+//! Members that change the cgroups of their group.
 
 use crate::common::fixture::Fixture;
 use crate::no_limits;
@@ -11,9 +11,9 @@ fn members_of_cgroups_nested_deeper_than_a_path_can_name_die() {
 }
 
 #[test]
-fn those_that_go_on_making_and_removing_cgroups_die() {
+fn members_that_keep_making_and_removing_cgroups_die() {
     let limits = Limits { max_descendants: Some(50), ..no_limits() };
-    Fixture::new().each_round_with_role(&limits, "that_makes_and_removes_cgroups", 2);
+    Fixture::new().each_round_with_role(&limits, "makes_and_removes_cgroups", 2);
 }
 
 #[test]
@@ -22,9 +22,10 @@ fn members_of_a_threaded_cgroup_die() {
 }
 
 #[test]
-fn members_of_a_group_that_was_made_threaded_itself_die() {
+fn members_of_a_threaded_group_die() {
     Fixture::for_threads().each_round(&no_limits(), |group| {
-        // While somebody is in it, the kernel refuses: the agent goes out for that, and in again.
+        // The kernel refuses this while a process is in the group. An agent would leave it for the write and
+        // return.
         group.cgroup.write("cgroup.type", "threaded");
         let mut member = group.start("in_new_sessions", &[]);
         (0..4).for_each(|_| member.expect_line("ready"));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Agents that take their host's rights by the modes of their files, which are their own, too.
+//! Agents that remove their host's access to their files by the modes. The files are theirs too.
 
 use crate::common::cgroup::{Cgroup, Scratch};
 use crate::common::group::Group;
@@ -11,8 +11,8 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// Lives in a cgroup below its group with all that there is closed.
-pub fn closes_all(args: &[String]) {
+/// A role that removes all permissions from the files of its group and sleeps in a nested cgroup.
+pub fn removes_all_access(args: &[String]) {
     role::receive();
     let group = Cgroup(args[0].clone().into());
     role::enter(&group.make("below").make("further"));
@@ -25,10 +25,10 @@ pub fn closes_all(args: &[String]) {
     role::sleep();
 }
 
-/// Only who is not root has to keep to modes.
-fn closed_in(cgroup: &Cgroup, moves: impl FnOnce(i32)) -> Member {
+/// File modes only restrict a host that is not root.
+fn start_without_access(cgroup: &Cgroup, moves: impl FnOnce(i32)) -> Member {
     lab::needs(&["user"]);
-    let mut member = Member::start("closes_all", &[&cgroup.0.to_string_lossy()]);
+    let mut member = Member::start("removes_all_access", &[&cgroup.0.to_string_lossy()]);
     moves(member.pid());
     member.send("go");
     member.expect_line("closed");
@@ -37,11 +37,11 @@ fn closed_in(cgroup: &Cgroup, moves: impl FnOnce(i32)) -> Member {
 }
 
 #[test]
-fn an_agent_that_has_closed_all_its_files_is_killed_and_removed() {
+fn an_agent_that_has_removed_access_to_all_its_files_is_killed_and_removed() {
     let scratch = Scratch::new();
     for kills in [true, false] {
         let group = Group::under(&scratch, &no_limits());
-        let mut member = closed_in(&group.cgroup, |pid| group.move_pid(pid).unwrap());
+        let mut member = start_without_access(&group.cgroup, |pid| group.move_pid(pid).unwrap());
         if kills {
             group.kill_all(deadline()).unwrap_or_else(|e| panic!("{e}"));
             assert!(member.is_dead());
@@ -52,18 +52,18 @@ fn an_agent_that_has_closed_all_its_files_is_killed_and_removed() {
 }
 
 #[test]
-fn an_agent_that_has_closed_all_its_files_is_terminated() {
+fn an_agent_that_has_removed_access_to_all_its_files_is_terminated() {
     let scratch = Scratch::new();
     let group = Group::under(&scratch, &no_limits());
-    let mut member = closed_in(&group.cgroup, |pid| group.move_pid(pid).unwrap());
+    let mut member = start_without_access(&group.cgroup, |pid| group.move_pid(pid).unwrap());
     let had_to_kill = group.terminate(deadline(), None).unwrap_or_else(|e| panic!("{e}"));
     assert!(member.is_dead() && !had_to_kill);
     group.destroy();
 }
 
-/// Without anybody in it to be killed.
+/// There is no process in it to kill.
 #[test]
-fn a_group_whose_cgroups_are_closed_is_removed() {
+fn a_group_with_inaccessible_cgroups_is_removed() {
     let scratch = Scratch::new();
     for mode in [0o0, 0o555] {
         let group = Group::under(&scratch, &no_limits());
@@ -75,10 +75,10 @@ fn a_group_whose_cgroups_are_closed_is_removed() {
 }
 
 #[test]
-fn an_orphan_that_has_closed_its_files_is_listed_and_reaped() {
+fn an_orphan_that_has_removed_access_to_its_files_is_listed_and_reaped() {
     let scratch = Scratch::new();
     let agent = Agent::new(Some(&scratch.path()), None, &no_limits()).unwrap();
-    let mut member = closed_in(&Cgroup::at(agent.path()), |pid| agent.move_pid(pid).unwrap());
+    let mut member = start_without_access(&Cgroup::at(agent.path()), |pid| agent.move_pid(pid).unwrap());
     drop(agent);
     let entries = list(Some(&scratch.path())).unwrap_or_else(|e| panic!("{e}"));
     assert!(matches!(entries.as_slice(), [one] if one.orphan && one.populated), "{entries:?}");
@@ -87,10 +87,10 @@ fn an_orphan_that_has_closed_its_files_is_listed_and_reaped() {
 }
 
 #[test]
-fn an_agent_that_has_closed_its_files_is_taken_over() {
+fn an_agent_that_has_removed_access_to_its_files_is_taken_over() {
     let scratch = Scratch::new();
     let agent = Agent::new(Some(&scratch.path()), None, &no_limits()).unwrap();
-    let mut member = closed_in(&Cgroup::at(agent.path()), |pid| agent.move_pid(pid).unwrap());
+    let mut member = start_without_access(&Cgroup::at(agent.path()), |pid| agent.move_pid(pid).unwrap());
     let uuid = agent.uuid().to_owned();
     drop(agent);
     let agent = Agent::open(Some(&scratch.path()), &uuid, true).unwrap_or_else(|e| panic!("{e}"));
@@ -99,7 +99,7 @@ fn an_agent_that_has_closed_its_files_is_taken_over() {
 }
 
 #[test]
-fn an_agent_that_has_closed_a_measurement_alone_is_measured_and_removed() {
+fn an_agent_with_one_inaccessible_statistic_is_measured_and_removed() {
     lab::needs(&["user"]);
     let scratch = Scratch::new();
     let group = Group::under(&scratch, &no_limits());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What members do to get away. Each process says "ready" when it is what it is to be.
+//! Roles that try to escape the kill. Each process sends "ready" when it is set up.
 
 use crate::common::cgroup::Cgroup;
 use crate::common::group::own_pid;
@@ -20,11 +20,11 @@ pub fn fork_bomb(_: &[String]) {
     }
 }
 
-/// So many chains of [`rolling_forkers`] are sure to begin. Where they share one CPU with no controller between them,
-/// Linux 5.10 lets the last of them wait for its first instruction for as long as the others go on.
+/// This number of chains of [`rolling_forkers`] is certain to begin. If they share one CPU without the cpu
+/// controller, Linux 5.10 may not run the last of them as long as the others go on.
 pub const CHAINS_THAT_BEGIN: usize = 4;
 
-/// Eight chains of processes, each of which forks the next and is gone.
+/// Eight chains of processes, each of which forks the next one and exits.
 pub fn rolling_forkers(_: &[String]) {
     role::receive();
     for _ in 0..8 {
@@ -37,7 +37,7 @@ pub fn rolling_forkers(_: &[String]) {
                 match role::try_fork() {
                     Ok(true) => generation += 1,
                     Ok(false) => role::exit(0),
-                    Err(_) => {} // refused, for now
+                    Err(_) => {} // refused for now
                 }
             }
         }
@@ -62,11 +62,11 @@ pub fn threads_that_fork(_: &[String]) {
     role::sleep();
 }
 
-/// They share one memory, which makes them as cheap as threads; each is a process all the same.
-pub fn five_thousand(_: &[String]) {
+/// The processes share their memory, which makes them as cheap as threads.
+pub fn five_thousand_processes(_: &[String]) {
     role::receive();
     const STACK: usize = 8 << 10;
-    // Each begins when it likes, so there is nothing on our own stack that it looks at.
+    // Each process begins at any time, so it must not use the stack of this function.
     extern "C" fn sleep(_: *mut libc::c_void) -> libc::c_int {
         role::sleep()
     }
@@ -75,18 +75,18 @@ pub fn five_thousand(_: &[String]) {
         let top = stack.as_mut_ptr_range().end.map_addr(|top| top & !15);
         let make = || {
             let flags = libc::CLONE_VM | libc::SIGCHLD;
-            // SAFETY: it has a stack of its own, whose vector is never given back, and does nothing but sleep.
+            // SAFETY: the process has its own stack, whose vector is never freed, and only sleeps.
             #[allow(unsafe_code, reason = "see SAFETY")]
             Errno::result(unsafe { libc::clone(sleep, top.cast(), flags, std::ptr::null_mut()) })
         };
-        // Those of the round before count until init has waited for them.
+        // The processes of the previous round count until init has reaped them.
         while make().map_err(|e| assert_eq!(e, Errno::EAGAIN, "clone")).is_err() {}
     }
     role::send("ready");
     role::sleep();
 }
 
-/// Another thread tells that the main thread is a zombie.
+/// Another thread reports that the main thread is a zombie.
 pub fn without_main_thread(_: &[String]) {
     role::receive();
     let stat = format!("/proc/{}/stat", own_pid());
@@ -101,7 +101,7 @@ pub fn without_main_thread(_: &[String]) {
     role::end_thread()
 }
 
-/// A daemon's daemons: nothing but SIGKILL reaches them, and no process group holds them all.
+/// Daemons of a daemon: only SIGKILL reaches them, and no process group contains all of them.
 pub fn in_new_sessions(_: &[String]) {
     role::receive();
     ignore_signals();
@@ -120,7 +120,7 @@ pub fn in_new_sessions(_: &[String]) {
     role::sleep();
 }
 
-/// All but those that cannot be.
+/// Ignores or blocks all signals for which this is possible.
 pub fn ignore_signals() {
     for one in Signal::iterator().filter(|one| !matches!(one, Signal::SIGKILL | Signal::SIGSTOP)) {
         // SAFETY: SIG_IGN runs no code.
@@ -144,7 +144,7 @@ pub fn five_cgroups_deep(args: &[String]) {
     role::sleep();
 }
 
-/// With names that make no path in the end, and a process in each.
+/// The names are so long that the innermost cgroup has no valid path. There is a process in each cgroup.
 pub fn fifty_cgroups_deep(args: &[String]) {
     role::receive();
     let mut dir = File::open(&args[0]).expect("open the group");
@@ -160,7 +160,7 @@ pub fn fifty_cgroups_deep(args: &[String]) {
     role::sleep();
 }
 
-/// It makes a cgroup below its own threaded, and its own so a threaded domain.
+/// The role makes a threaded cgroup in its own one, which thereby becomes a threaded domain.
 pub fn in_a_threaded_cgroup(args: &[String]) {
     role::receive();
     let threaded = Cgroup(args[0].clone().into()).make("threaded");
@@ -172,8 +172,9 @@ pub fn in_a_threaded_cgroup(args: &[String]) {
     role::sleep();
 }
 
-/// Two of them, which also go into what they make, one ever deeper, and after a while remove it.
-pub fn that_makes_and_removes_cgroups(args: &[String]) {
+/// Two processes that also move into the cgroups that they make, one of them ever deeper, and remove them
+/// after a while.
+pub fn makes_and_removes_cgroups(args: &[String]) {
     role::receive();
     let own = Cgroup(args[0].clone().into());
     let deeper = role::fork();
@@ -181,7 +182,7 @@ pub fn that_makes_and_removes_cgroups(args: &[String]) {
     for count in 0u64.. {
         let above = made.last().filter(|_| deeper).unwrap_or(&own);
         let next = above.join(format!("{deeper}-{count}"));
-        // Who destroys the group may be faster.
+        // The group may be destroyed meanwhile.
         if fs::create_dir(&next.0).is_ok() && next.try_write("cgroup.procs", "0").is_ok() {
             made.push(next);
         }
@@ -195,7 +196,7 @@ pub fn that_makes_and_removes_cgroups(args: &[String]) {
     }
 }
 
-/// Tells its pids, since who is stopped cannot say so.
+/// Sends its pids, since a stopped process cannot send anything.
 pub fn stopped(_: &[String]) {
     role::receive();
     role::fork();
@@ -204,7 +205,7 @@ pub fn stopped(_: &[String]) {
     role::sleep();
 }
 
-/// The first process of a namespace takes no signal from inside it.
+/// The first process of a pid namespace takes no signal from inside of it.
 pub fn in_a_pid_namespace(_: &[String]) {
     role::receive();
     let flags = if lab::is_root() { CloneFlags::empty() } else { CloneFlags::CLONE_NEWUSER };
@@ -216,7 +217,7 @@ pub fn in_a_pid_namespace(_: &[String]) {
     role::sleep();
 }
 
-/// Its child is as good as gone, but for the tracer, who holds it and is to be asked about its end.
+/// The exit of the child waits for the tracer, which is a member too.
 pub fn traced(_: &[String]) {
     role::receive();
     if role::fork() {
@@ -233,7 +234,7 @@ pub fn traced(_: &[String]) {
     role::sleep();
 }
 
-/// Not a member: it holds the process of that pid.
+/// Not a member: it attaches to the process with this pid.
 pub fn debugger(args: &[String]) {
     let pid = args[0].parse().expect("a pid");
     ptrace(libc::PTRACE_ATTACH, pid, 0);
@@ -250,12 +251,12 @@ fn ptrace(request: libc::c_uint, pid: i32, data: libc::c_int) {
     Errno::result(done).expect("ptrace");
 }
 
-/// A parent that waits in the kernel for its child, which waits for its own.
+/// A parent that waits in the kernel for its child, which waits for its own child.
 pub fn in_vfork(_: &[String]) {
     role::receive();
     for _ in 0..2 {
         let flags = libc::CLONE_VFORK | libc::SIGCHLD;
-        // SAFETY: a fork, since nothing is shared, of a process with one thread.
+        // SAFETY: without shared memory it is a fork, and the process has one thread.
         #[allow(unsafe_code, reason = "see SAFETY")]
         let child = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
         match Errno::result(child).expect("clone") {
@@ -270,7 +271,7 @@ pub fn in_vfork(_: &[String]) {
 pub fn with_500_megabytes(_: &[String]) {
     role::receive();
     let (access, flags) = (libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE);
-    // SAFETY: new memory, which nothing refers to.
+    // SAFETY: the memory is new, and nothing refers to it.
     #[allow(unsafe_code, reason = "see SAFETY")]
     let memory = unsafe { libc::mmap(std::ptr::null_mut(), 500 << 20, access, flags, -1, 0) };
     assert_ne!(memory, libc::MAP_FAILED, "{}", Errno::last());

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! More of them, faster than they can be counted.
+//! Members that fork faster than they can be listed.
 
 use crate::common::fixture::Fixture;
 use crate::escapes::CHAINS_THAT_BEGIN;
-use crate::{no_limits, so_many};
+use crate::{no_limits, with_pids_max};
 
 #[test]
 fn a_fork_bomb_dies() {
-    Fixture::new().each_round(&so_many(500), |group| {
+    Fixture::new().each_round(&with_pids_max(500), |group| {
         let member = group.start("fork_bomb", &[]);
         group.cgroup.wait_for_value("pids.events", "max", 1);
         vec![member]
@@ -21,7 +21,7 @@ fn forkers_that_exit_at_once_die() {
 
 #[test]
 fn threads_that_fork_die() {
-    Fixture::new().each_round_with_role(&so_many(60), "threads_that_fork", 3);
+    Fixture::new().each_round_with_role(&with_pids_max(60), "threads_that_fork", 3);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Those that are not where one looks for them.
+//! Members that are missing in the usual lists.
 
 use crate::common::cgroup::Cgroup;
 use crate::common::fixture::{Fixture, is_kill_round, rounds, settings};
@@ -25,25 +25,29 @@ fn a_process_that_was_moved_in_after_its_main_thread_had_exited_dies() {
         member.send("go");
         member.expect_line("ready");
         group.move_pid(member.pid()).unwrap();
-        assert!(!group.cgroup.lists(member.pid()), "the kernel moves zombies now: this case is no other");
+        assert!(
+            !group.cgroup.lists(member.pid()),
+            "the kernel moves zombies: this case is the same as another"
+        );
         vec![member]
     });
 }
 
 #[test]
-fn grandchildren_in_sessions_of_their_own_that_ignore_all_signals_die() {
+fn grandchildren_in_their_own_sessions_that_ignore_all_signals_die() {
     Fixture::new().each_round_with_role(&no_limits(), "in_new_sessions", 4);
 }
 
 #[test]
-fn members_of_a_pid_namespace_of_their_own_die() {
+fn members_of_their_own_pid_namespace_die() {
     Fixture::new().each_round_with_role(&no_limits(), "in_a_pid_namespace", 2);
 }
 
-/// Where we have no name for a member, its list says 0, and kill(0) would be our own process group. cgroup.kill needs no
-/// names. Without it nobody in our place can do it, so that is what must be said.
+/// A member without a pid in the caller's namespace is listed as 0, and kill(0) would mean the caller's
+/// process group. cgroup.kill needs no pids. Without it the caller cannot kill the member, and the error must
+/// say this.
 #[test]
-fn members_that_show_as_pid_0_die_by_cgroup_kill_and_nobody_dies_for_them() {
+fn members_listed_as_pid_0_die_by_cgroup_kill_and_no_other_process_does() {
     let mut fixture = Fixture::new();
     let parent = fixture.scratch.parent.0.to_string_lossy().into_owned();
     for round in rounds() {
@@ -57,8 +61,8 @@ fn members_that_show_as_pid_0_die_by_cgroup_kill_and_nobody_dies_for_them() {
         killer.send(if is_kill_round(round) { "kill_all" } else { "destroy" });
         if lab::lacks("cgroup.kill") {
             killer.expect_line("ETIMEDOUT cgroup.kill");
-            assert!(!member.is_dead() && cgroup.lists(member.pid()), "round {round}: who killed it?");
-            assert_eq!(settings(&cgroup), before, "round {round}: it is left as it was held");
+            assert!(!member.is_dead() && cgroup.lists(member.pid()), "round {round}: the member was killed");
+            assert_eq!(settings(&cgroup), before, "round {round}: a setting is not restored");
             cgroup.kill_and_remove();
         } else {
             killer.expect_line("done");
@@ -73,7 +77,7 @@ fn members_that_show_as_pid_0_die_by_cgroup_kill_and_nobody_dies_for_them() {
     }
 }
 
-/// It makes an agent, goes into a pid namespace of its own, and kills there what it is told to.
+/// Makes an agent, enters a new pid namespace and there kills or destroys the agent.
 pub fn kills_from_a_pid_namespace(args: &[String]) {
     let parent = CString::new(args[0].as_str()).expect("no NUL");
     let agent = Agent::new(Some(&parent), None, &no_limits()).expect("new");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Those that cannot act on a signal, or would rather not.
+//! Members that cannot or do not act on a signal.
 
 use crate::common::fixture::{Fixture, check_kill_all, is_kill_round, rounds};
 use crate::common::group::Group;
@@ -25,7 +25,7 @@ fn frozen_members_die_and_the_group_is_thawed() {
     Fixture::new().each_round(&no_limits(), |group| {
         let mut member = group.start("five_cgroups_deep", &[&group.cgroup.0.to_string_lossy()]);
         (0..6).for_each(|_| member.expect_line("ready"));
-        // Whether the library sees the file or not, the agent has used it.
+        // The agent has frozen itself, whether or not the library sees the file.
         group.cgroup.write_hidden("cgroup.freeze", "1");
         group.cgroup.wait_for_value("cgroup.events", "frozen", 1);
         vec![member]
@@ -33,12 +33,12 @@ fn frozen_members_die_and_the_group_is_thawed() {
 }
 
 #[test]
-fn a_tracer_dies_and_the_member_that_it_holds() {
+fn a_tracer_and_the_member_that_it_traces_die() {
     Fixture::new().each_round_with_role(&no_limits(), "traced", 1);
 }
 
 #[test]
-fn a_member_that_is_held_from_outside_dies_and_its_tracer_does_not() {
+fn a_member_traced_from_outside_dies_and_its_tracer_does_not() {
     let mut fixture = Fixture::new();
     for round in rounds() {
         let group = Group::under(&fixture.scratch, &no_limits());
@@ -51,7 +51,7 @@ fn a_member_that_is_held_from_outside_dies_and_its_tracer_does_not() {
         }
         group.destroy();
         assert!(member.is_dead() && !debugger.is_dead(), "round {round}");
-        // In this order: the zombie is the tracer's before it is ours.
+        // The order matters: the zombie belongs to the tracer before it belongs to the test.
         drop((debugger, member, group));
         fixture.check_untouched(round);
     }
@@ -63,6 +63,6 @@ fn members_that_wait_in_vfork_die() {
 }
 
 #[test]
-fn a_member_with_much_to_give_back_dies() {
+fn a_member_with_much_memory_dies() {
     Fixture::new().each_round_with_role(&no_limits(), "with_500_megabytes", 1);
 }

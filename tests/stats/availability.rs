@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is told, what is not, and when.
+//! Which stats are returned, and when.
 
 use crate::common::cgroup::Scratch;
 use crate::common::group::Group;
@@ -31,7 +31,7 @@ fn a_new_group_has_used_nothing() {
 #[test]
 fn a_sleeping_group_has_what_its_files_say() {
     let group = Group::new(&throttled(500));
-    let mut member = group.start("three_of_them", &[]);
+    let mut member = group.start("three_processes", &[]);
     for _ in 0..3 {
         member.expect_line("ready");
     }
@@ -50,8 +50,8 @@ fn a_sleeping_group_has_what_its_files_say() {
     group.destroy();
 }
 
-/// Three processes, the last with two threads more.
-pub fn three_of_them(_: &[String]) {
+/// Three processes; the last one has two more threads.
+pub fn three_processes(_: &[String]) {
     role::receive();
     if !role::fork() && !role::fork() {
         for _ in 0..2 {
@@ -63,7 +63,7 @@ pub fn three_of_them(_: &[String]) {
 }
 
 #[test]
-fn of_a_busy_group_it_tells_a_moment_between_two_readings() {
+fn the_stats_of_a_busy_group_lie_between_two_readings_of_its_files() {
     let group = Group::new(&throttled(300));
     let mut member = group.start("burner", &[]);
     member.expect_line("ready");
@@ -88,7 +88,7 @@ fn of_a_busy_group_it_tells_a_moment_between_two_readings() {
 }
 
 #[test]
-fn only_what_was_asked_for_is_told() {
+fn only_the_requested_stats_are_returned() {
     let group = Group::new(&throttled(300));
     let mut member = group.start("sleeper", &[]);
     member.expect_line("ready");
@@ -96,7 +96,7 @@ fn only_what_was_asked_for_is_told() {
         let read = group.read_stats(which).unwrap();
         assert_eq!(read.mask, which & available(), "{which:#x}");
         for (name, _, field) in FIELDS.iter().filter(|(_, bit, _)| which & bit == 0) {
-            assert_eq!(field(&read), 0, "{name}, where {which:#x} is asked for");
+            assert_eq!(field(&read), 0, "{name}, with the mask {which:#x}");
         }
         assert!(read.time_ns > 0);
     }
@@ -104,7 +104,7 @@ fn only_what_was_asked_for_is_told() {
 }
 
 #[test]
-fn a_frozen_group_is_told_as_frozen() {
+fn a_frozen_group_is_reported_as_frozen() {
     let group = Group::plain();
     let mut member = group.start("sleeper", &[]);
     member.expect_line("ready");
@@ -118,7 +118,7 @@ fn a_frozen_group_is_told_as_frozen() {
 }
 
 #[test]
-fn without_a_controller_its_numbers_are_missing_and_nothing_else() {
+fn without_a_controller_only_its_stats_are_missing() {
     for controllers in [vec![], vec!["memory"], vec!["pids"], vec!["cpu"], vec!["io"]] {
         let scratch = Scratch::with_controllers(&controllers);
         let group = Group::under(&scratch, &Limits::default());
@@ -128,7 +128,7 @@ fn without_a_controller_its_numbers_are_missing_and_nothing_else() {
 }
 
 #[test]
-fn a_controller_that_is_switched_off_and_on_again_comes_back() {
+fn the_stats_of_a_controller_return_when_it_is_enabled_again() {
     if available() & MEMORY == 0 {
         return assert!(!Group::plain().cgroup.has("memory.current"));
     }
@@ -137,7 +137,7 @@ fn a_controller_that_is_switched_off_and_on_again_comes_back() {
     let agents = group.cgroup.parent();
     let mut member = group.start("sleeper", &[]);
     member.expect_line("ready");
-    // Now the descriptors are kept.
+    // The handle now keeps the files open.
     assert_eq!(check_stats(&group).mask, available());
     for (controller, bits) in [("memory", MEMORY_STATS), ("pids", PIDS_STATS), ("cpu", CPU_THROTTLE)] {
         for _ in 0..2 {
@@ -153,7 +153,7 @@ fn a_controller_that_is_switched_off_and_on_again_comes_back() {
 }
 
 #[test]
-fn a_controller_that_comes_later_is_found() {
+fn the_stats_of_a_controller_that_is_enabled_later_are_found() {
     let scratch = Scratch::with_controllers(&[]);
     let group = Group::under(&scratch, &Limits::default());
     assert_eq!(check_stats(&group).mask, available_with(&[]));
@@ -172,7 +172,7 @@ fn a_controller_that_comes_later_is_found() {
 }
 
 #[test]
-fn a_group_that_somebody_has_removed_is_gone() {
+fn a_removed_group_is_reported_as_gone() {
     for read_before in [false, true] {
         let group = Group::plain();
         if read_before {
@@ -188,7 +188,7 @@ fn a_group_that_somebody_has_removed_is_gone() {
 }
 
 #[test]
-fn of_a_group_made_again_under_the_same_name_nothing_is_told() {
+fn a_group_made_again_under_the_same_name_has_no_stats() {
     let group = Group::plain();
     check_stats(&group);
     group.cgroup.remove();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What is read from and written to devices.
+//! Reads from and writes to devices, memory in the page cache and in swap, and unusual files.
 
 use crate::common::cgroup::Scratch;
 use crate::common::device::{BLOCK, Loop, Swap, direct};
@@ -16,7 +16,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
 #[test]
-fn what_is_read_and_written_is_told_to_the_byte() {
+fn reads_and_writes_are_counted_to_the_byte() {
     let scratch = Scratch::new();
     let group = Group::under(&scratch, &Limits::default());
     assert_eq!(check_stats(&group).mask & IO, IO);
@@ -32,7 +32,7 @@ fn what_is_read_and_written_is_told_to_the_byte() {
     group.destroy();
 }
 
-/// Five blocks read, three written, past the page cache.
+/// A role that reads five blocks and writes three with direct I/O.
 pub fn reads_and_writes(args: &[String]) {
     role::receive();
     let (device, block) = direct(&args[0]);
@@ -46,9 +46,9 @@ pub fn reads_and_writes(args: &[String]) {
     role::exit(0);
 }
 
-/// Not of a file in memory, which is told as shared memory, too.
+/// The data is on a device: a file in memory would also count as shared memory.
 #[test]
-fn what_is_read_stays_in_the_page_cache_and_is_told_as_that_alone() {
+fn data_in_the_page_cache_is_counted_as_file_memory_only() {
     let scratch = Scratch::new();
     let group = Group::under(&scratch, &Limits::default());
     let device = Loop::of_memory(8);
@@ -59,7 +59,7 @@ fn what_is_read_stays_in_the_page_cache_and_is_told_as_that_alone() {
     member.send("read");
     member.expect_line("read");
     // memory.stat may be two seconds late.
-    wait_until("it is told", || detail().memory_file_bytes >= before.memory_file_bytes + 8 * MIB);
+    wait_until("it is counted", || detail().memory_file_bytes >= before.memory_file_bytes + 8 * MIB);
     let full = check_stats(&group);
     assert!(full.memory_file_bytes < before.memory_file_bytes + 9 * MIB, "{before:?} {full:?}");
     assert!(full.memory_current_bytes >= before.memory_current_bytes + 8 * MIB, "{before:?} {full:?}");
@@ -67,12 +67,12 @@ fn what_is_read_stays_in_the_page_cache_and_is_told_as_that_alone() {
     assert_eq!((before.memory_shmem_bytes, full.memory_shmem_bytes), (0, 0));
     member.send("drop");
     member.expect_line("dropped");
-    wait_until("it is told", || detail().memory_file_bytes < before.memory_file_bytes + MIB);
+    wait_until("it is no longer counted", || detail().memory_file_bytes < before.memory_file_bytes + MIB);
     check_stats(&group);
     group.destroy();
 }
 
-/// Reads a device through the page cache, and has it dropped from there.
+/// A role that reads a device through the page cache and then drops it from there.
 pub fn caches(args: &[String]) {
     role::receive();
     let mut device = File::open(&args[0]).expect("open");
@@ -88,7 +88,7 @@ pub fn caches(args: &[String]) {
 }
 
 #[test]
-fn what_is_swapped_out_is_told() {
+fn swapped_memory_is_counted() {
     let _swap = Swap::on();
     let group = Group::new(&Limits { swap_max: None, ..memory_max(16 * MIB) });
     let mut member = group.start("holds_each_kind", &[]);
@@ -96,63 +96,67 @@ fn what_is_swapped_out_is_told() {
     wait_until("half of it is swapped out", || group.read_stats(SWAP).unwrap().swap_current_bytes >= 8 * MIB);
     let stats = check_stats(&group);
     assert!(stats.swap_current_bytes < 64 * MIB && stats.memory_current_bytes <= 16 * MIB, "{stats:?}");
-    // From Linux 6.5 on.
+    // Since Linux 6.5.
     let least = if group.cgroup.has("memory.swap.peak") { stats.swap_current_bytes } else { 0 };
     assert!((least..64 * MIB).contains(&stats.swap_peak_bytes), "{stats:?}");
     group.destroy();
 }
 
-/// With a file of ours in the place of the kernel's.
-fn with_instead(file: &str, text: &str, look: impl FnOnce(&Group)) {
+/// Replaces a file of the kernel with one that has this text.
+fn with_file_replaced(file: &str, text: &str, look: impl FnOnce(&Group)) {
     lab::needs(&["unified"]);
     let group = Group::plain();
-    let ours = std::env::temp_dir().join(format!("instead-of-{file}"));
-    fs::write(&ours, text).expect("write");
-    let theirs = group.cgroup.join(file).0;
-    mount(Some(&ours), &theirs, None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("mount");
+    let replacement = std::env::temp_dir().join(format!("instead-of-{file}"));
+    fs::write(&replacement, text).expect("write");
+    let original = group.cgroup.join(file).0;
+    mount(Some(&replacement), &original, None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("mount");
     look(&group);
-    // The library keeps a descriptor on it.
-    umount2(&theirs, MntFlags::MNT_DETACH).expect("umount");
+    // The library keeps a descriptor of it open.
+    umount2(&original, MntFlags::MNT_DETACH).expect("umount");
 }
 
 #[test]
 fn two_hundred_devices_are_all_summed() {
     let line = |n| format!("{n}:0 rbytes=4096 wbytes=512 rios=3 wios=2 dbytes=0 dios=0\n");
     let text: String = (1..=200).map(line).collect();
-    with_instead("io.stat", &text, |group| {
+    with_file_replaced("io.stat", &text, |group| {
         for _ in 0..2 {
             let s = group.read_stats(ALL).unwrap();
-            let told = (s.io_read_bytes, s.io_write_bytes, s.io_reads, s.io_writes);
-            assert_eq!(told, (200 * 4096, 200 * 512, 600, 400));
+            let stats = (s.io_read_bytes, s.io_write_bytes, s.io_reads, s.io_writes);
+            assert_eq!(stats, (200 * 4096, 200 * 512, 600, 400));
         }
         assert_eq!(group.read_file(c"io.stat").unwrap(), text.as_bytes());
     });
 }
 
 #[test]
-fn more_than_64_bits_hold_is_the_most_that_they_do() {
+fn a_sum_of_more_than_64_bits_is_the_largest_64_bit_number() {
     let max = u64::MAX;
-    with_instead("io.stat", &format!("1:0 rbytes={max} wbytes=1\n2:0 rbytes={max} wbytes=1\n"), |group| {
-        let s = group.read_stats(IO).unwrap();
-        assert_eq!((s.io_read_bytes, s.io_write_bytes), (max, 2));
-    });
-    with_instead("cpu.stat", &format!("usage_usec {max}\nuser_usec 1\n"), |group| {
+    with_file_replaced(
+        "io.stat",
+        &format!("1:0 rbytes={max} wbytes=1\n2:0 rbytes={max} wbytes=1\n"),
+        |group| {
+            let s = group.read_stats(IO).unwrap();
+            assert_eq!((s.io_read_bytes, s.io_write_bytes), (max, 2));
+        },
+    );
+    with_file_replaced("cpu.stat", &format!("usage_usec {max}\nuser_usec 1\n"), |group| {
         let s = group.read_stats(ALL).unwrap();
         assert_eq!((s.cpu_usage_ns, s.cpu_user_ns), (max, 1_000));
     });
 }
 
 #[test]
-fn a_file_of_100_kilobytes_is_given_whole() {
+fn a_file_of_100_kilobytes_is_returned_completely() {
     let lines: Vec<String> = (0..20_000).map(|n| n.to_string()).collect();
     let text = lines.join("\n");
-    with_instead("memory.stat", &text, |group| {
+    with_file_replaced("memory.stat", &text, |group| {
         assert_eq!(group.read_file(c"memory.stat").unwrap(), text.as_bytes());
     });
 }
 
 #[test]
-fn a_limit_for_a_device_that_is_not_there_is_no_group_that_is_gone() {
+fn a_limit_for_a_missing_device_is_not_reported_as_a_missing_group() {
     lab::needs(&["unified"]);
     let scratch = Scratch::new();
     let group = Group::under(&scratch, &Limits::default());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What `destroy` tells was measured after the last process had died.
+//! The stats that `destroy` returns are measured after the last process has died.
 
 use crate::common::group::Group;
 use crate::common::measured::available;
@@ -9,11 +9,12 @@ use agentcg::Limits;
 use agentcg::stats::{MEMORY_PEAK, PIDS_PEAK};
 
 #[test]
-fn of_a_group_that_runs_out_of_memory_it_tells_the_kill_and_what_was_used() {
+fn the_last_stats_of_a_group_out_of_memory_include_the_kill_and_the_usage() {
     for round in 0..10 {
         let group = Group::new(&Limits { oom_group: Some(true), ..memory_max(16 * MIB) });
         let mut member = group.start("hog_and_two", &[]);
-        // Not earlier: whom destroy kills on another CPU the kernel does not count any more.
+        // Destroying it earlier would change the count: the kernel no longer counts a process that destroy
+        // kills on another CPU.
         group.cgroup.wait_for_value("memory.events", "oom_kill", 3);
         let last = group.destroy();
         member.wait_dead();
@@ -31,7 +32,7 @@ fn of_a_group_that_runs_out_of_memory_it_tells_the_kill_and_what_was_used() {
 }
 
 #[test]
-fn what_was_used_up_to_the_kill_is_in_it() {
+fn the_last_stats_include_the_usage_up_to_the_kill() {
     let group = Group::new(&Limits { pids_max: Some(5), ..Limits::default() });
     let mut member = group.start("fails_to_fork", &[]);
     member.expect_line("7 refused");

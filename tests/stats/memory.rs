@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What memory is used, for what, and what comes of too much.
+//! The amounts and kinds of used memory, and the events of too much of it.
 
 use crate::common::group::Group;
 use crate::common::measured::{ALL, available, check_stats};
@@ -14,10 +14,10 @@ use std::io::Write;
 use std::ops::RangeInclusive;
 
 #[test]
-fn a_peak_stays_when_the_memory_is_given_back() {
+fn the_peak_stays_when_the_memory_is_freed() {
     let group = Group::plain();
-    let mut member = group.start("gives_back", &[]);
-    member.expect_line("given back");
+    let mut member = group.start("frees_memory", &[]);
+    member.expect_line("freed");
     let stats = check_stats(&group);
     assert!(stats.memory_current_bytes < 16 * MIB, "{stats:?}");
     if available() & MEMORY_PEAK != 0 {
@@ -26,11 +26,11 @@ fn a_peak_stays_when_the_memory_is_given_back() {
     group.destroy();
 }
 
-/// Touches 32 MiB and unmaps them.
-pub fn gives_back(_: &[String]) {
+/// A role that touches 32 MiB and unmaps them.
+pub fn frees_memory(_: &[String]) {
     role::receive();
     drop(touched(32));
-    role::send("given back");
+    role::send("freed");
     role::sleep();
 }
 
@@ -41,28 +41,29 @@ fn touched(mib: usize) -> Vec<u8> {
 }
 
 #[test]
-fn memory_is_told_by_its_kind() {
+fn memory_is_counted_by_its_kind() {
     let group = Group::plain();
     let mut member = group.start("holds_each_kind", &[]);
     member.expect_line("held");
     // memory.stat may be two seconds late.
-    let near = |value: u64, mib: u64| (mib * MIB - UNTOLD..(mib + 4) * MIB).contains(&value);
-    wait_until("each kind has come", || {
+    let near = |value: u64, mib: u64| (mib * MIB - WITHHELD_BYTES..(mib + 4) * MIB).contains(&value);
+    wait_until("each kind is counted", || {
         let s = group.read_stats(MEMORY_DETAIL).unwrap();
         near(s.memory_anon_bytes, 24) && near(s.memory_shmem_bytes, 8) && s.memory_kernel_bytes >= 100 * 4096
     });
     let stats = check_stats(&group);
     assert!(
         stats.memory_file_bytes >= stats.memory_shmem_bytes,
-        "shared memory is page cache, too: {stats:?}"
+        "shared memory is also page cache: {stats:?}"
     );
     group.destroy();
 }
 
-/// Before Linux 5.13 each CPU keeps up to 32 pages of a number in memory.stat to itself, for as long as no more come.
-const UNTOLD: u64 = 32 * 4096;
+/// Before Linux 5.13 each CPU withholds up to 32 pages of a number in memory.stat, as long as no more pages
+/// follow.
+const WITHHELD_BYTES: u64 = 32 * 4096;
 
-/// 24 MiB of anonymous memory, 8 MiB of shared memory, and the kernel's stacks of 100 threads.
+/// A role with 24 MiB of anonymous memory, 8 MiB of shared memory, and the kernel stacks of 100 threads.
 pub fn holds_each_kind(_: &[String]) {
     role::receive();
     let anon = touched(24);
@@ -77,7 +78,7 @@ pub fn holds_each_kind(_: &[String]) {
 }
 
 #[test]
-fn one_that_takes_too_much_is_one_oom_kill() {
+fn a_process_over_the_limit_is_one_oom_kill() {
     let group = Group::new(&memory_max(16 * MIB));
     assert_eq!(check_stats(&group).memory_events_oom_kill, 0);
     let mut member = group.start("hog", &[]);
@@ -89,7 +90,7 @@ fn one_that_takes_too_much_is_one_oom_kill() {
     group.destroy();
 }
 
-/// Touches 64 MiB.
+/// A role that touches 64 MiB.
 pub fn hog(_: &[String]) {
     role::receive();
     drop(touched(64));
@@ -97,22 +98,23 @@ pub fn hog(_: &[String]) {
 }
 
 #[test]
-fn a_group_that_dies_together_is_one_kill_of_a_group() {
+fn a_group_killed_as_a_whole_is_one_group_kill() {
     let group = Group::new(&Limits { oom_group: Some(true), ..memory_max(16 * MIB) });
     let mut member = group.start("hog_and_two", &[]);
     member.wait_dead();
     let stats = check_stats(&group);
     assert!(THREE_KILLED.contains(&stats.memory_events_oom_kill), "{stats:?}");
-    // Linux 5.10 does not count it.
+    // Linux 5.10 does not count group kills.
     let counted = u64::from(group.cgroup.read("memory.events").contains("oom_group_kill"));
     assert_eq!(stats.memory_events_oom_group_kill, counted, "{stats:?}");
     group.destroy();
 }
 
-/// The kernel counts the one that it chose, and then all in the group, that one again unless it has gone.
+/// The kernel counts the process that it chose, and then all processes of the group. The first one is counted
+/// twice unless it has ended.
 pub const THREE_KILLED: RangeInclusive<u64> = 3..=4;
 
-/// A hog and two that sleep.
+/// A role of one process that touches 64 MiB and two that sleep.
 pub fn hog_and_two(_: &[String]) {
     role::receive();
     for _ in 0..2 {
@@ -125,7 +127,7 @@ pub fn hog_and_two(_: &[String]) {
 }
 
 #[test]
-fn over_memory_high_is_no_oom() {
+fn a_group_over_memory_high_has_no_oom() {
     let group = Group::new(&Limits { memory_high: Some(8 * MIB), swap_max: Some(0), ..Limits::default() });
     let mut member = group.start("hog", &[]);
     group.cgroup.wait_for_value("memory.events", "high", 1);

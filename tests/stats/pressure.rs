@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! How long an agent stood still for want of something, on a kernel that measures it.
+//! The time for which an agent was stalled for lack of a resource, on a kernel that measures it.
 
 use crate::common::device::Loop;
 use crate::common::group::Group;
@@ -10,20 +10,22 @@ use agentcg::Limits;
 use agentcg::stats::{CPU_PRESSURE, IO_PRESSURE, MEMORY_PRESSURE};
 
 #[test]
-fn two_on_a_tenth_of_a_cpu_wait_for_each_other() {
+fn two_processes_on_a_tenth_of_a_cpu_have_cpu_pressure() {
     let group = Group::new(&throttled(100));
     let members = [0, 1].map(|_| group.start("burner", &[]));
-    wait_until("they have waited", || group.read_stats(CPU_PRESSURE).unwrap().cpu_pressure_some_us > 100_000);
+    wait_until("they have stalled", || {
+        group.read_stats(CPU_PRESSURE).unwrap().cpu_pressure_some_us > 100_000
+    });
     assert_eq!(group.read_stats(ALL).unwrap().mask & PRESSURE_STATS, PRESSURE_STATS);
     group.destroy();
     drop(members);
 }
 
 #[test]
-fn over_memory_high_one_waits_for_memory() {
+fn a_process_over_memory_high_has_memory_pressure() {
     let group = Group::new(&Limits { memory_high: Some(8 * MIB), swap_max: Some(0), ..Limits::default() });
     let member = group.start("hog", &[]);
-    wait_until("it has waited", || {
+    wait_until("it has stalled", || {
         let s = group.read_stats(MEMORY_PRESSURE).unwrap();
         s.memory_pressure_some_us > 100_000 && s.memory_pressure_full_us > 100_000
     });
@@ -32,12 +34,12 @@ fn over_memory_high_one_waits_for_memory() {
 }
 
 #[test]
-fn who_reads_from_a_device_waits_for_io_and_nobody_else_does() {
+fn only_a_group_that_reads_from_a_device_has_io_pressure() {
     let device = Loop::of_memory(4);
     let [group, other] = [Group::plain(), Group::plain()];
     let members = [group.start("reads_on", &[&device.0]), other.start("sleeper", &[])];
     let waited = |us| {
-        wait_until("it has waited", || {
+        wait_until("it has stalled", || {
             let s = group.read_stats(IO_PRESSURE).unwrap();
             s.io_pressure_some_us > us && s.io_pressure_full_us > us
         });
@@ -56,7 +58,7 @@ fn who_reads_from_a_device_waits_for_io_and_nobody_else_does() {
 }
 
 #[test]
-fn where_a_group_is_not_measured_its_bits_are_clear() {
+fn without_pressure_accounting_the_pressure_bits_are_clear() {
     let group = Group::plain();
     for _ in 0..2 {
         assert_eq!(check_stats(&group).mask, available());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Others who have their hands in the group while it is killed.
+//! Other processes change the group while it is killed or destroyed.
 
 use crate::common::cgroup::Cgroup;
 use crate::common::deadline;
@@ -12,7 +12,7 @@ use agentcg::{Errno, Reason};
 use std::fs;
 
 #[test]
-fn a_group_that_somebody_else_removes_meanwhile_is_gone() {
+fn a_group_that_another_process_removes_meanwhile_is_gone() {
     let mut fixture = Fixture::new();
     for round in rounds() {
         let group = Group::under(&fixture.scratch, &no_limits());
@@ -39,7 +39,7 @@ fn a_group_that_somebody_else_removes_meanwhile_is_gone() {
     }
 }
 
-/// Removes a cgroup and all below it as soon as the kernel lets it.
+/// Removes a cgroup and its descendants as soon as the kernel allows it.
 pub fn remover(args: &[String]) {
     let group = Cgroup(args[0].clone().into());
     role::send("begun");
@@ -49,7 +49,7 @@ pub fn remover(args: &[String]) {
 }
 
 #[test]
-fn a_group_in_which_somebody_else_makes_cgroups_meanwhile_is_removed() {
+fn a_group_in_which_another_process_makes_cgroups_meanwhile_is_removed() {
     let mut fixture = Fixture::new();
     for round in rounds() {
         let group = Group::under(&fixture.scratch, &no_limits());
@@ -62,7 +62,7 @@ fn a_group_in_which_somebody_else_makes_cgroups_meanwhile_is_removed() {
     }
 }
 
-/// Makes enough of them that removing takes longer than its share of the CPU time lasts.
+/// Makes so many cgroups that their removal takes longer than a time slice of the CPU.
 pub fn maker(args: &[String]) {
     let group = Cgroup(args[0].clone().into());
     for count in 0..400 {
@@ -70,16 +70,16 @@ pub fn maker(args: &[String]) {
             role::send("begun");
         }
         if fs::create_dir(group.join(format!("{count}")).0).is_err() {
-            assert!(!group.exists(), "who keeps us from making cgroups?");
+            assert!(!group.exists(), "the group exists and cannot have another cgroup");
             return;
         }
     }
 }
 
-/// Those who were inside when it began are dead. Who comes in later may live on after `kill_all`, as if he had come just
-/// after it; `destroy` ends him, or he never comes in.
+/// The processes that were inside at the start are dead. A process that is moved in later may live on after
+/// `kill_all`, as if it had been moved in right after it. `destroy` kills it, or the move fails.
 #[test]
-fn those_that_are_moved_in_meanwhile_live_outside_or_die() {
+fn processes_that_are_moved_in_meanwhile_stay_outside_or_die() {
     let mut fixture = Fixture::new();
     for round in rounds() {
         let group = Group::under(&fixture.scratch, &no_limits());
@@ -99,18 +99,18 @@ fn those_that_are_moved_in_meanwhile_live_outside_or_die() {
             });
             if is_kill_round(round) {
                 group.kill_all(deadline()).unwrap_or_else(|e| panic!("round {round}: {e}"));
-                assert!(before.is_dead(), "round {round}: something of it holds its pipe");
+                assert!(before.is_dead(), "round {round}: a process holds its pipe open");
             } else {
                 group.destroy();
             }
             mover.join().unwrap()
         });
         if is_kill_round(round) {
-            assert_eq!(settings(&group.cgroup), set, "round {round}: not everything is put back");
-            assert_eq!(moved, [true; 4], "round {round}: the group is there");
+            assert_eq!(settings(&group.cgroup), set, "round {round}: a setting is not restored");
+            assert_eq!(moved, [true; 4], "round {round}: the group exists");
         }
         group.destroy();
-        assert!(before.is_dead(), "round {round}: something of it holds its pipe");
+        assert!(before.is_dead(), "round {round}: a process holds its pipe open");
         for (one, moved) in later.iter_mut().zip(moved) {
             assert_eq!(one.is_dead(), moved, "round {round}");
         }
