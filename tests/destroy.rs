@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! After `destroy` nothing of an agent is left: no process, no directory. What is not its own stays.
+//! `destroy` leaves no process and no directory of an agent, and nothing else is removed.
 
 #[macro_use]
 mod common;
@@ -32,7 +32,7 @@ fn two_hundred_rounds_leave_no_directory() {
     let before = scratch.parent.snapshot();
     for round in 0..common::repetitions(200) {
         let group = Group::under(&scratch, &plain());
-        // Every other one has members, and cgroups that they have made.
+        // Every other group has members, and cgroups that they have made.
         if round % 2 == 0 {
             let mut member = group.start("sleeps_below", &[&group.cgroup.0.to_string_lossy()]);
             member.expect_line("ready");
@@ -92,7 +92,7 @@ fn cgroups_with_strange_names_are_removed() {
 }
 
 #[test]
-fn cgroups_with_controllers_on_are_removed() {
+fn cgroups_with_enabled_controllers_are_removed() {
     let group = Group::plain();
     let inner = group.cgroup.make("inner");
     inner.make("innermost");
@@ -105,7 +105,7 @@ fn cgroups_with_controllers_on_are_removed() {
 }
 
 #[test]
-fn the_last_measurements_are_taken_after_the_last_member_is_dead() {
+fn the_last_stats_are_read_after_the_last_member_is_dead() {
     let group = Group::plain();
     let mut member = group.start("burner", &[]);
     member.expect_line("ready");
@@ -118,7 +118,7 @@ fn the_last_measurements_are_taken_after_the_last_member_is_dead() {
 }
 
 #[test]
-fn measurements_that_nobody_wants_are_not_taken() {
+fn stats_that_are_not_requested_are_not_read() {
     let group = Group::plain();
     assert_eq!(group.agent().destroy(false, deadline(), false).unwrap(), Stats::default());
     assert!(!group.cgroup.exists());
@@ -134,7 +134,7 @@ fn with_if_empty_a_group_with_members_stays() {
     assert_eq!((e.errno(), e.reason(), e.file()), (Errno::EBUSY, None, "cgroup.events"));
     assert_eq!(group.cgroup.snapshot(), before);
     assert!(!member.is_dead());
-    assert_eq!(group.read_stats(CPU).unwrap().mask, CPU, "the handle is of use still");
+    assert_eq!(group.read_stats(CPU).unwrap().mask, CPU, "the handle still works");
     group.kill_all(deadline()).unwrap();
     group.agent().destroy(true, deadline(), true).unwrap();
     assert!(!group.cgroup.exists());
@@ -155,7 +155,7 @@ fn with_if_empty_a_group_stays_if_only_a_nested_cgroup_has_a_member() {
 }
 
 #[test]
-fn with_if_empty_nested_cgroups_go_too() {
+fn with_if_empty_nested_cgroups_are_removed() {
     let group = Group::plain();
     group.cgroup.make("one").make("two");
     group.agent().destroy(true, Deadline::after(Duration::ZERO), false).unwrap();
@@ -163,11 +163,11 @@ fn with_if_empty_nested_cgroups_go_too() {
 }
 
 #[test]
-fn a_group_that_somebody_has_removed_is_destroyed() {
+fn a_removed_group_counts_as_destroyed() {
     let group = Group::plain();
     group.cgroup.remove();
     for if_empty in [false, true] {
-        // No file is left to measure from.
+        // No file is left from which stats could be read.
         assert_eq!(group.agent().destroy(if_empty, deadline(), true).unwrap().mask, 0);
     }
 }
@@ -190,7 +190,7 @@ fn a_group_made_again_under_the_same_name_is_not_touched() {
 }
 
 #[test]
-fn one_that_is_destroyed_already_is_gone() {
+fn a_destroyed_group_is_reported_as_gone() {
     let group = Group::plain();
     group.destroy();
     group.agent().destroy(false, deadline(), true).unwrap();
@@ -199,7 +199,7 @@ fn one_that_is_destroyed_already_is_gone() {
 }
 
 #[test]
-fn wait_empty_waits_for_the_last() {
+fn wait_empty_waits_for_the_last_process() {
     let group = Group::plain();
     group.wait_empty(Deadline::after(Duration::ZERO)).unwrap();
     let mut member = group.start("sleeps_below", &[&group.cgroup.0.to_string_lossy()]);
@@ -218,7 +218,7 @@ fn wait_empty_waits_for_the_last() {
 }
 
 #[test]
-fn a_handle_that_is_dropped_leaves_the_group_and_its_members_be() {
+fn a_dropped_handle_leaves_the_group_and_its_members() {
     lab::layout();
     let agent = Agent::new(None, None, &plain()).unwrap();
     let cgroup = Cgroup::at(agent.path());
@@ -269,7 +269,7 @@ fn a_uuid_names_the_directory() {
     assert_eq!(agent.uuid(), text);
     assert!(agent.path().ends_with(format!("/synwire/agents/{text}").as_bytes()));
     agent.destroy(false, deadline(), false).unwrap();
-    // Free again, and in capitals the same.
+    // The uuid is free again, and its case does not matter.
     let agent = Agent::new(None, Some(&text.to_uppercase()), &plain()).unwrap();
     assert_eq!(agent.uuid(), text);
     agent.destroy(false, deadline(), false).unwrap();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The limits of a living agent change all together or not at all, and are told as the kernel has them.
+//! The limits of a living agent change all together or not at all, and are returned as the kernel stores
+//! them.
 
 #[macro_use]
 mod common;
@@ -17,7 +18,7 @@ use common::group::Group;
 use common::lab;
 use common::member::{hog, sleeper};
 
-roles![sleeper, hog, rollback::sets_limits, usage::forks_when_told];
+roles![sleeper, hog, rollback::sets_limits, usage::forks_on_request];
 
 const MIB: u64 = 1 << 20;
 
@@ -33,12 +34,12 @@ fn burst(millicpu: u64, cpu_burst_us: u64) -> Limits {
     Limits { cpu_burst_us: Some(cpu_burst_us), ..cpu(millicpu, 0) }
 }
 
-/// Whether this kernel has these files: cpu.max.burst (5.14) and cpu.idle (5.15).
-fn is_new() -> bool {
+/// Returns true if this kernel has cpu.max.burst (5.14) and cpu.idle (5.15).
+fn has_new_files() -> bool {
     !lab::lacks("cgroup.kill")
 }
 
-/// What can be asked for here, none at its default.
+/// Sets every limit that is available here, none of them to its default.
 fn first() -> Limits {
     Limits {
         memory_max: Some(64 * MIB),
@@ -48,9 +49,9 @@ fn first() -> Limits {
         swap_max: Some(8 * MIB),
         oom_group: Some(true),
         cpu_max: Some(CpuMax { millicpu: 500, period_us: 100_000 }),
-        cpu_burst_us: is_new().then_some(10_000),
+        cpu_burst_us: has_new_files().then_some(10_000),
         cpu_weight: Some(200),
-        cpu_idle: is_new().then_some(false),
+        cpu_idle: has_new_files().then_some(false),
         pids_max: Some(33),
         io_weight: None,
         max_depth: Some(3),
@@ -58,7 +59,7 @@ fn first() -> Limits {
     }
 }
 
-/// The same with each value another one.
+/// Sets the same limits to other values.
 fn second() -> Limits {
     Limits {
         memory_max: Some(128 * MIB),
@@ -68,9 +69,9 @@ fn second() -> Limits {
         swap_max: Some(16 * MIB),
         oom_group: Some(false),
         cpu_max: Some(CpuMax { millicpu: 1_500, period_us: 50_000 }),
-        cpu_burst_us: is_new().then_some(60_000),
+        cpu_burst_us: has_new_files().then_some(60_000),
         cpu_weight: Some(300),
-        cpu_idle: is_new().then_some(false),
+        cpu_idle: has_new_files().then_some(false),
         pids_max: Some(44),
         io_weight: None,
         max_depth: Some(4),
@@ -94,8 +95,8 @@ const FILES: [&str; 13] = [
     "pids.max",
 ];
 
-/// All files as they are.
-fn picture(group: &Group) -> Vec<String> {
+/// Returns the content of all files.
+fn snapshot(group: &Group) -> Vec<String> {
     FILES.iter().map(|file| format!("{file} {:?}", group.cgroup.try_read(file).ok())).collect()
 }
 
@@ -104,19 +105,20 @@ fn set(group: &Group, limits: &Limits) {
     group.set_limits(limits, false).unwrap_or_else(|e| panic!("{limits:?}: {e}"));
 }
 
-/// It is refused for this file, with words that people can read, and nothing has changed.
+/// Checks that the change is refused because of this file, with a complete message, and that nothing has
+/// changed.
 #[track_caller]
-fn refused(group: &Group, limits: &Limits, errno: Errno, reason: Option<Reason>, file: &str) -> String {
-    let before = picture(group);
-    let e = group.set_limits(limits, false).expect_err("it is taken");
+fn check_refused(group: &Group, limits: &Limits, errno: Errno, reason: Option<Reason>, file: &str) -> String {
+    let before = snapshot(group);
+    let e = group.set_limits(limits, false).expect_err("it is refused");
     assert_eq!((e.errno(), e.reason(), e.file()), (errno, reason, file), "{limits:?}: {e}");
-    assert_eq!(picture(group), before, "{limits:?}");
+    assert_eq!(snapshot(group), before, "{limits:?}");
     assert!(e.message().len() <= 183 && !e.message().contains("half set"), "{e}");
     e.message().to_owned()
 }
 
 #[test]
-fn what_is_set_is_told_as_the_same_numbers() {
+fn limits_are_returned_as_they_were_set() {
     let group = Group::new(&first());
     let mut member = group.start("sleeper", &[]);
     member.expect_line("ready");
@@ -132,7 +134,7 @@ fn what_is_set_is_told_as_the_same_numbers() {
 }
 
 #[test]
-fn what_is_not_asked_for_stays() {
+fn a_limit_without_a_new_value_stays() {
     let group = Group::new(&first());
     set(&group, &Limits { pids_max: Some(5), ..none() });
     assert_eq!(group.limits().unwrap(), Limits { pids_max: Some(5), ..first() });
@@ -142,7 +144,7 @@ fn what_is_not_asked_for_stays() {
 }
 
 #[test]
-fn each_limit_alone_is_set_and_lifted() {
+fn each_limit_alone_is_set_and_removed() {
     let group = Group::plain();
     let before = group.limits().unwrap();
     let max = Some(UNLIMITED);
@@ -159,15 +161,16 @@ fn each_limit_alone_is_set_and_lifted() {
         (Limits { max_depth: Some(0), ..none() }, Limits { max_depth: max, ..none() }),
         (Limits { max_descendants: Some(1), ..none() }, Limits { max_descendants: max, ..none() }),
     ];
-    for (limits, lift) in cases {
-        let as_it_is = picture(&group);
+    for (limits, unset) in cases {
+        let before_change = snapshot(&group);
         set(&group, &limits);
-        let changed = picture(&group).iter().zip(&as_it_is).filter(|(now, before)| now != before).count();
+        let changed =
+            snapshot(&group).iter().zip(&before_change).filter(|(now, before)| now != before).count();
         assert_eq!(changed, 1, "{limits:?}");
-        set(&group, &lift);
-        assert_eq!(picture(&group), as_it_is, "{lift:?}");
+        set(&group, &unset);
+        assert_eq!(snapshot(&group), before_change, "{unset:?}");
     }
-    if is_new() {
+    if has_new_files() {
         set(&group, &Limits { cpu_burst_us: Some(5_000), ..none() });
         assert_eq!(group.cgroup.read("cpu.max.burst"), "5000");
         set(&group, &Limits { cpu_burst_us: Some(0), ..none() });
@@ -177,7 +180,7 @@ fn each_limit_alone_is_set_and_lifted() {
 }
 
 #[test]
-fn memory_is_told_in_the_whole_pages_that_the_kernel_keeps() {
+fn memory_limits_are_returned_in_whole_pages() {
     let group = Group::plain();
     set(&group, &Limits { memory_max: Some(64 * MIB + 5_000), memory_high: Some(1), ..none() });
     let limits = group.limits().unwrap();
@@ -186,7 +189,7 @@ fn memory_is_told_in_the_whole_pages_that_the_kernel_keeps() {
 }
 
 #[test]
-fn what_is_out_of_range_changes_nothing() {
+fn a_value_out_of_range_changes_nothing() {
     let group = Group::new(&first());
     let table = [
         (Limits { memory_max: Some(4095), ..none() }, "memory.max"),
@@ -202,13 +205,13 @@ fn what_is_out_of_range_changes_nothing() {
         (Limits { max_descendants: Some(1 << 31), ..none() }, "cgroup.max.descendants"),
     ];
     for (limits, file) in table {
-        refused(&group, &Limits { oom_group: Some(false), ..limits }, Errno::ERANGE, None, file);
+        check_refused(&group, &Limits { oom_group: Some(false), ..limits }, Errno::ERANGE, None, file);
     }
     group.destroy();
 }
 
 #[test]
-fn without_its_controller_a_limit_takes_all_others_with_it() {
+fn a_limit_without_its_controller_is_refused_with_all_others() {
     let scratch = Scratch::with_controllers(&["cpu", "pids"]);
     let group = Group::under(&scratch, &none());
     for limits in [
@@ -222,9 +225,9 @@ fn without_its_controller_a_limit_takes_all_others_with_it() {
         assert_eq!((e.errno(), e.reason()), (Errno::EOPNOTSUPP, Some(Reason::NoController)), "{e}");
         assert_eq!(group.cgroup.read("pids.max"), "max");
     }
-    let told = group.limits().unwrap();
-    assert_eq!((told.memory_max, told.oom_group, told.swap_max), (None, None, None));
-    assert_eq!((told.pids_max, told.cpu_weight), (Some(UNLIMITED), Some(100)));
+    let limits = group.limits().unwrap();
+    assert_eq!((limits.memory_max, limits.oom_group, limits.swap_max), (None, None, None));
+    assert_eq!((limits.pids_max, limits.cpu_weight), (Some(UNLIMITED), Some(100)));
     group.destroy();
 
     let scratch = Scratch::with_controllers(&["memory"]);
@@ -244,7 +247,7 @@ fn without_its_controller_a_limit_takes_all_others_with_it() {
 }
 
 #[test]
-fn what_this_kernel_has_no_file_for_is_refused_and_not_told() {
+fn a_limit_without_a_file_is_refused_and_not_returned() {
     let group = Group::new(&first());
     let absent = |file| if group.cgroup.has(file) { None } else { Some(file) };
     for (limits, file) in [
@@ -254,21 +257,21 @@ fn what_this_kernel_has_no_file_for_is_refused_and_not_told() {
     ] {
         let limits = Limits { pids_max: Some(9), ..limits };
         if let Some(file) = file {
-            refused(&group, &limits, Errno::EOPNOTSUPP, Some(Reason::NoController), file);
+            check_refused(&group, &limits, Errno::EOPNOTSUPP, Some(Reason::NoController), file);
         } else {
             set(&group, &limits);
         }
     }
-    let told = group.limits().unwrap();
-    assert_eq!(told.io_weight.is_none(), absent("io.weight").is_some());
-    assert_eq!(told.cpu_burst_us.is_none(), absent("cpu.max.burst").is_some());
-    assert_eq!(told.cpu_idle.is_none(), absent("cpu.idle").is_some());
-    assert_eq!(absent("cpu.idle").is_none(), is_new());
+    let limits = group.limits().unwrap();
+    assert_eq!(limits.io_weight.is_none(), absent("io.weight").is_some());
+    assert_eq!(limits.cpu_burst_us.is_none(), absent("cpu.max.burst").is_some());
+    assert_eq!(limits.cpu_idle.is_none(), absent("cpu.idle").is_some());
+    assert_eq!(absent("cpu.idle").is_none(), has_new_files());
     group.destroy();
 }
 
 #[test]
-fn a_group_that_was_removed_has_no_limits() {
+fn a_removed_group_has_no_limits() {
     let group = Group::plain();
     group.cgroup.remove();
     for e in [group.set_limits(&first(), false).unwrap_err(), group.limits().unwrap_err()] {

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Limits bind while agents work beside each other: who gets the CPU and the device, who keeps memory, who gets no
-//! more of anything.
+//! The limits of agents that compete for CPU time, devices and memory.
 
 #[macro_use]
 mod common;
@@ -21,7 +20,7 @@ use common::device::reads_on;
 use common::group::Group;
 use common::member::hog;
 
-roles![hog, reads_on, inside::makes_cgroups, time::counts, time::works_at_times];
+roles![hog, reads_on, inside::makes_cgroups, time::counts, time::works_at_intervals];
 
 const MIB: u64 = 1 << 20;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The kernel keeps an agent within its limits.
+//! The kernel enforces the limits of an agent.
 
 #[macro_use]
 mod common;
@@ -10,7 +10,7 @@ use common::member::{burner, hog, role};
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
-roles![burner, hog, hog_and_company, forks_until_refused];
+roles![burner, hog, hog_and_two_sleepers, forks_until_refused];
 
 const MIB: u64 = 1 << 20;
 
@@ -19,7 +19,7 @@ fn memory_max(bytes: u64) -> Limits {
 }
 
 #[test]
-fn more_memory_than_memory_max_is_an_oom_kill() {
+fn memory_above_memory_max_is_an_oom_kill() {
     let group = Group::new(&memory_max(16 * MIB));
     assert_eq!(group.cgroup.value("memory.events", "oom_kill"), 0);
     let mut member = group.start("hog", &["64"]);
@@ -29,7 +29,7 @@ fn more_memory_than_memory_max_is_an_oom_kill() {
 }
 
 #[test]
-fn as_much_memory_as_memory_max_allows_is_none() {
+fn memory_below_memory_max_is_no_oom_kill() {
     let group = Group::new(&memory_max(96 * MIB));
     let mut member = group.start("hog", &["64"]);
     member.expect_line("it fits");
@@ -39,37 +39,37 @@ fn as_much_memory_as_memory_max_allows_is_none() {
 }
 
 #[test]
-fn with_oom_group_all_die_together() {
+fn with_oom_group_all_processes_are_killed() {
     let group = Group::new(&Limits { oom_group: Some(true), ..memory_max(16 * MIB) });
-    let mut member = group.start("hog_and_company", &[]);
+    let mut member = group.start("hog_and_two_sleepers", &[]);
     member.wait_dead();
     assert_eq!(group.cgroup.value("memory.events", "oom_group_kill"), 1);
     group.destroy();
 }
 
 #[test]
-fn without_oom_group_the_others_live_on() {
+fn without_oom_group_the_other_processes_live_on() {
     let group = Group::new(&memory_max(16 * MIB));
-    let mut member = group.start("hog_and_company", &[]);
+    let mut member = group.start("hog_and_two_sleepers", &[]);
     group.cgroup.wait_for_value("memory.events", "oom_kill", 1);
-    common::wait_until("the killed one is gone", || group.cgroup.words("cgroup.procs").len() == 2);
+    common::wait_until("the killed process is gone", || group.cgroup.words("cgroup.procs").len() == 2);
     assert!(!member.is_dead());
     group.destroy();
     assert!(member.is_dead());
 }
 
-/// Two that need little, and one that takes too much.
-fn hog_and_company(_: &[String]) {
+/// A role of two processes that need little memory and one that allocates too much.
+fn hog_and_two_sleepers(_: &[String]) {
     role::receive();
     for _ in 0..2 {
         if role::fork() {
             role::sleep();
         }
     }
-    hog_at_once();
+    touch_64_mib();
 }
 
-fn hog_at_once() -> ! {
+fn touch_64_mib() -> ! {
     let mut memory = vec![0u8; 64 << 20];
     memory.iter_mut().step_by(4096).for_each(|byte| *byte = 1);
     std::hint::black_box(&memory);
@@ -77,7 +77,7 @@ fn hog_at_once() -> ! {
 }
 
 #[test]
-fn over_memory_high_it_is_throttled() {
+fn a_group_over_memory_high_is_throttled() {
     let group = Group::new(&Limits { memory_high: Some(8 * MIB), swap_max: Some(0), ..Limits::default() });
     let mut member = group.start("hog", &["64"]);
     group.cgroup.wait_for_value("memory.events", "high", 1);
@@ -102,7 +102,7 @@ fn a_fifth_of_a_cpu_is_a_fifth_of_the_time() {
 }
 
 #[test]
-fn the_33rd_process_is_refused_where_32_are_allowed() {
+fn the_33rd_process_is_refused_if_32_are_allowed() {
     let group = Group::new(&Limits { pids_max: Some(32), ..Limits::default() });
     let mut member = group.start("forks_until_refused", &[]);
     member.expect_line("31 and then EAGAIN");

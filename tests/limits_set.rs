@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Each limit is in its file as it was asked for, or there is no group.
+//! The limits of a new group are in its files as they were requested, or no group is made.
 
 mod common;
 
@@ -18,7 +18,7 @@ fn cpu(millicpu: u64, period_us: u64) -> Limits {
     Limits { cpu_max: Some(CpuMax { millicpu, period_us }), ..none() }
 }
 
-/// Every field that this kernel has a file for, none at its default.
+/// Sets every field for which this kernel has a file, none of them to its default.
 fn all_but_io() -> Limits {
     Limits {
         memory_max: Some(64 * MIB),
@@ -39,7 +39,7 @@ fn all_but_io() -> Limits {
 }
 
 #[track_caller]
-fn holds(limits: &Limits, files: &[(&str, &str)]) {
+fn check_files(limits: &Limits, files: &[(&str, &str)]) {
     let group = Group::new(limits);
     for (file, value) in files {
         assert_eq!(group.cgroup.read(file), *value, "{file}");
@@ -47,12 +47,12 @@ fn holds(limits: &Limits, files: &[(&str, &str)]) {
     group.destroy();
 }
 
-/// The new group is refused for this file, and nothing of the attempt is left.
+/// Checks that the new group is refused because of this file, and that nothing of the attempt is left.
 #[track_caller]
-fn refused(limits: &Limits, errno: Errno, reason: Option<Reason>, file: &str) -> String {
+fn check_refused(limits: &Limits, errno: Errno, reason: Option<Reason>, file: &str) -> String {
     let scratch = Scratch::new();
     let before = scratch.parent.snapshot();
-    let Err(e) = Agent::new(Some(&scratch.path()), None, limits) else { panic!("{limits:?} is taken") };
+    let Err(e) = Agent::new(Some(&scratch.path()), None, limits) else { panic!("{limits:?} is accepted") };
     assert_eq!((e.errno(), e.reason(), e.file()), (errno, reason, file), "{limits:?}: {e}");
     assert_eq!(scratch.parent.snapshot(), before, "{limits:?} left something behind");
     e.message().to_owned()
@@ -60,7 +60,7 @@ fn refused(limits: &Limits, errno: Errno, reason: Option<Reason>, file: &str) ->
 
 #[test]
 fn all_limits_at_once_are_in_their_files() {
-    holds(
+    check_files(
         &all_but_io(),
         &[
             ("memory.max", "67108864"),
@@ -80,12 +80,12 @@ fn all_limits_at_once_are_in_their_files() {
 }
 
 #[test]
-fn a_limit_without_a_file_is_refused_and_takes_the_others_with_it() {
+fn a_limit_without_a_file_is_refused_and_no_group_is_made() {
     let limits = Limits { io_weight: Some(300), ..all_but_io() };
     if Group::plain().cgroup.has("io.weight") {
-        return holds(&limits, &[("io.weight", "default 300"), ("pids.max", "33")]);
+        return check_files(&limits, &[("io.weight", "default 300"), ("pids.max", "33")]);
     }
-    let message = refused(&limits, Errno::EOPNOTSUPP, Some(Reason::NoController), "io.weight");
+    let message = check_refused(&limits, Errno::EOPNOTSUPP, Some(Reason::NoController), "io.weight");
     let why = if Group::plain().cgroup.words("cgroup.controllers").contains("io") {
         "this kernel has no such file"
     } else {
@@ -95,17 +95,17 @@ fn a_limit_without_a_file_is_refused_and_takes_the_others_with_it() {
 }
 
 #[test]
-fn memory_is_counted_in_whole_pages() {
+fn memory_limits_are_rounded_down_to_whole_pages() {
     let bytes = Some(100 * MIB + 1);
-    holds(&Limits { memory_max: bytes, ..none() }, &[("memory.max", "104857600")]);
-    holds(&Limits { memory_high: Some(1_000_000), ..none() }, &[("memory.high", "999424")]);
-    holds(&Limits { memory_high: Some(0), ..none() }, &[("memory.high", "0")]);
+    check_files(&Limits { memory_max: bytes, ..none() }, &[("memory.max", "104857600")]);
+    check_files(&Limits { memory_high: Some(1_000_000), ..none() }, &[("memory.high", "999424")]);
+    check_files(&Limits { memory_high: Some(0), ..none() }, &[("memory.high", "0")]);
 }
 
 #[test]
-fn unlimited_lifts_a_limit() {
+fn unlimited_removes_a_limit() {
     let max = Some(UNLIMITED);
-    holds(
+    check_files(
         &Limits {
             memory_max: max,
             memory_high: max,
@@ -127,41 +127,41 @@ fn unlimited_lifts_a_limit() {
             ("cpu.max", "max 100000"),
         ],
     );
-    // More than any machine has: the kernel keeps it as no limit.
-    holds(&Limits { memory_max: Some(u64::MAX - 1), ..none() }, &[("memory.max", "max")]);
-    holds(&Limits { memory_max: Some(1 << 63), ..none() }, &[("memory.max", "max")]);
+    // More memory than any machine has: the kernel stores it as no limit.
+    check_files(&Limits { memory_max: Some(u64::MAX - 1), ..none() }, &[("memory.max", "max")]);
+    check_files(&Limits { memory_max: Some(1 << 63), ..none() }, &[("memory.max", "max")]);
 }
 
 #[test]
 fn a_part_of_a_cpu_is_a_quota_in_a_period() {
-    holds(&cpu(200, 0), &[("cpu.max", "20000 100000")]);
-    holds(&cpu(2_000, 0), &[("cpu.max", "200000 100000")]);
-    holds(&cpu(250, 50_000), &[("cpu.max", "12500 50000")]);
-    holds(&cpu(UNLIMITED, 50_000), &[("cpu.max", "max 50000")]);
+    check_files(&cpu(200, 0), &[("cpu.max", "20000 100000")]);
+    check_files(&cpu(2_000, 0), &[("cpu.max", "200000 100000")]);
+    check_files(&cpu(250, 50_000), &[("cpu.max", "12500 50000")]);
+    check_files(&cpu(UNLIMITED, 50_000), &[("cpu.max", "max 50000")]);
 }
 
 #[test]
 fn a_small_part_of_a_cpu_makes_the_period_longer() {
-    holds(&cpu(10, 0), &[("cpu.max", "1000 100000")]);
-    holds(&cpu(9, 0), &[("cpu.max", "1000 111112")]);
-    holds(&cpu(5, 0), &[("cpu.max", "1000 200000")]);
-    holds(&cpu(1, 0), &[("cpu.max", "1000 1000000")]);
+    check_files(&cpu(10, 0), &[("cpu.max", "1000 100000")]);
+    check_files(&cpu(9, 0), &[("cpu.max", "1000 111112")]);
+    check_files(&cpu(5, 0), &[("cpu.max", "1000 200000")]);
+    check_files(&cpu(1, 0), &[("cpu.max", "1000 1000000")]);
 }
 
 #[test]
-fn the_largest_int_is_the_kernels_max() {
+fn the_largest_int_is_the_maximum_of_the_kernel() {
     let most = Some(2_147_483_647);
-    holds(&Limits { max_depth: most, max_descendants: most, ..none() }, &[("cgroup.max.depth", "max")]);
+    check_files(&Limits { max_depth: most, max_descendants: most, ..none() }, &[("cgroup.max.depth", "max")]);
 }
 
 #[test]
-fn an_idle_group_is_idle() {
-    holds(&Limits { cpu_idle: Some(true), ..none() }, &[("cpu.idle", "1")]);
+fn cpu_idle_makes_a_group_idle() {
+    check_files(&Limits { cpu_idle: Some(true), ..none() }, &[("cpu.idle", "1")]);
 }
 
 #[test]
-fn the_least_and_the_most_are_taken() {
-    holds(
+fn the_smallest_and_the_largest_values_are_accepted() {
+    check_files(
         &Limits { cpu_weight: Some(1), pids_max: Some(0), ..none() },
         &[("cpu.weight", "1"), ("pids.max", "0")],
     );
@@ -173,7 +173,7 @@ fn the_least_and_the_most_are_taken() {
         memory_max: Some(4096),
         ..none()
     };
-    holds(
+    check_files(
         &most,
         &[
             ("cpu.weight", "10000"),
@@ -186,21 +186,21 @@ fn the_least_and_the_most_are_taken() {
 }
 
 #[test]
-fn no_swap_can_be_asked_for_where_there_is_none_to_be_had() {
+fn no_swap_is_accepted_even_without_a_swap_limit() {
     let limits = |bytes| Limits { swap_max: Some(bytes), ..none() };
     let group = Group::new(&limits(0));
     if group.cgroup.has("memory.swap.max") {
         assert_eq!(group.cgroup.read("memory.swap.max"), "0");
-        holds(&limits(MIB), &[("memory.swap.max", "1048576")]);
-        holds(&limits(UNLIMITED), &[("memory.swap.max", "max")]);
+        check_files(&limits(MIB), &[("memory.swap.max", "1048576")]);
+        check_files(&limits(UNLIMITED), &[("memory.swap.max", "max")]);
     } else {
         assert!(lab::lacks("memory.swap.max"));
-        refused(&limits(MIB), Errno::EOPNOTSUPP, Some(Reason::NoController), "memory.swap.max");
+        check_refused(&limits(MIB), Errno::EOPNOTSUPP, Some(Reason::NoController), "memory.swap.max");
     }
 }
 
 #[test]
-fn what_is_out_of_range_leaves_no_group() {
+fn a_value_out_of_range_is_refused_and_no_group_is_made() {
     let page = 4096;
     let table = [
         (Limits { memory_max: Some(0), ..none() }, "memory.max"),
@@ -224,14 +224,14 @@ fn what_is_out_of_range_leaves_no_group() {
         (Limits { max_descendants: Some(1 << 31), ..none() }, "cgroup.max.descendants"),
     ];
     for (limits, file) in table {
-        // With others that would be all right.
+        // The other limit would be valid.
         let limits = Limits { oom_group: Some(true), ..limits };
-        refused(&limits, Errno::ERANGE, None, file);
+        check_refused(&limits, Errno::ERANGE, None, file);
     }
 }
 
 #[test]
-fn an_idle_group_has_no_weight() {
+fn cpu_idle_with_a_weight_is_refused() {
     let limits = Limits { cpu_idle: Some(true), cpu_weight: Some(100), ..none() };
-    refused(&limits, Errno::EINVAL, None, "cpu.idle");
+    check_refused(&limits, Errno::EINVAL, None, "cpu.idle");
 }

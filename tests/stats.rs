@@ -34,7 +34,7 @@ roles![
     memory::frees_memory,
     memory::holds_each_kind,
     memory::hog,
-    memory::hog_and_two,
+    memory::hog_and_two_sleepers,
     pids::fails_to_fork,
     availability::three_processes,
 ];

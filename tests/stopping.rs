@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Holding, signalling and ending all of an agent, and telling who is of it.
+//! Freezing, signalling and terminating an agent, and listing its processes.
 
 #[macro_use]
 mod common;
 #[path = "hostile/escapes.rs"]
-#[allow(dead_code, reason = "those that matter here")]
+#[allow(dead_code, reason = "only some roles are used here")]
 mod escapes;
 #[path = "stopping/freezing.rs"]
 mod freezing;
@@ -23,18 +23,18 @@ roles![
     sleeper,
     counts,
     dies_of_sigterm,
-    stopped_apart,
-    deaf,
+    stopped_in_its_own_process_group,
+    ignores_signals,
     escapes::five_cgroups_deep,
     escapes::in_a_threaded_cgroup,
     escapes::in_a_pid_namespace,
     escapes::rolling_forkers,
     escapes::without_main_thread,
-    membership::with_a_zombie,
+    membership::has_a_zombie,
 ];
 
-/// Two processes.
-fn deaf(_: &[String]) {
+/// A role of two processes that ignore all signals.
+fn ignores_signals(_: &[String]) {
     role::receive();
     role::fork();
     escapes::ignore_signals();
@@ -42,8 +42,8 @@ fn deaf(_: &[String]) {
     role::sleep();
 }
 
-/// The first is counted, and the second, which the kernel hands out after it, ends the counting. Both
-/// queue, where other signals merge.
+/// The number of these signals is counted. The second signal, which the kernel delivers after the first, ends
+/// the count. Both are real-time signals, which are queued and not merged.
 fn counted() -> i32 {
     libc::SIGRTMIN() + 1
 }
@@ -52,11 +52,12 @@ fn ends_counting() -> i32 {
     libc::SIGRTMIN() + 2
 }
 
-/// Two processes of four threads, the child in a cgroup below. Each says how often it was signalled.
+/// A role of two processes with four threads each, the child in a nested cgroup. Each sends the number of
+/// signals that it has received.
 #[allow(unsafe_code, reason = "nix knows no real-time signals")]
 fn counts(args: &[String]) {
     role::receive();
-    // SAFETY: the set is made by sigemptyset before it is used.
+    // SAFETY: sigemptyset initialises the set before it is used.
     let set = unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut set);
@@ -74,7 +75,7 @@ fn counts(args: &[String]) {
     role::send("ready");
     let mut count = 0;
     loop {
-        // SAFETY: both point to what they are to.
+        // SAFETY: the set is valid, and a null pointer is allowed for the information.
         let taken = unsafe { libc::sigwaitinfo(&raw const set, std::ptr::null_mut()) };
         if taken == ends_counting() {
             role::send(&count.to_string());
@@ -84,7 +85,7 @@ fn counts(args: &[String]) {
     }
 }
 
-/// Says so first.
+/// A role that sends a line before it dies.
 fn dies_of_sigterm(_: &[String]) {
     role::receive();
     nix::sys::signal::SigSet::from(nix::sys::signal::Signal::SIGTERM).thread_block().expect("block");
@@ -93,9 +94,9 @@ fn dies_of_sigterm(_: &[String]) {
     role::send("goodbye");
 }
 
-/// In a process group of its own: if ours were orphaned while it holds a stopped process, as the exit of
-/// another test's process may do, the kernel would send SIGHUP to all of us.
-fn stopped_apart(args: &[String]) {
+/// The role has its own process group. If another test's process exits, the group of the tests may become
+/// orphaned. With a stopped process in it, the kernel would then send SIGHUP to all of it.
+fn stopped_in_its_own_process_group(args: &[String]) {
     use nix::unistd::{Pid, setpgid};
     setpgid(Pid::from_raw(0), Pid::from_raw(0)).expect("setpgid");
     escapes::stopped(args);
@@ -105,7 +106,7 @@ fn path_of(group: &Group) -> String {
     group.cgroup.0.to_string_lossy().into_owned()
 }
 
-/// A group whose members have said that they are ready.
+/// Makes a group whose members have sent "ready".
 fn group_of(role: &str, processes: usize) -> (Group, Member) {
     let group = Group::plain();
     let mut member = group.start(role, &[&path_of(&group)]);
@@ -113,14 +114,14 @@ fn group_of(role: &str, processes: usize) -> (Group, Member) {
     (group, member)
 }
 
-/// Its main thread was dead when it was moved: `cgroup.procs` does not list it.
+/// The main thread was dead before the move: `cgroup.procs` does not list the process.
 fn moved_without_main_thread() -> (Group, Member) {
     let group = Group::plain();
     let mut member = Member::start("without_main_thread", &[]);
     member.send("go");
     member.expect_line("ready");
     group.move_pid(member.pid()).unwrap();
-    assert!(!group.cgroup.lists(member.pid()), "the kernel moves zombies now: this case is no other");
+    assert!(!group.cgroup.lists(member.pid()), "the kernel moves zombies: this case is the same as another");
     (group, member)
 }
 
@@ -169,7 +170,7 @@ fn a_process_whose_main_thread_has_exited_is_signalled() {
 }
 
 #[test]
-fn those_outside_are_not_signalled() {
+fn processes_outside_are_not_signalled() {
     let (group, mut member) = group_of("sleeper", 1);
     let (neighbour, mut beside) = group_of("sleeper", 1);
     assert_eq!(group.signal_all(libc::SIGTERM), Ok(1));
@@ -180,7 +181,7 @@ fn those_outside_are_not_signalled() {
 }
 
 #[test]
-fn those_that_fork_for_ever_do_not_hold_the_caller_for_ever() {
+fn processes_that_fork_without_end_do_not_block_the_caller() {
     let (group, mut member) = group_of("rolling_forkers", escapes::CHAINS_THAT_BEGIN);
     assert!(group.signal_all(0).unwrap() >= 1);
     assert!(!member.is_dead());
@@ -188,14 +189,14 @@ fn those_that_fork_for_ever_do_not_hold_the_caller_for_ever() {
 }
 
 #[test]
-fn an_empty_group_has_nobody_to_signal() {
+fn an_empty_group_has_no_process_to_signal() {
     let group = Group::plain();
     assert_eq!(group.signal_all(libc::SIGTERM), Ok(0));
     group.destroy();
 }
 
 #[test]
-fn what_is_no_signal_is_refused() {
+fn an_invalid_signal_is_refused() {
     let (group, mut member) = group_of("sleeper", 1);
     for signal in [-1, libc::SIGRTMAX() + 1, i32::MAX, i32::MIN] {
         assert_eq!(group.signal_all(signal).unwrap_err().errno(), Errno::EINVAL, "{signal}");
@@ -205,7 +206,7 @@ fn what_is_no_signal_is_refused() {
 }
 
 #[test]
-fn those_that_go_when_they_are_asked_are_not_killed() {
+fn processes_that_end_on_sigterm_are_not_killed() {
     let (group, mut member) = group_of("dies_of_sigterm", 1);
     assert_eq!(group.terminate(deadline(), Some(Duration::ZERO)), Ok(false));
     member.expect_line("goodbye");
@@ -214,7 +215,7 @@ fn those_that_go_when_they_are_asked_are_not_killed() {
 }
 
 #[test]
-fn those_that_do_not_go_are_killed() {
+fn processes_that_ignore_sigterm_are_killed() {
     let (group, mut member) = group_of("deaf", 2);
     assert_eq!(group.terminate(Deadline::after(Duration::from_millis(20)), None), Ok(true));
     assert!(member.is_dead());
@@ -223,7 +224,7 @@ fn those_that_do_not_go_are_killed() {
 }
 
 #[test]
-fn without_grace_they_are_killed_at_once() {
+fn without_a_grace_period_processes_are_killed_at_once() {
     let (group, mut member) = group_of("deaf", 2);
     assert_eq!(group.terminate(Deadline::after(Duration::ZERO), None), Ok(true));
     assert!(member.is_dead());
@@ -231,19 +232,19 @@ fn without_grace_they_are_killed_at_once() {
 }
 
 #[test]
-fn the_time_to_kill_begins_after_the_grace() {
+fn the_time_to_kill_begins_after_the_grace_period() {
     let (group, mut member) = group_of("deaf", 2);
     let grace = Deadline::after(Duration::from_secs(2));
-    // Less than the grace, and far more than it takes two processes to die.
+    // Less than the grace period, and far more than two processes need to die.
     assert_eq!(group.terminate(grace, Some(Duration::from_millis(1900))), Ok(true));
     assert!(member.is_dead());
     group.destroy();
 }
 
 #[test]
-fn stopped_ones_are_woken_to_end() {
+fn stopped_processes_are_continued_so_that_they_can_end() {
     let group = Group::plain();
-    let mut member = group.start("stopped_apart", &[]);
+    let mut member = group.start("stopped_in_its_own_process_group", &[]);
     for _ in 0..2 {
         let stat = format!("/proc/{}/stat", member.receive());
         common::wait_until("stopped", || std::fs::read_to_string(&stat).unwrap().contains(") T "));

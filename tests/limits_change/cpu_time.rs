@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The limits of CPU time bind each other: burst and quota, idle and weight.
+//! The limits of CPU time depend on each other: burst and quota, idle and weight.
 
-use super::{burst, cpu, is_new, none, refused, set};
+use super::{burst, check_refused, cpu, has_new_files, none, set};
 use crate::common::group::Group;
 use agentcg::{CpuMax, Errno, Limits, UNLIMITED};
 
@@ -13,15 +13,15 @@ fn a_thousandth_of_a_cpu_has_a_period_of_a_second() {
     assert_eq!(group.limits().unwrap().cpu_max, Some(CpuMax { millicpu: 1, period_us: 1_000_000 }));
     set(&group, &cpu(9, 0));
     assert_eq!(group.limits().unwrap().cpu_max.unwrap().millicpu, 9);
-    // By hand, and between two thousandths.
+    // A value that the library did not set, between two thousandths.
     group.cgroup.write("cpu.max", "33333 100000");
     assert_eq!(group.limits().unwrap().cpu_max, Some(CpuMax { millicpu: 334, period_us: 100_000 }));
     group.destroy();
 }
 
 #[test]
-fn burst_and_quota_go_together_from_any_to_any() {
-    if !is_new() {
+fn burst_and_quota_change_together_between_any_two_values() {
+    if !has_new_files() {
         return;
     }
     let group = Group::plain();
@@ -39,40 +39,40 @@ fn burst_and_quota_go_together_from_any_to_any() {
 }
 
 #[test]
-fn a_burst_in_force_keeps_the_quota_from_falling_under_it_and_the_words_say_so() {
-    if !is_new() {
+fn a_quota_below_the_burst_in_force_is_refused_with_an_explanation() {
+    if !has_new_files() {
         return;
     }
     let group = Group::new(&burst(500, 30_000));
     let lower = Limits { pids_max: Some(9), ..cpu(200, 0) };
-    let message = refused(&group, &lower, Errno::ERANGE, None, "cpu.max");
+    let message = check_refused(&group, &lower, Errno::ERANGE, None, "cpu.max");
     assert!(message.ends_with("its cpu.max.burst is 30000: lower that with it"), "{message}");
     let more = Limits { cpu_burst_us: Some(60_000), ..none() };
-    let message = refused(&group, &more, Errno::ERANGE, None, "cpu.max.burst");
+    let message = check_refused(&group, &more, Errno::ERANGE, None, "cpu.max.burst");
     assert!(message.ends_with("its quota is 50000 us: raise cpu_max with it"), "{message}");
     set(&group, &burst(200, 20_000));
     group.destroy();
 }
 
 #[test]
-fn an_idle_group_takes_no_weight_until_it_is_idle_no_more() {
-    if !is_new() {
+fn an_idle_group_accepts_no_weight_until_it_is_no_longer_idle() {
+    if !has_new_files() {
         return;
     }
     let group = Group::new(&Limits { cpu_weight: Some(300), ..none() });
     let idle = |on| Limits { cpu_idle: Some(on), ..none() };
     set(&group, &idle(true));
     assert_eq!(group.cgroup.read("cpu.idle"), "1");
-    let told = group.limits().unwrap();
-    assert_eq!((told.cpu_idle, told.cpu_weight), (Some(true), None));
-    set(&group, &told);
+    let limits = group.limits().unwrap();
+    assert_eq!((limits.cpu_idle, limits.cpu_weight), (Some(true), None));
+    set(&group, &limits);
     let weight = Limits { cpu_weight: Some(50), ..none() };
-    let message = refused(&group, &weight, Errno::EINVAL, None, "cpu.weight");
+    let message = check_refused(&group, &weight, Errno::EINVAL, None, "cpu.weight");
     assert!(message.ends_with("an idle group has no weight: set cpu_idle to 0 with it"), "{message}");
-    refused(&group, &Limits { cpu_weight: Some(50), ..idle(true) }, Errno::EINVAL, None, "cpu.idle");
+    check_refused(&group, &Limits { cpu_weight: Some(50), ..idle(true) }, Errno::EINVAL, None, "cpu.idle");
     set(&group, &Limits { cpu_weight: Some(50), ..idle(false) });
     assert_eq!(group.limits().unwrap().cpu_weight, Some(50));
-    // The kernel forgets what it was.
+    // The kernel does not remember the weight.
     set(&group, &idle(true));
     set(&group, &idle(false));
     assert_eq!(group.limits().unwrap().cpu_weight, Some(100));

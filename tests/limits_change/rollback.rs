@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Each write of a change is made to fail in turn, by a tracer: all files are then as they were.
+//! A tracer lets each write of a change fail in turn: all files are restored.
 
-use super::{FILES, first, is_new, picture, second};
+use super::{FILES, first, has_new_files, second, snapshot};
 use crate::common::group::Group;
 use crate::common::member::{Member, role};
 use crate::common::ptrace::{self, Fault};
@@ -9,7 +9,7 @@ use agentcg::{Agent, Limits, discover_parent};
 use nix::fcntl::OFlag;
 use std::ffi::CString;
 
-/// Changes the limits of a group under the tracer's eyes, and tells what came of it.
+/// A role that changes the limits of a group under a tracer and sends the result.
 pub fn sets_limits(args: &[String]) {
     let parent = CString::new(discover_parent().expect("discover")).expect("no NUL");
     let agent = Agent::open(Some(&parent), &args[0], false).unwrap_or_else(|e| panic!("open: {e}"));
@@ -20,19 +20,19 @@ pub fn sets_limits(args: &[String]) {
         other => panic!("no limits {other}"),
     };
     ptrace::wait_for_tracer();
-    match agent.set_limits(&limits, args.get(2).is_some_and(|how| how == "force")) {
+    match agent.set_limits(&limits, args.get(2).is_some_and(|args| args == "force")) {
         Ok(()) => role::send("set"),
         Err(e) => role::send(&format!("{:?} {} {}", e.errno(), e.file(), e.message())),
     }
 }
 
-/// What it says, and which files it has written.
+/// Returns the result and the files that were written.
 fn changes(group: &Group, limits: &str, mut fault: impl FnMut(&str) -> Fault) -> (String, Vec<String>) {
     traced(group, &[limits], |name, _| fault(name))
 }
 
-fn traced(group: &Group, how: &[&str], fault: impl FnMut(&str, OFlag) -> Fault) -> (String, Vec<String>) {
-    let mut member = Member::start("sets_limits", &[&[group.uuid()], how].concat());
+fn traced(group: &Group, args: &[&str], fault: impl FnMut(&str, OFlag) -> Fault) -> (String, Vec<String>) {
+    let mut member = Member::start("sets_limits", &[&[group.uuid()], args].concat());
     let written = ptrace::inject_write_faults(member.pid(), fault);
     let answer = member.receive();
     assert!(member.wait().success());
@@ -40,22 +40,23 @@ fn traced(group: &Group, how: &[&str], fault: impl FnMut(&str, OFlag) -> Fault) 
 }
 
 fn files() -> impl Iterator<Item = &'static str> {
-    FILES.into_iter().filter(|file| is_new() || !["cpu.idle", "cpu.max.burst"].contains(file))
+    FILES.into_iter().filter(|file| has_new_files() || !["cpu.idle", "cpu.max.burst"].contains(file))
 }
 
 #[test]
-fn whichever_write_fails_all_files_are_as_before() {
-    // From low to high and back: what is raised is written in another order than what is lowered.
+fn whichever_write_fails_all_files_are_restored() {
+    // Between low and high values in both directions: raised limits are written in another order than lowered
+    // ones.
     for (from, to) in [(first(), "second"), (second(), "first")] {
         let group = Group::new(&from);
-        let before = picture(&group);
+        let before = snapshot(&group);
         for file in files() {
             let (answer, written) =
                 changes(&group, to, |name| if name == file { Fault::Fails } else { Fault::None });
             assert!(answer.starts_with(&format!("EBADF {file} cannot set {file} to ")), "{answer}");
             assert!(answer.contains("/agents: ") && !answer.contains("half set"), "{answer}");
-            assert_eq!(picture(&group), before, "{to}, {file}");
-            is_put_back_in_reverse(written, file);
+            assert_eq!(snapshot(&group), before, "{to}, {file}");
+            check_restored_in_reverse(written, file);
         }
         let (answer, written) = changes(&group, to, |_| Fault::None);
         assert_eq!((answer.as_str(), written.len()), ("set", files().count()), "{written:?}");
@@ -64,29 +65,29 @@ fn whichever_write_fails_all_files_are_as_before() {
 }
 
 #[track_caller]
-fn is_put_back_in_reverse(mut written: Vec<String>, failed: &str) {
+fn check_restored_in_reverse(mut written: Vec<String>, failed: &str) {
     let at = written.iter().position(|name| name == failed).expect("it was tried");
-    let put_back = written.split_off(at + 1);
+    let restored = written.split_off(at + 1);
     written.pop();
     written.reverse();
-    // It is the same before and after.
+    // cpu.idle is the same before and after.
     written.retain(|name| name != "cpu.idle");
-    assert_eq!(put_back, written, "{failed}");
+    assert_eq!(restored, written, "{failed}");
 }
 
-/// The kernel forgets the weight of a group that it makes idle.
+/// The kernel does not remember the weight of a group that becomes idle.
 #[test]
-fn where_a_group_does_not_come_to_be_idle_it_has_its_old_weight_again() {
-    if !is_new() {
+fn a_group_that_fails_to_become_idle_has_its_old_weight() {
+    if !has_new_files() {
         return;
     }
     let group = Group::new(&first());
-    let before = picture(&group);
+    let before = snapshot(&group);
     for file in files().filter(|file| *file != "cpu.weight") {
         let (answer, _) =
             changes(&group, "idle", |name| if name == file { Fault::Fails } else { Fault::None });
         assert!(answer.starts_with(&format!("EBADF {file} ")), "{answer}");
-        assert_eq!(picture(&group), before, "{file}");
+        assert_eq!(snapshot(&group), before, "{file}");
     }
     assert_eq!(changes(&group, "idle", |_| Fault::None).0, "set");
     assert_eq!(group.cgroup.read("cpu.idle"), "1");
@@ -110,9 +111,9 @@ fn a_value_that_the_kernel_changes_once_is_set_again() {
 }
 
 #[test]
-fn a_value_that_the_kernel_does_not_keep_undoes_all() {
+fn a_value_that_the_kernel_does_not_keep_undoes_the_change() {
     let group = Group::new(&first());
-    let before = picture(&group);
+    let before = snapshot(&group);
     for file in ["pids.max", "memory.max", "memory.high", "cpu.weight", "cgroup.max.depth"] {
         let mut twice = 2;
         let (answer, _) = changes(&group, "second", |name| {
@@ -122,15 +123,15 @@ fn a_value_that_the_kernel_does_not_keep_undoes_all() {
         });
         assert!(answer.starts_with(&format!("ERANGE {file} cannot set {file} to ")), "{answer}");
         assert!(answer.contains(": the kernel made \"") && answer.ends_with("\" of it"), "{answer}");
-        assert_eq!(picture(&group), before, "{file}");
+        assert_eq!(snapshot(&group), before, "{file}");
     }
     group.destroy();
 }
 
 #[test]
-fn what_cannot_be_put_back_is_told() {
+fn a_file_that_cannot_be_restored_is_reported() {
     let group = Group::new(&first());
-    let before = picture(&group);
+    let before = snapshot(&group);
     let mut count = 0;
     let (answer, _) = changes(&group, "second", |name| {
         count += i32::from(name == "pids.max");
@@ -143,7 +144,7 @@ fn what_cannot_be_put_back_is_told() {
     let expected = "EBADF memory.max memory.max failed (Bad file number), and pids.max could not be put back: the limits are half set";
     assert_eq!(answer, expected);
     let kept = |file: &str| file == "pids.max";
-    for ((file, now), before) in FILES.iter().zip(picture(&group)).zip(before) {
+    for ((file, now), before) in FILES.iter().zip(snapshot(&group)).zip(before) {
         assert_eq!(now != before, kept(file), "{file}");
     }
 
@@ -157,11 +158,11 @@ fn what_cannot_be_put_back_is_told() {
     group.destroy();
 }
 
-/// Before Linux 6.10 a cpu.max that is put back cuts the burst that was put back just before.
+/// Before Linux 6.10 a cpu.max that is restored reduces the burst that was restored before it.
 #[test]
-fn what_is_not_put_back_at_once_is_tried_again() {
+fn a_failed_restore_is_tried_again() {
     let group = Group::new(&first());
-    let before = picture(&group);
+    let before = snapshot(&group);
     let mut count = 0;
     let (answer, _) = changes(&group, "second", |name| {
         count += i32::from(name == "pids.max");
@@ -172,17 +173,18 @@ fn what_is_not_put_back_at_once_is_tried_again() {
         }
     });
     assert!(answer.starts_with("EBADF cgroup.max.descendants cannot set "), "{answer}");
-    assert_eq!(picture(&group), before);
+    assert_eq!(snapshot(&group), before);
     group.destroy();
 }
 
-/// With O_NONBLOCK the kernel only sets memory.max and memory.high, from Linux 6.16 on; it is there to be seen on any.
+/// With O_NONBLOCK the kernel sets memory.max and memory.high without reclaim, from Linux 6.16 on. The flag
+/// is visible on every kernel.
 #[test]
-fn only_where_it_is_forced_a_write_reclaims_and_never_to_put_back() {
+fn a_write_reclaims_only_if_it_is_forced_and_never_in_a_restore() {
     let group = Group::new(&first());
-    for (how, waits) in [(&["second"][..], false), (&["second", "force"], true)] {
+    for (args, waits) in [(&["second"][..], false), (&["second", "force"], true)] {
         let mut seen = Vec::new();
-        let (answer, _) = traced(&group, how, |name, flags| {
+        let (answer, _) = traced(&group, args, |name, flags| {
             if ["memory.max", "memory.high"].contains(&name) {
                 seen.push((name.to_owned(), !flags.contains(OFlag::O_NONBLOCK)));
             }
@@ -191,14 +193,14 @@ fn only_where_it_is_forced_a_write_reclaims_and_never_to_put_back() {
         assert!(answer.starts_with("EBADF memory.swap.max "), "{answer}");
         let expected =
             [("memory.max", waits), ("memory.high", waits), ("memory.high", false), ("memory.max", false)];
-        assert_eq!(seen, expected.map(|(name, waits)| (name.to_owned(), waits)), "{how:?}");
+        assert_eq!(seen, expected.map(|(name, waits)| (name.to_owned(), waits)), "{args:?}");
     }
     group.destroy();
 }
 
-/// As the group is raised to `second` and lowered to `first`.
+/// The group is raised to `second` and lowered to `first`.
 #[test]
-fn what_is_raised_comes_before_what_it_makes_room_for_and_what_is_lowered_after() {
+fn raised_limits_are_written_in_the_reverse_order_of_lowered_ones() {
     let group = Group::new(&first());
     let order = |to, some: [&str; 3]| {
         let (answer, mut written) = changes(&group, to, |_| Fault::None);
@@ -209,10 +211,10 @@ fn what_is_raised_comes_before_what_it_makes_room_for_and_what_is_lowered_after(
     let memory = ["memory.max", "memory.high", "memory.swap.max"];
     assert_eq!(order("second", memory), memory);
     assert_eq!(order("first", memory), ["memory.swap.max", "memory.high", "memory.max"]);
-    if is_new() {
+    if has_new_files() {
         let cpu = ["cpu.max", "cpu.max.burst", "cpu.idle"];
         assert_eq!(order("second", cpu), ["cpu.idle", "cpu.max", "cpu.max.burst"]);
-        // 60000 us of burst are more than the 50000 that the quota comes down to.
+        // A burst of 60000 us exceeds the new quota of 50000 us.
         assert_eq!(order("first", cpu), ["cpu.idle", "cpu.max.burst", "cpu.max"]);
     }
     group.destroy();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Limits under what is in use now: refused, forced, or harmless.
+//! Limits below the present usage are refused, forced or harmless.
 
-use super::{MIB, none, refused, set};
+use super::{MIB, check_refused, none, set};
 use crate::common::deadline;
 use crate::common::group::Group;
 use crate::common::member::{Member, role};
@@ -11,8 +11,8 @@ fn max(bytes: u64) -> Limits {
     Limits { memory_max: Some(bytes), ..none() }
 }
 
-/// A group without swap whose member has touched 32 MiB.
-fn full() -> (Group, Member) {
+/// Makes a group without swap whose member has touched 32 MiB.
+fn start_hog() -> (Group, Member) {
     let group = Group::new(&Limits { swap_max: Some(0), ..none() });
     let mut member = group.start("hog", &["32"]);
     member.expect_line("it fits");
@@ -20,10 +20,10 @@ fn full() -> (Group, Member) {
 }
 
 #[test]
-fn a_memory_max_under_what_is_in_use_is_refused_and_kills_nobody() {
-    let (group, mut member) = full();
+fn a_memory_max_below_the_usage_is_refused_and_kills_no_process() {
+    let (group, mut member) = start_hog();
     let limits = Limits { pids_max: Some(9), oom_group: Some(true), ..max(16 * MIB) };
-    let message = refused(&group, &limits, Errno::EBUSY, None, "memory.max");
+    let message = check_refused(&group, &limits, Errno::EBUSY, None, "memory.max");
     let used = message.split(' ').nth(2).and_then(|word| word.parse::<u64>().ok()).expect(&message);
     assert!((32 * MIB..40 * MIB).contains(&used), "{message}");
     assert!(message.starts_with("memory.max 16777216: ") && message.ends_with("or AGENTCG_SET_FORCE"));
@@ -34,8 +34,8 @@ fn a_memory_max_under_what_is_in_use_is_refused_and_kills_nobody() {
 }
 
 #[test]
-fn a_memory_max_of_just_what_is_in_use_is_taken() {
-    let (group, _member) = full();
+fn a_memory_max_equal_to_the_usage_is_accepted() {
+    let (group, _member) = start_hog();
     let used = group.cgroup.number("memory.current");
     set(&group, &max(used));
     assert_eq!(group.cgroup.number("memory.max"), used);
@@ -45,8 +45,8 @@ fn a_memory_max_of_just_what_is_in_use_is_taken() {
 }
 
 #[test]
-fn what_was_in_use_before_is_no_reason_to_refuse() {
-    let (group, mut member) = full();
+fn earlier_usage_is_no_reason_to_refuse() {
+    let (group, mut member) = start_hog();
     group.kill_all(deadline()).unwrap();
     assert!(member.is_dead());
     set(&group, &max(16 * MIB));
@@ -54,8 +54,8 @@ fn what_was_in_use_before_is_no_reason_to_refuse() {
 }
 
 #[test]
-fn a_memory_max_over_what_is_in_use_is_taken_and_binds() {
-    let (group, mut member) = full();
+fn a_memory_max_above_the_usage_is_accepted_and_enforced() {
+    let (group, mut member) = start_hog();
     set(&group, &max(48 * MIB));
     member.send("4");
     member.expect_line("it fits");
@@ -67,7 +67,7 @@ fn a_memory_max_over_what_is_in_use_is_taken_and_binds() {
 
 #[test]
 fn a_forced_memory_max_is_enforced_by_killing() {
-    let (group, mut member) = full();
+    let (group, mut member) = start_hog();
     group.set_limits(&max(16 * MIB), true).unwrap();
     member.wait_dead();
     assert!(group.cgroup.value("memory.events", "oom_kill") >= 1);
@@ -76,7 +76,7 @@ fn a_forced_memory_max_is_enforced_by_killing() {
 }
 
 #[test]
-fn a_forced_memory_max_over_what_is_in_use_kills_nobody() {
+fn a_forced_memory_max_above_the_usage_kills_no_process() {
     let group = Group::new(&Limits { swap_max: Some(0), ..none() });
     let mut member = group.start("hog", &["4"]);
     member.expect_line("it fits");
@@ -86,10 +86,10 @@ fn a_forced_memory_max_over_what_is_in_use_kills_nobody() {
     group.destroy();
 }
 
-/// The member's death begins a moment after the write: those that it has killed are not alive to be counted.
+/// The member begins to die shortly after the write. The processes that it kills do not count as living.
 #[test]
-fn with_oom_group_set_in_the_same_call_a_forced_memory_max_kills_all() {
-    let (group, mut member) = full();
+fn with_oom_group_in_the_same_call_a_forced_memory_max_kills_all() {
+    let (group, mut member) = start_hog();
     let mut small = group.start("sleeper", &[]);
     small.expect_line("ready");
     group.set_limits(&Limits { oom_group: Some(true), ..max(16 * MIB) }, true).unwrap();
@@ -100,8 +100,8 @@ fn with_oom_group_set_in_the_same_call_a_forced_memory_max_kills_all() {
 }
 
 #[test]
-fn a_memory_high_under_what_is_in_use_slows_and_kills_nobody() {
-    let (group, mut member) = full();
+fn a_memory_high_below_the_usage_slows_the_group_and_kills_no_process() {
+    let (group, mut member) = start_hog();
     let before = group.cgroup.value("memory.events", "high");
     set(&group, &Limits { memory_high: Some(16 * MIB), ..none() });
     member.send("4");
@@ -111,10 +111,10 @@ fn a_memory_high_under_what_is_in_use_slows_and_kills_nobody() {
     group.destroy();
 }
 
-/// Both limits come down, memory.high first: between them the kernel has one chance to reclaim.
+/// Both limits are lowered, memory.high first: between the two writes the kernel can reclaim once.
 #[test]
-fn memory_limits_go_up_and_down_together_with_no_oom() {
-    let (group, mut member) = full();
+fn memory_limits_are_raised_and_lowered_together_without_an_oom() {
+    let (group, mut member) = start_hog();
     let both = |high, max| Limits { memory_high: Some(high), memory_max: Some(max), ..none() };
     for limits in [both(40 * MIB, 44 * MIB), both(100 * MIB, 120 * MIB), both(UNLIMITED, UNLIMITED)] {
         set(&group, &limits);
@@ -126,9 +126,9 @@ fn memory_limits_go_up_and_down_together_with_no_oom() {
 }
 
 #[test]
-fn fewer_processes_than_there_are_refuse_forks_and_end_none() {
+fn a_pids_max_below_the_number_of_processes_refuses_forks_and_ends_no_process() {
     let group = Group::plain();
-    let mut member = group.start("forks_when_told", &[]);
+    let mut member = group.start("forks_on_request", &[]);
     let mut forks = |answer: &str| {
         member.send("fork");
         member.expect_line(answer);
@@ -144,8 +144,8 @@ fn fewer_processes_than_there_are_refuse_forks_and_end_none() {
     group.destroy();
 }
 
-/// One more that only sleeps, for each line.
-pub fn forks_when_told(_: &[String]) {
+/// A role that forks a sleeping child for each line.
+pub fn forks_on_request(_: &[String]) {
     role::receive();
     loop {
         role::receive();

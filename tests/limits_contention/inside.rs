@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What an agent may make inside its own cgroup, when that is made less while it lives.
+//! The cgroups that a living agent may make in its own one, after their number was limited.
 
 use super::{none, set};
 use crate::common::cgroup::Cgroup;
@@ -7,7 +7,7 @@ use crate::common::group::Group;
 use crate::common::member::role;
 use agentcg::{Limits, UNLIMITED};
 
-/// Makes the cgroups it is told, below its own.
+/// A role that makes the cgroups that the test names, in its own one.
 pub fn makes_cgroups(_: &[String]) {
     role::receive();
     let own = Cgroup::own();
@@ -21,7 +21,7 @@ pub fn makes_cgroups(_: &[String]) {
 }
 
 #[test]
-fn fewer_cgroups_than_an_agent_has_refuse_more_and_remove_none() {
+fn a_limit_below_the_number_of_cgroups_refuses_more_and_removes_none() {
     let group = Group::plain();
     let mut member = group.start("makes_cgroups", &[]);
     let mut make = |name: &str, answer: &str| {

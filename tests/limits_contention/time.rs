@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! CPU time, between agents that want all of one CPU, and of one that works at times.
+//! The CPU time of agents that compete for one CPU, and of one that works at intervals.
 
 use super::{none, set};
 use crate::common::cgroup::Scratch;
@@ -21,20 +21,20 @@ fn burn(time: Duration) {
     while cpu_time() < end {}
 }
 
-/// Weights are of one CPU: those that are compared have to meet on it.
-fn stay_on_the_first_cpu() {
-    let ourselves = Pid::from_raw(0);
-    let allowed = sched_getaffinity(ourselves).expect("sched_getaffinity");
+/// Weights apply to one CPU: processes that are compared must run on the same one.
+fn pin_to_first_cpu() {
+    let this_process = Pid::from_raw(0);
+    let allowed = sched_getaffinity(this_process).expect("sched_getaffinity");
     let first = (0..CpuSet::count()).find(|&cpu| allowed.is_set(cpu) == Ok(true)).expect("a CPU");
     let mut one = CpuSet::new();
     one.set(first).expect("it is one of the set");
-    sched_setaffinity(ourselves, &one).expect("sched_setaffinity");
+    sched_setaffinity(this_process, &one).expect("sched_setaffinity");
 }
 
-/// Says so whenever it has used so many milliseconds of CPU time.
+/// A role that reports each time it has used so many milliseconds of CPU time.
 pub fn counts(args: &[String]) {
     role::receive();
-    stay_on_the_first_cpu();
+    pin_to_first_cpu();
     let time = Duration::from_millis(args[0].parse().expect("a number"));
     loop {
         burn(time);
@@ -46,7 +46,8 @@ fn usage_ns(group: &Group) -> u64 {
     group.read_stats(CPU).unwrap().cpu_usage_ns
 }
 
-/// How much of the time of both the first one gets, while the second one uses so many milliseconds.
+/// Returns the first group's share of the time of both, measured while the second one uses so many
+/// milliseconds.
 fn share(groups: &[Group; 2], second: &mut Member, ms: u64) -> f64 {
     second.expect_line("used");
     let before = groups.each_ref().map(usage_ns);
@@ -66,7 +67,7 @@ fn a_tenth_of_the_weight_is_a_tenth_of_the_time() {
     let mut heavy = groups[1].start("counts", &["100"]);
     let tenth = share(&groups, &mut heavy, 4_000);
     assert!((0.8..=1.2).contains(&(tenth * 11.0)), "{tenth:.3} of the time of both");
-    // Of one that lives, too.
+    // The weight of a living agent changes.
     set(&groups[0], &weight(1_000));
     let half = share(&groups, &mut heavy, 2_000);
     assert!((0.8..=1.2).contains(&(half * 2.0)), "{half:.3} of the time of both");
@@ -76,7 +77,7 @@ fn a_tenth_of_the_weight_is_a_tenth_of_the_time() {
 }
 
 #[test]
-fn an_idle_one_gets_next_to_nothing_beside_a_busy_one_and_all_when_it_is_alone() {
+fn an_idle_agent_gets_almost_no_time_beside_a_busy_one_and_all_time_alone() {
     let scratch = Scratch::new();
     let idle = Limits { cpu_idle: Some(true), ..none() };
     let groups = [idle, none()].map(|limits| Group::under(&scratch, &limits));
@@ -89,8 +90,8 @@ fn an_idle_one_gets_next_to_nothing_beside_a_busy_one_and_all_when_it_is_alone()
     groups[0].destroy();
 }
 
-/// Nothing for three periods, and then more at once than the quota of one, for so many times.
-pub fn works_at_times(_: &[String]) {
+/// A role that repeatedly sleeps for three periods and then uses more CPU time than the quota of one.
+pub fn works_at_intervals(_: &[String]) {
     role::receive();
     loop {
         std::thread::sleep(Duration::from_millis(300));
@@ -101,10 +102,10 @@ pub fn works_at_times(_: &[String]) {
 }
 
 #[test]
-fn what_a_quiet_agent_has_saved_up_it_may_use_at_once() {
+fn unused_quota_can_be_used_in_a_burst() {
     let quota = Limits { cpu_max: Some(CpuMax { millicpu: 300, period_us: 0 }), ..none() };
     let group = Group::new(&quota);
-    let mut member = group.start("works_at_times", &[]);
+    let mut member = group.start("works_at_intervals", &[]);
     let mut works = || {
         for _ in 0..10 {
             member.expect_line("worked");

@@ -12,7 +12,7 @@ use agentcg::stats::{MEMORY_PEAK, PIDS_PEAK};
 fn the_last_stats_of_a_group_out_of_memory_include_the_kill_and_the_usage() {
     for round in 0..10 {
         let group = Group::new(&Limits { oom_group: Some(true), ..memory_max(16 * MIB) });
-        let mut member = group.start("hog_and_two", &[]);
+        let mut member = group.start("hog_and_two_sleepers", &[]);
         // Destroying it earlier would change the count: the kernel no longer counts a process that destroy
         // kills on another CPU.
         group.cgroup.wait_for_value("memory.events", "oom_kill", 3);

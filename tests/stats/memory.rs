@@ -100,7 +100,7 @@ pub fn hog(_: &[String]) {
 #[test]
 fn a_group_killed_as_a_whole_is_one_group_kill() {
     let group = Group::new(&Limits { oom_group: Some(true), ..memory_max(16 * MIB) });
-    let mut member = group.start("hog_and_two", &[]);
+    let mut member = group.start("hog_and_two_sleepers", &[]);
     member.wait_dead();
     let stats = check_stats(&group);
     assert!(THREE_KILLED.contains(&stats.memory_events_oom_kill), "{stats:?}");
@@ -115,7 +115,7 @@ fn a_group_killed_as_a_whole_is_one_group_kill() {
 pub const THREE_KILLED: RangeInclusive<u64> = 3..=4;
 
 /// A role of one process that touches 64 MiB and two that sleep.
-pub fn hog_and_two(_: &[String]) {
+pub fn hog_and_two_sleepers(_: &[String]) {
     role::receive();
     for _ in 0..2 {
         if role::fork() {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Freezing, and what it does to the end of an agent.
+//! Freezing, and its effect on the end of an agent.
 
 use super::{deadline, group_of};
 use crate::common::cgroup::Scratch;
@@ -8,7 +8,7 @@ use crate::common::lab;
 use agentcg::{Deadline, Errno, Limits};
 use std::time::Duration;
 
-/// Where the freezer is hidden there is nothing to see but the refusal.
+/// Without a freezer the tests only check the refusal.
 fn no_freezer() -> bool {
     lab::hides("cgroup.freeze")
 }
@@ -17,7 +17,7 @@ fn now() -> Deadline {
     Deadline::after(Duration::ZERO)
 }
 
-fn freeze_says(group: &Group) -> String {
+fn freeze_setting(group: &Group) -> String {
     group.cgroup.read("cgroup.freeze")
 }
 
@@ -38,7 +38,7 @@ fn without_a_freezer_freezing_is_refused() {
 }
 
 #[test]
-fn all_are_parked_when_freeze_returns_and_none_when_thaw_does() {
+fn all_processes_are_frozen_when_freeze_returns_and_none_when_thaw_returns() {
     if no_freezer() {
         return;
     }
@@ -52,7 +52,7 @@ fn all_are_parked_when_freeze_returns_and_none_when_thaw_does() {
         assert_eq!(group.cgroup.value("cgroup.events", "frozen"), 0);
     }
     group.freeze(deadline()).unwrap();
-    // Asked twice it is as it is.
+    // A second freeze changes nothing.
     group.freeze(now()).unwrap();
     group.kill_all(deadline()).unwrap();
     assert!(member.is_dead() && busy.is_dead());
@@ -71,8 +71,8 @@ fn an_empty_group_freezes_at_once() {
     group.destroy();
 }
 
-/// Freeze without time to wait until that has come too late: a burner has to be interrupted first.
-fn freeze_too_late(group: &Group, before: &str) {
+/// Freezes the group without time to wait until the deadline is exceeded: a burner must be interrupted first.
+fn freeze_until_timeout(group: &Group, before: &str) {
     for _ in 0..1000 {
         group.cgroup.write("cgroup.freeze", before);
         let Err(e) = group.freeze(now()) else {
@@ -82,28 +82,28 @@ fn freeze_too_late(group: &Group, before: &str) {
         assert_eq!((e.errno(), e.reason(), e.file()), (Errno::ETIMEDOUT, None, "cgroup.freeze"));
         return;
     }
-    panic!("it was always in time");
+    panic!("no freeze exceeded its deadline");
 }
 
 #[test]
-fn a_freeze_that_comes_too_late_is_undone() {
+fn a_freeze_that_exceeds_its_deadline_is_undone() {
     if no_freezer() {
         return;
     }
     let group = Group::plain();
     let mut busy: Vec<_> = (0..5).map(|_| group.start("burner", &[])).collect();
     busy.iter_mut().for_each(|one| one.expect_line("ready"));
-    freeze_too_late(&group, "0");
-    assert_eq!(freeze_says(&group), "0");
+    freeze_until_timeout(&group, "0");
+    assert_eq!(freeze_setting(&group), "0");
     group.cgroup.wait_for("cgroup.events", |text| text.contains("frozen 0"));
-    // What somebody else has asked for is his.
-    freeze_too_late(&group, "1");
-    assert_eq!(freeze_says(&group), "1");
+    // A freeze that another process has begun is kept.
+    freeze_until_timeout(&group, "1");
+    assert_eq!(freeze_setting(&group), "1");
     group.destroy();
 }
 
 #[test]
-fn a_group_does_not_thaw_under_a_frozen_one() {
+fn a_group_below_a_frozen_cgroup_does_not_thaw() {
     if no_freezer() {
         return;
     }
@@ -117,14 +117,14 @@ fn a_group_does_not_thaw_under_a_frozen_one() {
     let e = group.thaw(Deadline::after(Duration::from_millis(20))).unwrap_err();
     assert_eq!((e.errno(), e.file()), (Errno::ETIMEDOUT, "cgroup.freeze"));
     assert!(e.message().contains("above"), "{e}");
-    assert_eq!(freeze_says(&group), "0");
+    assert_eq!(freeze_setting(&group), "0");
     scratch.parent.write("cgroup.freeze", 0);
     group.thaw(deadline()).unwrap();
     group.destroy();
 }
 
 #[test]
-fn frozen_ones_are_thawed_to_end_even_by_their_own_hand() {
+fn frozen_processes_are_thawed_to_end_even_if_they_froze_themselves() {
     if no_freezer() {
         return;
     }
@@ -135,6 +135,6 @@ fn frozen_ones_are_thawed_to_end_even_by_their_own_hand() {
     group.freeze(deadline()).unwrap();
     assert_eq!(group.terminate(deadline(), Some(Duration::ZERO)), Ok(false));
     member.wait_dead();
-    assert_eq!(freeze_says(&group), "0");
+    assert_eq!(freeze_setting(&group), "0");
     group.destroy();
 }

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who is of an agent, and who is not.
+//! Which processes belong to an agent.
 
 use super::{group_of, moved_without_main_thread};
 use crate::common::group::{Group, own_pid};
 use crate::common::member::{Member, role};
 use agentcg::Errno;
 
-/// Its child ends and is not waited for. Says that one's pid.
-pub fn with_a_zombie(_: &[String]) {
+/// A role with a child that ends and is not reaped. It sends the pid of the child.
+pub fn has_a_zombie(_: &[String]) {
     role::receive();
-    // SAFETY: a role has one thread, so the child has all that the parent had.
+    // SAFETY: a role has one thread, so the child has a complete copy of the process.
     #[allow(unsafe_code, reason = "see SAFETY")]
     match unsafe { nix::unistd::fork() }.expect("fork") {
         nix::unistd::ForkResult::Child => role::exit(0),
@@ -25,7 +25,7 @@ fn sorted(group: &Group) -> Vec<i32> {
 }
 
 #[test]
-fn each_process_of_nested_cgroups_is_told_once() {
+fn each_process_of_nested_cgroups_is_listed_once() {
     let (group, member) = group_of("five_cgroups_deep", 6);
     let listed: Vec<i32> = group.cgroup.members().iter().map(|id| id.parse().unwrap()).collect();
     let pids = sorted(&group);
@@ -35,9 +35,9 @@ fn each_process_of_nested_cgroups_is_told_once() {
     group.destroy();
 }
 
-/// What an agent calls its cgroups is its own affair.
+/// An agent can give its cgroups any name.
 #[test]
-fn an_agent_cannot_pass_for_another_by_a_name() {
+fn an_agent_cannot_imitate_another_one_by_a_name() {
     let (group, neighbour) = (Group::plain(), Group::plain());
     let imitation = group.cgroup.make("synwire").make("agents").make(neighbour.uuid());
     let mut member = neighbour.start("counts", &[]);
@@ -50,7 +50,7 @@ fn an_agent_cannot_pass_for_another_by_a_name() {
 }
 
 #[test]
-fn threads_are_no_processes() {
+fn threads_are_not_listed_as_processes() {
     let (group, mut member) = group_of("counts", 2);
     let pids = sorted(&group);
     assert_eq!(pids.len(), 2, "{pids:?}");
@@ -60,7 +60,7 @@ fn threads_are_no_processes() {
 }
 
 #[test]
-fn a_process_in_a_threaded_cgroup_is_told_once() {
+fn a_process_in_a_threaded_cgroup_is_listed_once() {
     let (group, member) = group_of("in_a_threaded_cgroup", 2);
     let pids = sorted(&group);
     assert_eq!(pids.len(), 2, "{pids:?}");
@@ -69,7 +69,7 @@ fn a_process_in_a_threaded_cgroup_is_told_once() {
 }
 
 #[test]
-fn a_process_whose_main_thread_has_exited_is_told() {
+fn a_process_whose_main_thread_has_exited_is_listed() {
     for (group, member) in [group_of("without_main_thread", 1), moved_without_main_thread()] {
         assert_eq!(group.pids(), Ok(vec![member.pid()]));
         assert_eq!(group.contains(member.pid()), Ok(true));
@@ -78,9 +78,9 @@ fn a_process_whose_main_thread_has_exited_is_told() {
 }
 
 #[test]
-fn a_zombie_is_none_that_lives() {
+fn a_zombie_is_not_a_member() {
     let group = Group::plain();
-    let mut member = group.start("with_a_zombie", &[]);
+    let mut member = group.start("has_a_zombie", &[]);
     let zombie: i32 = member.receive().parse().unwrap();
     let stat = format!("/proc/{zombie}/stat");
     crate::common::wait_until("a zombie", || std::fs::read_to_string(&stat).unwrap().contains(") Z "));
@@ -91,14 +91,14 @@ fn a_zombie_is_none_that_lives() {
 }
 
 #[test]
-fn who_is_elsewhere_is_not_in_it() {
+fn a_process_outside_is_not_a_member() {
     let (group, mut member) = group_of("sleeper", 1);
     let (neighbour, beside) = group_of("sleeper", 1);
     assert_eq!(group.contains(own_pid()), Ok(false));
     assert_eq!(group.contains(1), Ok(false));
     assert_eq!(group.contains(beside.pid()), Ok(false));
     assert_eq!(neighbour.contains(beside.pid()), Ok(true));
-    // An escape shows.
+    // A process that has left the group is found outside.
     assert_eq!(group.contains(member.pid()), Ok(true));
     neighbour.move_pid(member.pid()).unwrap();
     assert_eq!(group.contains(member.pid()), Ok(false));
@@ -109,7 +109,7 @@ fn who_is_elsewhere_is_not_in_it() {
 }
 
 #[test]
-fn what_is_no_process_is_refused() {
+fn an_invalid_or_ended_pid_is_refused() {
     let group = Group::plain();
     for pid in [0, -1, i32::MIN] {
         assert_eq!(group.contains(pid).unwrap_err().errno(), Errno::EINVAL, "{pid}");
@@ -123,7 +123,7 @@ fn what_is_no_process_is_refused() {
 }
 
 #[test]
-fn a_removed_group_tells_so() {
+fn a_removed_group_is_reported_as_gone() {
     let group = Group::plain();
     group.cgroup.remove();
     let gone = [group.pids().err(), group.contains(own_pid()).err(), group.signal_all(0).err()];
