@@ -9,7 +9,8 @@
 #define TIMEOUT_MS 60000
 
 static const char *parent;
-static uint64_t limits_mask, stats_mask;
+static struct controllers available;
+static uint64_t stats_mask;
 static agentcg_error error;
 
 /* In symbol resolution the program's malloc precedes libc's, also for the shared library: all of its allocations
@@ -49,8 +50,7 @@ int posix_memalign(void **ret, size_t alignment, size_t size)
 void library_init(const char *dir, struct controllers have)
 {
 	parent = dir;
-	limits_mask = (have.memory ? AGENTCG_LIMIT_MEMORY_MAX : 0) | (have.cpu ? AGENTCG_LIMIT_CPU_MAX : 0) |
-	              (have.pids ? AGENTCG_LIMIT_PIDS_MAX : 0);
+	available = have;
 	stats_mask = have.memory ? AGENTCG_STAT_BASIC : AGENTCG_STAT_CPU;
 }
 
@@ -62,12 +62,21 @@ static void check(const char *call, int code)
 
 static agentcg_limits limits_times(unsigned times)
 {
-	return (agentcg_limits){
-		.mask = limits_mask,
-		.memory_max_bytes = MEMORY_MAX_BYTES * times,
-		.cpu_max_millicpu = CPU_MAX_MILLICPU * times,
-		.pids_max = PIDS_MAX * times,
-	};
+	agentcg_limits limits = { 0 };
+
+	if (available.memory) {
+		limits.mask |= AGENTCG_LIMIT_MEMORY_MAX;
+		limits.memory_max_bytes = MEMORY_MAX_BYTES * times;
+	}
+	if (available.cpu) {
+		limits.mask |= AGENTCG_LIMIT_CPU_MAX;
+		limits.cpu_max_millicpu = CPU_MAX_MILLICPU * times;
+	}
+	if (available.pids) {
+		limits.mask |= AGENTCG_LIMIT_PIDS_MAX;
+		limits.pids_max = PIDS_MAX * times;
+	}
+	return limits;
 }
 
 static void *library_make(void)
