@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! In a container, once its processes have made room at its root, agents stand beside them.
+//! In a container whose processes have left its root cgroup, agents are made beside them.
 
 #[macro_use]
 mod common;
@@ -9,18 +9,18 @@ use common::cgroup::Cgroup;
 use common::member::{Member, role, sleeper};
 use common::{deadline, lab};
 
-roles![sleeper, makes_room];
+roles![sleeper, moves_processes_out_of_the_root];
 
 #[test]
-fn a_container_whose_root_is_empty_has_agents() {
+fn a_container_with_an_empty_root_can_have_agents() {
     lab::needs(&["container"]);
-    let mut member = Member::start("makes_room", &[]);
+    let mut member = Member::start("moves_processes_out_of_the_root", &[]);
     member.expect_line("outside: EACCES Some(OutsideNamespace)");
     member.expect_line("done");
     assert!(member.wait().success());
 }
 
-fn makes_room(_: &[String]) {
+fn moves_processes_out_of_the_root(_: &[String]) {
     let root = Cgroup("/sys/fs/cgroup".into());
     let host = root.make("host");
     for pid in root.words("cgroup.procs") {
@@ -37,7 +37,7 @@ fn makes_room(_: &[String]) {
     agent.move_pid(member.pid()).expect("move_pid");
     member.send("go");
     member.expect_line("ready");
-    // Process 1 is the lab's, outside of our cgroup namespace.
+    // Process 1 belongs to the lab and is outside of the cgroup namespace.
     let e = agent.move_pid(1).expect_err("moved");
     role::send(&format!("outside: {:?} {:?}", e.errno(), e.reason()));
     agent.destroy(false, deadline(), true).expect("destroy");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A program may die between any two system calls of `new`. What it leaves then is found and removed, the
-//! agents of others beside it are not touched, and the place is as good as before.
+//! A program may die between any two system calls of `new`. What it leaves is found and removed, other agents
+//! are not touched, and the place can be used as before.
 
 #[macro_use]
 mod common;
@@ -12,7 +12,7 @@ use common::member::{Member, sleeper};
 use common::{deadline, ptrace, wait_until};
 use std::ffi::CString;
 
-roles![sleeper, makes_one, makes_a_guarded_one];
+roles![sleeper, makes_an_agent, makes_a_guarded_agent];
 
 fn limits() -> Limits {
     Limits {
@@ -23,21 +23,22 @@ fn limits() -> Limits {
     }
 }
 
-fn makes_one(args: &[String]) {
+fn makes_an_agent(args: &[String]) {
     let parent = CString::new(args[0].as_str()).expect("no NUL");
     ptrace::wait_for_tracer();
     Agent::new(Some(&parent), None, &limits()).unwrap_or_else(|e| panic!("{e}"));
 }
 
-/// Let one die at each of its stops, entering a system call or leaving it, and look at what `is_left`.
+/// Kills a member at each of its stops, at the entry and the exit of each system call, and then calls
+/// `is_left`.
 fn at_each_stop(scratch: &Scratch, is_left: impl Fn(u32)) {
     let parent = scratch.parent.0.to_string_lossy();
     let mut found = (0, 0);
     for stop in (1..).step_by(ptrace::stride() as usize) {
-        let mut member = Member::start("makes_one", &[&parent]);
+        let mut member = Member::start("makes_an_agent", &[&parent]);
         if !ptrace::run_to_stop(member.pid(), stop) {
             assert!(member.wait().success());
-            // Freed by its end, so this one is an orphan like all others.
+            // The end of the program frees the agent, so it is an orphan like the others.
             assert_eq!(reap(Some(&scratch.path()), deadline()).unwrap(), 1);
             println!(
                 "{} stops: {} times an agent was left, {} times a piece of the tree",
@@ -47,7 +48,7 @@ fn at_each_stop(scratch: &Scratch, is_left: impl Fn(u32)) {
             );
             let stride = ptrace::stride();
             let enough = found.0 * stride as usize > 10 && (found.1 > 0 || stride > 1);
-            assert!(stop > 40 && enough, "new is thought to do more than that");
+            assert!(stop > 40 && enough, "new has fewer stops than expected");
             return;
         }
         member.kill_it_alone();
@@ -61,11 +62,11 @@ fn at_each_stop(scratch: &Scratch, is_left: impl Fn(u32)) {
 }
 
 #[test]
-fn wherever_new_is_cut_off_nothing_of_it_is_left() {
+fn wherever_new_is_interrupted_nothing_of_it_is_left() {
     let scratch = Scratch::new();
     at_each_stop(&scratch, |stop| {
         assert_eq!(scratch.parent.all().len(), 1, "stop {stop}: {:?}", scratch.parent.all());
-        // And what it has switched on or not is no obstacle to the next.
+        // The enabled controllers do not prevent the next agent.
         if stop % 10 == 0 {
             let group = Group::under(&scratch, &limits());
             assert_eq!(group.cgroup.read("pids.max"), "20", "stop {stop}");
@@ -75,7 +76,7 @@ fn wherever_new_is_cut_off_nothing_of_it_is_left() {
 }
 
 #[test]
-fn wherever_new_is_cut_off_its_neighbours_are_not_touched() {
+fn wherever_new_is_interrupted_its_neighbours_are_not_touched() {
     let scratch = Scratch::new();
     let neighbour = Group::under(&scratch, &limits());
     let mut member = neighbour.start("sleeper", &[]);
@@ -83,10 +84,10 @@ fn wherever_new_is_cut_off_its_neighbours_are_not_touched() {
     let before = scratch.parent.snapshot();
     let parent = scratch.parent.0.to_string_lossy().into_owned();
     for stop in (1..).step_by(ptrace::stride() as usize) {
-        let mut other = Member::start("makes_one", &[&parent]);
+        let mut other = Member::start("makes_an_agent", &[&parent]);
         let stopped = ptrace::run_to_stop(other.pid(), stop);
         if stopped {
-            // It is half-way, and nobody's orphan is to be found but perhaps its own.
+            // The other agent is half made. No orphan is found except possibly that one.
             let entries = list(Some(&scratch.path())).unwrap();
             assert!(
                 entries.iter().any(|entry| entry.uuid == neighbour.uuid() && !entry.orphan),
@@ -104,35 +105,35 @@ fn wherever_new_is_cut_off_its_neighbours_are_not_touched() {
     neighbour.destroy();
 }
 
-/// The guard may not be there yet, or know of the agent already: then it is the one that clears up.
+/// The guard may not have started yet, or it may already know of the agent. It then removes the agent itself.
 #[test]
-fn wherever_a_guarded_new_is_cut_off_nothing_of_it_is_left_nor_of_its_guard() {
+fn wherever_a_guarded_new_is_interrupted_nothing_of_it_or_its_guard_is_left() {
     let scratch = Scratch::new();
     let parent = scratch.parent.0.to_string_lossy().into_owned();
     for stop in (1..).step_by(ptrace::stride() as usize) {
-        let mut member = Member::start("makes_a_guarded_one", &[&parent]);
+        let mut member = Member::start("makes_a_guarded_agent", &[&parent]);
         let stopped = ptrace::run_to_stop(member.pid(), stop);
         if stopped {
             member.kill_it_alone();
         }
-        // It has our pipe until it has begun, and a cgroup of its own until it ends.
+        // The guard inherits the pipe until it has begun, and has its own cgroup until it ends.
         member.wait_dead();
         wait_until(&format!("nothing is left of stop {stop}"), || {
             reap(Some(&scratch.path()), deadline()).unwrap_or_else(|e| panic!("stop {stop}: {e}"));
             scratch.parent.all().len() == 1
         });
         if !stopped {
-            assert!(stop > 100, "new is thought to do more than that");
+            assert!(stop > 100, "new has fewer stops than expected");
             return;
         }
     }
 }
 
-fn makes_a_guarded_one(args: &[String]) {
+fn makes_a_guarded_agent(args: &[String]) {
     let parent = CString::new(args[0].as_str()).expect("no NUL");
     ptrace::wait_for_tracer();
     let request = PlaceRequest { parent: Some(&parent), guard: true, ..PlaceRequest::default() };
     let agent = Agent::new_where(request, None, &limits()).unwrap_or_else(|e| panic!("{e}"));
-    // As a crash would end it: freed it would be an orphan.
+    // A crash ends it in this way: a freed agent would be an orphan.
     std::mem::forget(agent);
 }

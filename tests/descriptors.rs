@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A library must not eat its host's descriptors, nor stop to measure when the host has used them up.
+//! The library leaves descriptors to its host, and still measures when the host has used up all of them.
 
 #[macro_use]
 mod common;
@@ -15,20 +15,20 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::close;
 use std::fs::{self, File};
 
-roles![with_few_descriptors, with_none_left, with_its_own_closed];
+roles![with_few_descriptors, with_none_left, with_closed_streams];
 
 #[test]
-fn few_descriptors_are_left_to_the_host() {
+fn half_of_the_descriptors_is_left_to_the_host() {
     let mut member = Member::start("with_few_descriptors", &[]);
     member.expect_line("done");
 }
 
 fn open_descriptors() -> usize {
-    // Less the one that lists them.
+    // The one that lists the others is not counted.
     fs::read_dir("/proc/self/fd").expect("/proc").count() - 1
 }
 
-/// What measuring reads, all in all.
+/// All files that a reading may open.
 const FILES: [&str; 16] = [
     "cpu.stat",
     "cpu.pressure",
@@ -48,7 +48,7 @@ const FILES: [&str; 16] = [
     "cgroup.stat",
 ];
 
-/// Past half of the limit no descriptor is kept, under it each is.
+/// The library keeps files open only while less than half of the limit is used.
 fn with_few_descriptors(_: &[String]) {
     let agent = Agent::new(None, None, &Limits::default()).expect("new");
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("getrlimit");
@@ -67,9 +67,9 @@ fn with_few_descriptors(_: &[String]) {
     }
     let other = Agent::new(None, None, &Limits::default()).expect("new");
     let before = open_descriptors();
-    let told = other.read_stats(u64::MAX).expect("read_stats");
-    assert_eq!(Stats { time_ns: 0, ..told }, stats_from_files(&Cgroup::at(other.path())));
-    assert_eq!(open_descriptors(), before, "it takes what little is left");
+    let stats = other.read_stats(u64::MAX).expect("read_stats");
+    assert_eq!(Stats { time_ns: 0, ..stats }, stats_from_files(&Cgroup::at(other.path())));
+    assert_eq!(open_descriptors(), before, "the library keeps one of the few descriptors left");
     for agent in [agent, other] {
         agent.destroy(false, deadline(), true).expect("destroy");
     }
@@ -77,7 +77,7 @@ fn with_few_descriptors(_: &[String]) {
 }
 
 #[test]
-fn what_is_kept_is_read_with_no_descriptor_left() {
+fn cached_files_are_read_with_no_descriptor_left() {
     let mut member = Member::start("with_none_left", &[]);
     member.expect_line("done");
 }
@@ -85,7 +85,8 @@ fn what_is_kept_is_read_with_no_descriptor_left() {
 fn with_none_left(_: &[String]) {
     let make = || Agent::new(None, None, &Limits::default()).expect("new");
     let (kept, new) = (make(), make());
-    // Files that are not there, such as memory.swap.peak before Linux 6.5, are looked for each time, without one.
+    // Missing files, such as memory.swap.peak before Linux 6.5, are looked up in each reading, without a
+    // descriptor.
     let before = kept.read_stats(u64::MAX).expect("read_stats");
     let mut filling = Vec::new();
     while let Ok(file) = File::open("/dev/null") {
@@ -93,7 +94,7 @@ fn with_none_left(_: &[String]) {
     }
     let after = kept.read_stats(u64::MAX).expect("read_stats");
     assert_eq!(Stats { time_ns: 0, ..after }, Stats { time_ns: 0, ..before });
-    assert_eq!(new.read_stats(u64::MAX).expect_err("with what?").errno(), Errno::EMFILE);
+    assert_eq!(new.read_stats(u64::MAX).expect_err("no descriptor is left").errno(), Errno::EMFILE);
     drop(filling);
     assert!(new.read_stats(u64::MAX).is_ok());
     for agent in [kept, new] {
@@ -102,22 +103,23 @@ fn with_none_left(_: &[String]) {
     role::send("done");
 }
 
-/// Where a host that has closed its standard streams reads or prints all the same, nothing of ours is to be met.
+/// A host may have closed its standard streams and still read from or print to them. It must not meet a file
+/// of the library there.
 #[test]
-fn what_is_opened_takes_the_place_of_no_standard_stream() {
-    let mut member = Member::start("with_its_own_closed", &[]);
+fn no_descriptor_takes_the_number_of_a_closed_standard_stream() {
+    let mut member = Member::start("with_closed_streams", &[]);
     member.expect_line("done");
 }
 
-fn with_its_own_closed(_: &[String]) {
+fn with_closed_streams(_: &[String]) {
     let streams = [libc::STDIN_FILENO, libc::STDERR_FILENO];
     for fd in streams {
         close(fd).expect("close");
     }
     let agent = Agent::new(None, None, &Limits::default()).expect("new");
     agent.read_stats(u64::MAX).expect("read_stats");
-    let told = agent.event_fd(EMPTY | GONE).expect("event_fd");
+    let fd = agent.event_fd(EMPTY | GONE).expect("event_fd");
     let taken = streams.map(|fd| fs::read_link(format!("/proc/self/fd/{fd}")).ok());
     agent.destroy(false, deadline(), true).expect("destroy");
-    role::send(&if told > 2 && taken == [None, None] { "done".into() } else { format!("{told} {taken:?}") });
+    role::send(&if fd > 2 && taken == [None, None] { "done".into() } else { format!("{fd} {taken:?}") });
 }

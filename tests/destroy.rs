@@ -21,17 +21,17 @@ use std::time::Duration;
 
 roles![sleeper, burner, sleeps_below];
 
-fn plain() -> Limits {
+fn no_limits() -> Limits {
     Limits::default()
 }
 
 #[test]
 fn two_hundred_rounds_leave_no_directory() {
     let scratch = Scratch::new();
-    let keeper = Group::under(&scratch, &plain());
+    let keeper = Group::under(&scratch, &no_limits());
     let before = scratch.parent.snapshot();
     for round in 0..common::repetitions(200) {
-        let group = Group::under(&scratch, &plain());
+        let group = Group::under(&scratch, &no_limits());
         // Every other group has members, and cgroups that they have made.
         if round % 2 == 0 {
             let mut member = group.start("sleeps_below", &[&group.cgroup.0.to_string_lossy()]);
@@ -220,7 +220,7 @@ fn wait_empty_waits_for_the_last_process() {
 #[test]
 fn a_dropped_handle_leaves_the_group_and_its_members() {
     lab::layout();
-    let agent = Agent::new(None, None, &plain()).unwrap();
+    let agent = Agent::new(None, None, &no_limits()).unwrap();
     let cgroup = Cgroup::at(agent.path());
     let mut member = Member::start("sleeper", &[]);
     agent.move_pid(member.pid()).unwrap();
@@ -233,12 +233,12 @@ fn a_dropped_handle_leaves_the_group_and_its_members() {
 
 #[test]
 fn an_existing_uuid_is_refused_and_unharmed() {
-    let group = Group::new(&Limits { pids_max: Some(12), ..plain() });
+    let group = Group::new(&Limits { pids_max: Some(12), ..no_limits() });
     let mut member = group.start("sleeper", &[]);
     member.expect_line("ready");
     let agents = group.cgroup.parent();
     let before = agents.snapshot();
-    let limits = Limits { pids_max: Some(1), ..plain() };
+    let limits = Limits { pids_max: Some(1), ..no_limits() };
     let e = Agent::new(None, Some(group.uuid()), &limits).unwrap_err();
     assert_eq!((e.errno(), e.reason()), (Errno::EEXIST, None), "{e}");
     assert!(e.message().ends_with("choose another uuid, or open it") && e.message().len() <= 183, "{e}");
@@ -254,7 +254,7 @@ fn an_existing_directory_without_an_owner_is_refused_and_unharmed() {
     let uuid = "3f2504e0-4f89-41d3-9a0c-0305e82c3301";
     let existing = group.cgroup.parent().make(uuid);
     let before = existing.read("cgroup.max.depth");
-    let limits = Limits { max_depth: Some(1), ..plain() };
+    let limits = Limits { max_depth: Some(1), ..no_limits() };
     assert_eq!(Agent::new(None, Some(uuid), &limits).unwrap_err().errno(), Errno::EEXIST);
     assert_eq!(existing.read("cgroup.max.depth"), before);
     existing.remove();
@@ -265,12 +265,12 @@ fn an_existing_directory_without_an_owner_is_refused_and_unharmed() {
 fn a_uuid_names_the_directory() {
     lab::layout();
     let text = "01234567-89ab-4def-8123-456789abcdef";
-    let agent = Agent::new(None, Some(text), &plain()).unwrap();
+    let agent = Agent::new(None, Some(text), &no_limits()).unwrap();
     assert_eq!(agent.uuid(), text);
     assert!(agent.path().ends_with(format!("/synwire/agents/{text}").as_bytes()));
     agent.destroy(false, deadline(), false).unwrap();
     // The uuid is free again, and its case does not matter.
-    let agent = Agent::new(None, Some(&text.to_uppercase()), &plain()).unwrap();
+    let agent = Agent::new(None, Some(&text.to_uppercase()), &no_limits()).unwrap();
     assert_eq!(agent.uuid(), text);
     agent.destroy(false, deadline(), false).unwrap();
     for bad in [
@@ -280,6 +280,6 @@ fn a_uuid_names_the_directory() {
         "0123456789ab4def8123456789abcdef",
         "{01234567-89ab-4def-8123-456789abcdef}",
     ] {
-        assert_eq!(Agent::new(None, Some(bad), &plain()).unwrap_err().errno(), Errno::EINVAL, "{bad}");
+        assert_eq!(Agent::new(None, Some(bad), &no_limits()).unwrap_err().errno(), Errno::EINVAL, "{bad}");
     }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The diagnosis check_stats with what `new` does, changes nothing, and names the remedy of each layout.
+//! The diagnosis agrees with the result of `new`, changes nothing, and names the remedy of each layout.
 
 #[macro_use]
 mod common;
@@ -14,7 +14,7 @@ use nix::sys::resource::{Resource, setrlimit};
 
 roles![has_no_descriptor_left];
 
-/// It, with nothing changed by it.
+/// Returns the diagnosis and checks that it changes nothing.
 #[track_caller]
 fn diagnosed() -> Diagnosis {
     let before = hierarchy_snapshot();
@@ -24,7 +24,7 @@ fn diagnosed() -> Diagnosis {
 }
 
 #[test]
-fn it_says_what_new_and_discover_do() {
+fn the_diagnosis_agrees_with_new_and_discover_parent() {
     let _alone = lock_place();
     let found = diagnosed();
     match Agent::new(None, None, &Limits::default()) {
@@ -48,7 +48,7 @@ fn it_says_what_new_and_discover_do() {
     assert_eq!(found.missing_controllers, Controllers::NEEDED - found.controllers);
 }
 
-/// Those that need a controller each, and all together.
+/// A limit of each controller, and several together.
 fn limits() -> [Limits; 5] {
     let none = Limits::default();
     let cpu = Limits { cpu_weight: Some(50), ..none };
@@ -59,7 +59,7 @@ fn limits() -> [Limits; 5] {
 }
 
 #[test]
-fn it_says_what_new_does_for_the_limits_that_are_asked_for() {
+fn the_diagnosis_agrees_with_new_for_the_requested_limits() {
     let _alone = lock_place();
     for limits in limits() {
         let before = hierarchy_snapshot();
@@ -85,7 +85,7 @@ fn it_says_what_new_does_for_the_limits_that_are_asked_for() {
 }
 
 #[test]
-fn it_says_the_same_beside_an_agent() {
+fn the_diagnosis_is_the_same_beside_an_agent() {
     let _alone = lock_place();
     let Ok(agent) = Agent::new(None, None, &Limits::default()) else { return refused_everywhere() };
     let found = diagnosed();
@@ -107,7 +107,7 @@ fn features_are_those_of_the_kernel() {
         assert_eq!(found.features, 0);
         return;
     }
-    // The real root has no such files of its own, and there is no other cgroup here.
+    // The root cgroup of the machine has no such files, and there is no other cgroup here.
     if lab::layout() == "unified" && !lab::is_root() {
         assert_eq!(found.features, feature::XATTR | feature::NSDELEGATE, "{}", found.report);
         return;
@@ -121,7 +121,7 @@ fn features_are_those_of_the_kernel() {
 }
 
 #[test]
-fn the_remedy_is_this_layouts() {
+fn the_remedy_fits_the_layout() {
     let _alone = lock_place();
     let found = diagnosed();
     let expected: &[&str] = match (lab::layout().as_str(), lab::is_root()) {
@@ -146,7 +146,7 @@ fn the_report_is_plain_text_of_moderate_width() {
     let _alone = lock_place();
     let report = diagnosed().report;
     for line in report.lines() {
-        // What is to be typed, and paths, are not broken.
+        // Commands and paths are not broken.
         let one_word = line.trim_start().split(' ').count() == 1;
         assert!(
             line.len() <= 110 || line.starts_with("        ") || one_word,
@@ -159,10 +159,10 @@ fn the_report_is_plain_text_of_moderate_width() {
 }
 
 #[test]
-fn want_of_descriptors_is_told_as_such() {
+fn a_shortage_of_descriptors_is_reported_as_such() {
     let _alone = lock_place();
     let mut member = Member::start("has_no_descriptor_left", &[]);
-    member.expect_line("told");
+    member.expect_line("reported");
     assert!(member.wait().success());
 }
 
@@ -173,5 +173,5 @@ fn has_no_descriptor_left(_: &[String]) {
     for words in ["own cgroup            not known", "run out of descriptors", "ulimit -n"] {
         assert!(found.report.contains(words), "no {words:?} in\n{}", found.report);
     }
-    role::send("told");
+    role::send("reported");
 }

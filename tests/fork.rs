@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A forked child is not taken for its parent, though both are PID 1, each of its own namespace.
+//! A forked child is not mistaken for its parent, though both are PID 1 of their own namespaces.
 
 #[macro_use]
 mod common;
@@ -18,17 +18,17 @@ use std::time::Duration;
 roles![pid_1];
 
 #[test]
-fn a_child_that_is_pid_1_too_gives_up_nothing_that_its_parent_holds() {
-    gives_up_nothing("with");
+fn a_child_that_is_also_pid_1_does_not_release_what_its_parent_owns() {
+    check_ownership("with");
 }
 
-/// As before Linux 4.14.
+/// Before Linux 4.14 no page can be cleared at a fork.
 #[test]
-fn a_child_that_is_pid_1_too_gives_up_nothing_where_no_page_can_be_cleared_at_a_fork() {
-    gives_up_nothing("without");
+fn a_child_that_is_also_pid_1_releases_nothing_even_without_pages_cleared_at_a_fork() {
+    check_ownership("without");
 }
 
-fn gives_up_nothing(page: &str) {
+fn check_ownership(page: &str) {
     let scratch = Scratch::new();
     let mut host = Member::start("pid_1", &[&scratch.path().to_string_lossy(), page]);
     host.expect_line("the host, 1: owned true, guarded true");
@@ -48,7 +48,7 @@ fn pid_1(args: &[String]) {
     if args[1] == "without" {
         seccomp::refuse(&[(libc::SYS_madvise, Errno::EINVAL)]);
     }
-    // The namespace of users is for a caller without rights.
+    // A caller without privileges needs a user namespace.
     let user = if geteuid().is_root() { CloneFlags::empty() } else { CloneFlags::CLONE_NEWUSER };
     unshare(CloneFlags::CLONE_NEWPID | user).expect("unshare");
     if !role::fork() {
@@ -59,25 +59,25 @@ fn pid_1(args: &[String]) {
     let request = PlaceRequest { parent: Some(&parent), guard: true, ..PlaceRequest::default() };
     let agent = Agent::new_where(request, None, &Limits::default()).unwrap_or_else(|e| panic!("{e}"));
     agent.event_fd(EMPTY | GONE).expect("event_fd");
-    role::send(&format!("the host, {}", seen(&agent)));
+    role::send(&format!("the host, {}", describe(&agent)));
     unshare(CloneFlags::CLONE_NEWPID).expect("unshare");
     if role::fork() {
         let events = agent.next_events(Deadline::after(Duration::ZERO)).map_err(|e| e.errno());
-        let events = events.expect_err("the child has asked for none");
-        role::send(&format!("the child, {}, events {events:?}", seen(&agent)));
+        let events = events.expect_err("the child has selected no events");
+        role::send(&format!("the child, {}, events {events:?}", describe(&agent)));
         drop(agent);
         role::send("the child has freed its copy");
         role::exit(0);
     }
     wait().expect("wait");
-    role::send(&format!("the host, {}", seen(&agent)));
+    role::send(&format!("the host, {}", describe(&agent)));
     role::receive();
     agent.destroy(false, deadline(), false).expect("destroy");
     drop(agent);
     role::send("destroyed");
 }
 
-fn seen(agent: &Agent) -> String {
+fn describe(agent: &Agent) -> String {
     let info = agent.info().expect("info");
     format!("{}: owned {}, guarded {}", std::process::id(), info.owned, info.guarded)
 }

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The header that is checked in, the one that the sources make, and the map agree.
+//! The checked-in header, the generated header and the map of exported symbols agree.
 
 #![cfg(feature = "header")]
 
 use std::collections::BTreeSet;
 
 const CHECKED_IN: &str = include_str!("../include/agentcg.h");
-const MADE: &str = include_str!(concat!(env!("OUT_DIR"), "/agentcg.h"));
+const GENERATED: &str = include_str!(concat!(env!("OUT_DIR"), "/agentcg.h"));
 const MAP: &str = include_str!("../agentcg.map");
 
-/// Every agentcg_ word that `wanted` says yes to, by what follows it.
+/// Returns every word that begins with agentcg_ and for whose following text `wanted` returns true.
 fn names(text: &str, wanted: impl Fn(&str) -> bool) -> BTreeSet<&str> {
     text.match_indices("agentcg_")
         .filter(|(at, _)| !text[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_'))
@@ -21,7 +21,7 @@ fn names(text: &str, wanted: impl Fn(&str) -> bool) -> BTreeSet<&str> {
         .collect()
 }
 
-/// What the header declares, its comments left out.
+/// Returns the functions that the header declares, without those in comments.
 fn declared() -> BTreeSet<&'static str> {
     let mut code = Vec::new();
     let mut rest = CHECKED_IN;
@@ -34,8 +34,8 @@ fn declared() -> BTreeSet<&'static str> {
 }
 
 #[test]
-fn the_header_that_is_checked_in_is_the_one_that_the_sources_make() {
-    assert!(CHECKED_IN == MADE, "include/agentcg.h is out of date: run `make header`");
+fn the_checked_in_header_is_the_generated_one() {
+    assert!(CHECKED_IN == GENERATED, "include/agentcg.h is out of date: run `make header`");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Who is in a group itself is told so, and nobody is killed.
+//! A caller inside the group itself is refused, and no process is killed.
 
 #[macro_use]
 mod common;
@@ -13,8 +13,8 @@ use std::ffi::CString;
 
 roles![bystander, insider, answers, reaper];
 
-/// Round after round plays a role that is inside of its own agent's group and wants to have it killed, then destroyed.
-fn told_and_unharmed(where_inside: &str, mut fixture: Fixture) {
+/// In each round a member inside of its own agent's group tries to kill and then to destroy it.
+fn check_refused_and_unharmed(where_inside: &str, mut fixture: Fixture) {
     let parent = fixture.scratch.parent.0.to_string_lossy().into_owned();
     for round in rounds() {
         let mut member = Member::start("insider", &[where_inside, &parent]);
@@ -29,26 +29,26 @@ fn told_and_unharmed(where_inside: &str, mut fixture: Fixture) {
 }
 
 #[test]
-fn a_caller_in_the_group_is_told_and_nobody_dies() {
-    told_and_unharmed("group", Fixture::new());
+fn a_caller_in_the_group_is_refused_and_no_process_dies() {
+    check_refused_and_unharmed("group", Fixture::new());
 }
 
 #[test]
-fn a_caller_in_a_nested_cgroup_is_told_and_nobody_dies() {
-    told_and_unharmed("nested", Fixture::new());
+fn a_caller_in_a_nested_cgroup_is_refused_and_no_process_dies() {
+    check_refused_and_unharmed("nested", Fixture::new());
 }
 
 #[test]
-fn a_caller_in_a_threaded_cgroup_below_is_told_and_nobody_dies() {
-    told_and_unharmed("threaded below", Fixture::new());
+fn a_caller_in_a_threaded_cgroup_below_is_refused_and_no_process_dies() {
+    check_refused_and_unharmed("threaded below", Fixture::new());
 }
 
 #[test]
-fn a_caller_in_a_group_made_threaded_itself_is_told_and_nobody_dies() {
-    told_and_unharmed("threaded", Fixture::for_threads());
+fn a_caller_in_a_threaded_group_is_refused_and_no_process_dies() {
+    check_refused_and_unharmed("threaded", Fixture::for_threads());
 }
 
-/// Another process in the same group says that it lives when it is asked.
+/// Another process in the same group answers that it lives.
 fn insider(args: &[String]) {
     let [where_inside, parent] = args else { panic!("{args:?}") };
     let before = Cgroup::own();
@@ -70,15 +70,15 @@ fn insider(args: &[String]) {
         agent.move_self().expect("move_self");
     }
     role::enter(&into);
-    // Threads of ours are in the lists of a threaded cgroup too.
+    // The threads of this process are also listed in a threaded cgroup.
     std::thread::spawn(|| role::sleep());
 
     let set = settings(&cgroup);
-    let told = |e: agentcg::Error| format!("{:?} {:?}", e.errno(), e.reason());
-    role::send(&format!("kill_all: {}", told(agent.kill_all(deadline()).expect_err("killed"))));
+    let describe = |e: agentcg::Error| format!("{:?} {:?}", e.errno(), e.reason());
+    role::send(&format!("kill_all: {}", describe(agent.kill_all(deadline()).expect_err("killed"))));
     let destroyed = agent.destroy(false, deadline(), false);
-    role::send(&format!("destroy: {}", told(destroyed.expect_err("destroyed"))));
-    assert_eq!(settings(&cgroup), set, "nobody is held");
+    role::send(&format!("destroy: {}", describe(destroyed.expect_err("destroyed"))));
+    assert_eq!(settings(&cgroup), set, "a setting is not restored");
     other.send("are you there?");
     other.expect_line("yes");
     role::send("the other lives");
@@ -95,7 +95,7 @@ fn answers(_: &[String]) {
 }
 
 #[test]
-fn a_reaper_in_an_orphan_is_told_and_reaps_the_others() {
+fn a_reaper_in_an_orphan_is_refused_and_reaps_the_others() {
     let scratch = Scratch::new();
     let mut member = Member::start("reaper", &[&scratch.parent.0.to_string_lossy()]);
     member.expect_line("EDEADLK Some(CallerInside)");

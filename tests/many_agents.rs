@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Many at once, in one process and in several: none fails, none is left.
+//! Many agents at once, in one process and in several: none fails, and none is left.
 
 #[macro_use]
 mod common;
@@ -29,14 +29,14 @@ fn new_and_destroy(parent: &CStr, rounds: usize) {
     }
 }
 
-fn nothing_is_left(scratch: &Scratch) {
+fn expect_nothing_left(scratch: &Scratch) {
     assert_eq!(scratch.parent.all().len(), 1, "{:?}", scratch.parent.all());
 }
 
-/// What could be left: our descriptors, processes, cgroups.
+/// Counts what could be left: descriptors, processes and cgroups.
 fn inventory(scratch: &Scratch) -> [usize; 3] {
     let entries = |path: &str| fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
-    // The kernel's own threads come and go: 2 is the parent of them all.
+    // Kernel threads start and end at any time. Process 2 is the parent of all of them.
     let of_users = |process: &PathBuf| {
         let stat = fs::read_to_string(process.join("stat")).unwrap_or_default();
         let parent = stat.rsplit(") ").next().and_then(|fields| fields.split(' ').nth(1));
@@ -62,7 +62,7 @@ fn eight_threads_make_and_destroy_ten_thousand_groups() {
         }
     });
     assert_eq!(inventory(&scratch), before);
-    common::wait_until("the kernel has let go of the last of them", || dying() == 0);
+    common::wait_until("the kernel has released all of them", || dying() == 0);
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn eight_processes_make_and_destroy_a_thousand_groups() {
         member.expect_line("done");
         assert!(member.wait().success());
     }
-    nothing_is_left(&scratch);
+    expect_nothing_left(&scratch);
 }
 
 fn maker(scratch: &Scratch, rounds: usize) -> Member {
@@ -94,7 +94,7 @@ fn makes_groups(args: &[String]) {
 }
 
 #[test]
-fn of_many_that_want_the_same_uuid_one_gets_it() {
+fn only_one_of_many_callers_gets_the_same_uuid() {
     let scratch = Scratch::new();
     let (parent, start) = (scratch.path(), Barrier::new(8));
     for _ in 0..20 {
@@ -119,9 +119,9 @@ fn of_many_that_want_the_same_uuid_one_gets_it() {
     }
 }
 
-/// Those that fail take back what they built, from under those that do not.
+/// Callers that fail remove what they made, while others use it.
 #[test]
-fn who_succeeds_is_not_harmed_by_those_that_fail() {
+fn callers_that_fail_do_not_harm_those_that_succeed() {
     let scratch = Scratch::with_controllers(&["memory", "pids"]);
     let (parent, start) = (scratch.path(), Barrier::new(8));
     let refused = Limits { cpu_weight: Some(100), ..limits() };
@@ -161,9 +161,9 @@ fn one_handle_can_be_used_by_many_threads() {
     agent.destroy(false, deadline(), false).unwrap();
 }
 
-/// Who asks whether there is an owner holds the lock for an instant, too.
+/// A caller that checks whether there is an owner also holds the lock for an instant.
 #[test]
-fn who_only_looks_is_in_nobodys_way() {
+fn listing_does_not_prevent_a_change_of_ownership() {
     let scratch = Scratch::new();
     let parent = scratch.path();
     let uuid = Agent::new(Some(&parent), None, &limits()).unwrap().uuid().to_owned();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `move_pid` moves a whole process, or says why it did not.
+//! `move_pid` moves a whole process, or reports why it did not.
 
 #[macro_use]
 mod common;
@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 
 roles![sleeper, with_threads, without_main_thread, moves_process_1, moves_itself];
 
-/// Errno and reason; the file is always cgroup.procs.
+/// Returns the errno and the reason. The file is always cgroup.procs.
 #[track_caller]
 fn refusal(group: &Group, pid: i32) -> (Errno, Option<Reason>) {
     let e = group.move_pid(pid).expect_err("it was moved");
@@ -23,7 +23,7 @@ fn refusal(group: &Group, pid: i32) -> (Errno, Option<Reason>) {
     (e.errno(), e.reason())
 }
 
-fn started(role: &str) -> Member {
+fn start(role: &str) -> Member {
     let mut member = Member::start(role, &[]);
     member.send("go");
     member.expect_line("ready");
@@ -38,7 +38,7 @@ fn threads_of(pid: i32) -> Vec<String> {
 #[test]
 fn a_process_is_moved_with_all_its_threads() {
     let group = Group::plain();
-    let member = started("with_threads");
+    let member = start("with_threads");
     group.move_pid(member.pid()).unwrap();
     assert!(group.cgroup.lists(member.pid()));
     let threads = group.cgroup.words("cgroup.threads");
@@ -59,7 +59,7 @@ fn with_threads(_: &[String]) {
 #[test]
 fn a_process_can_be_moved_twice() {
     let (group, other) = (Group::plain(), Group::plain());
-    let member = started("sleeper");
+    let member = start("sleeper");
     group.move_pid(member.pid()).unwrap();
     group.move_pid(member.pid()).unwrap();
     other.move_pid(member.pid()).unwrap();
@@ -72,22 +72,22 @@ fn a_process_can_be_moved_twice() {
 #[test]
 fn a_process_is_moved_by_its_pidfd() {
     let group = Group::plain();
-    let member = started("with_threads");
+    let member = start("with_threads");
     let pidfd = pidfd_of(member.pid());
     group.move_pidfd(pidfd.as_fd()).unwrap();
     assert!(group.cgroup.lists(member.pid()));
     group.destroy();
 }
 
-/// The zombie, too: its number is not given to another, but it has ended.
+/// This includes the zombie: its pid is not used again yet, but the process has ended.
 #[test]
 fn a_pidfd_of_a_process_that_has_ended_is_refused() {
     let group = Group::plain();
-    let mut member = started("sleeper");
+    let mut member = start("sleeper");
     let pidfd = pidfd_of(member.pid());
     member.signal(Signal::SIGKILL);
     member.wait_dead();
-    common::wait_until("it has ended", || group.move_pidfd(pidfd.as_fd()).is_err());
+    common::wait_until("the process has ended", || group.move_pidfd(pidfd.as_fd()).is_err());
     assert_eq!(group.move_pidfd(pidfd.as_fd()).unwrap_err().errno(), Errno::ESRCH);
     member.wait();
     let e = group.move_pidfd(pidfd.as_fd()).unwrap_err();
@@ -96,14 +96,14 @@ fn a_pidfd_of_a_process_that_has_ended_is_refused() {
 }
 
 #[test]
-fn a_descriptor_that_is_no_pidfd_is_refused() {
+fn a_descriptor_that_is_not_a_pidfd_is_refused() {
     let group = Group::plain();
     let e = group.move_pidfd(fs::File::open("/proc/self/stat").unwrap().as_fd()).unwrap_err();
     assert_eq!((e.errno(), e.file()), (Errno::EBADF, "cgroup.procs"), "{e}");
 }
 
 fn pidfd_of(pid: i32) -> OwnedFd {
-    // SAFETY: the call takes two integers and gives a new descriptor or an error.
+    // SAFETY: the call takes two integers and returns a new descriptor or an error.
     #[allow(unsafe_code, reason = "nix has no pidfd_open")]
     unsafe {
         let fd = i32::try_from(libc::syscall(libc::SYS_pidfd_open, pid, 0)).unwrap();
@@ -118,20 +118,20 @@ fn pids_below_1_are_refused() {
     for pid in [0, -1, i32::MIN] {
         assert_eq!(refusal(&group, pid), (Errno::EINVAL, None));
     }
-    assert!(group.cgroup.members().is_empty(), "0 was taken for us");
+    assert!(group.cgroup.members().is_empty(), "0 was taken for the caller");
 }
 
 #[test]
 fn a_process_that_does_not_exist_is_refused() {
     let group = Group::plain();
-    // Above /proc/sys/kernel/pid_max there is none.
+    // /proc/sys/kernel/pid_max is always lower.
     assert_eq!(refusal(&group, i32::MAX), (Errno::ESRCH, None));
 }
 
 #[test]
-fn a_process_that_has_been_waited_for_is_refused() {
+fn a_reaped_process_is_refused() {
     let group = Group::plain();
-    let mut member = started("sleeper");
+    let mut member = start("sleeper");
     member.signal(Signal::SIGKILL);
     member.wait();
     assert_eq!(refusal(&group, member.pid()), (Errno::ESRCH, None));
@@ -140,18 +140,18 @@ fn a_process_that_has_been_waited_for_is_refused() {
 #[test]
 fn a_zombie_is_refused() {
     let group = Group::plain();
-    let mut member = started("sleeper");
+    let mut member = start("sleeper");
     member.signal(Signal::SIGKILL);
-    // Its pipe is closed before it is a zombie.
+    // The pipe of a process is closed before it becomes a zombie.
     member.wait_dead();
     common::wait_until("it is a zombie", || common::state_of(member.pid()).expect("the state") == 'Z');
     assert_eq!(refusal(&group, member.pid()), (Errno::ESRCH, None));
 }
 
 #[test]
-fn a_process_whose_main_thread_has_exited_is_moved_with_the_others() {
+fn a_process_whose_main_thread_has_exited_is_moved_with_its_other_threads() {
     let group = Group::plain();
-    let member = started("without_main_thread");
+    let member = start("without_main_thread");
     let living: Vec<_> =
         threads_of(member.pid()).into_iter().filter(|id| *id != member.pid().to_string()).collect();
     assert_eq!(living.len(), 2);
@@ -175,7 +175,7 @@ fn without_main_thread(_: &[String]) {
 #[test]
 fn a_stopped_process_is_moved() {
     let group = Group::plain();
-    let member = started("sleeper");
+    let member = start("sleeper");
     member.signal(Signal::SIGSTOP);
     group.move_pid(member.pid()).unwrap();
     assert!(group.cgroup.lists(member.pid()));
@@ -183,11 +183,11 @@ fn a_stopped_process_is_moved() {
 }
 
 #[test]
-fn a_thread_of_the_kernel_stays_where_it_is() {
+fn a_kernel_thread_is_not_moved() {
     let group = Group::plain();
     assert_eq!(fs::read_to_string("/proc/2/comm").unwrap(), "kthreadd\n");
     assert_eq!(refusal(&group, 2), (Errno::EINVAL, None));
-    // Some the kernel itself would refuse, others it would move.
+    // The kernel itself would refuse some of them and move the others.
     let of_the_kernel = |pid: &i32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         stat.rsplit(") ").next().is_some_and(|rest| rest.split(' ').nth(1) == Some("2"))
@@ -201,9 +201,9 @@ fn a_thread_of_the_kernel_stays_where_it_is() {
 }
 
 #[test]
-fn a_group_that_somebody_has_removed_takes_nobody() {
+fn a_removed_group_accepts_no_process() {
     let group = Group::plain();
-    let member = started("sleeper");
+    let member = start("sleeper");
     let before = Cgroup::of(member.pid());
     group.cgroup.remove();
     assert_eq!(refusal(&group, member.pid()), (Errno::ENODEV, Some(Reason::Gone)));
@@ -212,9 +212,9 @@ fn a_group_that_somebody_has_removed_takes_nobody() {
 }
 
 #[test]
-fn a_group_with_controllers_on_for_children_of_its_own_takes_nobody() {
+fn a_group_with_enabled_controllers_accepts_no_process() {
     let group = Group::plain();
-    let member = started("sleeper");
+    let member = start("sleeper");
     group.cgroup.make("inner");
     group.cgroup.write("cgroup.subtree_control", "+memory");
     assert_eq!(refusal(&group, member.pid()), (Errno::EBUSY, Some(Reason::Populated)));
@@ -222,13 +222,13 @@ fn a_group_with_controllers_on_for_children_of_its_own_takes_nobody() {
 }
 
 #[test]
-fn a_group_beside_a_threaded_one_takes_nobody() {
-    // Only where nothing is limited does the kernel let a group be made threaded. It makes its parent
-    // a threaded domain, and each group beside it invalid.
+fn a_group_beside_a_threaded_one_accepts_no_process() {
+    // The kernel only allows a threaded group if no controllers are enabled. The group makes its parent a
+    // threaded domain, and each group beside it invalid.
     let scratch = Scratch::with_controllers(&[]);
     let group = Group::under(&scratch, &Limits::default());
     let threaded = Group::under(&scratch, &Limits::default());
-    let member = started("sleeper");
+    let member = start("sleeper");
     threaded.cgroup.write("cgroup.type", "threaded");
     assert_eq!(group.cgroup.read("cgroup.type"), "domain invalid");
     assert_eq!(refusal(&group, member.pid()), (Errno::EOPNOTSUPP, Some(Reason::Threaded)));
@@ -237,7 +237,7 @@ fn a_group_beside_a_threaded_one_takes_nobody() {
 }
 
 #[test]
-fn without_a_right_to_it_a_process_stays_where_it_is() {
+fn without_permission_a_process_is_not_moved() {
     let before = Cgroup::of(1);
     let mut member = Member::start("moves_process_1", &[]);
     member.expect_line("EACCES Some(NotDelegated)");
@@ -245,7 +245,7 @@ fn without_a_right_to_it_a_process_stays_where_it_is() {
     assert!(member.wait().success());
 }
 
-/// As a user, who has no right to what process 1 and the group have in common above.
+/// A user has no permission for the common ancestor of process 1 and the group.
 fn moves_process_1(_: &[String]) {
     let agent = Agent::new(None, None, &Limits::default()).expect("new");
     let uid = nix::unistd::geteuid();

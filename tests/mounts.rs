@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Mounts that cover each other, show a part of the tree, or nothing of ours.
+//! Mounts of cgroup2 that cover each other, show a part of the tree, or do not contain the process.
 
 #[macro_use]
 mod common;
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 roles![
     sleeper,
-    covered,
+    covered_by_a_file_system,
     covered_with_another_mount,
     covered_with_a_part,
     in_a_part_that_is_mounted,
@@ -27,13 +27,13 @@ roles![
 ];
 
 #[test]
-fn a_mount_that_another_file_system_covers_is_none() {
+fn a_mount_covered_by_another_file_system_is_not_used() {
     let scratch = Scratch::new();
     let own = scratch.parent.make("leaf");
-    check_role("covered", &[&own.0.to_string_lossy()]);
+    check_role("covered_by_a_file_system", &[&own.0.to_string_lossy()]);
 }
 
-fn covered(args: &[String]) {
+fn covered_by_a_file_system(args: &[String]) {
     role::enter(&Cgroup(args[0].clone().into()));
     enter_mount_namespace();
     mount(Some("cover"), TOP, Some("tmpfs"), MsFlags::empty(), NONE).expect("mount");
@@ -42,7 +42,7 @@ fn covered(args: &[String]) {
 }
 
 #[test]
-fn a_mount_that_is_not_covered_is_found_beside_one_that_is() {
+fn an_uncovered_mount_is_found_beside_a_covered_one() {
     let scratch = Scratch::new();
     let own = scratch.parent.make("leaf");
     check_role("covered_with_another_mount", &[&own.0.to_string_lossy()]);
@@ -55,16 +55,16 @@ fn covered_with_another_mount(args: &[String]) {
     let point = PathBuf::from(format!("/tmp/other-{}", std::process::id()));
     fs::create_dir(&point).expect("mkdir");
     mount(Some(TOP), &point, NONE, MsFlags::MS_BIND, NONE).expect("bind");
-    // With directories of the same names, which are no cgroups.
+    // The covering file system has directories of the same names, which are not cgroups.
     mount(Some("cover"), TOP, Some("tmpfs"), MsFlags::empty(), NONE).expect("mount");
     fs::create_dir_all(&own.0).expect("mkdir");
     fs::write(own.0.join("cgroup.procs"), format!("{}\n", std::process::id())).expect("write");
     expect_agents_in(&point.join(own.parent().0.strip_prefix(TOP).unwrap()));
 }
 
-/// The kernel lists the covered mount too, and a path through it leads into the one on top.
+/// The kernel lists the covered mount too, but a path through it leads into the covering mount.
 #[test]
-fn a_mount_that_a_part_of_the_tree_covers_is_none() {
+fn a_mount_covered_by_a_part_of_the_tree_is_not_used() {
     let scratch = Scratch::new();
     let own = scratch.parent.make("leaf");
     check_role("covered_with_a_part", &[&own.0.to_string_lossy()]);
@@ -76,20 +76,21 @@ fn covered_with_a_part(args: &[String]) {
     role::enter(&own);
     enter_mount_namespace();
     mount(Some(&part.0), TOP, NONE, MsFlags::MS_BIND, NONE).expect("bind");
-    // There is a cgroup where ours would be, but we are not in it.
+    // There is a cgroup with the path of the process's own, but the process is not in it.
     fs::create_dir_all(&own.0).expect("mkdir");
     assert_eq!(Cgroup(own.0.clone()).read("cgroup.procs"), "");
     expect_agents_in(Path::new(TOP));
 }
 
 #[test]
-fn where_a_part_of_the_tree_is_mounted_it_is_enough_that_we_are_below() {
+fn a_mounted_part_of_the_tree_is_used_if_it_contains_the_process() {
     let scratch = Scratch::new();
     let own = scratch.parent.make("leaf");
     check_role("in_a_part_that_is_mounted", &[&own.0.to_string_lossy()]);
 }
 
-/// As a container's engine shows a container its own cgroup, without a namespace for it.
+/// Mounts a part of the tree in the place of the whole. Container engines show a container its own cgroup in
+/// this way if it has no cgroup namespace.
 fn mount_alone(part: &Path) {
     enter_mount_namespace();
     let point = format!("/tmp/part-{}", std::process::id());
@@ -108,10 +109,10 @@ fn in_a_part_that_is_mounted(args: &[String]) {
 }
 
 #[test]
-fn where_only_another_part_of_the_tree_is_mounted_there_is_no_place() {
+fn there_is_no_place_if_only_another_part_of_the_tree_is_mounted() {
     let scratch = Scratch::new();
     scratch.parent.make("leaf");
-    // Of the same name, up to a point.
+    // The name of this sibling is a prefix of the other one.
     scratch.parent.make("le");
     check_role("outside_of_the_part_that_is_mounted", &[&scratch.parent.0.to_string_lossy()]);
 }
@@ -125,7 +126,7 @@ fn outside_of_the_part_that_is_mounted(args: &[String]) {
 }
 
 #[test]
-fn a_writable_mount_is_better_than_a_read_only_one() {
+fn a_writable_mount_is_preferred_to_a_read_only_one() {
     let scratch = Scratch::new();
     let own = scratch.parent.make("leaf");
     check_role("read_only_and_writable", &[&own.0.to_string_lossy()]);
@@ -144,13 +145,13 @@ fn read_only_and_writable(args: &[String]) {
 }
 
 #[test]
-fn outside_of_our_cgroup_namespace_there_is_no_place() {
+fn there_is_no_place_outside_of_the_cgroup_namespace() {
     lab::needs(&["unified"]);
     let scratch = Scratch::new();
     let namespace = scratch.parent.make("namespace");
     let mut member = Member::start("outside_of_its_cgroup_namespace", &[&namespace.0.to_string_lossy()]);
     member.expect_line("move me out");
-    // It cannot do so itself any more.
+    // The process itself can no longer leave the namespace's root.
     scratch.parent.make("outside").move_in(member.pid());
     member.send("done");
     member.expect_line("ok");
@@ -167,7 +168,7 @@ fn outside_of_its_cgroup_namespace(args: &[String]) {
 }
 
 #[test]
-fn without_proc_there_is_no_place() {
+fn there_is_no_place_without_proc() {
     check_role("without_proc", &[]);
 }
 

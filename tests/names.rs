@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Cgroups and mount points may have names that no distribution gives them, but somebody will.
+//! Cgroups and mount points can have unusual names.
 
 #[macro_use]
 mod common;
@@ -26,7 +26,7 @@ fn unhex(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_cgroup_may_have_any_name() {
+fn a_cgroup_can_have_any_name() {
     lab::needs(&["unified"]);
     let names: [&[u8]; 9] = [
         b"..x",
@@ -43,7 +43,8 @@ fn a_cgroup_may_have_any_name() {
         for nested in [false, true] {
             let scratch = Scratch::new();
             let own = scratch.parent.make(OsStr::from_bytes(name));
-            // Either our own cgroup has the name, or the one in which it and the agents are.
+            // Either the cgroup of the process has the name, or the parent of the process's cgroup and of the
+            // agents.
             let own = if nested {
                 for parent in [&scratch.parent, &own] {
                     parent.write("cgroup.subtree_control", "+pids");
@@ -58,7 +59,7 @@ fn a_cgroup_may_have_any_name() {
 }
 
 #[test]
-fn a_cgroup_at_the_top_that_is_called_like_a_way_out_is_none() {
+fn a_cgroup_at_the_top_whose_name_begins_with_two_dots_is_used() {
     lab::needs(&["unified"]);
     for name in ["..x", "...", ".. "] {
         let own = Cgroup(TOP.into()).make(name);
@@ -74,7 +75,7 @@ fn in_the_named_cgroup(args: &[String]) {
 }
 
 #[test]
-fn a_mount_point_may_have_any_name() {
+fn a_mount_point_can_have_any_name() {
     let names: [&[u8]; 4] = [b"a mount", b"back\\slash", b"\xff#\t", b"\\040"];
     for name in names {
         let scratch = Scratch::new();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! An agent may have agents of its own. They are inside of it: its limits hold for them, its end is theirs.
+//! An agent can have its own agents. They are inside of it: its limits apply to them, and they end with it.
 
 #[macro_use]
 mod common;
@@ -13,7 +13,7 @@ use common::member::{Member, role, sleeper};
 roles![sleeper, has_an_agent];
 
 #[test]
-fn an_agents_agent_is_inside_of_it_and_dies_with_it() {
+fn a_nested_agent_is_inside_the_outer_one_and_dies_with_it() {
     let outer = Group::new(&Limits { pids_max: Some(20), memory_max: Some(64 << 20), ..Limits::default() });
     let outside = Cgroup::at(outer.agent().path());
     let mut host = Member::start("has_an_agent", &[]);

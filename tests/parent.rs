@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A parent that the caller names is taken as it is, or refused and left unharmed.
+//! A parent that the caller names is used as it is, or refused and left unharmed.
 
 #[macro_use]
 mod common;
@@ -19,9 +19,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-roles![parks_an_init, makes_one_under_a_umask_of_0777, sleeper];
+roles![leaves_an_unreaped_init, makes_an_agent_with_umask_0777, sleeper];
 
-fn plain() -> Limits {
+fn no_limits() -> Limits {
     Limits::default()
 }
 
@@ -29,11 +29,12 @@ fn c(path: impl AsRef<Path>) -> CString {
     CString::new(path.as_ref().as_os_str().as_bytes()).unwrap()
 }
 
-/// New under `named` makes an agent under `parent`, and leaves nothing of it when it is destroyed.
+/// Checks that an agent under `named` is made under `parent`, and that nothing of it is left after it is
+/// destroyed.
 #[track_caller]
-fn names(named: impl AsRef<Path>, parent: &Cgroup) {
+fn check_parent(named: impl AsRef<Path>, parent: &Cgroup) {
     let named = c(named);
-    let agent = Agent::new(Some(&named), None, &plain()).unwrap_or_else(|e| panic!("{named:?}: {e}"));
+    let agent = Agent::new(Some(&named), None, &no_limits()).unwrap_or_else(|e| panic!("{named:?}: {e}"));
     let expected = parent.join("synwire/agents").join(agent.uuid());
     assert_eq!(Cgroup::at(agent.path()), expected, "{named:?}");
     assert_eq!(agent.info().unwrap().place, PlaceKind::Given);
@@ -42,46 +43,46 @@ fn names(named: impl AsRef<Path>, parent: &Cgroup) {
     assert!(!expected.exists());
 }
 
-/// Errno and reason with which a parent is refused; the message is whole.
+/// Returns the errno and the reason with which a parent is refused. Checks that the message is complete.
 #[track_caller]
 fn refusal(named: impl AsRef<Path>) -> (Errno, Option<Reason>) {
     let named = c(named);
-    let Err(e) = Agent::new(Some(&named), None, &plain()) else { panic!("{named:?} is taken") };
+    let Err(e) = Agent::new(Some(&named), None, &no_limits()) else { panic!("{named:?} is accepted") };
     assert!(e.message().len() <= 183 && !e.message().contains(char::is_control), "{e}");
     (e.errno(), e.reason())
 }
 
 #[test]
-fn a_parent_may_be_named_in_any_way() {
+fn a_parent_can_be_named_by_any_path() {
     let scratch = Scratch::new();
     let (parent, path) = (&scratch.parent, &scratch.parent.0);
-    names(path, parent);
-    names(format!("{}/", path.display()), parent);
-    names(path.join("../parent/."), parent);
-    names(format!("/{}//", path.display()), parent);
+    check_parent(path, parent);
+    check_parent(format!("{}/", path.display()), parent);
+    check_parent(path.join("../parent/."), parent);
+    check_parent(format!("/{}//", path.display()), parent);
 
     let link = std::env::temp_dir().join(format!("parent-{}", std::process::id()));
     symlink(path, &link).unwrap();
-    names(&link, parent);
-    names(link.join("."), parent);
+    check_parent(&link, parent);
+    check_parent(link.join("."), parent);
     std::fs::remove_file(&link).unwrap();
 
-    // From where we stand: the root's parent is the root.
+    // A path relative to the working directory: the parent of the root is the root.
     let up = "../".repeat(std::env::current_dir().unwrap().components().count());
-    names(format!("{up}{}", path.strip_prefix("/").unwrap().display()), parent);
+    check_parent(format!("{up}{}", path.strip_prefix("/").unwrap().display()), parent);
 }
 
 #[test]
-fn a_parent_below_a_parent_is_as_good() {
+fn a_nested_parent_is_accepted() {
     let scratch = Scratch::new();
     scratch.parent.write("cgroup.subtree_control", "+memory");
     let below = scratch.parent.make("a b").make("..c");
     below.parent().write("cgroup.subtree_control", "+memory");
-    names(&below.0, &below);
+    check_parent(&below.0, &below);
 }
 
 #[test]
-fn what_is_no_cgroup2_directory_is_refused() {
+fn a_path_outside_of_cgroup2_is_refused() {
     let no_cgroup2 = (Errno::ENODEV, Some(Reason::NoCgroup2));
     let scratch = Scratch::new();
     for path in ["/", "/proc", "/tmp", "/dev/null"] {
@@ -93,7 +94,7 @@ fn what_is_no_cgroup2_directory_is_refused() {
 }
 
 #[test]
-fn a_parent_that_does_not_exist_is_refused_as_that() {
+fn a_missing_parent_is_refused_with_enoent() {
     let scratch = Scratch::new();
     for path in ["/nowhere", "", "relative"] {
         assert_eq!(refusal(path), (Errno::ENOENT, None), "{path:?}");
@@ -102,24 +103,24 @@ fn a_parent_that_does_not_exist_is_refused_as_that() {
 }
 
 #[test]
-fn a_umask_that_takes_the_owners_own_rights_is_no_hindrance() {
+fn a_umask_of_0777_does_not_prevent_an_agent() {
     let scratch = Scratch::new();
-    let mut maker = Member::start("makes_one_under_a_umask_of_0777", &[&scratch.parent.0.to_string_lossy()]);
+    let mut maker = Member::start("makes_an_agent_with_umask_0777", &[&scratch.parent.0.to_string_lossy()]);
     maker.send("go");
     assert!(maker.wait().success());
-    assert_eq!(scratch.parent.all().len(), 1, "nothing is left");
+    assert_eq!(scratch.parent.all().len(), 1, "something is left");
 }
 
-fn makes_one_under_a_umask_of_0777(args: &[String]) {
+fn makes_an_agent_with_umask_0777(args: &[String]) {
     role::receive();
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o777));
-    let agent = Agent::new(Some(&c(&args[0])), None, &plain()).unwrap_or_else(|e| panic!("{e}"));
+    let agent = Agent::new(Some(&c(&args[0])), None, &no_limits()).unwrap_or_else(|e| panic!("{e}"));
     agent.destroy(false, deadline(), true).unwrap_or_else(|e| panic!("{e}"));
 }
 
 #[test]
-fn a_parent_that_holds_processes_is_refused_and_unharmed() {
-    // Threaded controllers alone are the trap: the kernel would enable those.
+fn a_parent_with_processes_is_refused_and_unharmed() {
+    // With threaded controllers only, the kernel would enable them in spite of the processes.
     for controllers in [&["cpu", "io", "memory", "pids"][..], &["cpu", "pids"], &["pids"], &["memory"]] {
         let scratch = Scratch::with_controllers(controllers);
         let parent = &scratch.parent;
@@ -132,18 +133,18 @@ fn a_parent_that_holds_processes_is_refused_and_unharmed() {
         assert_eq!(parent.snapshot(), before, "{controllers:?}");
         assert_eq!(parent.read("cgroup.type"), "domain");
         // Processes can be moved in and out as before.
-        let home = Cgroup::own();
+        let own = Cgroup::own();
         let mut other = Member::start("sleeper", &[]);
         parent.move_in(other.pid());
-        home.move_in(other.pid());
-        home.move_in(member.pid());
+        own.move_in(other.pid());
+        own.move_in(member.pid());
         parent.move_in(other.pid());
         other.send("go");
         other.expect_line("ready");
         assert!(parent.lists(other.pid()) && !parent.lists(member.pid()));
-        // Empty it is taken.
-        home.move_in(other.pid());
-        names(&parent.0, parent);
+        // The empty parent is accepted.
+        own.move_in(other.pid());
+        check_parent(&parent.0, parent);
     }
 }
 
@@ -152,14 +153,14 @@ fn the_message_says_what_to_do_about_the_processes() {
     let scratch = Scratch::new();
     let member = Member::start("sleeper", &[]);
     scratch.parent.move_in(member.pid());
-    let e = Agent::new(Some(&scratch.path()), None, &plain()).unwrap_err();
+    let e = Agent::new(Some(&scratch.path()), None, &no_limits()).unwrap_err();
     assert!(e.message().ends_with("move them into a child of it, or name another parent"), "{e}");
     assert_eq!(e.file(), "cgroup.procs");
 }
 
-/// Two processes of a pid namespace enter the cgroup. The first one waits, once it is killed, until the other's zombie is
-/// reaped, which is done when the test says so.
-fn parks_an_init(args: &[String]) {
+/// A role with two processes of a pid namespace in the cgroup. After a kill, the first one waits until the
+/// zombie of the second is reaped, which the role does when the test sends "reap".
+fn leaves_an_unreaped_init(args: &[String]) {
     role::receive();
     let own_user = if lab::is_root() { CloneFlags::empty() } else { CloneFlags::CLONE_NEWUSER };
     unshare(own_user | CloneFlags::CLONE_NEWPID).expect("unshare");
@@ -176,23 +177,23 @@ fn parks_an_init(args: &[String]) {
     }
 }
 
-/// From Linux 6.19 on those that have ended keep a cgroup from getting controllers for a moment longer than anything
-/// shows them.
+/// From Linux 6.19 on, processes that have ended prevent controllers in a cgroup for a moment longer than any
+/// file shows them.
 #[test]
-fn a_parent_that_processes_are_leaving_is_waited_for() {
+fn new_waits_for_a_parent_whose_processes_are_leaving() {
     let scratch = Scratch::new();
     let parent = &scratch.parent;
-    let mut member = Member::start("parks_an_init", &[parent.0.to_str().unwrap()]);
+    let mut member = Member::start("leaves_an_unreaped_init", &[parent.0.to_str().unwrap()]);
     member.send("begin");
     member.expect_line("ready");
     member.expect_line("ready");
     for pid in parent.words("cgroup.procs") {
         kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGKILL).unwrap();
     }
-    wait_until("nobody is listed", || parent.words("cgroup.procs").is_empty());
+    wait_until("no process is listed", || parent.words("cgroup.procs").is_empty());
 
     if parent.value("cgroup.events", "populated") == 1 {
-        let e = Agent::new(Some(&c(&parent.0)), None, &plain()).unwrap_err();
+        let e = Agent::new(Some(&c(&parent.0)), None, &no_limits()).unwrap_err();
         assert_eq!((e.errno(), e.reason()), (Errno::EBUSY, Some(Reason::Populated)), "{e}");
         assert!(e.message().ends_with("reap it, or name another parent"), "{e}");
     }
@@ -206,7 +207,7 @@ fn a_parent_that_processes_are_leaving_is_waited_for() {
         member.send("reap");
         member
     });
-    names(&parent.0, parent);
+    check_parent(&parent.0, parent);
     assert!(reaped.join().unwrap().wait().success());
 }
 
@@ -227,9 +228,9 @@ fn a_threaded_parent_is_refused_and_unharmed() {
 }
 
 #[test]
-fn a_parent_that_may_have_no_more_below_it_is_refused_and_unharmed() {
+fn a_parent_at_its_nesting_limit_is_refused_and_unharmed() {
     let nesting = (Errno::EAGAIN, Some(Reason::NestingLimit));
-    // Room for nothing, for synwire alone, for synwire/agents but no agent in it.
+    // The limits allow nothing, only synwire, or only synwire/agents without an agent in it.
     for (file, limit) in [
         ("cgroup.max.descendants", "0"),
         ("cgroup.max.descendants", "1"),
@@ -244,14 +245,14 @@ fn a_parent_that_may_have_no_more_below_it_is_refused_and_unharmed() {
         assert_eq!(refusal(&scratch.parent.0), nesting, "{file} {limit}");
         assert_eq!(scratch.parent.snapshot(), before, "{file} {limit}");
         scratch.parent.write(file, "3");
-        names(&scratch.parent.0, &scratch.parent);
+        check_parent(&scratch.parent.0, &scratch.parent);
     }
 }
 
 #[test]
-fn a_parent_that_is_removed_meanwhile_takes_the_agents_with_it_or_stays() {
+fn a_parent_with_agents_cannot_be_removed_and_a_removed_one_is_refused() {
     let scratch = Scratch::new();
-    let group = Group::under(&scratch, &plain());
+    let group = Group::under(&scratch, &no_limits());
     let refused = std::fs::remove_dir(&scratch.parent.0).unwrap_err();
     assert_eq!(refused.raw_os_error(), Some(libc::EBUSY));
     group.destroy();

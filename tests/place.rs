@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What each layout is told: where its agents go, or why there is no place for them and what to do.
-//! Run in every layout, before anything else has been made there.
+//! The place of agents in each layout, or the error and its advice if there is no place. These tests run in
+//! every layout, before any other program has made agents there.
 
 mod common;
 
@@ -8,18 +8,18 @@ use agentcg::{Agent, CpuMax, Errno, Limits, PlaceKind, Reason, discover_parent, 
 use common::cgroup::Cgroup;
 use common::{deadline, hierarchy_snapshot, lab, lock_place};
 
-/// What a layout is to say.
-enum Told {
-    /// The place's kind and path, and whether limits are to be had there.
+/// The expected result in a layout.
+enum Expected {
+    /// The kind and the path of the place, and whether limits are available there.
     Place(PlaceKind, &'static str, bool),
-    /// Errno, reason, and how the advice ends.
+    /// The errno, the reason, and the end of the message.
     Refusal(Errno, Reason, &'static str),
 }
 
 const DELEGATE: &str = "run under a user manager (systemd-run --user --scope) or in a unit with Delegate=yes";
 
-fn told() -> Told {
-    use Told::{Place, Refusal};
+fn expected() -> Expected {
+    use Expected::{Place, Refusal};
     match (lab::layout().as_str(), lab::is_root()) {
         ("unified", true) => Place(PlaceKind::Root, "/sys/fs/cgroup", true),
         ("unified", false) => Refusal(Errno::EACCES, Reason::NotDelegated, DELEGATE),
@@ -51,19 +51,19 @@ fn told() -> Told {
 }
 
 #[test]
-fn a_place_is_available_wherever_our_own_cgroup_is_mounted() {
+fn a_place_is_available_if_the_cgroup_of_the_process_is_mounted() {
     assert_eq!(is_available(), lab::layout() != "legacy");
 }
 
 #[test]
-fn to_look_for_a_place_changes_nothing() {
+fn looking_for_a_place_changes_nothing() {
     let _alone = lock_place();
     let before = hierarchy_snapshot();
     let found = discover_parent();
     assert_eq!(hierarchy_snapshot(), before);
-    match (told(), found) {
-        (Told::Place(_, path, _), Ok(found)) => assert_eq!(String::from_utf8_lossy(&found), path),
-        (Told::Refusal(errno, reason, _), Err(e)) => {
+    match (expected(), found) {
+        (Expected::Place(_, path, _), Ok(found)) => assert_eq!(String::from_utf8_lossy(&found), path),
+        (Expected::Refusal(errno, reason, _), Err(e)) => {
             assert_eq!((e.errno(), e.reason()), (errno, Some(reason)))
         }
         (_, found) => panic!("{found:?}"),
@@ -71,17 +71,17 @@ fn to_look_for_a_place_changes_nothing() {
 }
 
 #[test]
-fn new_makes_an_agent_where_discover_says_or_gives_the_same_refusal() {
+fn new_makes_an_agent_where_discover_parent_says_or_fails_with_the_same_error() {
     let _alone = lock_place();
     let before = hierarchy_snapshot();
     let made = Agent::new(None, None, &Limits::default());
-    match (told(), made) {
-        (Told::Place(kind, path, limits), Ok(agent)) => {
+    match (expected(), made) {
+        (Expected::Place(kind, path, limits), Ok(agent)) => {
             let info = agent.info().unwrap();
             assert_eq!(info.place, kind);
             let expected = format!("{path}/synwire/agents/{}", agent.uuid());
             assert_eq!(String::from_utf8_lossy(agent.path()), expected);
-            assert_eq!(discover_parent().unwrap(), path.as_bytes(), "the same, now that it stands");
+            assert_eq!(discover_parent().unwrap(), path.as_bytes(), "the same while the agent exists");
             let cgroup = Cgroup::at(agent.path());
             assert_eq!(info.controllers.to_string(), in_order(&cgroup));
             assert_eq!(!info.controllers.is_empty(), limits);
@@ -89,25 +89,25 @@ fn new_makes_an_agent_where_discover_says_or_gives_the_same_refusal() {
             agent.destroy(false, deadline(), false).unwrap();
             assert!(!cgroup.exists());
         }
-        (Told::Refusal(_, _, advice), Err(e)) => {
+        (Expected::Refusal(_, _, advice), Err(e)) => {
             assert!(e.message().ends_with(advice), "{e}");
             assert_eq!(discover_parent().unwrap_err(), e, "discover_parent and new agree");
-            one_line(&e);
+            check_message(&e);
             assert_eq!(hierarchy_snapshot(), before, "the refused attempt left something behind");
         }
         (_, made) => panic!("{made:?}"),
     }
 }
 
-/// The library names controllers in the order of enabling.
+/// Returns the controllers in the order in which the library enables and names them.
 fn in_order(cgroup: &Cgroup) -> String {
-    let had = cgroup.words("cgroup.controllers");
+    let available = cgroup.words("cgroup.controllers");
     let order = ["memory", "io", "hugetlb", "pids", "cpuset", "cpu"];
-    order.into_iter().filter(|one| had.contains(*one)).collect::<Vec<_>>().join(" ")
+    order.into_iter().filter(|one| available.contains(*one)).collect::<Vec<_>>().join(" ")
 }
 
 #[test]
-fn limits_are_set_where_they_are_to_be_had_and_elsewhere_refused() {
+fn limits_are_set_if_they_are_available_and_refused_otherwise() {
     let _alone = lock_place();
     let before = hierarchy_snapshot();
     let limits = Limits {
@@ -116,21 +116,21 @@ fn limits_are_set_where_they_are_to_be_had_and_elsewhere_refused() {
         cpu_max: Some(CpuMax { millicpu: 500, period_us: 0 }),
         ..Limits::default()
     };
-    match (told(), Agent::new(None, None, &limits)) {
-        (Told::Place(_, _, true), Ok(agent)) => {
+    match (expected(), Agent::new(None, None, &limits)) {
+        (Expected::Place(_, _, true), Ok(agent)) => {
             let cgroup = Cgroup::at(agent.path());
             assert_eq!(cgroup.read("memory.max"), "67108864");
             assert_eq!(cgroup.read("pids.max"), "20");
             assert_eq!(cgroup.read("cpu.max"), "50000 100000");
             agent.destroy(false, deadline(), false).unwrap();
         }
-        (Told::Place(_, _, false), Err(e)) => {
+        (Expected::Place(_, _, false), Err(e)) => {
             assert_eq!((e.errno(), e.reason()), (Errno::EOPNOTSUPP, Some(Reason::NoController)), "{e}");
             assert_eq!(e.file(), "cpu.max");
-            one_line(&e);
+            check_message(&e);
             assert_eq!(hierarchy_snapshot(), before, "the refused attempt left something behind");
         }
-        (Told::Refusal(errno, reason, advice), Err(e)) => {
+        (Expected::Refusal(errno, reason, advice), Err(e)) => {
             assert_eq!((e.errno(), e.reason()), (errno, Some(reason)), "{e}");
             assert!(e.message().ends_with(advice), "{e}");
             assert_eq!(hierarchy_snapshot(), before, "the refused attempt left something behind");
@@ -139,23 +139,23 @@ fn limits_are_set_where_they_are_to_be_had_and_elsewhere_refused() {
     }
 }
 
-/// The lab's kernel has no io.weight: the last limit to be set, when all else is done.
+/// The lab's kernel has no io.weight, which is the last limit to be set.
 #[test]
-fn a_refused_limit_leaves_the_place_as_it_was() {
+fn a_refused_limit_leaves_the_place_unchanged() {
     let _alone = lock_place();
     let before = hierarchy_snapshot();
     let limits = Limits { io_weight: Some(100), max_depth: Some(1), ..Limits::default() };
     let e = Agent::new(None, None, &limits).unwrap_err();
-    let expected = match told() {
-        Told::Place(..) => (Errno::EOPNOTSUPP, Some(Reason::NoController), "io.weight"),
-        Told::Refusal(errno, reason, _) => (errno, Some(reason), e.file()),
+    let expected = match expected() {
+        Expected::Place(..) => (Errno::EOPNOTSUPP, Some(Reason::NoController), "io.weight"),
+        Expected::Refusal(errno, reason, _) => (errno, Some(reason), e.file()),
     };
     assert_eq!((e.errno(), e.reason(), e.file()), expected, "{e}");
-    one_line(&e);
+    check_message(&e);
     assert_eq!(hierarchy_snapshot(), before, "the refused attempt left something behind");
 }
 
-fn one_line(e: &agentcg::Error) {
+fn check_message(e: &agentcg::Error) {
     assert!(e.message().len() <= 183, "{} bytes: {e}", e.message().len());
     assert!(!e.message().contains(char::is_control), "{e:?}");
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A scope that the systemd of the guest makes for us: what it holds, who keeps it, and that nothing of
-//! it is left when nobody needs it any more.
+//! A scope of the guest's systemd: what it contains, which process keeps it alive, and that nothing of it is
+//! left when it is no longer needed.
 
 #[macro_use]
 mod common;
@@ -34,7 +34,7 @@ fn scope_of(agent: &Agent) -> Cgroup {
     agents.parent().parent()
 }
 
-/// The units and processes of ours that there are.
+/// Returns the units and processes of the library.
 fn traces() -> BTreeSet<String> {
     let mut systemctl = Command::new("systemctl");
     if !lab::is_root() {
@@ -55,36 +55,36 @@ fn traces() -> BTreeSet<String> {
     units.chain(guards).collect()
 }
 
-/// systemd learns of a scope's end by an event.
-fn wait_for_no_trace() {
+/// systemd learns of the end of a scope by an event.
+fn wait_for_cleanup() {
     let start = Instant::now();
     while !traces().is_empty() {
         assert!(start.elapsed() < TIMEOUT, "left: {:?}", traces());
     }
 }
 
-/// One test, since the scope is the whole program's.
+/// This is one test, since a scope belongs to the whole program.
 #[test]
-fn a_scope_holds_our_agents_and_leaves_no_trace() {
+fn a_scope_contains_the_agents_and_leaves_no_trace() {
     lab::needs(&LAYOUTS);
     assert_eq!(traces(), BTreeSet::new());
     let own = Cgroup::own();
 
-    // What cannot be had there is refused before there is a scope, or else it is gone again.
+    // A limit that is not available is refused before a scope is made, or the scope is removed again.
     let refused = Limits { io_weight: Some(100), ..limits() };
     let e = Agent::new_where(only_systemd(), None, &refused).expect_err("there is no io.weight");
     assert_eq!((e.errno(), e.reason()), (Errno::EOPNOTSUPP, Some(Reason::NoController)), "{e}");
-    wait_for_no_trace();
+    wait_for_cleanup();
     if lab::hides("cpu.idle") {
         let refused = Limits { cpu_idle: Some(true), ..limits() };
         let e = Agent::new_where(only_systemd(), None, &refused).expect_err("there is no cpu.idle");
         assert_eq!((e.errno(), e.reason()), (Errno::EOPNOTSUPP, Some(Reason::NoController)), "{e}");
-        wait_for_no_trace();
+        wait_for_cleanup();
     }
 
-    // Told beforehand, without making one.
+    // discover_parent() names the place without making a scope.
     let last_resort = lab::layout() == "systemd-session" || lab::layout() == "systemd-service";
-    let told = discover_parent().unwrap_or_else(|e| panic!("{e}"));
+    let parent = discover_parent().unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(traces(), BTreeSet::new());
     let agent = match last_resort {
         true => Agent::new(None, None, &limits()),
@@ -92,7 +92,7 @@ fn a_scope_holds_our_agents_and_leaves_no_trace() {
     };
     let agent = agent.unwrap_or_else(|e| panic!("{e}"));
     let scope = scope_of(&agent);
-    assert!(!last_resort || Cgroup::at(&told) == scope, "{}", String::from_utf8_lossy(&told));
+    assert!(!last_resort || Cgroup::at(&parent) == scope, "{}", String::from_utf8_lossy(&parent));
     let info = agent.info().expect("info");
     assert_eq!(info.place, PlaceKind::Systemd);
     assert!(info.controllers.to_string().starts_with("memory"), "{}", info.controllers);
@@ -101,17 +101,17 @@ fn a_scope_holds_our_agents_and_leaves_no_trace() {
         (cgroup.read("memory.max"), cgroup.read("pids.max"), cgroup.read("cpu.max")),
         ("67108864".into(), "20".into(), "50000 100000".into())
     );
-    assert_eq!(Cgroup::own(), own, "we were moved");
+    assert_eq!(Cgroup::own(), own, "the test was moved");
 
-    // The second is in the same one.
+    // The second agent is in the same scope.
     let second = Agent::new_where(only_systemd(), None, &limits()).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(scope_of(&second), scope);
-    assert_eq!(discover_parent().map(|told| !last_resort || Cgroup::at(&told) == scope), Ok(true));
+    assert_eq!(discover_parent().map(|parent| !last_resort || Cgroup::at(&parent) == scope), Ok(true));
 
     let mut member = Member::start("sleeper", &[]);
     if last_resort {
         let direct = cgroup.try_write("cgroup.procs", &member.pid().to_string());
-        assert_eq!(direct.expect_err("a move of our own").raw_os_error(), Some(libc::EACCES));
+        assert_eq!(direct.expect_err("a direct move").raw_os_error(), Some(libc::EACCES));
         assert_eq!(agent.move_self(), Err(Errno::EACCES));
     }
     agent.move_pid(member.pid()).unwrap_or_else(|e| panic!("{e}"));
@@ -121,16 +121,16 @@ fn a_scope_holds_our_agents_and_leaves_no_trace() {
         assert_eq!((e.errno(), e.reason()), (Errno::EACCES, Some(Reason::SystemdRefused)), "{e}");
     }
 
-    guard_is_modest(&scope);
+    check_guard_uses_few_resources(&scope);
     agent.kill_all(deadline()).unwrap_or_else(|e| panic!("{e}"));
     member.wait_dead();
     for agent in [agent, second] {
         agent.destroy(false, deadline(), false).unwrap_or_else(|e| panic!("{e}"));
     }
-    assert!(scope.exists(), "it is ours until we end");
+    assert!(scope.exists(), "the scope stays until the end of the program");
 }
 
-fn guard_is_modest(scope: &Cgroup) {
+fn check_guard_uses_few_resources(scope: &Cgroup) {
     let guards = scope.join("guard").words("cgroup.procs");
     assert!(scope.words("cgroup.procs").is_empty());
     assert_eq!(guards.len(), 1, "{guards:?}");
@@ -141,18 +141,19 @@ fn guard_is_modest(scope: &Cgroup) {
         let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("the field");
         line.trim_start_matches(':').trim().to_owned()
     };
-    assert_ne!(field("PPid"), std::process::id().to_string(), "it is our child");
-    assert_eq!(field("NSsid"), pid.to_string(), "a session of its own");
+    assert_ne!(field("PPid"), std::process::id().to_string(), "the guard is a child of the test");
+    assert_eq!(field("NSsid"), pid.to_string(), "the guard has its own session");
     let fds = std::fs::read_dir(proc.join("fd")).expect("fd").count();
-    // Three standard ones, the socket, the host, the scope and two ways out of it.
-    assert!(fds <= 8, "it holds {fds} descriptors");
-    // SAFETY: waits for no particular child and stores nothing.
+    // Three standard descriptors, the socket, the pidfd of the host, the scope and two cgroups to move to at
+    // its end.
+    assert!(fds <= 8, "the guard has {fds} descriptors");
+    // SAFETY: the call waits for any child and stores nothing.
     #[allow(unsafe_code, reason = "nix has no __WALL for waitpid on every system")]
     let waited = unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG | libc::__WALL) };
-    assert!(waited <= 0, "a child of ours has ended: {waited}");
+    assert!(waited <= 0, "a child of the test has ended: {waited}");
 }
 
-/// Killed or done in an orderly way: the guard sees it, and systemd removes the scope.
+/// The program is killed or ends in an orderly way. The guard notices it, and systemd removes the scope.
 #[test]
 fn a_scope_ends_with_the_program_and_its_last_process() {
     lab::needs(&LAYOUTS);
@@ -176,10 +177,10 @@ fn a_scope_ends_with_the_program_and_its_last_process() {
         if end == "hold" {
             wait_until("the guard is gone", || guard.words("cgroup.procs").is_empty());
             assert!(cgroup.lists(member.pid()), "{end}");
-            // Another program finds it there, though it would make a scope of its own.
+            // Another program finds the agent there, though it would make its own scope.
             let uuid = cgroup.0.file_name().expect("a name").to_string_lossy();
-            let guest = Agent::open(None, &uuid, false).unwrap_or_else(|e| panic!("{e}"));
-            assert_eq!(guest.info().expect("info").place, PlaceKind::Systemd);
+            let other = Agent::open(None, &uuid, false).unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!(other.info().expect("info").place, PlaceKind::Systemd);
             let entries = list(None).unwrap_or_else(|e| panic!("{e}"));
             assert!(entries.iter().any(|entry| entry.uuid == uuid && entry.orphan && entry.populated));
             assert_eq!(reap(None, deadline()), Ok(1));
@@ -189,9 +190,9 @@ fn a_scope_ends_with_the_program_and_its_last_process() {
     }
 }
 
-/// One guard keeps the scope and guards what is in it.
+/// One guard keeps the scope alive and guards the agents in it.
 #[test]
-fn guarded_agents_end_with_the_program_and_the_scope_after_them() {
+fn guarded_agents_end_with_the_program_and_before_the_scope() {
     lab::needs(&LAYOUTS);
     let mut program = Member::start("host", &["guarded"]);
     let cgroup = Cgroup::at(program.receive().as_bytes());
@@ -206,32 +207,32 @@ fn guarded_agents_end_with_the_program_and_the_scope_after_them() {
     wait_until("the scope is gone", || !scope.exists());
 }
 
-/// It guards an agent elsewhere first: then it moves, and its old cgroup goes.
+/// The guard has an agent in another place first. It then moves to the scope, and its old cgroup is removed.
 #[test]
-fn a_guard_that_is_there_already_keeps_the_scope() {
+fn an_existing_guard_keeps_the_scope_alive() {
     lab::needs(&LAYOUTS);
-    // Elsewhere there is no other place.
+    // In the other layouts there is no other place.
     if !matches!(lab::layout().as_str(), "systemd-scope" | "systemd-system") {
         return;
     }
     let mut program = Member::start("guarded_twice", &[]);
     let first = Cgroup::at(program.receive().as_bytes());
-    let leaf = first.parent().parent().join(format!("guard-{}", program.pid()));
-    let guard = leaf.words("cgroup.procs");
+    let guard_cgroup = first.parent().parent().join(format!("guard-{}", program.pid()));
+    let guard = guard_cgroup.words("cgroup.procs");
     assert_eq!(guard.len(), 1);
     program.send("go on");
     let second = Cgroup::at(program.receive().as_bytes());
     let scope = second.parent().parent().parent();
     assert_eq!(scope.join("guard").words("cgroup.procs"), guard);
-    assert!(!leaf.exists());
+    assert!(!guard_cgroup.exists());
     program.kill_it_alone();
     wait_until("both are gone", || !first.exists() && !second.exists());
     wait_until("the scope is gone", || !scope.exists());
 }
 
-/// The lock and the line to the guard that a child inherits are its parent's.
+/// The lock and the socket to the guard that a child inherits belong to its parent.
 #[test]
-fn a_forked_child_has_a_scope_of_its_own() {
+fn a_forked_child_has_its_own_scope() {
     lab::needs(&LAYOUTS);
     let mut program = Member::start("parent", &[]);
     let mut scope = || Cgroup::at(program.receive().as_bytes()).parent().parent().parent();
@@ -239,7 +240,7 @@ fn a_forked_child_has_a_scope_of_its_own() {
     assert_ne!(parents, childs);
     program.expect_line("the child has ended");
     wait_until("the child's scope is gone", || !childs.exists());
-    assert!(!parents.join("guard").words("cgroup.procs").is_empty(), "the parent's goes on");
+    assert!(!parents.join("guard").words("cgroup.procs").is_empty(), "the parent's scope stays");
     program.send("end");
     program.wait();
     wait_until("the parent's scope is gone", || !parents.exists());

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! In a login session a caller may make cgroups in the user manager's tree, but move no process there.
+//! In a login session a caller can make cgroups in the tree of the user manager, but cannot move processes
+//! there.
 
 #[macro_use]
 mod common;
@@ -11,9 +12,9 @@ use common::{deadline, lab};
 
 roles![sleeper];
 
-/// What the session and that tree have in common above them is root's.
+/// The common ancestor of the session and that tree belongs to root.
 #[test]
-fn no_process_of_the_session_gets_into_the_user_managers_tree() {
+fn no_process_of_the_session_can_be_moved_into_the_tree_of_the_user_manager() {
     lab::needs(&["session"]);
     let app_slice = c"/sys/fs/cgroup/user.slice/user-1000.slice/user@1000.service/app.slice";
     let agent = Agent::new(Some(app_slice), None, &Limits::default()).unwrap();

@@ -216,7 +216,7 @@ fn processes_that_end_on_sigterm_are_not_killed() {
 
 #[test]
 fn processes_that_ignore_sigterm_are_killed() {
-    let (group, mut member) = group_of("deaf", 2);
+    let (group, mut member) = group_of("ignores_signals", 2);
     assert_eq!(group.terminate(Deadline::after(Duration::from_millis(20)), None), Ok(true));
     assert!(member.is_dead());
     assert_eq!(group.terminate(Deadline::FOREVER, None), Ok(false));
@@ -225,7 +225,7 @@ fn processes_that_ignore_sigterm_are_killed() {
 
 #[test]
 fn without_a_grace_period_processes_are_killed_at_once() {
-    let (group, mut member) = group_of("deaf", 2);
+    let (group, mut member) = group_of("ignores_signals", 2);
     assert_eq!(group.terminate(Deadline::after(Duration::ZERO), None), Ok(true));
     assert!(member.is_dead());
     group.destroy();
@@ -233,7 +233,7 @@ fn without_a_grace_period_processes_are_killed_at_once() {
 
 #[test]
 fn the_time_to_kill_begins_after_the_grace_period() {
-    let (group, mut member) = group_of("deaf", 2);
+    let (group, mut member) = group_of("ignores_signals", 2);
     let grace = Deadline::after(Duration::from_secs(2));
     // Less than the grace period, and far more than two processes need to die.
     assert_eq!(group.terminate(grace, Some(Duration::from_millis(1900))), Ok(true));

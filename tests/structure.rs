@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The drawings of the modules, at the top of src/lib.rs and of some mod.rs, are the structure that the code has.
+//! The drawings of the modules at the top of src/lib.rs and of some mod.rs match the code.
 
 use std::collections::HashMap;
 use std::fs;
@@ -18,12 +18,12 @@ fn src() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// The modules of the drawing with the number of their line, the topmost first.
+/// Returns the modules of the drawing with the numbers of their lines, the topmost first.
 fn drawing(text: &str) -> HashMap<String, usize> {
     let drawn = text.split("//! ```text\n").nth(1).unwrap().split("//! ```\n").next().unwrap();
     let mut lines = HashMap::new();
     for (number, line) in drawn.lines().enumerate() {
-        // Two spaces or more end the names.
+        // Two or more spaces end the names.
         let names = line.trim_start_matches("//! ").split("  ").next().unwrap();
         for name in names.split(' ') {
             assert!(lines.insert(name.to_owned(), number).is_none(), "{name} is drawn twice");
@@ -32,7 +32,8 @@ fn drawing(text: &str) -> HashMap<String, usize> {
     lines
 }
 
-/// What follows `root`, which is `crate::` or `super::`, in the code of a file, without its comments and tests.
+/// Returns the names that follow `root`, which is `crate::` or `super::`, in the code of a file without its
+/// comments and tests.
 fn used(text: &str, root: &str) -> Vec<String> {
     let code = text.split("#[cfg(test)]").next().unwrap();
     let code: Vec<&str> = code.lines().map(|line| line.split("//").next().unwrap()).collect();
@@ -54,7 +55,7 @@ fn first_word(text: &str) -> String {
     text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
 }
 
-/// The module at the top of src/ that a file belongs to, and none for lib.rs, programs and tests.
+/// Returns the module at the top of src/ to which a file belongs, or none for lib.rs, programs and tests.
 fn module_of(file: &Path) -> Option<String> {
     let inside = file.strip_prefix(src()).unwrap().to_str().unwrap();
     let module = inside.split('/').next().unwrap().trim_end_matches(".rs");
@@ -66,7 +67,7 @@ fn module_of(file: &Path) -> Option<String> {
 fn every_module_is_in_the_drawing_and_uses_only_those_below_it() {
     let lines = drawing(&fs::read_to_string(src().join("lib.rs")).unwrap());
     let mut wrong = Vec::new();
-    let mut seen = HashMap::new();
+    let mut found = HashMap::new();
     for file in sources(&src()) {
         let Some(module) = module_of(&file) else { continue };
         let Some(own) = lines.get(&module) else {
@@ -86,9 +87,9 @@ fn every_module_is_in_the_drawing_and_uses_only_those_below_it() {
                 Some(_) => {}
             }
         }
-        *seen.entry(module).or_insert(0) += 1;
+        *found.entry(module).or_insert(0) += 1;
     }
-    assert_eq!(seen.len(), lines.len(), "the drawing names a module that is not there");
+    assert_eq!(found.len(), lines.len(), "the drawing names a module that does not exist");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

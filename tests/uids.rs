@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Processes and cgroups of several users. Root plays them all.
+//! Processes and cgroups of several users. The tests run as root and change their uid.
 
 #[macro_use]
 mod common;
@@ -15,7 +15,7 @@ use std::ffi::CString;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-roles![sleeper, bystander, sleeps_as_a_user, users_agent, stranger];
+roles![sleeper, bystander, sleeps_as_a_user, users_agent, opens_the_directory];
 
 const USER: u32 = 1000;
 
@@ -48,14 +48,14 @@ fn sleeps_as_a_user(_: &[String]) {
     role::sleep();
 }
 
-/// A user's agent under a parent that root has given away as systemd does, in a role of its own.
+/// The agent of a user in a role, under a parent that root has delegated as systemd does.
 struct UsersAgent {
     member: Member,
     cgroup: Cgroup,
     scratch: Scratch,
 }
 
-fn users_agent_starts() -> UsersAgent {
+fn start_users_agent() -> UsersAgent {
     lab::needs(&["unified"]);
     let scratch = Scratch::new();
     for file in ["", "cgroup.procs", "cgroup.subtree_control", "cgroup.threads"] {
@@ -66,7 +66,7 @@ fn users_agent_starts() -> UsersAgent {
     UsersAgent { member, cgroup, scratch }
 }
 
-/// Does what it is told and tells how it went.
+/// A role that executes the commands of a test and sends the results.
 fn users_agent(args: &[String]) {
     become_user();
     let parent = CString::new(args[0].as_str()).expect("no NUL");
@@ -79,7 +79,7 @@ fn users_agent(args: &[String]) {
             "signal_all" => agent.signal_all(libc::SIGTERM).map(drop),
             "terminate" => agent.terminate(wait, Some(std::time::Duration::from_secs(1))).map(drop),
             "destroy" => agent.destroy(false, wait, false).map(drop),
-            other => panic!("{other}?"),
+            other => panic!("unknown command {other}"),
         };
         role::send(&match done {
             Ok(()) => "done".to_owned(),
@@ -88,10 +88,11 @@ fn users_agent(args: &[String]) {
     }
 }
 
-/// cgroup.kill asks for no right to the processes. kill(2) does: without the file there is no way.
+/// cgroup.kill needs no permission for the processes. kill(2) needs it: without the file they cannot be
+/// killed.
 #[test]
-fn a_process_of_root_in_a_users_group_dies_where_cgroup_kill_is_there() {
-    let mut user = users_agent_starts();
+fn a_process_of_root_in_a_users_group_dies_if_cgroup_kill_exists() {
+    let mut user = start_users_agent();
     let mut roots = Member::start("sleeper", &[]);
     user.cgroup.move_in(roots.pid());
     roots.send("go");
@@ -99,11 +100,11 @@ fn a_process_of_root_in_a_users_group_dies_where_cgroup_kill_is_there() {
     for what in ["kill_all", "destroy"] {
         user.member.send(what);
         if lab::lacks("cgroup.kill") {
-            keeps_it_from_forking(&user.cgroup);
+            wait_until_it_cannot_fork(&user.cgroup);
             user.member.expect_line("EACCES Some(NotDelegated) cgroup.kill");
             assert!(!roots.is_dead() && user.cgroup.lists(roots.pid()));
             let left = |file| user.cgroup.try_read(file).unwrap_or_default();
-            assert!(left("cgroup.freeze") != "1" && left("pids.max") == "max", "it is left as it was held");
+            assert!(left("cgroup.freeze") != "1" && left("pids.max") == "max", "a setting is not restored");
         } else {
             user.member.expect_line("done");
             assert!(roots.is_dead());
@@ -112,10 +113,10 @@ fn a_process_of_root_in_a_users_group_dies_where_cgroup_kill_is_there() {
     assert_eq!(user.cgroup.exists(), lab::lacks("cgroup.kill"));
 }
 
-/// Who cannot be signalled is told, after all others were.
+/// A process that cannot be signalled is reported after all others were signalled.
 #[test]
 fn a_process_of_root_in_a_users_group_takes_no_signal_and_can_only_be_killed() {
-    let mut user = users_agent_starts();
+    let mut user = start_users_agent();
     let (mut roots, mut own) = (Member::start("sleeper", &[]), Member::start("sleeps_as_a_user", &[]));
     own.expect_line("ready");
     for one in [&roots, &own] {
@@ -133,8 +134,8 @@ fn a_process_of_root_in_a_users_group_takes_no_signal_and_can_only_be_killed() {
     assert_eq!(roots.is_dead(), can_kill);
 }
 
-/// While the library tries, members are frozen; where that cannot be, pids.max is 0.
-fn keeps_it_from_forking(cgroup: &Cgroup) {
+/// The library freezes the members while it tries to kill them. If it cannot, it sets pids.max to 0.
+fn wait_until_it_cannot_fork(cgroup: &Cgroup) {
     if lab::lacks("cgroup.freeze") {
         common::wait_until("pids.max is 0", || cgroup.read("pids.max") == "0");
     } else {
@@ -144,7 +145,7 @@ fn keeps_it_from_forking(cgroup: &Cgroup) {
 
 #[test]
 fn an_empty_cgroup_of_root_that_the_user_cannot_open_is_removed_with_the_group() {
-    let mut user = users_agent_starts();
+    let mut user = start_users_agent();
     let roots = user.cgroup.make("roots");
     fs::set_permissions(&roots.0, Permissions::from_mode(0o700)).unwrap();
     user.member.send("destroy");
@@ -154,7 +155,7 @@ fn an_empty_cgroup_of_root_that_the_user_cannot_open_is_removed_with_the_group()
 
 #[test]
 fn a_nested_cgroup_of_root_in_a_users_group_stays_and_the_user_can_try_again() {
-    let mut user = users_agent_starts();
+    let mut user = start_users_agent();
     let roots = user.cgroup.make("roots").make("below");
     user.member.send("destroy");
     user.member.expect_line("EACCES Some(NotDelegated) ");
@@ -167,25 +168,25 @@ fn a_nested_cgroup_of_root_in_a_users_group_stays_and_the_user_can_try_again() {
 }
 
 #[test]
-fn what_a_user_made_is_the_users() {
+fn cgroups_made_by_a_user_belong_to_the_user() {
     use std::os::unix::fs::MetadataExt;
-    let user = users_agent_starts();
+    let user = start_users_agent();
     for cgroup in user.scratch.parent.all() {
         assert_eq!(fs::metadata(&cgroup.0).unwrap().uid(), USER, "{}", cgroup.0.display());
     }
 }
 
 #[test]
-fn other_uids_can_read_an_agents_limits_and_not_lock_it() {
+fn other_uids_can_read_the_limits_of_an_agent_but_not_lock_it() {
     lab::needs(&["unified"]);
     let group = Group::plain();
     assert_eq!(fs::metadata(&group.cgroup.0).unwrap().mode() & 0o777, 0o711);
-    let mut member = Member::start("stranger", &[&group.cgroup.0.to_string_lossy()]);
+    let mut member = Member::start("opens_the_directory", &[&group.cgroup.0.to_string_lossy()]);
     member.expect_line("pids.max: true, the directory: Some(13)");
     group.destroy();
 }
 
-fn stranger(args: &[String]) {
+fn opens_the_directory(args: &[String]) {
     become_user();
     let cgroup = Cgroup(args[0].clone().into());
     let limit = cgroup.try_read("pids.max").is_ok();

@@ -90,16 +90,16 @@ pub fn available() -> u64 {
 /// nothing changes between two readings.
 #[track_caller]
 pub fn check_stats(group: &Group) -> Stats {
-    let mut told = None;
-    wait_until("the group stands still", || {
+    let mut stable = None;
+    wait_until("the stats no longer change", || {
         let before = stats_from_files(&group.cgroup);
         let read = group.read_stats(ALL).unwrap();
         let still = before == stats_from_files(&group.cgroup);
-        told = still.then_some((read, before));
+        stable = still.then_some((read, before));
         still
     });
-    let (read, stats_from_files) = told.unwrap();
-    assert_eq!(Stats { time_ns: 0, ..read }, stats_from_files);
+    let (read, expected) = stable.unwrap();
+    assert_eq!(Stats { time_ns: 0, ..read }, expected);
     read
 }
 

@@ -26,5 +26,5 @@ fn threads_that_fork_die() {
 
 #[test]
 fn five_thousand_processes_die() {
-    Fixture::new().each_round_with_role(&no_limits(), "five_thousand", 1);
+    Fixture::new().each_round_with_role(&no_limits(), "five_thousand_processes", 1);
 }

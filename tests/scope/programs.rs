@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Programs that use agentcg in a scope, for their ends to be seen.
+//! Programs that use agentcg in a scope.
 
 use crate::common::deadline;
 use crate::common::member::role;
 use agentcg::{Agent, CpuMax, Limits, PlaceRequest, Systemd};
 
-/// No other place.
+/// Requests a systemd scope as the only place.
 pub fn only_systemd() -> PlaceRequest<'static> {
     PlaceRequest { systemd: Systemd::Only, ..PlaceRequest::default() }
 }
 
-/// One of each controller that there is.
+/// A limit of each available controller.
 pub fn limits() -> Limits {
     Limits {
         memory_max: Some(64 << 20),
@@ -20,12 +20,12 @@ pub fn limits() -> Limits {
     }
 }
 
-/// A program that uses agentcg, for its end to be seen; with an argument its agent is guarded.
+/// A program that uses agentcg and executes the commands of a test. With an argument its agent is guarded.
 pub fn host(args: &[String]) {
     use_agents(PlaceRequest { guard: !args.is_empty(), ..only_systemd() });
 }
 
-/// One with an agent beside it, and one in a scope.
+/// A program with a guarded agent beside it and another one in a scope.
 pub fn guarded_twice(_: &[String]) {
     let elsewhere = PlaceRequest { systemd: Systemd::Never, ..only_systemd() };
     let made = [elsewhere, only_systemd()].map(|request| {
@@ -43,22 +43,22 @@ fn use_agents(request: PlaceRequest<'_>) {
     assert_eq!(agent.info().map(|info| info.guarded), Ok(request.guard));
     role::send(&String::from_utf8_lossy(agent.path()));
     loop {
-        let said = role::receive();
-        match said.split_once(' ') {
+        let command = role::receive();
+        match command.split_once(' ') {
             Some((_hold, pid)) => {
                 agent.move_pid(pid.parse().expect("a pid")).unwrap_or_else(|e| panic!("{e}"));
                 role::send("held");
             }
-            None if said == "again" => {
+            None if command == "again" => {
                 let again = Agent::new_where(request, None, &limits()).unwrap_or_else(|e| panic!("{e}"));
                 role::send(&String::from_utf8_lossy(again.path()));
                 std::mem::forget(again);
             }
-            None if said == "retry" => {
+            None if command == "retry" => {
                 let refused = Agent::new_where(request, None, &limits()).err();
                 role::send(&refused.map_or("made".to_owned(), |e| format!("{:?} {e}", e.errno())));
             }
-            None if said == "destroy" => {
+            None if command == "destroy" => {
                 return agent.destroy(false, deadline(), false).map(drop).unwrap_or_else(|e| panic!("{e}"));
             }
             None => return,
@@ -66,14 +66,14 @@ fn use_agents(request: PlaceRequest<'_>) {
     }
 }
 
-/// A program with a child that uses agentcg, too: each of them says where its agent is.
+/// A program with a child that uses agentcg too. Each of them sends the path of its agent.
 pub fn parent(_: &[String]) {
-    let say_where = |agent: &Agent| role::send(&String::from_utf8_lossy(agent.path()));
+    let send_path = |agent: &Agent| role::send(&String::from_utf8_lossy(agent.path()));
     let own = Agent::new_where(only_systemd(), None, &limits()).unwrap_or_else(|e| panic!("{e}"));
-    say_where(&own);
+    send_path(&own);
     if role::fork() {
         let childs = Agent::new_where(only_systemd(), None, &limits()).unwrap_or_else(|e| panic!("{e}"));
-        say_where(&childs);
+        send_path(&childs);
         role::exit(0);
     }
     nix::sys::wait::wait().expect("wait");

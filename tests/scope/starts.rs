@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Programs that start inside a scope, where in a session only systemd may put anybody.
+//! Programs that start inside a scope. In a session only systemd can move processes there.
 
 use crate::common::cgroup::Cgroup;
 use crate::common::program::{self, StartOptions};
@@ -9,7 +9,7 @@ use agentcg::{Agent, Errno, SpawnOptions};
 use nix::sys::wait::WaitStatus;
 use std::os::fd::{AsFd, AsRawFd};
 
-/// Ends with 0 if it is in this cgroup, as it sees it itself.
+/// Exits with 0 if it is in this cgroup according to /proc/self/cgroup.
 pub fn inside(args: &[String]) {
     let text = std::fs::read_to_string("/proc/self/cgroup").unwrap();
     let own = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What becomes of a scope that somebody stops or freezes while its program lives.
+//! A scope is stopped or frozen while its program lives.
 
 use crate::common::cgroup::Cgroup;
 use crate::common::member::Member;
@@ -7,7 +7,7 @@ use crate::common::{deadline, lab, wait_until};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-/// systemd's own deadline with what it stops is 90 s.
+/// systemd waits up to 90 s for what it stops.
 const QUICK: Duration = Duration::from_secs(30);
 
 fn systemctl(args: &[&str]) -> Duration {
@@ -26,7 +26,7 @@ fn scope_of(path: &str) -> Cgroup {
     Cgroup::at(path.as_bytes()).parent().parent().parent()
 }
 
-/// A role in a scope of the user manager of uid 1000, started by root.
+/// Starts a role as root in a scope of the user manager of uid 1000.
 fn in_user_manager(role: &str, args: &[&str]) -> Member {
     let program = std::env::current_exe().expect("a path");
     let mut command = Command::new("setpriv");
@@ -38,15 +38,15 @@ fn in_user_manager(role: &str, args: &[&str]) -> Member {
         .env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/run/user/1000/bus");
     let member = Member::start_by(&mut command, role, args);
     let exe = format!("/proc/{}/exe", member.pid());
-    wait_until("it plays", || std::fs::read_link(&exe).is_ok_and(|exe| exe == program));
+    wait_until("the role runs", || std::fs::read_link(&exe).is_ok_and(|exe| exe == program));
     member
 }
 
-/// So does each guard, and systemd has nobody to wait for, though the programs live on until then.
+/// Each guard ends at once too, so systemd waits for no process, though the programs live on until then.
 #[test]
 fn a_user_manager_with_guarded_agents_is_restarted_at_once() {
     lab::needs(&crate::LAYOUTS);
-    // Only root can.
+    // Only root can restart the user manager.
     if lab::layout() != "systemd-system" {
         return;
     }
@@ -66,9 +66,9 @@ fn a_user_manager_with_guarded_agents_is_restarted_at_once() {
     wait_until("nothing is left", || crate::traces().is_subset(&before));
 }
 
-/// The guard in it takes SIGTERM for that, and the next agent gets a scope of its own.
+/// A guard in it ends on SIGTERM, and the next agent gets a new scope.
 #[test]
-fn a_scope_is_stopped_at_once_and_another_takes_its_place() {
+fn a_scope_is_stopped_at_once_and_replaced_by_another() {
     lab::needs(&crate::LAYOUTS);
     for guarded in [true, false] {
         let args: &[&str] = if guarded { &["guarded"] } else { &[] };
@@ -77,7 +77,7 @@ fn a_scope_is_stopped_at_once_and_another_takes_its_place() {
         let mut inside = Member::start("sleeper", &[]);
         program.send(&format!("hold {}", inside.pid()));
         program.expect_line("held");
-        let unit = first.0.file_name().expect("a name").to_str().expect("of ours").to_owned();
+        let unit = first.0.file_name().expect("a name").to_str().expect("UTF-8").to_owned();
         let took = systemctl(&["stop", &unit]);
         assert!(took < QUICK, "{took:?}");
         inside.wait_dead();
@@ -86,7 +86,7 @@ fn a_scope_is_stopped_at_once_and_another_takes_its_place() {
         let second = scope_of(&program.receive());
         assert!(second != first && second.exists());
         program.kill_it_alone();
-        // systemd removes an empty agent with it, a reaper one that is not guarded.
+        // systemd removes the scope with an empty agent. A reaper removes an agent that is not guarded.
         wait_until("the second scope is gone", || {
             agentcg::reap(None, deadline()).unwrap_or_else(|e| panic!("{e}"));
             !second.exists()
@@ -95,7 +95,7 @@ fn a_scope_is_stopped_at_once_and_another_takes_its_place() {
 }
 
 #[test]
-fn a_guarded_agent_in_a_frozen_scope_is_refused_at_once_for_that_reason() {
+fn a_guarded_agent_in_a_frozen_scope_is_refused_at_once_as_frozen() {
     lab::needs(&crate::LAYOUTS);
     let mut program = Member::start("host", &["guarded"]);
     let scope = scope_of(&program.receive());
@@ -103,8 +103,8 @@ fn a_guarded_agent_in_a_frozen_scope_is_refused_at_once_for_that_reason() {
     scope.wait_for("cgroup.events", |text| text.contains("frozen 1"));
     let start = Instant::now();
     program.send("retry");
-    let said = program.receive();
-    assert!(said.starts_with("EBUSY") && said.contains("frozen"), "{said}");
+    let answer = program.receive();
+    assert!(answer.starts_with("EBUSY") && answer.contains("frozen"), "{answer}");
     assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
     scope.write("cgroup.freeze", "0");
     program.send("again");

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 fn start_program(group: &Group) -> agentcg::Result<agentcg::Child> {
-    program::start(group, "start_program", StartOptions { args: &["0"], ..StartOptions::default() })
+    program::start(group, "ends", StartOptions { args: &["0"], ..StartOptions::default() })
 }
 
 /// The child is in execve(2) when another program freezes the group. That program thaws it only after the
