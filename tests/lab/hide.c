@@ -2,10 +2,10 @@
 /*
  * LD_PRELOAD library for `tests/lab/run --hide`: a file whose base name is in
  * $LAB_HIDE (separated by spaces or commas) does not exist, as on a kernel that
- * lacks the interface. Only lookups are answered so; a listing still shows the file.
+ * lacks the interface. This holds for lookups; a listing still shows the file.
  *
- * It stands in front of the C library, so it reaches C, C++ and Rust, syscall(3)
- * included, but no static program and no system call made by hand.
+ * It replaces functions of the C library, syscall(3) included. It therefore works
+ * in C, C++ and Rust, but not in static programs or for direct system calls.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -27,7 +27,7 @@ static int separates(char c)
 
 static char list[256], release[64];
 
-/* Looked up once. The library's guard, a program of its own without an environment, is not hidden anything. */
+/* Read once. Nothing is hidden from the library's guard, which is a program without an environment. */
 __attribute__((constructor)) static void remember_list(void)
 {
 	const char *value = getenv("LAB_HIDE");
@@ -58,8 +58,8 @@ static int hidden(const char *path)
 	return 0;
 }
 
-/* By memcpy: ISO C has no cast from void * to a function. Found at the start; or at the first
- * call, by a library that starts before this one. */
+/* memcpy, because ISO C has no cast from void * to a function. The function is looked up at the start, or at the first
+ * call if a library that starts earlier makes it. */
 #define NEXT(name) \
 static __typeof__(&name) next_##name; \
 __attribute__((constructor)) static void find_##name(void) \
@@ -146,7 +146,7 @@ long syscall(long number, ...)
 	va_list args;
 	int i;
 
-	/* The kernel ignores the arguments that a call does not have, whatever is read here for them. */
+	/* The kernel ignores arguments that a call does not have. */
 	va_start(args, number);
 	for (i = 0; i < 6; i++)
 		arg[i] = va_arg(args, long);
@@ -156,7 +156,7 @@ long syscall(long number, ...)
 	return next_of_syscall()(number, arg[0], arg[1], arg[2], arg[3], arg[4], arg[5]);
 }
 
-/* $LAB_RELEASE is the kernel's release for programs that ask. */
+/* $LAB_RELEASE replaces the kernel's release in uname(2). */
 NEXT(uname)
 int uname(struct utsname *name)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* What the hierarchy looked like, and whether it still does. */
+/* Records the state of the hierarchy, and compares it with a later state. */
 #include "places.h"
 
 #include <dirent.h>
@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Of each cgroup its type and controllers, and its processes, one a line. */
+/* The type, the enabled controllers and the processes of each cgroup, one per line. */
 struct line {
 	char what;	/* 't'ype, 'e'nabled, 'p'rocess */
 	char *path;
@@ -35,7 +35,7 @@ static char *copy(const char *text)
 
 static void add(struct seen *seen, char what, const char *path, const char *value)
 {
-	/* In steps of 64: a guest has a hundred lines or two. */
+	/* In steps of 64: a guest has 100 to 200 lines. */
 	if (seen->count % 64 == 0) {
 		seen->lines = realloc(seen->lines, (seen->count + 64) * sizeof(*seen->lines));
 		if (!seen->lines)
@@ -44,7 +44,8 @@ static void add(struct seen *seen, char what, const char *path, const char *valu
 	seen->lines[seen->count++] = (struct line){ what, copy(path), copy(value) };
 }
 
-/* All lines of a file. There is none in the real root, or where a cgroup is just removed, or threaded. */
+/* Add all lines of a file. The file is missing or unreadable in the real root, in a cgroup that is being removed, and in a
+ * threaded one. */
 static void add_file(struct seen *seen, char what, const char *path, const char *file)
 {
 	char name[PATH_BYTES + 64], text[256];
@@ -85,7 +86,7 @@ static void walk(struct seen *seen, const char *path)
 	closedir(dir);
 }
 
-/* The mount point of a line of mountinfo, whose \040 and the like it resolves; NULL for another type of mount. */
+/* Returns the mount point in a line of mountinfo, with \040 and other escapes resolved; NULL for another type of mount. */
 static char *cgroup2_point(char *text)
 {
 	char *field = text, *to;
@@ -155,8 +156,8 @@ void remember(void)
 	before = look();
 }
 
-/* A cgroup that the library makes. */
-static int is_ours(const char *path)
+/* Returns true for a cgroup that the library makes. */
+static int is_of_library(const char *path)
 {
 	return strstr(path, "/synwire") || !fnmatch("*/supervisor", path, 0) || !fnmatch("*/agentcg-*.scope*", path, 0);
 }
@@ -170,7 +171,7 @@ static void check(const struct seen *after, const char *when, int anew)
 
 		if (was->what == 'e' || (was->what == 'p' && atol(was->value) == getpid()))
 			continue;
-		/* A cgroup or a process that has gone has done so by itself. */
+		/* Cgroups and processes may have ended by themselves. */
 		is = was->what == 't' ? find(after, 't', was->path, NULL) : find(after, 'p', NULL, was->value);
 		if (is && was->what == 't' && strcmp(is->value, was->value) != 0)
 			die("%s: %s has become %s", when, was->path, is->value);
@@ -180,7 +181,7 @@ static void check(const struct seen *after, const char *when, int anew)
 	for (i = 0; anew && i < after->count; i++) {
 		const struct line *is = &after->lines[i];
 
-		if (is->what == 't' && !is_ours(is->path) && !find(&before, 't', is->path, NULL))
+		if (is->what == 't' && !is_of_library(is->path) && !find(&before, 't', is->path, NULL))
 			die("%s: %s is new", when, is->path);
 	}
 }
@@ -189,13 +190,13 @@ void expect_unmoved(const char *when)
 {
 	struct seen after = look();
 
-	/* Once other units have come and gone, what is new is no matter of ours. */
+	/* Later, new cgroups may belong to other units. */
 	check(&after, when, !strcmp(when, "with an agent"));
 	forget(&after);
 }
 
-/* A process that we have forked and not executed anything in. */
-static void expect_no_other(const char *when)
+/* Fail if another process runs this program: a forked child without execve(2). */
+static void expect_no_other_process(const char *when)
 {
 	char own[PATH_MAX], name[64], exe[PATH_MAX];
 	ssize_t length = readlink("/proc/self/exe", own, sizeof(own));
@@ -208,10 +209,10 @@ static void expect_no_other(const char *when)
 		long pid = strtol(entry->d_name, NULL, 10);
 
 		snprintf(name, sizeof(name), "/proc/%ld/exe", pid);
-		/* Others' cannot be read: they are not ours. */
+		/* The link of another user's process cannot be read. */
 		if (pid > 0 && pid != getpid() && readlink(name, exe, sizeof(exe)) == length &&
 		    !memcmp(own, exe, (size_t)length))
-			die("%s: process %ld is ours", when, pid);
+			die("%s: process %ld runs this program", when, pid);
 	}
 	closedir(dir);
 }
@@ -230,6 +231,6 @@ void expect_nothing_new(const char *when)
 		if (is->what == 'e' && !find(&before, 'e', is->path, is->value))
 			die("%s: %s has enabled \"%s\"", when, is->path, is->value);
 	}
-	expect_no_other(when);
+	expect_no_other_process(when);
 	forget(&after);
 }

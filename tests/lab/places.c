@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What agentcg makes of the place that it runs in, for tests/lab/places: one
- * line "PLACE|CONTROLLERS|OBSTACLE|PARENT", and on a second the words of the
- * refusal, if there is one. An agent that came to be has its limits read back,
- * runs a process, is measured, killed and removed. Where limits are refused an
- * agent without any is tried next: "tracking". What is not ours must be as it
- * was, while the agent lives and after it. Whatever of that does not hold is
- * said on standard error, with status 1.
+ * Makes an agent in the place that the library finds, for tests/lab/places.
+ * Prints the line "PLACE|CONTROLLERS|OBSTACLE|PARENT", and on a second line the
+ * message of the error, if there is one. The agent's limits are read back; it
+ * runs a process, and is measured, killed and removed. If limits are refused, an
+ * agent without limits is made ("tracking"). Nothing else in the hierarchy may
+ * change while the agent lives and after its end. A failure is printed on
+ * standard error, with status 1.
  *
- *	places [COMMAND...]	COMMAND is run while the agent lives, and the
- *				limits must hold after it, too
+ *	places [COMMAND...]	runs COMMAND while the agent lives; the limits
+ *				must stay in force after it
  */
 #include "places.h"
 
@@ -32,7 +32,7 @@ void die(const char *format, ...)
 	va_list args;
 
 	if (living > 0)
-		kill(living, SIGKILL); /* it would keep a scope for ever */
+		kill(living, SIGKILL); /* it would keep a scope alive */
 
 	va_start(args, format);
 	fputs("places: ", stderr);
@@ -42,7 +42,7 @@ void die(const char *format, ...)
 	exit(1);
 }
 
-/* The interface file as it must be, in the agent's directory. */
+/* Fail unless the interface file of the agent has this text. */
 static void expect(const char *path, const char *file, const char *want, const char *when)
 {
 	char name[4200], got[128] = "";
@@ -57,7 +57,7 @@ static void expect(const char *path, const char *file, const char *want, const c
 	fclose(stream);
 	got[strcspn(got, "\n")] = '\0';
 	if (strcmp(got, want) != 0)
-		die("%s, %s: \"%s\" and not \"%s\"", file, when, got, want);
+		die("%s, %s: \"%s\", expected \"%s\"", file, when, got, want);
 }
 
 static void expect_limits(const char *path, uint64_t controllers, const char *when)
@@ -69,8 +69,8 @@ static void expect_limits(const char *path, uint64_t controllers, const char *wh
 }
 
 /*
- * A process of the agent's. It enters by itself; where that is not allowed, as
- * from a login session, it says so and is moved.
+ * Start a process of the agent. It moves itself into the group. If that is not
+ * allowed, as from a login session, it reports the error and is moved.
  */
 static pid_t start(agentcg *cg)
 {
@@ -93,7 +93,7 @@ static pid_t start(agentcg *cg)
 	}
 	close(fds[1]);
 	if (read(fds[0], &code, 1) != 1)
-		die("the agent's process says nothing");
+		die("the agent's process sent nothing");
 	close(fds[0]);
 	if (code != 0 && code != EACCES)
 		die("agentcg_move_self: %s", strerror(code));
@@ -111,7 +111,7 @@ static void run(char **command)
 	if (pid < 0)
 		die("fork: %s", strerror(errno));
 	if (pid == 0) {
-		dup2(STDERR_FILENO, STDOUT_FILENO); /* standard output is the one line's */
+		dup2(STDERR_FILENO, STDOUT_FILENO); /* standard output is for the result */
 		execvp(command[0], command);
 		_exit(127);
 	}
@@ -150,13 +150,13 @@ static void print_place(const agentcg_info *info, const char *path, const agentc
 	       error->message);
 }
 
-/* agentcg_new() with these limits, NULL for none, has given err. */
-static void expect_diagnosed(const agentcg_diagnosis *said, const agentcg_limits *limits, int err, uint32_t place,
+/* Compare a diagnosis with agentcg_new(), which has returned err for these limits (NULL: none). */
+static void expect_diagnosed(const agentcg_diagnosis *found, const agentcg_limits *limits, int err, uint32_t place,
 			     const agentcg_error *error)
 {
-	if (err ? said->place || said->obstacle != error->reason : said->place != place || said->obstacle)
-		die("%s: agentcg_diagnose_new says place %u, obstacle %u; agentcg_new gives %d, place %u, reason %u",
-		    limits ? "with limits" : "without limits", said->place, said->obstacle, err, place, error->reason);
+	if (err ? found->place || found->obstacle != error->reason : found->place != place || found->obstacle)
+		die("%s: agentcg_diagnose_new: place %u, obstacle %u; agentcg_new: %d, place %u, reason %u",
+		    limits ? "with limits" : "without limits", found->place, found->obstacle, err, place, error->reason);
 }
 
 static void diagnose(const agentcg_limits *limits, agentcg_diagnosis *ret)
@@ -197,7 +197,7 @@ int main(int argc, char **argv)
 		limits.mask = 0;
 		err = agentcg_new(NULL, NULL, NULL, 0, 0, &cg, &error);
 		if (err != found && !(err == 0 && found > 0))
-			die("agentcg_new gives %d, agentcg_discover_parent %d", err, found);
+			die("agentcg_new returned %d, agentcg_discover_parent %d", err, found);
 	}
 	if (err) {
 		expect_nothing_new("after agentcg_new was refused");
@@ -210,10 +210,10 @@ int main(int argc, char **argv)
 	if (agentcg_path(cg, path, sizeof(path)) < 0)
 		die("agentcg_path failed");
 	expect_diagnosed(limits.mask ? &limited : &plain, limits.mask ? &limits : NULL, 0, info.place, &refusal);
-	/* It is said of an agent without limits, which may go elsewhere. */
+	/* agentcg_discover_parent() is for an agent without limits, which may be made elsewhere. */
 	if (plain.place == info.place &&
 	    (found < 0 || strncmp(path, parent, (size_t)found) != 0 || strncmp(path + found, "/synwire/", 9) != 0))
-		die("agentcg_discover_parent says %s, agentcg_new made %s", parent, path);
+		die("agentcg_discover_parent returned %s, agentcg_new made %s", parent, path);
 	print_place(&info, path, &refusal);
 	if (limits.mask)
 		expect_limits(path, info.controllers, "when it is made");
@@ -229,7 +229,7 @@ int main(int argc, char **argv)
 			       &error))
 		die("agentcg_read_stats: %s", error.message);
 	if (!stats.populated || (limits.mask && stats.pids_current != 1))
-		die("%llu processes, populated %llu, and not one",
+		die("%llu processes, populated %llu, expected 1",
 		    (unsigned long long)stats.pids_current, (unsigned long long)stats.populated);
 	if (agentcg_kill_all(cg, 30000, &error))
 		die("agentcg_kill_all: %s", error.message);

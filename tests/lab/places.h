@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* What places.c is made of. */
+/* Functions for places.c. */
 #ifndef PLACES_H
 #define PLACES_H
 
@@ -7,11 +7,11 @@
 
 void die(const char *format, ...) __attribute__((noreturn, format(printf, 1, 2)));
 
-/* Look at every cgroup that can be seen, and keep that. */
+/* Record all visible cgroups. */
 void remember(void);
-/* Each cgroup has the type, and each process but our own the cgroup, that it had; new cgroups have our names. */
+/* Fail unless each cgroup has the same type, each other process is in the same cgroup, and new cgroups are the library's. */
 void expect_unmoved(const char *when);
-/* No cgroup, no enabled controller and no process of ours has come since. */
+/* Fail if there is a new cgroup, a newly enabled controller or another process of this program. */
 void expect_nothing_new(const char *when);
 
 #endif /* PLACES_H */

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 /*
- * LD_PRELOAD library for linux.uml, on processors whose registers are more than it has room for.
+ * LD_PRELOAD library for linux.uml, on processors with more registers than it supports.
  *
- * User-Mode Linux saves and restores its processes' floating point registers by ptrace(2), into a struct of
- * 2,696 bytes: as much as there was up to AVX-512. A host with AMX tells of 11 KiB, and takes back nothing less than
- * the whole (-EFAULT), so that every process of the guest, init first, dies of a SIGSEGV. Here the whole goes to
- * and from the host. What lies past the guest's struct is nobody's: the guest lets no process have the tiles.
+ * User-Mode Linux saves and restores the floating point registers of its processes by ptrace(2), in a struct of
+ * 2,696 bytes, which is enough up to AVX-512. A host with AMX returns 11 KiB, and accepts only the whole (-EFAULT
+ * otherwise), so that every process of the guest, init first, dies of SIGSEGV. This library transfers the whole to and
+ * from the host. The part behind the guest's struct is unused: the guest does not let processes use the tiles.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -17,9 +17,9 @@
 #include <sys/uio.h>
 
 static long (*host_ptrace)(int request, ...);
-/* Not on the stack, which is a kernel stack of the guest's. One at a time: the guest has one CPU. */
+/* Not on the stack, which is a small kernel stack of the guest. One buffer is enough: the guest has one CPU. */
 static unsigned char registers[64 << 10];
-static size_t size; /* of the host's; 0: not known yet */
+static size_t size; /* of the host's registers; 0: not known yet */
 
 __attribute__((constructor)) static void find_ptrace(void)
 {
