@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Every function of the interface in its typical states, and the host that calls it. */
+/* The acts: every function in its typical states, and the host that calls it. */
 #include "faults.h"
 
 #include <errno.h>
@@ -17,19 +17,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Long enough for what is bound to end, short enough for a run of many. */
+/* Longer than any wait that ends, and short enough for many runs. */
 #define SOON_MS 3000
 
 struct report *report;
 const char *scratch, *host_cgroup;
 
-static agentcg *cg, *other;      /* the state's, and the call's */
+static agentcg *cg, *other;      /* of the state, and of the call */
 static char uuid[AGENTCG_UUID_SIZE];
-static pid_t members[8];         /* children of the host that it started itself */
+static pid_t members[8];         /* children that the host has forked */
 static size_t member_count;
 static pid_t started;            /* by the call */
 static int pidfd = -1;
-static int home = -1;            /* the host's own cgroup.procs */
+static int own_procs = -1;       /* cgroup.procs of the host's cgroup */
 static const struct act *act;
 static agentcg_error ignored;
 
@@ -44,10 +44,10 @@ static agentcg_error ignored;
 		if (must_result < 0) \
 			FAIL("%s: %s: %s", #call, errno_name(-must_result), ignored.message); \
 	} while (0)
-#define HOLDS(condition) \
+#define REQUIRE(condition) \
 	do { \
 		if (!(condition)) \
-			FAIL("%s does not hold: %s", #condition, strerror(errno)); \
+			FAIL("%s is false: %s", #condition, strerror(errno)); \
 	} while (0)
 
 /* ---- states ---- */
@@ -125,7 +125,7 @@ static void *sleeps(void *unused)
 	return unused;
 }
 
-/* A member below the group ("" for the group itself) that is there when this returns. */
+/* A process in a cgroup below the group ("": in the group). It is there when this returns. */
 static pid_t member(const char *below, enum life life)
 {
 	int ready[2];
@@ -133,9 +133,9 @@ static pid_t member(const char *below, enum life life)
 	pid_t pid;
 	pthread_t thread;
 
-	HOLDS(pipe2(ready, O_CLOEXEC) == 0);
+	REQUIRE(pipe2(ready, O_CLOEXEC) == 0);
 	pid = fork();
-	HOLDS(pid >= 0);
+	REQUIRE(pid >= 0);
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		signal(SIGUSR1, SIG_IGN);
@@ -160,7 +160,7 @@ static pid_t member(const char *below, enum life life)
 		sleeps(NULL);
 	}
 	close(ready[1]);
-	HOLDS(read(ready[0], &byte, 1) == 1);
+	REQUIRE(read(ready[0], &byte, 1) == 1);
 	close(ready[0]);
 	members[member_count++] = pid;
 	return pid;
@@ -172,7 +172,7 @@ static void make_nested(const char *name)
 	int length = agentcg_path(cg, path, sizeof(path));
 
 	snprintf(path + length, sizeof(path) - (size_t)length, "%s", name);
-	HOLDS(mkdir(path, 0755) == 0);
+	REQUIRE(mkdir(path, 0755) == 0);
 }
 
 static void one_member(void)
@@ -236,7 +236,7 @@ static void outside_member(void)
 	group();
 	member("", OUTSIDE);
 	pidfd = (int)syscall(SYS_pidfd_open, members[0], 0);
-	HOLDS(pidfd >= 0);
+	REQUIRE(pidfd >= 0);
 }
 
 static void limited_member(void)
@@ -272,16 +272,16 @@ static void warm_stats(void)
 	MUST(agentcg_read_stats(cg, AGENTCG_STAT_ALL, &stats, sizeof(stats), &ignored));
 }
 
-/* Made by a process that has ended. */
+/* The process that made the agent has ended. */
 static void orphan_with(bool member_too)
 {
 	int end[2], inside[2];
 	char byte;
 	pid_t pid;
 
-	HOLDS(pipe2(end, O_CLOEXEC) == 0 && pipe2(inside, O_CLOEXEC) == 0);
+	REQUIRE(pipe2(end, O_CLOEXEC) == 0 && pipe2(inside, O_CLOEXEC) == 0);
 	pid = fork();
-	HOLDS(pid >= 0);
+	REQUIRE(pid >= 0);
 	if (pid == 0) {
 		if (agentcg_new(parent(), NULL, NULL, 0, AGENTCG_NEW_NO_SYSTEMD, &cg, &ignored) < 0)
 			_exit(1);
@@ -290,7 +290,7 @@ static void orphan_with(bool member_too)
 			_exit(1);
 		if (member_too && fork() == 0) {
 			join_group("");
-			/* The lock goes with the last copy of the directory, and the pipe, which is older, after it. */
+			/* The kernel closes the pipe after the directory, and thereby after the lock. */
 			for (int fd = 63; fd > 2; fd--)
 				close(fd);
 			sleeps(NULL);
@@ -303,10 +303,10 @@ static void orphan_with(bool member_too)
 	close(end[1]);
 	close(inside[0]);
 	close(inside[1]);
-	HOLDS(read(end[0], uuid, sizeof(uuid)) == sizeof(uuid));
+	REQUIRE(read(end[0], uuid, sizeof(uuid)) == sizeof(uuid));
 	close(end[0]);
 	int status;
-	HOLDS(waitpid(pid, &status, 0) == pid && status == 0);
+	REQUIRE(waitpid(pid, &status, 0) == pid && status == 0);
 }
 
 static void orphan(void)
@@ -801,13 +801,13 @@ const size_t act_count = sizeof(acts) / sizeof(acts[0]);
 static void stop(int stage)
 {
 	report->stage = stage;
-	/* No function of the library's: the tracer knows it by that. */
+	/* The library never calls kill(2) for itself: the tracer recognizes this call. */
 	syscall(SYS_kill, getpid(), SIGSTOP);
 }
 
-static void go_home(void)
+static void leave_group(void)
 {
-	HOLDS(write(home, "0", 1) == 1);
+	REQUIRE(write(own_procs, "0", 1) == 1);
 }
 
 static void end_started(void)
@@ -823,7 +823,7 @@ static void check_children(void)
 {
 	siginfo_t info;
 
-	/* Those that it has started itself are waited for by their pids. */
+	/* The children that the host has forked are waited for by their pids. */
 	for (size_t i = 0; i < member_count; i++) {
 		kill(members[i], SIGKILL);
 		waitpid(members[i], NULL, 0);
@@ -844,17 +844,17 @@ void run_host(const struct act *chosen)
 
 	act = chosen;
 	snprintf(procs, sizeof(procs), "%s/cgroup.procs", host_cgroup);
-	home = open(procs, O_WRONLY | O_CLOEXEC);
-	HOLDS(home >= 0);
-	go_home();
-	HOLDS(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0);
+	own_procs = open(procs, O_WRONLY | O_CLOEXEC);
+	REQUIRE(own_procs >= 0);
+	leave_group();
+	REQUIRE(ptrace(PTRACE_TRACEME, 0, NULL, NULL) == 0);
 	act->prepare();
 	stop(STAGE_READY);
 	report->code = act->call(&report->error);
 	stop(STAGE_DONE);
 
 	if (act->call == move_self)
-		go_home();
+		leave_group();
 	end_started();
 	if (report->code >= 0 && (act->flags & ENDS))
 		cg = NULL;
@@ -866,7 +866,7 @@ void run_host(const struct act *chosen)
 		report->again_result = report->result;
 		report->result = result;
 		if (act->call == move_self)
-			go_home();
+			leave_group();
 		end_started();
 		if (report->again >= 0 && (act->flags & ENDS))
 			cg = NULL;
@@ -876,7 +876,7 @@ void run_host(const struct act *chosen)
 	else
 		end_group(other);
 	end_group(cg);
-	/* What no handle of ours stands for: an orphan, or one that was freed. */
+	/* Agents without a handle: an orphan, or a freed one. */
 	if (report->end >= 0 && agentcg_reap(parent(), SOON_MS, &report->end_error) < 0)
 		report->end = report->end_error.code;
 	check_children();

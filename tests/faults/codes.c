@@ -22,7 +22,7 @@ void read_header(const char *path)
 	fclose(file);
 }
 
-/* The end of the comment before the function's declaration, and its start. */
+/* Find the comment before the declaration of the function. */
 static bool comment_of(const char *function, const char **from, const char **to)
 {
 	size_t length = strlen(function);
@@ -37,7 +37,7 @@ static bool comment_of(const char *function, const char **from, const char **to)
 			*to = end;
 		for (const char *begin = header; (begin = strstr(begin, "/*")) && begin < at; begin += 2)
 			start = begin;
-		/* Else it stands in a comment. */
+		/* Otherwise the name is in a comment. */
 		if (start && *to && *to > start && !memchr(*to + 2, ';', (size_t)(at - *to - 2))) {
 			*from = start;
 			return true;
@@ -46,7 +46,7 @@ static bool comment_of(const char *function, const char **from, const char **to)
 	return false;
 }
 
-/* Returns true if -name stands between the two. */
+/* Returns true if the text between the two contains -name. */
 static bool names(const char *from, const char *to, const char *name)
 {
 	size_t length = strlen(name);
@@ -116,7 +116,7 @@ const char *errno_name(int error)
 	static char number[16];
 	const char *name = strerrorname_np(error);
 
-	/* The header's names of those that have two. */
+	/* The header's name, where an error has two. */
 	if (error == EOPNOTSUPP)
 		return "EOPNOTSUPP";
 	if (error == EDEADLK)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * Which errors which system call can have, by what it is about: of EINTR,
- * EAGAIN, ENOMEM, EMFILE, ENFILE, EIO, EACCES, ENOSPC, ENODEV and EBUSY those
- * that Linux can give there.
+ * The errors that Linux can return from each system call, by what the call is
+ * about. Only EINTR, EAGAIN, ENOMEM, EMFILE, ENFILE, EIO, EACCES, ENOSPC, ENODEV
+ * and EBUSY are considered.
  */
 #include "faults.h"
 
@@ -15,15 +15,15 @@
 struct row {
 	long number;
 	const char *name;
-	/* controller: interface files that go with their controller, which ENODEV says of a living group. */
+	/* controller: for interface files that are removed with their controller. For them a living group can have ENODEV. */
 	int controller[MAX_ERRNOS], other[MAX_ERRNOS];
 };
 
-/* The same whatever it is about. */
+/* The same errors for all targets. */
 #define ANY(call, ...) { SYS_##call, #call, { __VA_ARGS__ }, { __VA_ARGS__ } }
 #define ALL(...) { __VA_ARGS__ }
 #define BY(call, controller, other) { SYS_##call, #call, controller, other }
-/* Why none: they cannot fail once their arguments are right, or nothing can be done about it. */
+/* No errors: the call cannot fail with valid arguments, or the library can do nothing about a failure. */
 #define NEVER(call) { SYS_##call, #call, { 0 }, { 0 } }
 
 static const struct row rows[] = {
@@ -129,7 +129,7 @@ static const struct row rows[] = {
 	NEVER(getgroups), NEVER(setgroups), NEVER(setresuid), NEVER(setresgid), NEVER(capget), NEVER(capset),
 	NEVER(rt_sigaction), NEVER(rt_sigprocmask), NEVER(rt_sigpending), NEVER(rt_sigreturn), NEVER(rt_sigtimedwait),
 	NEVER(sigaltstack), NEVER(kill), NEVER(tgkill),
-	NEVER(pidfd_send_signal), /* it needs memory for a realtime signal alone */
+	NEVER(pidfd_send_signal), /* it needs memory only for a realtime signal */
 	NEVER(clock_gettime), NEVER(gettimeofday), NEVER(timerfd_settime), NEVER(timerfd_gettime),
 	NEVER(setitimer), NEVER(sched_yield), NEVER(sched_getaffinity), NEVER(sched_setaffinity),
 	NEVER(sched_getscheduler), NEVER(sched_setscheduler), NEVER(getpriority), NEVER(setpriority),
@@ -157,7 +157,7 @@ const char *call_name(long number)
 	return row ? row->name : "?";
 }
 
-/* A file such as memory.max. A cgroup's own files, cgroup.*, last as long as it does. */
+/* Returns true for a file such as memory.max. The files cgroup.* exist as long as the cgroup. */
 static bool is_controllers(const struct call *call)
 {
 	static const char *const controllers[] = { "/cpu.", "/memory.", "/pids.", "/io." };
@@ -175,13 +175,13 @@ const int *call_errnos(const struct call *call)
 	static const int library[] = { EMFILE, ENFILE, ENOMEM, EACCES, EIO, 0 };
 	const struct row *row;
 
-	/* Of its commands only those that make a descriptor can fail. */
+	/* Only its commands that create a descriptor can fail. */
 	if (call->number == SYS_fcntl)
 		return call->arguments[1] == F_DUPFD || call->arguments[1] == F_DUPFD_CLOEXEC ? duplicate : none;
 	row = row_of(call->number);
 	if (!row)
 		return NULL;
-	/* The dynamic linker's: a file on a disk is read without being interrupted. */
+	/* The dynamic linker opens and reads these. Reads of a file on a disk are not interrupted. */
 	if (call->target == FILES && strstr(call->file, ".so") && (call->number == SYS_read || call->number == SYS_openat))
 		return library;
 	if (call->target == ANONYMOUS && (call->number == SYS_read || call->number == SYS_write))

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* The fault matrix: what its parts share. README.md describes it. */
+/* Declarations for the parts of the fault matrix. README.md describes it. */
 #ifndef FAULTS_H
 #define FAULTS_H
 
@@ -15,10 +15,10 @@ enum {
 	ENDS = 1 << 0,       /* success ends the handle */
 	MAKES = 1 << 1,      /* success makes a handle: it is not called a second time */
 	KILLS = 1 << 2,      /* a failure may have killed or removed a part */
-	GUARDED = 1 << 3,    /* a guard's cgroup may stand beside the agents */
-	FOUND = 1 << 4,      /* no parent is given: the library finds the place */
+	GUARDED = 1 << 3,    /* a guard's cgroup may be beside the agents */
+	FOUND = 1 << 4,      /* parent is NULL: the library finds the place */
 	CHILDREN = 1 << 5,   /* the faults are in the processes that the call starts */
-	SYSTEMD = 1 << 6,    /* only where a systemd manager runs */
+	SYSTEMD = 1 << 6,    /* needs a systemd manager */
 	VARIES = 1 << 7,     /* success may have another result under a fault */
 	WAITS = 1 << 8,      /* the number of its system calls depends on time */
 };
@@ -40,16 +40,16 @@ struct report {
 	int code;                /* of the call with the fault */
 	int again;               /* of the same call without one */
 	int end;                 /* of the destroy after it */
-	int children;            /* that the host has and did not start itself */
-	uint64_t result;         /* what the call gave on success, as one number */
+	int children;            /* children that the host has not forked itself */
+	uint64_t result;         /* the results of a successful call, as one number */
 	uint64_t again_result;
 	agentcg_error error, again_error, end_error;
 	char failure[400];       /* a state that could not be made, or "" */
 };
 enum { STAGE_START, STAGE_READY, STAGE_DONE, STAGE_END };
 extern struct report *report;
-extern const char *scratch;      /* the parent that acts give */
-extern const char *host_cgroup;  /* where hosts are */
+extern const char *scratch;      /* the parent that acts pass */
+extern const char *host_cgroup;  /* the cgroup of the hosts */
 
 /* Run an act as a host that its tracer stops before the call, after it and at the end. Does not return. */
 void run_host(const struct act *act);
@@ -63,7 +63,7 @@ struct call {
 	long number;
 	unsigned long arguments[6];
 	enum target target;
-	char file[160];          /* the path or what the descriptor is open for, or "" */
+	char file[160];          /* the path, or the file of the descriptor, or "" */
 };
 const char *call_name(long number);
 /* The errors that the call can have here, ended by 0. NULL if the table lacks the call. */
@@ -77,19 +77,19 @@ struct fault {
 	bool lasting;            /* all later calls of the same number fail, too */
 };
 struct traced {
-	unsigned calls;          /* until the act ended, or until the fault */
+	unsigned calls;          /* system calls until the end of the act, or until the fault */
 	bool injected;
 	struct call call;        /* the one that failed */
 	struct call *list;       /* with fault.at 0: all of them */
 };
 enum outcome { REACHED, ENDED, HUNG };
 
-/* Let the host, which may be running already, run until it stops by itself. */
+/* Let the host run until it stops itself. running: it runs already. */
 enum outcome run_to_stop(pid_t host, bool running, int seconds);
-/* The same, from before the call until after it, with a fault. */
+/* The same from before the call until after it, with a fault. */
 enum outcome run_with_fault(pid_t host, bool children, struct fault fault, struct traced *traced, int seconds);
 
-/* Of a process that stands at a system call: the call, which it then skips; and at its end the result. */
+/* For a process that is stopped at a system call: read the call, skip it, and set its result at its exit. */
 struct call call_of(pid_t pid);
 long number_of(pid_t pid);
 void skip_call(pid_t pid);
@@ -97,7 +97,7 @@ void set_result(pid_t pid, long result);
 
 /* ---- faults in the guard's process: guard.c ---- */
 
-/* Of all injections, those to make. */
+/* The injections to make. */
 struct choice {
 	int only_errno;          /* or 0 */
 	unsigned part, parts, most_repeats;
@@ -112,22 +112,22 @@ struct totals run_guard_act(size_t number, const struct choice *choice);
 
 /* ---- the place: main.c ---- */
 
-/* The parent that acts give, as if nobody had been there. */
+/* Make the parent that acts pass anew. */
 void fresh_scratch(void);
-/* Those whom a host has left. */
+/* Kill the processes that a host has left. */
 void kill_left(void);
 
-/* ---- what is there: picture.c ---- */
+/* ---- cgroups, descriptors and locks: snapshot.c ---- */
 
-struct picture {
+struct snapshot {
 	char text[16000];        /* a line per cgroup */
-	char soft[8000];         /* the same of what may differ after a success */
+	char soft[8000];         /* the same for state that may differ after a success */
 	char descriptors[6000];
 	int descriptor_count;
 	int lock_count;
 };
-/* With host 0 of the cgroups alone. `alive`: whether they are populated counts. */
-void take_picture(struct picture *picture, const char *root, pid_t host, bool alive, bool guards);
+/* With host 0 only the cgroups. alive: include whether they are populated. */
+void take_snapshot(struct snapshot *snapshot, const char *root, pid_t host, bool alive, bool guards);
 /* Kill all that is in the cgroups below root, and remove them. */
 void wipe(const char *root);
 int read_text(const char *path, char *text, size_t size);

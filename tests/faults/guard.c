@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The acts in which the faults are in the guard's process: as it starts, as it
- * takes messages, and as it ends the agents of a host that has ended. Host and
- * guard are traced from the host's start; the guard alone is counted.
+ * The acts in which the faults are in the guard's process: when it starts, when
+ * it handles messages, and when it ends the agents of a host that has ended.
+ * Host and guard are traced from the host's start. Only the system calls of the
+ * guard are counted.
  */
 #include "faults.h"
 
@@ -20,14 +21,14 @@
 #include <time.h>
 #include <unistd.h>
 
-/* For what takes some ms where nothing fails, and some tries of the guard's where something does. */
+/* Without a fault it takes some milliseconds, with one several attempts of the guard. */
 #define GUARD_SECONDS 30
 #define REAP_MS 3000
-/* Worth a look. */
+/* Slower runs are printed. */
 #define SLOW_SECONDS 2
 #define MEMBERS 3
 #define MAX_GUARDS 8
-/* Of a machine that is too slow for the host's patience with a guard that is traced. */
+/* The machine may be too slow: the host does not wait long for a guard, and a traced guard is slow. */
 #define MOST_FAILURES 10
 
 enum phase { AT_START, AT_MESSAGES, AT_END };
@@ -35,7 +36,7 @@ enum phase { AT_START, AT_MESSAGES, AT_END };
 struct guard_act {
 	const char *name;
 	enum phase phase;
-	const char *below[MEMBERS];     /* in which cgroups of the agent members are */
+	const char *below[MEMBERS];     /* the cgroups of the members, below the group */
 };
 
 static const struct guard_act guard_acts[] = {
@@ -52,53 +53,53 @@ const char *guard_act_name(size_t number)
 	return guard_acts[number].name;
 }
 
-/* Shared with the host, which has no other way to speak: it is not to be stopped by a signal. */
-static struct talk {
+/* Shared with the host, which must not be stopped by a signal. */
+static struct shared {
 	volatile int go;                /* the host does the next step */
 	volatile int done;              /* it has done so many steps */
 	volatile int code, again;       /* of the step with the fault, and of the same one after it */
 	volatile int reaped;
 	char message[200];
 	char failure[200];
-} *talk;
+} *shared;
 
 /* ---- the host ---- */
 
 static void step_done(void)
 {
-	int next = talk->done + 1;
+	int next = shared->done + 1;
 
-	talk->done = next;
-	while (talk->go <= next)
+	shared->done = next;
+	while (shared->go <= next)
 		nanosleep(&(struct timespec){ .tv_nsec = 200000 }, NULL);
 }
 
-static int made(agentcg **group)
+static int make(agentcg **group)
 {
 	agentcg_error error;
 	int code = agentcg_new(scratch, NULL, NULL, 0, AGENTCG_NEW_NO_SYSTEMD | AGENTCG_NEW_GUARD, group, &error);
 
 	if (code < 0)
-		snprintf(talk->message, sizeof(talk->message), "%s", error.message);
+		snprintf(shared->message, sizeof(shared->message), "%s", error.message);
 	return code;
 }
 
-/* A message to guard another, and one to guard it no more. */
-static int made_and_destroyed(void)
+/* Make and destroy another agent: the guard gets a message for each. */
+static int make_and_destroy(void)
 {
 	agentcg_error error;
 	agentcg *group;
-	int code = made(&group);
+	int code = make(&group);
 
 	if (code < 0)
 		return code;
 	code = agentcg_destroy(group, 0, REAP_MS, NULL, 0, &error);
 	if (code < 0)
-		snprintf(talk->message, sizeof(talk->message), "destroy: %s", error.message);
+		snprintf(shared->message, sizeof(shared->message), "destroy: %s", error.message);
 	return code;
 }
 
-/* It lives on when the host ends. */
+/* The process lives on when the host ends. */
 static void add_member(agentcg *group, const char *below)
 {
 	char path[4400];
@@ -107,7 +108,7 @@ static void add_member(agentcg *group, const char *below)
 
 	snprintf(path + length, sizeof(path) - (size_t)length, "%s", below);
 	if ((mkdir(path, 0755) != 0 && errno != EEXIST) || pipe(ready) != 0) {
-		snprintf(talk->failure, sizeof(talk->failure), "%s: %s", path, strerror(errno));
+		snprintf(shared->failure, sizeof(shared->failure), "%s: %s", path, strerror(errno));
 		_exit(1);
 	}
 	if (fork() == 0) {
@@ -128,7 +129,7 @@ static void add_member(agentcg *group, const char *below)
 	}
 	close(ready[1]);
 	if (read(ready[0], &byte, 1) != 1) {
-		snprintf(talk->failure, sizeof(talk->failure), "no member in %s", path);
+		snprintf(shared->failure, sizeof(shared->failure), "no member in %s", path);
 		_exit(1);
 	}
 	close(ready[0]);
@@ -146,9 +147,9 @@ static void live(const struct guard_act *act)
 		_exit(1);
 	step_done();
 	if (act->phase != AT_START) {
-		talk->code = made(&group);
-		if (talk->code < 0) {
-			snprintf(talk->failure, sizeof(talk->failure), "%s", talk->message);
+		shared->code = make(&group);
+		if (shared->code < 0) {
+			snprintf(shared->failure, sizeof(shared->failure), "%s", shared->message);
 			_exit(1);
 		}
 		for (size_t i = 0; i < MEMBERS && act->below[i]; i++)
@@ -156,15 +157,15 @@ static void live(const struct guard_act *act)
 	}
 	step_done();
 	if (act->phase == AT_START)
-		talk->code = made(&group);
+		shared->code = make(&group);
 	if (act->phase == AT_MESSAGES)
-		talk->code = made_and_destroyed();
+		shared->code = make_and_destroy();
 	step_done();
 	/* Without a fault. */
 	if (act->phase == AT_START)
-		talk->again = made(&other);
+		shared->again = make(&other);
 	if (act->phase == AT_MESSAGES)
-		talk->again = made_and_destroyed();
+		shared->again = make_and_destroy();
 	step_done();
 	for (;;)
 		pause();
@@ -177,10 +178,10 @@ static struct {
 	size_t guard_count;
 	bool host_ended, guard_ended[MAX_GUARDS];
 	bool arm_at_start, armed;       /* the system calls of guards are counted */
-	bool host_held;                 /* lest the host takes a guard that its tracer has stopped for one that is stopped */
+	bool host_held;                 /* the host is stopped, so that it does not see the guard stopped by the tracer */
 	bool in_call, failing, listing, sleeps;
 	struct fault fault;
-	long number;                    /* of the system call that is to fail; fault.at counts these alone */
+	long number;                    /* of the system call that fails; fault.at counts only these */
 	struct traced *traced;
 	size_t room;
 } watched;
@@ -275,7 +276,7 @@ static bool is_counted(pid_t pid)
 	       (watched.listing || watched.failing || watched.fault.lasting || watched.traced->calls < watched.fault.at);
 }
 
-/* One event of anybody who is traced, or the end of one of ours. False if there is none. */
+/* Handle an event of a traced process, or the end of a child. Returns false if there is none. */
 static bool take_event(void)
 {
 	int status;
@@ -315,7 +316,7 @@ static bool take_event(void)
 	bool counted = is_counted(pid);
 
 	ptrace(counted ? PTRACE_SYSCALL : PTRACE_CONT, pid, NULL, signal);
-	/* It is not stopped any more, or not soon. */
+	/* The process is not stopped any more, or is being killed. */
 	if (guard_number(pid) == 0 && watched.guard_count > 0 && (!counted || watched.sleeps))
 		hold_host(false);
 	return true;
@@ -329,12 +330,12 @@ static double seconds(void)
 	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
-/* Let all run until this holds. False if it takes too long. */
-static bool until(bool (*holds)(void))
+/* Let all processes run until the condition is true. Returns false after a timeout. */
+static bool until(bool (*condition)(void))
 {
 	double now = seconds(), last = now, end = now + GUARD_SECONDS;
 
-	for (; !holds() && now < end; now = seconds()) {
+	for (; !condition() && now < end; now = seconds()) {
 		if (take_event())
 			last = now;
 		else if (now - last < 0.02)
@@ -342,17 +343,17 @@ static bool until(bool (*holds)(void))
 		else
 			nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
 	}
-	return holds();
+	return condition();
 }
 
 static bool step_is_done(void)
 {
-	return talk->done >= talk->go || watched.host_ended;
+	return shared->done >= shared->go || watched.host_ended;
 }
 
 static bool take_step(void)
 {
-	talk->go++;
+	shared->go++;
 	return until(step_is_done) && !watched.host_ended;
 }
 
@@ -366,7 +367,7 @@ static bool guard_sleeps(void)
 	return watched.sleeps || guards_ended();
 }
 
-/* Count from here on. The guard sleeps, and does so again before the host looks at it. */
+/* Count from here on. The guard sleeps now, and sleeps again before the host inspects it. */
 static void arm(void)
 {
 	watched.armed = true;
@@ -383,12 +384,12 @@ static int reap_in_a_child(void)
 	if (pid == 0) {
 		agentcg_error error;
 
-		talk->reaped = agentcg_reap(scratch, REAP_MS, &error);
-		if (talk->reaped < 0)
-			snprintf(talk->message, sizeof(talk->message), "%s", error.message);
+		shared->reaped = agentcg_reap(scratch, REAP_MS, &error);
+		if (shared->reaped < 0)
+			snprintf(shared->message, sizeof(shared->message), "%s", error.message);
 		_exit(0);
 	}
-	return waitpid(pid, &status, 0) == pid && status == 0 ? talk->reaped : -ECHILD;
+	return waitpid(pid, &status, 0) == pid && status == 0 ? shared->reaped : -ECHILD;
 }
 
 static bool is_left(const char *what)
@@ -399,18 +400,18 @@ static bool is_left(const char *what)
 	return access(path, F_OK) == 0;
 }
 
-/* Not only the levels above them, or the guard's own cgroup. */
+/* Returns true if an agent is left. Directories above agents and the guard's cgroup do not count. */
 static bool agents_are_left(void)
 {
 	struct stat agents;
 	char path[4400];
 
 	snprintf(path, sizeof(path), "%s/synwire/agents", scratch);
-	/* One link of a directory in it. */
+	/* Each directory in it adds a link. */
 	return stat(path, &agents) == 0 && agents.st_nlink > 2;
 }
 
-/* What was wrong, or NULL. */
+/* Returns what was wrong, or NULL. */
 static const char *run_once(const struct guard_act *act, struct fault fault, long number, struct traced *traced, bool *left_to_reap)
 {
 	static char text[400];
@@ -420,7 +421,7 @@ static const char *run_once(const struct guard_act *act, struct fault fault, lon
 	const char *wrong = NULL;
 
 	fresh_scratch();
-	memset(talk, 0, sizeof(*talk));
+	memset(shared, 0, sizeof(*shared));
 	memset(&watched, 0, sizeof(watched));
 	traced->calls = 0;
 	traced->injected = false;
@@ -436,13 +437,13 @@ static const char *run_once(const struct guard_act *act, struct fault fault, lon
 	if (watched.host == 0)
 		live(act);
 	if (!take_step() || ptrace(PTRACE_SEIZE, watched.host, NULL, options) != 0)
-		die("%s: no host: %s %s", act->name, strerror(errno), talk->failure);
-	/* A host that finds its guard stopped by us has none. */
+		die("%s: no host: %s %s", act->name, strerror(errno), shared->failure);
+	/* A host whose guard the tracer has stopped would start another guard. */
 	if (!take_step()) {
 		kill_left();
 		wipe(scratch);
 		if (++failures > MOST_FAILURES)
-			die("%s: its state cannot be made: %s", act->name, talk->failure);
+			die("%s: its state cannot be make: %s", act->name, shared->failure);
 		return run_once(act, fault, number, traced, left_to_reap);
 	}
 	watched.arm_at_start = act->phase == AT_START;
@@ -452,14 +453,14 @@ static const char *run_once(const struct guard_act *act, struct fault fault, lon
 		wrong = watched.host_ended ? "the host was killed by it" : "the host hangs";
 	if (act->phase != AT_END)
 		watched.armed = watched.arm_at_start = false;
-	if (!wrong && talk->code == -ENOTRECOVERABLE)
+	if (!wrong && shared->code == -ENOTRECOVERABLE)
 		wrong = "ENOTRECOVERABLE";
-	if (!wrong && !is_listed("agentcg_new", talk->code))
+	if (!wrong && !is_listed("agentcg_new", shared->code))
 		wrong = "the code is not listed";
 	if (!wrong && act->phase != AT_END && !take_step())
 		wrong = "then the host ends or hangs";
-	if (!wrong && talk->again < 0) {
-		snprintf(text, sizeof(text), "the same call without a fault then is %s: %s", errno_name(-talk->again), talk->message);
+	if (!wrong && shared->again < 0) {
+		snprintf(text, sizeof(text), "the same call without a fault then is %s: %s", errno_name(-shared->again), shared->message);
 		wrong = text;
 	}
 	hold_host(false);
@@ -477,7 +478,7 @@ static const char *run_once(const struct guard_act *act, struct fault fault, lon
 		*left_to_reap = true;
 		reaped = reap_in_a_child();
 		if (!wrong && reaped < 0) {
-			snprintf(text, sizeof(text), "agentcg_reap then is %s: %s", errno_name(-reaped), talk->message);
+			snprintf(text, sizeof(text), "agentcg_reap then is %s: %s", errno_name(-reaped), shared->message);
 			wrong = text;
 		}
 		if (!wrong && is_left(""))
@@ -488,7 +489,7 @@ static const char *run_once(const struct guard_act *act, struct fault fault, lon
 	return wrong;
 }
 
-/* Which time it is that the guard makes this call, on any file or on the same one. */
+/* The number of times that the guard has make this call so far, on any file or on the same one. */
 static unsigned occurrence(const struct traced *traced, unsigned at, bool same_file)
 {
 	const struct call *call = &traced->list[at - 1];
@@ -509,14 +510,14 @@ struct totals run_guard_act(size_t number, const struct choice *choice)
 	double start = seconds();
 	const char *wrong = NULL;
 
-	if (!talk)
-		talk = mmap(NULL, sizeof(*talk), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (talk == MAP_FAILED)
+	if (!shared)
+		shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED)
 		die("%s", strerror(errno));
-	for (int tries = 0; tries < MOST_FAILURES && (tries == 0 || talk->code == -EAGAIN); tries++)
+	for (int tries = 0; tries < MOST_FAILURES && (tries == 0 || shared->code == -EAGAIN); tries++)
 		wrong = run_once(act, (struct fault){ 0 }, 0, &reference, &left_to_reap);
-	if (wrong || talk->code < 0 || left_to_reap)
-		die("%s without a fault: %s, %d (%s)%s", act->name, wrong ? wrong : "", talk->code, talk->message,
+	if (wrong || shared->code < 0 || left_to_reap)
+		die("%s without a fault: %s, %d (%s)%s", act->name, wrong ? wrong : "", shared->code, shared->message,
 		    left_to_reap ? ", something is left" : "");
 	for (unsigned at = 1; at <= reference.calls; at++) {
 		const struct call *call = &reference.list[at - 1];
@@ -536,7 +537,7 @@ struct totals run_guard_act(size_t number, const struct choice *choice)
 
 			if ((choice->only_errno && *errnos != choice->only_errno) || turn++ % choice->parts != choice->part)
 				continue;
-			/* To be interrupted for ever is to be stopped, and for what is busy the guard waits as long as that lasts. */
+			/* A permanent EINTR is a stop, and the guard waits as long as something is busy. */
 			if (fault.lasting && (*errnos == EINTR || *errnos == EAGAIN || *errnos == EBUSY))
 				continue;
 			double begin = seconds();
@@ -544,7 +545,7 @@ struct totals run_guard_act(size_t number, const struct choice *choice)
 			wrong = run_once(act, fault, call->number, &faulty, &left_to_reap);
 			if (choice->verbose && seconds() - begin > SLOW_SECONDS)
 				printf("    slow: call %u, %s(%s) %s: %d, %.1f s\n", at, call_name(call->number), call->file, errno_name(*errnos),
-				       talk->code, seconds() - begin);
+				       shared->code, seconds() - begin);
 			if (!faulty.injected) {
 				totals.missed++;
 				continue;

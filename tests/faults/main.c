@@ -2,9 +2,9 @@
 /*
  * faults [-H HEADER] [-m MAP] [-p PART/PARTS] [-e ERRNO] [-d] [-l] [-L] [-s] [-v] [ACT...]
  *
- * Every function in every state of acts.c (or those whose names begin with an
- * ACT), each of its system calls made to fail in turn with each error that it
- * can have (or the one ERRNO). A wrong outcome is a row of the output. Exit
+ * Calls every function in every state of acts.c (or those whose names begin with
+ * an ACT), and makes each of its system calls fail in turn with each error that
+ * it can have (or with ERRNO). A wrong outcome is a row of the output. Exit
  * status 0: no rows. README.md describes the rest.
  */
 #include "faults.h"
@@ -27,9 +27,9 @@
 
 #include "../c/check.h"
 
-/* A host that takes longer than that hangs. */
+/* A host that takes longer hangs. */
 #define HANG_SECONDS 20
-/* How often a system call on the same file is made to fail in one act. */
+/* The most injections into repetitions of one system call on one file in an act. */
 #define MOST_REPEATS 6
 #define MOUNT "/sys/fs/cgroup"
 
@@ -87,7 +87,7 @@ static void find_place(void)
 	if (strcmp(own, MOUNT) != 0)
 		*strrchr(own_parent, '/') = 0;
 	if (delegated) {
-		/* The host is to be alone in its cgroup. */
+		/* The host must be alone in its cgroup. */
 		char outside[4200];
 
 		snprintf(own_parent, sizeof(own_parent), "%s", own);
@@ -125,7 +125,7 @@ static const char *root_of(const struct act *act)
 	return act->flags & FOUND ? own_parent : scratch;
 }
 
-/* Those whom a host has left. False if somebody lives on. */
+/* Wait for the processes that a host has left. Returns false if one still lives. */
 static bool all_ended(double seconds)
 {
 	double end = now() + seconds;
@@ -147,7 +147,7 @@ void kill_left(void)
 {
 	DIR *processes;
 
-	/* Their parents may have been others, which ended: they are ours only now. */
+	/* Orphaned processes become children of this process, which is a subreaper, when their parents end. */
 	do {
 		processes = opendir("/proc");
 		if (!processes)
@@ -172,7 +172,7 @@ void kill_left(void)
 struct run {
 	struct traced traced;
 	enum outcome outcome;            /* of the call */
-	struct picture before, after, end, left;
+	struct snapshot before, after, end, left;
 	bool ended, survivors;
 	double seconds;
 	struct report report;
@@ -180,15 +180,15 @@ struct run {
 
 static struct run reference, faulty;
 
-/* A guard closes its copy of an agent's directory, and with it the lock, a moment after the agent was destroyed. */
-static void take_settled(struct picture *picture, const struct act *act, const char *root, pid_t host, int locks)
+/* A guard closes its copy of an agent's directory, which holds the lock, a moment after the agent was destroyed. */
+static void take_settled_snapshot(struct snapshot *snapshot, const struct act *act, const char *root, pid_t host, int locks)
 {
 	bool guarded = act->flags & GUARDED;
 
-	take_picture(picture, root, host, !guarded, !guarded);
-	for (int tries = 0; guarded && picture->lock_count > locks && tries < 200; tries++) {
+	take_snapshot(snapshot, root, host, !guarded, !guarded);
+	for (int tries = 0; guarded && snapshot->lock_count > locks && tries < 200; tries++) {
 		nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
-		take_picture(picture, root, host, !guarded, !guarded);
+		take_snapshot(snapshot, root, host, !guarded, !guarded);
 	}
 }
 
@@ -208,18 +208,18 @@ static void run_once(const struct act *act, struct fault fault, struct run *run,
 	if (host == 0)
 		run_host(act);
 	if (run_to_stop(host, true, HANG_SECONDS) != REACHED)
-		die("%s: its state cannot be made: %s", act->name, report->failure);
+		die("%s: the state could not be made: %s", act->name, report->failure);
 	if (without)
-		take_picture(&run->before, root, host, !(act->flags & GUARDED), !(act->flags & GUARDED));
+		take_snapshot(&run->before, root, host, !(act->flags & GUARDED), !(act->flags & GUARDED));
 	start = now();
 	run->outcome = run_with_fault(host, act->flags & CHILDREN, fault, &run->traced, HANG_SECONDS);
 	run->seconds = now() - start;
 	if (run->outcome == REACHED) {
-		take_settled(&run->after, act, root, host,
+		take_settled_snapshot(&run->after, act, root, host,
 			     report->code < 0 ? reference.before.lock_count : reference.after.lock_count);
 		run->ended = run_to_stop(host, false, HANG_SECONDS) == REACHED;
 		if (run->ended)
-			take_settled(&run->end, act, root, host, reference.end.lock_count);
+			take_settled_snapshot(&run->end, act, root, host, reference.end.lock_count);
 	}
 	run->report = *report;
 	kill(host, SIGKILL);
@@ -227,11 +227,11 @@ static void run_once(const struct act *act, struct fault fault, struct run *run,
 	run->survivors = !all_ended(10);
 	if (run->survivors)
 		kill_left();
-	take_picture(&run->left, root, 0, true, true);
+	take_snapshot(&run->left, root, 0, true, true);
 	/* systemd removes a scope a moment after its last process has ended. */
 	for (int tries = 0; (act->flags & SYSTEMD) && *run->left.text && tries < 500; tries++) {
 		nanosleep(&(struct timespec){ .tv_nsec = 10000000 }, NULL);
-		take_picture(&run->left, root, 0, true, true);
+		take_snapshot(&run->left, root, 0, true, true);
 	}
 }
 
@@ -251,7 +251,7 @@ static const char *last_of(const char *path)
 	return slash && slash[1] ? slash + 1 : path;
 }
 
-/* A row: what was wrong, once for each injection. */
+/* Print a row: what was wrong after an injection. */
 static void row(const struct act *act, const struct fault *fault, const char *what, const char *expected, const char *got)
 {
 	const struct run *run = &faulty;
@@ -271,7 +271,7 @@ static void row(const struct act *act, const struct fault *fault, const char *wh
 	}
 }
 
-/* A guard without the right to leave its cgroup cannot remove that cgroup: it is left, empty, to a reaper. */
+/* A guard that may not leave its cgroup cannot remove it: it is left, empty, for agentcg_reap(). */
 static bool leaves_guard_cgroup(const struct fault *fault)
 {
 	const char *left = faulty.left.text;
@@ -279,10 +279,10 @@ static bool leaves_guard_cgroup(const struct fault *fault)
 	return fault->error == EACCES && strstr(left, "synwire/guard-") && !strstr(left, "synwire/agents");
 }
 
-/* What another agent's end removes: levels of the tree that hold no agent. */
+/* Ignore directories above agents without an agent: the end of another agent removes them. */
 static const char *without_levels(const char *text)
 {
-	return strstr(text, "UUID") || strstr(text, "keeper") ? text : "";
+	return strstr(text, "UUID") ? text : "";
 }
 
 static bool same_cgroups(const struct traced *traced, const char *expected, const char *got)
@@ -294,27 +294,27 @@ static bool same_cgroups(const struct traced *traced, const char *expected, cons
 	return strcmp(without_levels(expected), without_levels(got)) == 0;
 }
 
-/* A file that may not be read, or whose controller was switched off, is left out of the answer. */
+/* Returns true if a success may leave a file out: it may not be read, or its controller was disabled. */
 static bool is_refusal(const struct call *call, int error)
 {
 	return error == EACCES || error == ENODEV || (call->number == SYS_flock && error == EAGAIN);
 }
 
-/* The code for a fault is its errno, or -EIO where the function lists no such code: another one says what is not so. */
-static bool is_truthful(const struct act *act, const struct call *call, int error, int code)
+/* The code for a fault must be its errno, or -EIO if the function does not list it. Other codes need a reason here. */
+static bool is_allowed_code(const struct act *act, const struct call *call, int error, int code)
 {
 	if (code >= 0 || -code == error || -code == EIO)
 		return true;
 	switch (-code) {
-	case EBUSY:      /* somebody else holds the lock */
+	case EBUSY:      /* another process holds the lock */
 		return call->number == SYS_flock;
-	case EOPNOTSUPP: /* the controller was switched off */
+	case EOPNOTSUPP: /* the controller was disabled */
 	case ENOENT:
 		return error == ENODEV;
-	case EAGAIN:     /* no guard, for whatever reason */
+	case EAGAIN:     /* no guard, for any reason */
 		return act->flags & GUARDED;
-	case EACCES:     /* not moved by us, nor by systemd */
-	case ENOTCONN:   /* no systemd is reached, for whatever reason */
+	case EACCES:     /* moved neither by the library nor by systemd */
+	case ENOTCONN:   /* systemd was not reached, for any reason */
 		return act->flags & SYSTEMD;
 	case EPERM:      /* not contained: a limit of namespaces, a security module, another mount */
 		return error == ENOSPC || error == EACCES || error == EBUSY;
@@ -323,7 +323,7 @@ static bool is_truthful(const struct act *act, const struct call *call, int erro
 	}
 }
 
-static void judge(const struct act *act, const struct fault *fault)
+static void check_outcome(const struct act *act, const struct fault *fault)
 {
 	const struct run *run = &faulty;
 	const struct report *got = &run->report;
@@ -341,7 +341,7 @@ static void judge(const struct act *act, const struct fault *fault)
 		return;
 	}
 	if (run->outcome == ENDED) {
-		ROW("the host was killed by it");
+		ROW("the host was killed");
 		return;
 	}
 	if (failed && got->code == -ENOTRECOVERABLE)
@@ -350,8 +350,8 @@ static void judge(const struct act *act, const struct fault *fault)
 		ROW("%s is not listed", errno_name(-got->code));
 	if (failed && fault->error == EINTR && reference.report.code >= 0)
 		ROW("EINTR is not retried: %s", errno_name(-got->code));
-	if (failed && got->code != -ETIMEDOUT && fault->error != EINTR && !is_truthful(act, &run->traced.call, fault->error, got->code))
-		ROW("it is told as %s", errno_name(-got->code));
+	if (failed && got->code != -ETIMEDOUT && fault->error != EINTR && !is_allowed_code(act, &run->traced.call, fault->error, got->code))
+		ROW("the code is %s", errno_name(-got->code));
 	if (failed && got->code == -ETIMEDOUT && reference.report.code != -ETIMEDOUT)
 		ROW("ETIMEDOUT, but nothing timed out");
 	if (failed && has_error) {
@@ -362,43 +362,43 @@ static void judge(const struct act *act, const struct fault *fault)
 	}
 	if (!failed && got->code == reference.report.code && got->result != reference.report.result && !(act->flags & VARIES) &&
 	    !is_refusal(&run->traced.call, fault->error))
-		ROW("it says 0 and gives %llu instead of %llu", (unsigned long long)got->result,
+		ROW("it succeeds with the result %llu instead of %llu", (unsigned long long)got->result,
 		    (unsigned long long)reference.report.result);
 	if (!failed && got->code != reference.report.code && !(act->flags & VARIES) && !is_refusal(&run->traced.call, fault->error))
 		ROW("it returns %d instead of %d", got->code, reference.report.code);
 	bool left_out = !failed && is_refusal(&run->traced.call, fault->error) && got->code != reference.report.code;
 	if (!failed && !left_out && !same_cgroups(&run->traced, reference.after.text, run->after.text))
-		row(act, fault, "after its success the cgroups differ", reference.after.text, run->after.text);
+		row(act, fault, "after success the cgroups differ", reference.after.text, run->after.text);
 	if (failed && !(act->flags & KILLS)) {
 		if (!same_cgroups(&run->traced, reference.before.text, run->after.text))
-			row(act, fault, "after its failure the cgroups differ", reference.before.text, run->after.text);
-		/* A guard that is about to end keeps the levels above it, and their controllers. */
+			row(act, fault, "after failure the cgroups differ", reference.before.text, run->after.text);
+		/* A guard that has not ended yet keeps the directories above it, and their controllers. */
 		else if (!(act->flags & (SYSTEMD | GUARDED)) && strcmp(run->after.soft, reference.before.soft) != 0)
-			row(act, fault, "after its failure the controllers differ", reference.before.soft, run->after.soft);
+			row(act, fault, "after failure the controllers differ", reference.before.soft, run->after.soft);
 		if (run->after.lock_count != reference.before.lock_count)
-			ROW("after its failure %d locks instead of %d", run->after.lock_count, reference.before.lock_count);
+			ROW("after failure %d locks instead of %d", run->after.lock_count, reference.before.lock_count);
 	}
 	if (!failed && run->after.lock_count != reference.after.lock_count)
-		ROW("after its success %d locks instead of %d", run->after.lock_count, reference.after.lock_count);
+		ROW("after success %d locks instead of %d", run->after.lock_count, reference.after.lock_count);
 	int most = reference.before.descriptor_count > reference.after.descriptor_count ? reference.before.descriptor_count
 										: reference.after.descriptor_count;
-	/* A handle that was to end keeps what it has opened until then. */
+	/* A handle that could not be destroyed keeps the descriptors of its cache. */
 	if (failed && (act->flags & ENDS))
 		most = reference.before.descriptor_count + 16;
 	if (run->after.descriptor_count > most)
-		row(act, fault, "descriptors are left after it", reference.after.descriptors, run->after.descriptors);
+		row(act, fault, "descriptors are left after the call", reference.after.descriptors, run->after.descriptors);
 	if (!run->ended) {
-		ROW("then it hangs or ends the host%s%s", *got->failure ? ": " : "", got->failure);
+		ROW("afterwards the host hangs or ends%s%s", *got->failure ? ": " : "", got->failure);
 		return;
 	}
 	if (got->again < 0 && got->again != reference.report.again)
-		ROW("the same call without a fault then is %s: %.184s", errno_name(-got->again), got->again_error.message);
+		ROW("the repeated call without a fault returns %s: %.184s", errno_name(-got->again), got->again_error.message);
 	else if (got->again >= 0 && got->again_result != reference.report.again_result && !(act->flags & (VARIES | KILLS)) &&
 		 !(act->flags & (ENDS | MAKES)))
-		ROW("the same call without a fault then gives %llu instead of %llu", (unsigned long long)got->again_result,
+		ROW("the repeated call without a fault has the result %llu instead of %llu", (unsigned long long)got->again_result,
 		    (unsigned long long)reference.report.again_result);
 	if (got->end < 0)
-		ROW("destroy then is %s: %.184s", errno_name(-got->end), got->end_error.message);
+		ROW("agentcg_destroy then returns %s: %.184s", errno_name(-got->end), got->end_error.message);
 	if (got->children != reference.report.children)
 		ROW("a child is left");
 	if (run->end.lock_count > reference.end.lock_count)
@@ -414,7 +414,7 @@ static void judge(const struct act *act, const struct fault *fault)
 
 /* ---- an act ---- */
 
-static bool known_row_missing(const struct act *act, const struct traced *traced)
+static bool report_missing_rows(const struct act *act, const struct traced *traced)
 {
 	bool missing = false;
 
@@ -427,7 +427,7 @@ static bool known_row_missing(const struct act *act, const struct traced *traced
 	return missing;
 }
 
-/* Which time it is that the act makes this call on this file. */
+/* The number of times that the act has made this call on this file so far. */
 static unsigned occurrence(const struct traced *traced, unsigned at)
 {
 	const struct call *call = &traced->list[at];
@@ -454,11 +454,11 @@ static void run_act(const struct act *act)
 		    reference.survivors, reference.left.text, reference.report.failure);
 	if (*reference.left.text)
 		wipe(root_of(act));
-	known_row_missing(act, &reference.traced);
+	report_missing_rows(act, &reference.traced);
 	for (unsigned at = 1; at <= reference.traced.calls; at++) {
 		const int *errnos = call_errnos(&reference.traced.list[at - 1]);
 
-		/* A call that is made again and again until something has happened. */
+		/* The act repeats this call until an event. */
 		if (occurrence(&reference.traced, at - 1) > MOST_REPEATS)
 			continue;
 		for (; errnos && *errnos; errnos++) {
@@ -470,7 +470,7 @@ static void run_act(const struct act *act)
 			run_once(act, fault, &faulty, false);
 			if (faulty.traced.injected) {
 				injections++;
-				judge(act, &fault);
+				check_outcome(act, &fault);
 			} else {
 				missed++;
 			}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* ptrace(2): counts a host's system calls and makes one of them fail, without the kernel having done it. */
+/* ptrace(2): counts a host's system calls and makes one of them fail. The kernel does not run that call. */
 #include "faults.h"
 
 #include <errno.h>
@@ -64,7 +64,7 @@ static void descriptor_of(pid_t pid, long fd, char *text, size_t size)
 	text[length < 0 ? 0 : length] = 0;
 }
 
-/* Which of its arguments is a path, and which a descriptor; -1 for none. */
+/* Find the target and the file of a call. A row has the positions of its path and of its descriptor; -1 for none. */
 static void what(struct call *call, pid_t pid)
 {
 	int path = -1, fd = -1;
@@ -139,7 +139,7 @@ void set_result(pid_t pid, long result)
 	set(pid, OFFSET(rax), result);
 }
 
-/* The host says so by a SIGSTOP for itself, sent by kill(2) itself: no function of the library's does that. */
+/* The host marks a stage with a SIGSTOP that it sends itself by kill(2), which the library never does. */
 static bool is_marker(pid_t pid, pid_t host)
 {
 	return pid == host && get(pid, OFFSET(orig_rax)) == SYS_kill && get(pid, OFFSET(rdi)) == host &&
@@ -199,7 +199,7 @@ static struct task *task_of(struct tasks *tasks, pid_t pid)
 	return &tasks->all[tasks->count++];
 }
 
-/* Whether the host is the only one that is traced still. */
+/* Returns true if the host is the only process that is still traced. */
 static bool alone(const struct tasks *tasks)
 {
 	for (size_t i = 1; i < tasks->count; i++)
@@ -231,12 +231,12 @@ enum outcome run_with_fault(pid_t host, bool children, struct fault fault, struc
 	task_of(&tasks, host);
 	set_alarm(seconds);
 	ptrace(PTRACE_SYSCALL, host, NULL, 0);
-	/* One that is about to begin its program may be slower than the host. */
+	/* A child that is about to execute its program may be slower than the host. */
 	while (outcome != REACHED || !alone(&tasks)) {
 		pid_t pid = waitpid(-1, &status, __WALL);
 		struct task *task;
 		int signal = 0;
-		/* The host's own calls are run through where its children are looked at. */
+		/* If the faults are in its children, the host's own calls are not counted. */
 		bool watched;
 
 		if (pid < 0) {
@@ -295,7 +295,7 @@ enum outcome run_with_fault(pid_t host, bool children, struct fault fault, struc
 				}
 			}
 		} else if (status >> 16) {
-			/* An event. A program that has begun is none of the library's any more. */
+			/* An event. After execve(2) the child does not run the library's code. */
 			if (status >> 16 == PTRACE_EVENT_EXEC && pid != host) {
 				detach(task);
 				continue;
@@ -305,11 +305,11 @@ enum outcome run_with_fault(pid_t host, bool children, struct fault fault, struc
 				outcome = REACHED;
 				continue;
 			}
-			/* A new task's first stop. */
+			/* The first stop of a new task. */
 		} else {
 			signal = WSTOPSIG(status);
 		}
-		/* Those that are not counted any more go on without stops. */
+		/* Tasks that are not counted any more continue without stops. */
 		bool more = !marked && (!traced->injected || task->failing || fault.lasting) &&
 			    (watched || (children && pid == host)) && (listing || traced->injected || traced->calls < fault.at || task->failing);
 		ptrace(more ? PTRACE_SYSCALL : PTRACE_CONT, pid, NULL, signal);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Cgroups, descriptors and locks as the kernel shows them, to be compared. */
+/* Snapshots of cgroups, descriptors and locks, as text for comparison. */
 #include "faults.h"
 
 #include <ctype.h>
@@ -53,7 +53,7 @@ static void add(char *text, size_t size, const char *more)
 	snprintf(text + length, size - length, "%s", more);
 }
 
-/* uuids and numbers differ from run to run. */
+/* Replace uuids and numbers, which differ between runs. */
 static void normalize(const char *name, char *text, size_t size)
 {
 	if (strlen(name) == 36 && name[8] == '-' && name[13] == '-') {
@@ -77,7 +77,7 @@ static int by_text(const void *a, const void *b)
 	return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-/* The names of the cgroups in it, sorted. The caller frees them. */
+/* The names of the cgroups in the directory, sorted. The caller frees them. */
 static size_t children_of(const char *directory, char **names, size_t room)
 {
 	DIR *open_directory = opendir(directory);
@@ -95,13 +95,13 @@ static size_t children_of(const char *directory, char **names, size_t room)
 
 static bool skipped(const char *name, int depth, bool guards)
 {
-	/* The lab's own cgroups are none of ours. */
+	/* Cgroups of the lab. */
 	if (depth == 0)
 		return strcmp(name, "synwire") != 0 && strcmp(name, "supervisor") != 0 && strncmp(name, "agentcg-", 8) != 0;
-	return !guards && (strncmp(name, "keeper", 6) == 0 || strncmp(name, "guard", 5) == 0);
+	return !guards && strncmp(name, "guard", 5) == 0;
 }
 
-static void picture_of(struct picture *picture, const char *directory, const char *shown, int depth, bool alive, bool guards)
+static void add_cgroup(struct snapshot *snapshot, const char *directory, const char *shown, int depth, bool alive, bool guards)
 {
 	static const char *const files[] = { "cgroup.freeze", "cpu.max", "pids.max", "memory.max", "memory.high" };
 	char *names[64], path[4400], text[4096], line[9000];
@@ -110,7 +110,7 @@ static void picture_of(struct picture *picture, const char *directory, const cha
 	snprintf(path, sizeof(path), "%s/cgroup.subtree_control", directory);
 	read_text(path, text, sizeof(text));
 	snprintf(line, sizeof(line), "%s: %s%s", shown, text, *text ? "" : "\n");
-	add(picture->soft, sizeof(picture->soft), line);
+	add(snapshot->soft, sizeof(snapshot->soft), line);
 	if (depth > 0) {
 		struct stat state;
 
@@ -134,7 +134,7 @@ static void picture_of(struct picture *picture, const char *directory, const cha
 			add(line, sizeof(line), text);
 		}
 		add(line, sizeof(line), "\n");
-		add(picture->text, sizeof(picture->text), line);
+		add(snapshot->text, sizeof(snapshot->text), line);
 	}
 	for (size_t i = 0; i < count; i++) {
 		char normal[256], below[4400], name[1024];
@@ -143,13 +143,13 @@ static void picture_of(struct picture *picture, const char *directory, const cha
 			normalize(names[i], normal, sizeof(normal));
 			snprintf(below, sizeof(below), "%s/%s", directory, names[i]);
 			snprintf(name, sizeof(name), "%s%s%s", depth ? shown : "", depth ? "/" : "", normal);
-			picture_of(picture, below, name, depth + 1, alive, guards);
+			add_cgroup(snapshot, below, name, depth + 1, alive, guards);
 		}
 		free(names[i]);
 	}
 }
 
-static void descriptors_of(struct picture *picture, pid_t host)
+static void add_descriptors(struct snapshot *snapshot, pid_t host)
 {
 	char path[300], target[256];
 	DIR *directory;
@@ -163,19 +163,19 @@ static void descriptors_of(struct picture *picture, pid_t host)
 
 		if (entry->d_name[0] == '.')
 			continue;
-		picture->descriptor_count++;
+		snapshot->descriptor_count++;
 		snprintf(path, sizeof(path), "/proc/%d/fd/%s", host, entry->d_name);
 		length = readlink(path, target, sizeof(target) - 2);
 		if (length < 0)
 			continue;
 		target[length] = '\n';
 		target[length + 1] = 0;
-		add(picture->descriptors, sizeof(picture->descriptors), target);
+		add(snapshot->descriptors, sizeof(snapshot->descriptors), target);
 	}
 	closedir(directory);
 }
 
-static void locks_of(struct picture *picture, pid_t host)
+static void add_locks(struct snapshot *snapshot, pid_t host)
 {
 	static char text[1 << 16];
 
@@ -185,14 +185,14 @@ static void locks_of(struct picture *picture, pid_t host)
 
 		line += *line == '\n';
 		if (sscanf(line, "%*d: FLOCK %*s %*s %d", &pid) == 1 && pid == host)
-			picture->lock_count++;
+			snapshot->lock_count++;
 	}
 }
 
-/* Those of agents stand in the order of their uuids. */
+/* Sort the lines: agents are listed in the order of their uuids. */
 static void sort_lines(char *text)
 {
-	static char *lines[400], copy[sizeof(((struct picture *)0)->text)];
+	static char *lines[400], copy[sizeof(((struct snapshot *)0)->text)];
 	size_t count = 0;
 
 	snprintf(copy, sizeof(copy), "%s", text);
@@ -203,16 +203,16 @@ static void sort_lines(char *text)
 		text += sprintf(text, "%s\n", lines[i]);
 }
 
-void take_picture(struct picture *picture, const char *root, pid_t host, bool alive, bool guards)
+void take_snapshot(struct snapshot *snapshot, const char *root, pid_t host, bool alive, bool guards)
 {
-	picture->text[0] = picture->soft[0] = picture->descriptors[0] = 0;
-	picture->descriptor_count = picture->lock_count = 0;
-	picture_of(picture, root, ".", 0, alive, guards);
-	sort_lines(picture->text);
-	sort_lines(picture->soft);
+	snapshot->text[0] = snapshot->soft[0] = snapshot->descriptors[0] = 0;
+	snapshot->descriptor_count = snapshot->lock_count = 0;
+	add_cgroup(snapshot, root, ".", 0, alive, guards);
+	sort_lines(snapshot->text);
+	sort_lines(snapshot->soft);
 	if (host) {
-		descriptors_of(picture, host);
-		locks_of(picture, host);
+		add_descriptors(snapshot, host);
+		add_locks(snapshot, host);
 	}
 }
 
