@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Sourced by the tests of agentcg-run, each of which is called with the directory where the example programs were built
-# and runs where agentcg can make a group: in the lab, or on a host with a usable cgroup2. Sets bin and scratch.
+# Sourced by the tests of the example programs. The argument of each test is the directory of the built programs. The tests run
+# where agentcg can make a group: in the lab, or on a host with a usable cgroup2. Sets bin and scratch.
 # shellcheck shell=bash disable=SC2034
 
 bin=$1
 scratch=$(mktemp -d)
 checked=0 failed=0 status=0 out='' err=''
 
-# The programs are looked up here and nowhere else: an unreadable directory in PATH makes "not found" "permission denied".
+# Only these directories: an unreadable directory in PATH turns "not found" into "permission denied".
 PATH=/usr/local/bin:/usr/bin:/bin
 
 passed() { checked=$((checked + 1)); echo "ok    $1"; }
-failed() { # SENTENCE WORDS
+failed() { # SENTENCE DETAILS
   checked=$((checked + 1)) failed=$((failed + 1))
   printf 'FAIL  %s\n' "$1"
   sed 's/^/      /' <<<"$2"
@@ -34,7 +34,7 @@ between() { # SENTENCE LEAST MOST NUMBER
   fi
 }
 
-# observe COMMAND...: its stdout in $out, its stderr in $err, its exit status in $status.
+# observe COMMAND...: sets out and err to its output, and status to its exit status
 observe() {
   status=0
   "$@" >"$scratch/out" 2>"$scratch/err" || status=$?
@@ -42,7 +42,7 @@ observe() {
 }
 run() { "$bin/agentcg-run" "$@"; }
 
-# wait_for COMMAND...: until it holds; fails after 10 s.
+# wait_for COMMAND...: waits until it succeeds; fails after 10 s
 wait_for() {
   local end=$((SECONDS + 10))
   until "$@"; do
@@ -51,7 +51,7 @@ wait_for() {
   done
 }
 
-# groups: the directories of agents that there are
+# groups: prints the directories of all agents
 groups() { find /sys/fs/cgroup -mindepth 2 -type d -path '*/synwire/agents/*' 2>/dev/null; }
 
 finish() {

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Sourced after checks.bash by the tests of what a program does on a terminal. script(1) is the terminal.
+# Sourced after checks.bash by the tests of programs on a terminal, which is script(1).
 # shellcheck shell=bash disable=SC2034,SC2154
 
 escape=$'\033'
 
-# on_terminal COLUMNS SCRIPT: start SCRIPT on a terminal of that width; it outlives the keys that are meant for the program
+# on_terminal COLUMNS SCRIPT: starts SCRIPT on a terminal of that width. SCRIPT ignores the SIGINT of Ctrl-C
 on_terminal() {
   past='' screen='' status=0
   coproc SHELL=/bin/sh TERM=xterm script -qefc \
@@ -12,9 +12,9 @@ on_terminal() {
   terminal=$COPROC_PID
   exec {shown}<&"${COPROC[0]}" {keys}>&"${COPROC[1]}"
 }
-# shellcheck disable=SC2059 # keys are named by escapes
+# shellcheck disable=SC2059 # keys are printf escapes
 press() { printf "$1" >&"$keys"; }
-# shows TEXT: read on until the terminal has shown it; then forget what was before. Without it there is no going on.
+# shows TEXT: reads until the terminal has shown it, and moves what was read to past. Ends the test after 20 s
 shows() {
   local character='' end=$((SECONDS + 20))
   until [[ $screen == *"$1"* ]]; do
@@ -27,7 +27,7 @@ shows() {
   done
   past+=$screen screen=''
 }
-# ended: the whole screen in $past, the exit status in $status
+# ended: waits for the end; sets past to all output and status to the exit status
 ended() {
   local character
   while IFS= read -r -N 1 -t 20 character <&"$shown"; do screen+=$character; done
