@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-/* The agents that agentcg-top shows. It lists them and reads their statistics at each tick, and watches their events.
- * */
+/* The agents that agentcg-top shows: it lists them and reads their statistics at each tick, and watches their events. */
 #include "top.h"
 
 #include <errno.h>

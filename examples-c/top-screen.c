@@ -69,8 +69,8 @@ bool draw_table(const struct agents *agents, const char *problem)
 
 	if (!screen)
 		return false;
-	/* If the terminal does not report its size, 80x24 is assumed. The last column is not used: some terminals wrap.
-	 * */
+	/* If the terminal does not report its size, 80x24 is assumed. The last column is not used: some terminals
+	 * wrap. */
 	ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
 	rows = size.ws_row ? size.ws_row : 24;
 	columns = (size.ws_col ? size.ws_col : 80) - 1;

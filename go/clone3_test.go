@@ -50,14 +50,14 @@ func forbidClone3() {
 	}
 }
 
-func TestWithoutClone3ProgramsAreStartedInsideAsWell(t *testing.T) {
+func TestWithoutClone3ProgramsAreStartedInTheGroup(t *testing.T) {
 	if os.Getenv(withoutClone3) != "" {
 		if _, _, errno := syscall.RawSyscall(435, 0, 0, 0); errno != syscall.ENOSYS {
 			t.Fatalf("clone3: %v", errno)
 		}
 		return
 	}
-	names := []string{t.Name(), "TestManyStartInOneGroupAtOnce", "TestACommandFindsAllThatExecCmdGivesIt"}
+	names := []string{t.Name(), "TestManyStartsInOneGroupAtTheSameTime", "TestACommandGetsAllSettingsOfExecCmd"}
 	cmd := exec.Command("/proc/self/exe", "-test.v", "-test.run", "^("+strings.Join(names, "|")+")$")
 	cmd.Env = append(os.Environ(), withoutClone3+"=1")
 	out, err := cmd.CombinedOutput()

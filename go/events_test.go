@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// until fetches events until all wanted events have come, together or one by one.
+// until reads events until all wanted events have come, together or one by one.
 func until(t *testing.T, events <-chan Event, want Event) Event {
 	t.Helper()
 	var seen Event
@@ -60,7 +60,7 @@ func noneLeft(t *testing.T) {
 	}
 }
 
-func TestEventsTellOfALifeUpToItsEnd(t *testing.T) {
+func TestEventsReportALifeUpToItsEnd(t *testing.T) {
 	g := group(t, Options{})
 	events, err := g.Events(context.Background(), EventPopulated|EventEmpty|EventFrozen|EventThawed|EventGone)
 	must(t, err)
@@ -80,21 +80,21 @@ func TestEventsTellOfALifeUpToItsEnd(t *testing.T) {
 	noneLeft(t)
 }
 
-func TestDestroyTellsTheWholeEndToWhoFetchesLate(t *testing.T) {
+func TestDestroyReportsTheWholeEndToALateReader(t *testing.T) {
 	g := group(t, Options{})
 	events, err := g.Events(context.Background(), EventPopulated|EventEmpty|EventGone)
 	must(t, err)
 	run(t, g, "sleep", "1000")
 	_, err = g.Destroy(within(t))
 	must(t, err)
-	noneLeft(t) // it ends although nobody has fetched its events
+	noneLeft(t) // it ends although its events have not been read
 	// After the removal the library cannot find out that the group was populated between two reads.
 	if seen := closes(t, events) &^ EventPopulated; seen != EventEmpty|EventGone {
 		t.Fatalf("%v", seen)
 	}
 }
 
-func TestEventsThatAreNotFetchedComeTogether(t *testing.T) {
+func TestEventsThatAreNotReadAreCombined(t *testing.T) {
 	w := &watch{events: make(chan Event, 1)}
 	for _, e := range []Event{EventPopulated, 0, EventFrozen, EventPopulated | EventEmpty} {
 		w.send(e)
@@ -104,7 +104,7 @@ func TestEventsThatAreNotFetchedComeTogether(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatWasAskedForIsTold(t *testing.T) {
+func TestOnlyRequestedEventsAreReported(t *testing.T) {
 	g := group(t, Options{})
 	events, err := g.Events(context.Background(), EventEmpty)
 	must(t, err)
@@ -138,7 +138,7 @@ func TestTheChannelClosesWithItsContext(t *testing.T) {
 	wants(t, err, context.Canceled)
 }
 
-func TestTheChannelClosesWithTheGroupAndManyMayListen(t *testing.T) {
+func TestSeveralChannelsCloseWithTheGroup(t *testing.T) {
 	g := group(t, Options{})
 	var all []<-chan Event
 	for i := 0; i < 20; i++ {

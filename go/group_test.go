@@ -108,7 +108,7 @@ func TestAUUIDInUseIsRefused(t *testing.T) {
 	wants(t, err, syscall.EEXIST, os.ErrExist)
 }
 
-func TestAGuardedGroupSaysSo(t *testing.T) {
+func TestAGuardedGroupIsReportedAsGuarded(t *testing.T) {
 	g := group(t, Options{Guard: true})
 	info, err := g.Info()
 	must(t, err)
@@ -134,7 +134,7 @@ func TestAClosedGroupCanBeOpenedAgain(t *testing.T) {
 	wants(t, err, syscall.ENOENT)
 }
 
-func TestAForgottenGroupIsClosedAndNothingElse(t *testing.T) {
+func TestAForgottenGroupIsClosedAndNotDestroyed(t *testing.T) {
 	g, err := New(Options{})
 	must(t, err)
 	uuid, path := g.UUID(), g.Path()
@@ -166,7 +166,7 @@ func TestAForgottenGroupIsClosedAndNothingElse(t *testing.T) {
 	must(t, err)
 }
 
-func TestDestroyKillsWhatLivesAndTellsTheLastMeasurements(t *testing.T) {
+func TestDestroyKillsAndReturnsTheLastMeasurements(t *testing.T) {
 	g := group(t, Options{})
 	cmd := run(t, g, "sh", "-c", "sleep 1000 & sleep 1000")
 	final, err := g.Destroy(within(t))
@@ -201,7 +201,7 @@ func TestDestroyIfEmptyDoesNotKill(t *testing.T) {
 	}
 }
 
-func TestAGroupThatSomebodyElseRemovedIsGone(t *testing.T) {
+func TestAGroupThatAnotherProgramRemovedIsGone(t *testing.T) {
 	g := group(t, Options{})
 	must(t, os.Remove(g.Path()))
 	_, err := g.Stats(StatBasic)
@@ -211,7 +211,7 @@ func TestAGroupThatSomebodyElseRemovedIsGone(t *testing.T) {
 	}
 }
 
-func TestFactsAboutThePlaceAreTold(t *testing.T) {
+func TestThePlaceIsDescribed(t *testing.T) {
 	if !IsAvailable() {
 		t.Fatal("no cgroup2 here")
 	}
@@ -242,7 +242,7 @@ func TestDiagnoseNewIsForTheGivenLimitsAndFlags(t *testing.T) {
 	if d.Obstacle != 0 || d.Place == 0 || d.Report == "" {
 		t.Fatalf("%+v", d)
 	}
-	// No systemd is here, and nothing else will do.
+	// The lab has no systemd, and the flag excludes other places.
 	d, err = DiagnoseNew(Options{SystemdOnly: true})
 	must(t, err)
 	if d.Obstacle != NoSystemd || d.Place != 0 {
@@ -250,7 +250,7 @@ func TestDiagnoseNewIsForTheGivenLimitsAndFlags(t *testing.T) {
 	}
 }
 
-func TestListAndReapTellOrphansFromTheLiving(t *testing.T) {
+func TestListAndReapDistinguishOrphansFromOwnedGroups(t *testing.T) {
 	living, orphan := group(t, Options{}), group(t, Options{})
 	run(t, orphan, "sleep", "1000")
 	must(t, orphan.Close())

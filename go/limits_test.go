@@ -23,7 +23,7 @@ func limited(t testing.TB, l Limits) *Group {
 	return g
 }
 
-func TestLimitsAreSetAndReadBackEachWhereItBelongs(t *testing.T) {
+func TestEachLimitIsWrittenToItsFileAndReadBack(t *testing.T) {
 	want := Limits{
 		MemoryMaxBytes:  At(64 << 20),
 		MemoryHighBytes: At(48 << 20),
@@ -61,7 +61,7 @@ func TestLimitsAreSetAndReadBackEachWhereItBelongs(t *testing.T) {
 	}
 }
 
-func TestALimitThatIsAbsentIsLeftAndUnlimitedLiftsIt(t *testing.T) {
+func TestAnAbsentLimitDoesNotChangeAndUnlimitedLiftsIt(t *testing.T) {
 	g := limited(t, Limits{MemoryMaxBytes: At(64 << 20), PIDsMax: At(10)})
 	must(t, g.SetLimits(Limits{PIDsMax: At(Unlimited)}))
 	l, err := g.Limits()
@@ -74,7 +74,7 @@ func TestALimitThatIsAbsentIsLeftAndUnlimitedLiftsIt(t *testing.T) {
 	}
 }
 
-func TestASwitchCanBePutOffAgain(t *testing.T) {
+func TestASwitchCanBeTurnedOff(t *testing.T) {
 	g := limited(t, Limits{OOMGroup: On})
 	must(t, g.SetLimits(Limits{OOMGroup: Off}))
 	if l, err := g.Limits(); err != nil || l.OOMGroup != Off {
@@ -93,7 +93,7 @@ func TestLimitsOutOfRangeNameTheirFile(t *testing.T) {
 	wants(t, g.SetLimits(Limits{CPUPeriod: time.Second}), syscall.EINVAL)
 }
 
-func TestAMemoryMaxUnderWhatIsInUseIsRefusedUnlessForced(t *testing.T) {
+func TestAMemoryMaxBelowTheUsageIsRefusedUnlessForced(t *testing.T) {
 	g := limited(t, Limits{OOMGroup: On})
 	cmd := run(t, g, "sh", "-c", "{ head -c 30000000 /dev/zero; sleep 1000; } | tail")
 	for s, err := g.Stats(StatMemory); s.MemoryCurrentBytes < 20<<20; s, err = g.Stats(StatMemory) {
@@ -109,9 +109,8 @@ func TestAMemoryMaxUnderWhatIsInUseIsRefusedUnlessForced(t *testing.T) {
 	}
 }
 
-// This test fails if a field was added to the C structs and not to Limits, or if a field is paired with a wrong one:
-// each field has its own bit.
-func TestEveryFieldOfTheLibraryHasOneHere(t *testing.T) {
+// The test fails if Limits lacks a field of the C structs, or if a field has the bit of another.
+func TestEveryFieldOfTheLibraryIsInLimits(t *testing.T) {
 	var l Limits
 	c, _ := l.toC("test")
 	limits, switches := l.fields(&c)
@@ -122,9 +121,9 @@ func TestEveryFieldOfTheLibraryHasOneHere(t *testing.T) {
 	for _, f := range switches {
 		bits[uint64(f.bit)] = true
 	}
-	const besides = 2 // mask and cpu_period_us
-	if words := int(unsafe.Sizeof(c) / 8); len(bits) != words-besides {
-		t.Fatalf("%d bits for %d fields", len(bits), words-besides)
+	const withoutBit = 2 // mask and cpu_period_us
+	if words := int(unsafe.Sizeof(c) / 8); len(bits) != words-withoutBit {
+		t.Fatalf("%d bits for %d fields", len(bits), words-withoutBit)
 	}
 	if n := reflect.TypeOf(l).NumField(); n != len(bits)+1 {
 		t.Fatalf("%d fields for %d bits and the period", n, len(bits))

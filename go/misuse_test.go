@@ -40,7 +40,7 @@ func verbs(ctx context.Context) map[string]func(*Group) error {
 	}
 }
 
-func TestAfterDestroyAndAfterCloseEveryVerbSaysClosed(t *testing.T) {
+func TestAfterDestroyAndAfterCloseEveryMethodReturnsErrClosed(t *testing.T) {
 	closed, destroyed := group(t, Options{}), group(t, Options{})
 	must(t, closed.Close())
 	_, err := destroyed.Destroy(within(t))
@@ -63,7 +63,7 @@ func TestAfterDestroyAndAfterCloseEveryVerbSaysClosed(t *testing.T) {
 	}
 }
 
-func TestNilAndEmptyGroupsAreRefusedByEveryVerb(t *testing.T) {
+func TestNilAndEmptyGroupsAreRefusedByEveryMethod(t *testing.T) {
 	for name, verb := range verbs(within(t)) {
 		for _, g := range []*Group{nil, {}} {
 			wants(t, verb(g), syscall.EINVAL)
@@ -96,8 +96,8 @@ func TestStringsWithANULAreRefused(t *testing.T) {
 	}
 }
 
-// beside repeats every verb in goroutines of its own until all return that the group is closed.
-func beside(t *testing.T, g *Group, end func() error) {
+// during calls every method repeatedly in its own goroutine until all return ErrClosed, and calls end meanwhile.
+func during(t *testing.T, g *Group, end func() error) {
 	t.Helper()
 	var started, all sync.WaitGroup
 	for name, verb := range verbs(within(t)) {
@@ -136,11 +136,11 @@ func beside(t *testing.T, g *Group, end func() error) {
 	noneLeft(t)
 }
 
-func TestCloseBesideEveryOtherVerb(t *testing.T) {
+func TestCloseDuringEveryOtherMethod(t *testing.T) {
 	for round := 0; round < 5; round++ {
 		g, err := New(Options{})
 		must(t, err)
-		beside(t, g, g.Close)
+		during(t, g, g.Close)
 		again, err := Open(g.UUID(), OpenOptions{Own: true})
 		must(t, err)
 		_, err = again.Destroy(within(t))
@@ -148,18 +148,18 @@ func TestCloseBesideEveryOtherVerb(t *testing.T) {
 	}
 }
 
-func TestDestroyBesideEveryOtherVerb(t *testing.T) {
+func TestDestroyDuringEveryOtherMethod(t *testing.T) {
 	for round := 0; round < 5; round++ {
 		g, err := New(Options{})
 		must(t, err)
-		beside(t, g, func() error { _, err := g.Destroy(within(t)); return err })
+		during(t, g, func() error { _, err := g.Destroy(within(t)); return err })
 		if !gone(g.Path()) {
 			t.Fatal("the directory is still there")
 		}
 	}
 }
 
-func TestOfManyDestroysAndClosesOneIsTheFirst(t *testing.T) {
+func TestOneOfManyConcurrentDestroysSucceeds(t *testing.T) {
 	g := group(t, Options{})
 	run(t, g, "sleep", "1000")
 	var wg sync.WaitGroup
@@ -183,18 +183,18 @@ func TestOfManyDestroysAndClosesOneIsTheFirst(t *testing.T) {
 		}
 	}
 	if first != 1 {
-		t.Fatalf("%d were the first", first)
+		t.Fatalf("%d calls succeeded", first)
 	}
 }
 
-func TestCloseDoesNotWaitForThoseThatWait(t *testing.T) {
+func TestCloseDoesNotWaitForWaitingCalls(t *testing.T) {
 	for _, verb := range []string{"WaitEmpty", "Terminate"} {
 		g := group(t, Options{})
 		ready(t, g, "trap '' TERM; echo x; while :; do sleep 0.05; done")
 		waiting := make(chan error)
 		go func() { waiting <- verbs(context.Background())[verb](g) }()
 		must(t, g.Close())
-		wants(t, <-waiting, ErrClosed) // and not after the grace period of a minute, or never
+		wants(t, <-waiting, ErrClosed) // not only after the grace period of a minute, or never
 		again, err := Open(g.UUID(), OpenOptions{Own: true})
 		must(t, err)
 		_, err = again.Destroy(within(t))

@@ -67,7 +67,7 @@ func TestAllOfManyProcessesAreListed(t *testing.T) {
 	}
 }
 
-func TestNumbersThatAreNoPidsAreRefused(t *testing.T) {
+func TestInvalidPidsAreRefused(t *testing.T) {
 	g := group(t, Options{})
 	for _, pid := range []int{0, -1, math.MaxInt32 + 1, 1 << 32} {
 		wants(t, g.MovePID(pid), syscall.EINVAL)

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-func TestStartIntoAFrozenGroupWaitsAndNothingElseDoes(t *testing.T) {
+func TestStartInAFrozenGroupWaitsAndBlocksNothingElse(t *testing.T) {
 	ways(t, func(t *testing.T, start func(*Group, *exec.Cmd) error) {
 		g := group(t, Options{})
 		must(t, g.Freeze(within(t)))
@@ -43,7 +43,7 @@ func TestStartIntoAFrozenGroupWaitsAndNothingElseDoes(t *testing.T) {
 	})
 }
 
-func TestAFreezeBesideStartsStopsNoOther(t *testing.T) {
+func TestAFreezeDuringStartsBlocksNoOtherGroup(t *testing.T) {
 	g := group(t, Options{})
 	stop, all := make(chan struct{}), sync.WaitGroup{}
 	for i := 0; i < 4; i++ {
@@ -77,7 +77,7 @@ func TestAFreezeBesideStartsStopsNoOther(t *testing.T) {
 	all.Wait()
 }
 
-func TestAKillBesideStartsLeavesNothingHalfDone(t *testing.T) {
+func TestAKillDuringStartsLeavesNothingIncomplete(t *testing.T) {
 	g := group(t, Options{})
 	for i := 0; i < 20; i++ {
 		cmd := exec.Command(first(t))
@@ -99,8 +99,8 @@ func TestAKillBesideStartsLeavesNothingHalfDone(t *testing.T) {
 	must(t, g.WaitEmpty(within(t)))
 }
 
-// The stand-in of a program that ends, or that cannot move it, executes nothing.
-func TestAStandInThatIsLetGoRunsNothing(t *testing.T) {
+// The stand-in of a program that ends, or that cannot move the stand-in, executes nothing.
+func TestAReleasedStandInRunsNothing(t *testing.T) {
 	for _, send := range []string{"", "half"} {
 		ours, theirs, err := socketPair()
 		must(t, err)
@@ -125,7 +125,7 @@ func TestAStandInThatIsLetGoRunsNothing(t *testing.T) {
 	}
 }
 
-func TestAGroupThatIsRemovedUnderAStartIsGone(t *testing.T) {
+func TestAGroupThatIsRemovedDuringAStartIsGone(t *testing.T) {
 	ways(t, func(t *testing.T, start func(*Group, *exec.Cmd) error) {
 		g := group(t, Options{})
 		must(t, os.Remove(g.Path()))

@@ -12,7 +12,7 @@ import (
 )
 
 // A kernel is sound if it kills no process at birth, however often cgroup.kill of the group was used.
-func TestWhetherTheKernelIsSoundIsFoundOut(t *testing.T) {
+func TestASoundKernelIsDetected(t *testing.T) {
 	g := group(t, Options{})
 	all := true
 	for i := 0; i < 5; i++ {
@@ -34,7 +34,7 @@ func TestWhetherTheKernelIsSoundIsFoundOut(t *testing.T) {
 	}
 }
 
-func TestStartRefusesACgroupOfTheUsersOwn(t *testing.T) {
+func TestStartRefusesACgroupInSysProcAttr(t *testing.T) {
 	g := group(t, Options{})
 	cmd := exec.Command("true")
 	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true}

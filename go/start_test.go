@@ -17,13 +17,13 @@ import (
 	"testing"
 )
 
-// ways are Start, and the stand-in even if Start would not use it.
+// ways runs the test with Start, and with the stand-in, also where Start would not use it.
 func ways(t *testing.T, test func(t *testing.T, start func(*Group, *exec.Cmd) error)) {
 	t.Run("by Start", func(t *testing.T) { test(t, (*Group).Start) })
 	t.Run("by a stand-in", func(t *testing.T) { test(t, (*Group).startMoved) })
 }
 
-// first is the program that forks first of all: testdata/first.c.
+// first returns the path of the program whose first act is to fork: testdata/first.c.
 func first(t *testing.T) string {
 	path := os.Getenv("AGENTCG_FIRST")
 	if path == "" {
@@ -32,7 +32,7 @@ func first(t *testing.T) string {
 	return path
 }
 
-// inside returns true if the lines are those of the program and its child, and say that both are in the group.
+// inside returns true if the lines are those of the program and its child, and both are in the group.
 func inside(g *Group, lines string) bool {
 	line := strings.SplitN(lines, "\n", 2)[0]
 	return lines == line+"\n"+line+"\n" && strings.HasPrefix(line, "0::/") &&
@@ -48,7 +48,7 @@ func rounds(t *testing.T, otherwise int) int {
 	return otherwise
 }
 
-// used writes cgroup.kill. After that, unsound kernels kill processes at birth. (KillAll does not write it in an empty
+// used writes cgroup.kill. Afterwards unsound kernels kill processes at birth. (KillAll does not write it in an empty
 // group.)
 func used(g *Group) error {
 	err := g.WriteFile("cgroup.kill", []byte("1"))
@@ -58,7 +58,7 @@ func used(g *Group) error {
 	return err
 }
 
-func TestProgramsStartedByFiftyGoroutinesAreInsideFromTheFirstAct(t *testing.T) {
+func TestProgramsStartedByFiftyGoroutinesAreInTheGroupFromTheBeginning(t *testing.T) {
 	path := first(t)
 	each := (rounds(t, 200) + 49) / 50
 	var all sync.WaitGroup
@@ -89,7 +89,7 @@ func TestProgramsStartedByFiftyGoroutinesAreInsideFromTheFirstAct(t *testing.T) 
 	all.Wait()
 }
 
-func TestManyStartInOneGroupAtOnce(t *testing.T) {
+func TestManyStartsInOneGroupAtTheSameTime(t *testing.T) {
 	path := first(t)
 	g := group(t, Options{})
 	run(t, g, "sleep", "1000")
@@ -112,8 +112,8 @@ func TestManyStartInOneGroupAtOnce(t *testing.T) {
 	all.Wait()
 }
 
-// portrait is a script that prints its arguments, variables, directory, descriptors, signals, limits, session and group.
-const portrait = `
+// describe is a script that prints its arguments, variables, directory, descriptors, signals, limits, session and group.
+const describe = `
 printf '%s\n' "$0" "$@"
 env
 pwd
@@ -124,17 +124,17 @@ set -- $(cat /proc/$$/stat); echo $(( $5 == $1 )) $(( $6 == $1 ))
 cat
 cat <&3`
 
-// picture runs the script with start, and uses all fields of Cmd.
-func picture(t *testing.T, start func(*exec.Cmd) error) string {
+// description runs the script with start, and uses all fields of Cmd.
+func description(t *testing.T, start func(*exec.Cmd) error) string {
 	t.Helper()
 	extra, err := os.Open("/proc/version")
 	must(t, err)
 	defer extra.Close()
 	var out bytes.Buffer
-	cmd := exec.Command("/bin/sh", "-c", portrait, "zero", "one", "", "three\nfour")
+	cmd := exec.Command("/bin/sh", "-c", describe, "zero", "one", "", "three\nfour")
 	cmd.Env = []string{"A=1", "B=", "LONG=" + strings.Repeat("x", 100000), "A=2"}
 	cmd.Dir = "/usr"
-	cmd.Stdin = strings.NewReader("said\n")
+	cmd.Stdin = strings.NewReader("input\n")
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.ExtraFiles = []*os.File{extra}
 	sys := &syscall.SysProcAttr{Setsid: true}
@@ -148,21 +148,21 @@ func picture(t *testing.T, start func(*exec.Cmd) error) string {
 	return out.String()
 }
 
-func TestACommandFindsAllThatExecCmdGivesIt(t *testing.T) {
-	want := picture(t, (*exec.Cmd).Start)
-	if !strings.Contains(want, "said") {
+func TestACommandGetsAllSettingsOfExecCmd(t *testing.T) {
+	want := description(t, (*exec.Cmd).Start)
+	if !strings.Contains(want, "input") {
 		t.Fatal(want)
 	}
 	ways(t, func(t *testing.T, start func(*Group, *exec.Cmd) error) {
 		g := group(t, Options{})
-		got := picture(t, func(cmd *exec.Cmd) error { return start(g, cmd) })
+		got := description(t, func(cmd *exec.Cmd) error { return start(g, cmd) })
 		if got != want {
 			t.Fatalf("%s\nis not\n%s", got, want)
 		}
 	})
 }
 
-func TestWhatCannotBeExecutedGivesTheErrorOfExecCmd(t *testing.T) {
+func TestAFileThatCannotBeExecutedReturnsTheErrorOfExecCmd(t *testing.T) {
 	dir := t.TempDir()
 	notExecutable, notAProgram := filepath.Join(dir, "x"), filepath.Join(dir, "y")
 	must(t, os.WriteFile(notExecutable, nil, 0o600))
@@ -181,7 +181,7 @@ func TestWhatCannotBeExecutedGivesTheErrorOfExecCmd(t *testing.T) {
 		for name, make := range cmds {
 			want := make().Start()
 			cmd := make()
-			cmd.Stdin = neverEnding{} // nobody waits for its end
+			cmd.Stdin = neverEnding{} // its end is not waited for
 			got := start(g, cmd)
 			if want == nil || got == nil || got.Error() != want.Error() {
 				t.Errorf("%s: %v, not %v", name, got, want)
@@ -209,7 +209,7 @@ func TestACommandsOwnContextEndsIt(t *testing.T) {
 	})
 }
 
-func TestWhatCannotBeStartedIsRefused(t *testing.T) {
+func TestACommandThatCannotBeStartedIsRefused(t *testing.T) {
 	g := group(t, Options{})
 	wants(t, g.Start(nil), syscall.EINVAL)
 	if err := g.Start(&exec.Cmd{}); err == nil || err.Error() != (&exec.Cmd{}).Start().Error() {
@@ -221,7 +221,7 @@ func TestWhatCannotBeStartedIsRefused(t *testing.T) {
 	}
 }
 
-func TestWhatAStandInCannotDoIsRefused(t *testing.T) {
+func TestSettingsThatAStandInCannotApplyAreRefused(t *testing.T) {
 	g := group(t, Options{})
 	for _, sys := range []*syscall.SysProcAttr{{Chroot: "/"}, {Ptrace: true}} {
 		cmd := exec.Command("true")

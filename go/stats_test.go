@@ -34,7 +34,7 @@ func TestStatsAreThoseOfTheGroup(t *testing.T) {
 	}
 }
 
-func TestThrottlingIsTold(t *testing.T) {
+func TestThrottlingIsReported(t *testing.T) {
 	g := limited(t, Limits{CPUMaxMillicpu: At(50)})
 	run(t, g, "sh", "-c", "while :; do :; done")
 	for {
@@ -47,7 +47,7 @@ func TestThrottlingIsTold(t *testing.T) {
 	}
 }
 
-func TestWhatWasNotAskedForIsNotThere(t *testing.T) {
+func TestStatsThatWereNotRequestedAreAbsent(t *testing.T) {
 	g := limited(t, Limits{})
 	run(t, g, "sleep", "1000")
 	s, err := g.Stats(StatCPU)
@@ -61,7 +61,7 @@ func TestWhatWasNotAskedForIsNotThere(t *testing.T) {
 }
 
 // Each number of the C struct is in exactly one field, and that field has its name.
-func TestEachMeasurementHasAFieldOfItsOwn(t *testing.T) {
+func TestEachMeasurementHasItsOwnField(t *testing.T) {
 	var none Stats
 	c := statsFromC(new(cStats))
 	if c != none {

@@ -45,7 +45,7 @@ func TestAnEndedContextStillKillsAndIsTheError(t *testing.T) {
 	}
 }
 
-func TestWaitEmptyWaitsForTheLast(t *testing.T) {
+func TestWaitEmptyWaitsForTheLastProcess(t *testing.T) {
 	g := group(t, Options{})
 	must(t, g.WaitEmpty(within(t)))
 	cmd := run(t, g, "sleep", "1000")
@@ -75,12 +75,12 @@ func ready(t *testing.T, g *Group, script string) *exec.Cmd {
 	must(t, g.Start(cmd))
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
 	if _, err := out.Read(make([]byte, 1)); err != nil {
-		t.Fatalf("it said nothing: %v", err)
+		t.Fatalf("it printed nothing: %v", err)
 	}
 	return cmd
 }
 
-func TestTerminateAsksFirst(t *testing.T) {
+func TestTerminateSendsSIGTERMFirst(t *testing.T) {
 	g := group(t, Options{})
 	cmd := ready(t, g, "trap 'exit 7' TERM; echo x; while :; do sleep 0.05; done")
 	killed, err := g.Terminate(within(t), patience)
@@ -91,7 +91,7 @@ func TestTerminateAsksFirst(t *testing.T) {
 	}
 }
 
-func TestTerminateAsksTheStoppedAndTheFrozenToo(t *testing.T) {
+func TestTerminateReachesStoppedAndFrozenProcesses(t *testing.T) {
 	g := group(t, Options{})
 	cmd := ready(t, g, "trap 'exit 7' TERM; echo x; while :; do sleep 0.05; done")
 	must(t, cmd.Process.Signal(syscall.SIGSTOP))
@@ -104,7 +104,7 @@ func TestTerminateAsksTheStoppedAndTheFrozenToo(t *testing.T) {
 	}
 }
 
-func TestTerminateKillsWhoDoesNotGo(t *testing.T) {
+func TestTerminateKillsAfterTheGrace(t *testing.T) {
 	g := group(t, Options{})
 	for _, grace := range []time.Duration{0, 50 * time.Millisecond} {
 		cmd := ready(t, g, "trap '' TERM; echo x; while :; do sleep 0.05; done")

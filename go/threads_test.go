@@ -30,7 +30,7 @@ func threads(t *testing.T) int {
 	return 0
 }
 
-// crowded makes as many groups as crowd says, with one living process each.
+// crowded makes crowd groups with one living process each.
 func crowded(t *testing.T) []*Group {
 	groups := make([]*Group, crowd)
 	for n := range groups {
@@ -40,7 +40,7 @@ func crowded(t *testing.T) []*Group {
 	return groups
 }
 
-func TestThoseThatWaitHoldNoThread(t *testing.T) {
+func TestWaitingCallsHoldNoThread(t *testing.T) {
 	groups := crowded(t)
 	before := threads(t)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -60,49 +60,49 @@ func TestTwentyJobsRunAtOnce(t *testing.T) {
 	for i := 0; i < 20; i++ {
 		fmt.Fprintf(&input, "touch %s/%d; until [ $(ls %s | wc -l) = 20 ]; do sleep 0.1; done; echo job %d\n", dir, i, dir, i)
 	}
-	out, said, status := result(t, input.String(), "-memory", "32M", "-cpu", "1", "-pids", "16", "-stats", "100ms")
-	if status != 0 || strings.Count(out, "job ") != 20 || strings.Count(said, ": done after") != 20 {
-		t.Fatalf("status %d\n%s%s", status, out, said)
+	out, messages, status := result(t, input.String(), "-memory", "32M", "-cpu", "1", "-pids", "16", "-stats", "100ms")
+	if status != 0 || strings.Count(out, "job ") != 20 || strings.Count(messages, ": done after") != 20 {
+		t.Fatalf("status %d\n%s%s", status, out, messages)
 	}
-	has(t, said, "  job 20:", "memory ", "tasks ", "memory peak ")
+	has(t, messages, "  job 20:", "memory ", "tasks ", "memory peak ")
 }
 
-func TestNoMoreThanSoManyRunAtOnce(t *testing.T) {
+func TestAtMostTheGivenNumberRunsAtOnce(t *testing.T) {
 	lock := t.TempDir() + "/lock"
 	one := "mkdir " + lock + " && sleep 0.05 && rmdir " + lock + "\n"
-	if _, said, status := result(t, strings.Repeat(one, 5), "-j", "1"); status != 0 {
-		t.Fatalf("status %d\n%s", status, said)
+	if _, messages, status := result(t, strings.Repeat(one, 5), "-j", "1"); status != 0 {
+		t.Fatalf("status %d\n%s", status, messages)
 	}
 }
 
-func TestAFailingJobIsTold(t *testing.T) {
-	_, said, status := result(t, "# no job\n\nexit 3\ntrue\n")
+func TestAFailingJobIsReported(t *testing.T) {
+	_, messages, status := result(t, "# no job\n\nexit 3\ntrue\n")
 	if status != someFailed {
 		t.Fatalf("status %d", status)
 	}
-	has(t, said, "job 1: exit status 3 after", "job 2: done after")
+	has(t, messages, "job 1: exit status 3 after", "job 2: done after")
 }
 
-func TestAJobOverItsTimeIsKilledWithAllThatItStarted(t *testing.T) {
-	_, said, status := result(t, "setsid sleep 1000 & sleep 1000\n", "-time", "200ms")
+func TestAJobOverItsTimeIsKilledWithItsDescendants(t *testing.T) {
+	_, messages, status := result(t, "setsid sleep 1000 & sleep 1000\n", "-time", "200ms")
 	if status != someFailed {
 		t.Fatalf("status %d", status)
 	}
-	has(t, said, "killed, its time was up,")
+	has(t, messages, "killed, its time was up,")
 }
 
-func TestAJobOverItsMemoryIsKilledAsOne(t *testing.T) {
-	_, said, status := result(t, "head -c 60000000 /dev/zero | tail | cat\n", "-memory", "16M")
+func TestAJobOverItsMemoryIsKilledAsAWhole(t *testing.T) {
+	_, messages, status := result(t, "head -c 60000000 /dev/zero | tail | cat\n", "-memory", "16M")
 	if status != someFailed {
-		t.Fatalf("status %d: %s", status, said)
+		t.Fatalf("status %d: %s", status, messages)
 	}
-	has(t, said, "out of memory")
+	has(t, messages, "out of memory")
 }
 
 func TestForksOverTheLimitAreRefused(t *testing.T) {
-	_, said, status := result(t, "sleep 9 & sleep 9 & sleep 9 & sleep 9 & echo all\n", "-pids", "3")
+	_, messages, status := result(t, "sleep 9 & sleep 9 & sleep 9 & sleep 9 & echo all\n", "-pids", "3")
 	if status != someFailed {
-		t.Fatalf("status %d: %s", status, said)
+		t.Fatalf("status %d: %s", status, messages)
 	}
 }
 
@@ -148,22 +148,22 @@ func TestASignalKillsAllJobs(t *testing.T) {
 func TestWrongOptionsAreRefusedWithTheUsage(t *testing.T) {
 	for _, args := range [][]string{{"-memory", "64Q"}, {"-memory", "KM"}, {"-memory", ""}, {"-memory", "99999999999G"},
 		{"-cpu", "0"}, {"-cpu", "x"}, {"-cpu", "NaN"}, {"-pids", "-1"}, {"-j", "0"}, {"-time", "-1s"}, {"-nonesuch"}, {"a", "b"}} {
-		_, said, status := result(t, "", args...)
+		_, messages, status := result(t, "", args...)
 		if status != wrongUse {
 			t.Fatalf("%v: status %d", args, status)
 		}
-		has(t, said, "usage: jobs", "Exit status")
+		has(t, messages, "usage: jobs", "Exit status")
 	}
-	if _, said, status := result(t, "", "/nonesuch"); status != wrongUse || !strings.Contains(said, "/nonesuch") {
-		t.Fatalf("status %d: %s", status, said)
+	if _, messages, status := result(t, "", "/nonesuch"); status != wrongUse || !strings.Contains(messages, "/nonesuch") {
+		t.Fatalf("status %d: %s", status, messages)
 	}
-	if _, said, status := result(t, "", "-h"); status != 0 || !strings.Contains(said, "usage: jobs") {
-		t.Fatalf("status %d: %s", status, said)
+	if _, messages, status := result(t, "", "-h"); status != 0 || !strings.Contains(messages, "usage: jobs") {
+		t.Fatalf("status %d: %s", status, messages)
 	}
 }
 
 func TestALimitOutOfRangeIsAJobThatCannotRun(t *testing.T) {
-	if _, said, status := result(t, "true\n", "-memory", "1"); status != cannotRun || !strings.Contains(said, "memory.max") {
-		t.Fatalf("status %d: %s", status, said)
+	if _, messages, status := result(t, "true\n", "-memory", "1"); status != cannotRun || !strings.Contains(messages, "memory.max") {
+		t.Fatalf("status %d: %s", status, messages)
 	}
 }
