@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Each name of the C interface is in every place that docs/ABI.md lists for it.
 //!
-//! The tests read the sources as text. A name that is left out of a place on purpose stands in the list of exceptions of
+//! The tests read the sources as text. A name that is left out of a place on purpose is in the list of exceptions of
 //! that place, with the reason.
 
 use std::collections::BTreeSet;

@@ -29,7 +29,7 @@ impl Cgroup {
 
     /// Returns the cgroup of this process.
     pub fn own() -> Self {
-        Self::of("self").expect("our own cgroup is under the mount")
+        Self::of("self").expect("the cgroup of this process is below the mount point")
     }
 
     /// Returns the cgroup of a process, if it is below the mount point.

@@ -52,7 +52,7 @@ fn result_with_guard(guard: &[u8]) -> (String, PathBuf) {
     fs::write(&beside, guard).expect("write");
     fs::set_permissions(&beside, fs::Permissions::from_mode(0o755)).expect("chmod");
     let result = Command::new(dir.join("host"))
-        .args(["--play", "makes_a_guarded_agent", scratch.parent.0.to_str().expect("a path of ours")])
+        .args(["--play", "makes_a_guarded_agent", scratch.parent.0.to_str().expect("a UTF-8 path")])
         .stderr(Stdio::inherit())
         .output()
         .expect("the copy runs");
@@ -72,7 +72,7 @@ fn a_program_that_is_not_the_guard_of_the_library_is_refused_and_named() {
     ] {
         let (result, path) = result_with_guard(guard);
         assert!(result.starts_with(code) && result.contains(why), "{result}");
-        assert!(result.contains(path.to_str().expect("a path of ours")), "{result}");
+        assert!(result.contains(path.to_str().expect("a UTF-8 path")), "{result}");
     }
 }
 
@@ -85,8 +85,8 @@ fn the_guard_of_the_library_is_found_beside_it() {
 #[test]
 fn a_missing_program_is_named() {
     let scratch = Scratch::new();
-    let parent = scratch.parent.0.to_str().expect("a path of ours").to_owned();
-    let hidden = Path::new(GUARD).parent().expect("a directory").to_str().expect("a path of ours");
+    let parent = scratch.parent.0.to_str().expect("a UTF-8 path").to_owned();
+    let hidden = Path::new(GUARD).parent().expect("a directory").to_str().expect("a UTF-8 path");
     let mut member = crate::common::member::Member::start("makes_a_guarded_agent", &[&parent, hidden]);
     let result = member.receive();
     assert!(result.starts_with("ENOENT") && result.contains("agentcg/agentcg-guard"), "{result}");

@@ -54,7 +54,7 @@ pub fn runs_beside_an_idle_init(args: &[String]) {
 fn fifty_successive_agents_leave_at_most_one_zombie_if_init_does_not_reap() {
     let scratch = Scratch::new();
     let mut member =
-        Member::start("runs_beside_an_idle_init", &[scratch.parent.0.to_str().expect("a path of ours")]);
+        Member::start("runs_beside_an_idle_init", &[scratch.parent.0.to_str().expect("a UTF-8 path")]);
     let zombies: usize = member.receive().parse().expect("a number");
     assert!(zombies <= 1, "{zombies} zombies");
     member.wait();

@@ -14,7 +14,7 @@ pub struct Program {
 impl Program {
     pub fn start() -> Self {
         let scratch = Scratch::new();
-        let parent = scratch.parent.0.to_str().expect("a path of ours").to_owned();
+        let parent = scratch.parent.0.to_str().expect("a UTF-8 path").to_owned();
         Self { member: Member::start("host", &[&parent]), scratch }
     }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * A program whose first act is to fork. It ends with 0 if it and the child are both in the cgroup whose path ends with
+ * A program that forks first. It ends with 0 if it and the child are both in the cgroup whose path ends with
  * its argument. Without a C library, whose start would take longer than all the rest, ten thousand times.
  */
 enum { READ = 0, OPEN = 2, FORK = 57, WAIT4 = 61, EXIT_GROUP = 231 };
