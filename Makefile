@@ -33,6 +33,7 @@ test: all
 
 lint:
 	cargo fmt --check
+	tools/plain
 	cargo clippy --all-targets --locked -- -D warnings
 	cargo clippy --lib --tests --no-default-features --features c-library --locked -- -D warnings
 	cargo fmt --manifest-path fuzz/Cargo.toml --check

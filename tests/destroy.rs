@@ -28,7 +28,7 @@ fn no_limits() -> Limits {
 #[test]
 fn two_hundred_rounds_leave_no_directory() {
     let scratch = Scratch::new();
-    let keeper = Group::under(&scratch, &no_limits());
+    let other = Group::under(&scratch, &no_limits());
     let before = scratch.parent.snapshot();
     for round in 0..common::repetitions(200) {
         let group = Group::under(&scratch, &no_limits());
@@ -43,7 +43,7 @@ fn two_hundred_rounds_leave_no_directory() {
         }
         assert_eq!(scratch.parent.snapshot(), before, "round {round}");
     }
-    keeper.destroy();
+    other.destroy();
 }
 
 fn sleeps_below(args: &[String]) {

@@ -156,7 +156,7 @@ struct spawn_options {
 	agentcg_spawn_options c() const { return {flags, stdin_fd, stdout_fd, stderr_fd, cwd_fd}; }
 };
 
-/// agentcg_stats.
+/// Measurements: agentcg_stats of C.
 struct stats : agentcg_stats {
 	/// Returns true if all of these AGENTCG_STAT_... were read.
 	bool has(std::uint64_t which) const noexcept { return (mask & which) == which; }

@@ -13,9 +13,9 @@ use std::path::Path;
 /// The program that runs the container of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Runtime {
-    /// Docker.
+    /// A container of Docker.
     Docker,
-    /// Podman.
+    /// A container of Podman.
     Podman,
     /// Kubernetes, with any container runtime.
     Kubernetes,

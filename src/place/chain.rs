@@ -104,7 +104,7 @@ fn first_candidate<T>(
     Err(refusals.into_error(request))
 }
 
-/// The refusal that the caller is told, of those so far.
+/// The most helpful refusal so far.
 #[derive(Default)]
 struct Refusals(Option<Error>);
 

@@ -24,12 +24,12 @@ pub fn is_agents(path: &[u8]) -> bool {
 /// When systemd is asked for a scope.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Systemd {
-    /// If no place with limits is found.
+    /// systemd is asked if no other place with limits is found.
     #[default]
     Last,
-    /// Always. No other place is used.
+    /// systemd is always asked. No other place is used.
     Only,
-    /// Never.
+    /// systemd is never asked.
     Never,
 }
 

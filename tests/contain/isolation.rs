@@ -97,7 +97,7 @@ fn an_agent_cannot_find_its_siblings_in_its_own_namespaces() {
     check_prevented("mounts cgroup2 in its own cgroup namespace", Errno::ENOENT);
 }
 
-/// Nor does a descriptor help: the kernel checks the cgroup namespace.
+/// A descriptor does not help: the kernel checks the cgroup namespace.
 #[test]
 fn an_agent_cannot_enter_a_sibling_through_an_inherited_descriptor() {
     for attempt in
