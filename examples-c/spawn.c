@@ -70,7 +70,7 @@ int main(int argc, char **argv)
 		fputs("usage: spawn [--contain] MILLISECONDS COMMAND [ARG...]\n", stderr);
 		return 125;
 	}
-	/* The guard kills the agent when this program ends, for whatever reason. */
+	/* The guard kills the agent when this program ends, for any reason. */
 	if (agentcg_new(NULL, NULL, NULL, 0, AGENTCG_NEW_GUARD, &cg, &error) < 0)
 		errx(125, "%s", error.message);
 	options.flags = AGENTCG_SPAWN_SEARCH_PATH | (contain ? AGENTCG_SPAWN_CONTAIN : 0);

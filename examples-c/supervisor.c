@@ -39,7 +39,7 @@ static void start(struct agent *agent, char **argv)
 {
 	agentcg_spawn_options options = AGENTCG_SPAWN_OPTIONS_INIT;
 
-	/* The guard kills and removes the agent when this program ends, for whatever reason. */
+	/* The guard kills and removes the agent when this program ends, for any reason. */
 	if (agentcg_new(NULL, NULL, NULL, 0, AGENTCG_NEW_GUARD, &agent->cg, &error) < 0)
 		errx(1, "%s", error.message);
 	/* The command is in the group before it runs. Therefore all of its descendants are, too. */

@@ -132,10 +132,10 @@ func (g *Group) parent() string {
 }
 
 // longText calls a function that returns text as snprintf(3) does, and calls it again if the text did not fit.
-func longText(ask func(*C.char, C.size_t) C.int) string {
+func longText(get func(*C.char, C.size_t) C.int) string {
 	buf := make([]byte, 512)
 	for {
-		n := int(ask((*C.char)(unsafe.Pointer(&buf[0])), C.size_t(len(buf))))
+		n := int(get((*C.char)(unsafe.Pointer(&buf[0])), C.size_t(len(buf))))
 		if n < 0 {
 			return ""
 		}
@@ -226,7 +226,7 @@ func (g *Group) Close() error {
 
 // Destroy kills all processes, waits until they are dead, takes the last measurements, removes the group and every
 // cgroup that the agent made inside it, and closes the Group. If it fails, the Group stays open and nothing is lost:
-// call it again. It is not an error if somebody else has removed the group; then there are no measurements.
+// call it again. It is not an error if another program has removed the group; then there are no measurements.
 func (g *Group) Destroy(ctx context.Context) (Stats, error) { return g.destroy(ctx, 0) }
 
 // DestroyIfEmpty is Destroy without the kill. If a process lives in the group, it returns EBUSY.

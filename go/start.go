@@ -121,7 +121,7 @@ func give(cmd *exec.Cmd) error {
 		}
 		return errors.New("it has ended")
 	}
-	// cmd.Wait would wait for the end of cmd.Stdin, which may never come, although nobody reads it any more.
+	// cmd.Wait would wait for the end of cmd.Stdin, which may never come, although cmd.Stdin is not read any more.
 	state, err := cmd.Process.Wait()
 	if err != nil {
 		return err

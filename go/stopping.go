@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// KillAll kills every process in the group and below it with SIGKILL, whatever it does to avoid that, and waits until
+// KillAll kills every process in the group and below it with SIGKILL, even if it tries to avoid that, and waits until
 // all are dead. The kill is sent even if ctx has ended; ctx bounds the waiting only. The group can be used again
 // afterwards.
 func (g *Group) KillAll(ctx context.Context) error {

@@ -111,7 +111,7 @@ func (w *waiting) pause() {
 			return // an end before listen produced no event: call again first
 		}
 	}
-	if w.w == nil || !w.told() {
+	if w.w == nil || !w.awaitEvent() {
 		w.sleep(blankNap)
 	}
 }
@@ -144,8 +144,8 @@ func (w *waiting) listen() bool {
 	return true
 }
 
-// told waits for an event until the next call is due. It returns false if there can be no event.
-func (w *waiting) told() bool {
+// awaitEvent waits for an event until the next call is due. It returns false if there can be no event.
+func (w *waiting) awaitEvent() bool {
 	if w.w.file.SetReadDeadline(time.Now().Add(look)) != nil {
 		return false
 	}

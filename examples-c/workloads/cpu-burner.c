@@ -17,7 +17,7 @@ static double seconds(clockid_t clock)
 int main(int argc, char **argv)
 {
 	double wanted = argc == 2 ? strtod(argv[1], NULL) : 0;
-	double start = seconds(CLOCK_MONOTONIC), tell = 0.5, gone;
+	double start = seconds(CLOCK_MONOTONIC), next_print = 0.5, gone;
 
 	if (!(wanted > 0)) {
 		fprintf(stderr, "usage: cpu-burner SECONDS\n");
@@ -25,10 +25,10 @@ int main(int argc, char **argv)
 	}
 	do {
 		gone = seconds(CLOCK_MONOTONIC) - start;
-		if (gone >= tell) {
+		if (gone >= next_print) {
 			printf("cpu-burner: %.2f s of CPU in %.2f s\n", seconds(CLOCK_PROCESS_CPUTIME_ID), gone);
 			fflush(stdout);
-			tell = gone + 0.5;
+			next_print = gone + 0.5;
 		}
 	} while (gone < wanted);
 	return 0;

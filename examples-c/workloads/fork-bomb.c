@@ -27,17 +27,17 @@ static bool is_in_agent(void)
 int main(void)
 {
 	pid_t first = getpid();
-	bool told = false;
+	bool printed = false;
 
 	if (!is_in_agent()) {
 		fprintf(stderr, "fork-bomb: not started: outside an agent it would affect the whole machine\n");
 		return 2;
 	}
 	for (;;) {
-		if (fork() < 0 && !told && getpid() == first) {
+		if (fork() < 0 && !printed && getpid() == first) {
 			printf("fork-bomb: fork refused: %s\n", strerror(errno));
 			fflush(stdout);
-			told = true;
+			printed = true;
 		}
 	}
 }

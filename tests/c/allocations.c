@@ -95,7 +95,7 @@ static void read_stats_allocates_nothing_after_its_first_call(void)
 	destroy_group(cg);
 }
 
-static void what_may_be_called_between_fork_and_exec_never_allocates(void)
+static void calls_between_fork_and_exec_never_allocate(void)
 {
 	agentcg *cg = new_group(), *removed = new_group();
 	char path[PATH_SIZE];
@@ -129,6 +129,6 @@ int main(void)
 {
 	RUN(the_librarys_allocations_are_counted);
 	RUN(read_stats_allocates_nothing_after_its_first_call);
-	RUN(what_may_be_called_between_fork_and_exec_never_allocates);
+	RUN(calls_between_fork_and_exec_never_allocate);
 	return 0;
 }

@@ -48,7 +48,7 @@ static void use_guarded_agents(void *unused)
 }
 
 /* In a child, because the library keeps the guard's socket as long as the guard runs. */
-static void a_guarded_agent_says_so_and_is_destroyed_as_any_other(void)
+static void a_guarded_agent_is_reported_as_guarded_and_can_be_destroyed(void)
 {
 	CHECK_EQ(reap(child_that_runs(use_guarded_agents, NULL)), 0);
 }
@@ -145,7 +145,7 @@ static void a_guard_without_its_limits_leaves_nothing(void)
 
 int main(void)
 {
-	RUN(a_guarded_agent_says_so_and_is_destroyed_as_any_other);
+	RUN(a_guarded_agent_is_reported_as_guarded_and_can_be_destroyed);
 	RUN(a_killed_program_with_busy_threads_leaves_nothing);
 	RUN(a_guard_without_its_limits_leaves_nothing);
 	return 0;

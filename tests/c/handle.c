@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What a handle tells about its group, the strings that are cut to fit, and a
- * handle that stays valid after a failed agentcg_destroy().
+ * The group that a handle describes, strings that are cut to fit, and a handle
+ * that stays valid after a failed agentcg_destroy().
  */
 #include "support.h"
 

@@ -207,17 +207,17 @@ static void nothing_is_printed(void)
 /* The number of processes that run this program. */
 static int count_own_processes(void)
 {
-	char us[PATH_SIZE] = "", they[PATH_SIZE], link[300];
+	char own[PATH_SIZE] = "", other[PATH_SIZE], link[300];
 	DIR *processes = opendir("/proc");
 	int count = 0;
 
 	CHECK(processes != NULL);
-	CHECK(readlink("/proc/self/exe", us, sizeof(us) - 1) > 0);
+	CHECK(readlink("/proc/self/exe", own, sizeof(own) - 1) > 0);
 	for (struct dirent *process; (process = readdir(processes)); ) {
 		snprintf(link, sizeof(link), "/proc/%s/exe", process->d_name);
-		memset(they, 0, sizeof(they));
+		memset(other, 0, sizeof(other));
 		if (strspn(process->d_name, "0123456789") == strlen(process->d_name) &&
-		    readlink(link, they, sizeof(they) - 1) > 0 && strcmp(us, they) == 0)
+		    readlink(link, other, sizeof(other) - 1) > 0 && strcmp(own, other) == 0)
 			count++;
 	}
 	closedir(processes);

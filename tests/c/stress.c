@@ -143,7 +143,7 @@ static void spawn(agentcg *cg)
 	close(pidfd);
 }
 
-static void spawn_what_is_not_there(agentcg *cg)
+static void spawn_missing_program(agentcg *cg)
 {
 	CHECK(CALL(agentcg_spawn(cg, "/nowhere/nothing", WORDS("nothing"), NULL, NULL, 0, NULL, NULL, &why),
 	           -ENOENT, RACES_OF_SPAWN) < 0);
@@ -339,7 +339,7 @@ static void take_events(agentcg *cg)
 static void use(agentcg *cg)
 {
 	static void (*const often[])(agentcg *) = {
-		move_by_pid, move_by_pidfd, move_itself, ask_about_child, spawn, spawn, spawn, spawn_what_is_not_there,
+		move_by_pid, move_by_pidfd, move_itself, ask_about_child, spawn, spawn, spawn, spawn_missing_program,
 		spawn_and_wait, list_processes, measure, measure, look, change_limits, read_limits, use_files, nest,
 		take_events, wait_a_moment,
 	};

@@ -116,7 +116,7 @@ static const struct row rows[] = {
 	ANY(setgid, EAGAIN),
 	ANY(add_key, EACCES, EINTR, ENOMEM),
 	ANY(keyctl, EACCES, EINTR, ENOMEM),
-	/* Memory. brk(2) reports a failure by its value; malloc(3) then asks mmap(2). */
+	/* Memory. brk(2) reports a failure by its value; malloc(3) then calls mmap(2). */
 	ANY(mmap, ENOMEM, EAGAIN),
 	ANY(mremap, ENOMEM, EAGAIN),
 	ANY(mprotect, ENOMEM),
