@@ -36,7 +36,7 @@ impl Dir {
     pub fn walk(
         &self,
         deadline: Deadline,
-        mut visit: impl FnMut(WalkStep<'_>) -> nix::Result<Next>,
+        visit: &mut dyn FnMut(WalkStep<'_>) -> nix::Result<Next>,
     ) -> nix::Result<bool> {
         let mut complete = true;
         let mut to_do: Vec<Vec<CString>> = Vec::new();

@@ -35,7 +35,7 @@ impl<'a> KillOverrides<'a> {
         let limits = |text: &[u8]| parse::cpu_max(text).is_some_and(|(quota_us, _)| quota_us != UNLIMITED);
         // If it is refused, the members die at the pace that the limit allows.
         let _ = self.files.set(self.dir, c"cpu.max", b"max", limits);
-        let _ = self.dir.walk(deadline, |step| {
+        let _ = self.dir.walk(deadline, &mut |step| {
             if let WalkStep::Enter(dir) = step {
                 let mut buf = [0; 64];
                 if limits(dir.read(c"cpu.max", &mut buf)?) {

@@ -78,7 +78,7 @@ impl Members<'_> {
     /// Returns the living processes of all cgroups, except those in `seen`, and adds them to `seen`.
     pub fn scan(&self, deadline: Deadline, seen: &mut Ids) -> nix::Result<Scan> {
         let mut scan = Scan::default();
-        scan.complete = self.each_cgroup(deadline, |dir| {
+        scan.complete = self.each_cgroup(deadline, &mut |dir| {
             let procs = or_if_gone(dir.read_all(c"cgroup.procs"), Vec::new())?;
             let threads = or_if_gone(dir.read_all(c"cgroup.threads"), Vec::new())?;
             let listed = parse::ids(&procs).map(|id| (id, true));
@@ -135,7 +135,7 @@ impl Members<'_> {
     fn list_caller(&self, deadline: Deadline) -> nix::Result<(bool, bool)> {
         let own = i32::try_from(std::process::id()).map_err(|_| Errno::ESRCH)?;
         let mut found = false;
-        let complete = self.each_cgroup(deadline, |dir| {
+        let complete = self.each_cgroup(deadline, &mut |dir| {
             // A threaded cgroup has no list of processes, and may contain any thread of the calling process.
             let (ids, threaded) = match dir.read_all(c"cgroup.procs") {
                 Err(Errno::EOPNOTSUPP) => (dir.read_all(c"cgroup.threads"), true),
@@ -167,7 +167,7 @@ impl Members<'_> {
 
     /// Returns true if no cgroup of the group lists a process or a thread. The lists may include a dying process.
     fn lists_are_empty(&self, deadline: Deadline) -> nix::Result<bool> {
-        let complete = self.each_cgroup(deadline, |dir| {
+        let complete = self.each_cgroup(deadline, &mut |dir| {
             for file in [c"cgroup.procs", c"cgroup.threads"] {
                 if !or_if_gone(dir.is_empty(file), true)? {
                     return Err(Errno::ENOTEMPTY);
@@ -197,7 +197,7 @@ impl Members<'_> {
             }
             let threads = procfs::threads_of(pid)?;
             let mut found = false;
-            self.each_cgroup(Deadline::FOREVER, |dir| {
+            self.each_cgroup(Deadline::FOREVER, &mut |dir| {
                 let listed = or_if_gone(dir.read_all(c"cgroup.threads"), Vec::new())?;
                 found |= parse::ids(&listed).any(|id| threads.contains(&id));
                 Ok(())
@@ -255,13 +255,13 @@ impl Members<'_> {
     pub fn each_cgroup(
         &self,
         deadline: Deadline,
-        mut visit: impl FnMut(&Dir) -> nix::Result<()>,
+        visit: &mut dyn FnMut(&Dir) -> nix::Result<()>,
     ) -> nix::Result<bool> {
         let top = match visit(self.dir) {
             Err(Errno::EACCES) => false,
             visited => visited.map(|()| true)?,
         };
-        let below = self.dir.walk(deadline, |step| {
+        let below = self.dir.walk(deadline, &mut |step| {
             if let WalkStep::Enter(dir) = step {
                 visit(dir)?;
             }

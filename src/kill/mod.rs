@@ -310,7 +310,7 @@ impl Killer<'_> {
                 return Ok(true);
             }
             let mut now = 0;
-            let counted = self.members.each_cgroup(deadline, |dir| {
+            let counted = self.members.each_cgroup(deadline, &mut |dir| {
                 let procs = or_if_gone(dir.read_all(c"cgroup.procs"), Vec::new())?;
                 now += parse::ids(&procs).count();
                 Ok(())
@@ -327,7 +327,7 @@ impl Killer<'_> {
     fn sweep(&self, deadline: Deadline) -> nix::Result<Survivors> {
         let mut survivors = Survivors::default();
         let own = std::process::id();
-        let complete = self.members.each_cgroup(deadline, |dir| {
+        let complete = self.members.each_cgroup(deadline, &mut |dir| {
             let procs = or_if_gone(dir.read_all(c"cgroup.procs"), Vec::new())?;
             let threads = or_if_gone(dir.read_all(c"cgroup.threads"), Vec::new())?;
             let mut ids = Vec::new();

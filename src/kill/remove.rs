@@ -25,7 +25,7 @@ pub fn below(dir: &Dir, deadline: Deadline) -> nix::Result<()> {
         Err(Errno::ENOENT | Errno::ENODEV) => Ok(()),
         removed => removed,
     };
-    let complete = dir.walk(deadline, |step| {
+    let complete = dir.walk(deadline, &mut |step| {
         match step {
             // Not opened first: an empty cgroup of another uid can be removed, but not opened.
             WalkStep::Found(parent, name) => match remove_child(parent, name) {

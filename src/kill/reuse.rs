@@ -45,7 +45,7 @@ fn enables_any(dir: &Dir) -> nix::Result<bool> {
 
 fn disable_below(dir: &Dir, deadline: Deadline) -> nix::Result<()> {
     let mut outcome = Ok(());
-    let complete = dir.walk(deadline, |step| {
+    let complete = dir.walk(deadline, &mut |step| {
         if let WalkStep::Leave(parent, name) = step {
             outcome = outcome.and(match parent.agents_child(name).and_then(|child| disable(&child)) {
                 Err(Errno::ENOENT | Errno::ENODEV) => Ok(()),

@@ -35,7 +35,7 @@ impl Killer<'_> {
         self.members.signal_all(libc::SIGTERM, grace)?;
         // A stopped process handles SIGTERM only after SIGCONT, a frozen one only after it is thawed.
         self.members.signal_all(libc::SIGCONT, grace)?;
-        self.members.each_cgroup(grace, |dir| {
+        self.members.each_cgroup(grace, &mut |dir| {
             // ENOENT: no freezer (before 5.2). EACCES: a cgroup of another uid, whose members are killed frozen.
             let _ = dir.write(c"cgroup.freeze", b"0");
             Ok(())
