@@ -72,7 +72,9 @@ impl Manager {
                 Ok(manager) => return Ok(manager),
                 Err(Failure::Errno(e)) => return Err(Failure::Errno(e)),
                 Err(Failure::TimedOut(_)) => {
-                    obstacles.push(format!("{path}: no answer in {} s", timeout.as_secs_f32()));
+                    // In whole numbers: the code that formats fractions would be linked for this message alone.
+                    let ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+                    obstacles.push(format!("{path}: no answer in {ms} ms"));
                 }
                 Err(Failure::Unreachable(why) | Failure::Refused(why)) => {
                     obstacles.push(format!("{path}: {why}"));
