@@ -48,18 +48,67 @@ pub enum Reason {
 const MESSAGE_MAX: usize = 183;
 
 /// A failure: an errno for the program, a message for a person.
+///
+/// It has the size of two words, since almost every function of the library returns one or passes one on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
     errno: Errno,
+    /// `None` if there was no memory for it. An array, because a slice is allocated fallibly and then converted to it.
+    detail: Option<Box<[Detail; 1]>>,
+}
+
+const _: () = assert!(size_of::<Error>() == 2 * size_of::<usize>());
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Detail {
     reason: Option<Reason>,
     file: Cow<'static, str>,
     message: Cow<'static, str>,
 }
 
+/// The message of an error without details.
+const NO_MEMORY: &str = "no memory: malloc(3) failed in this process";
+
+/// The message of an error: a literal, or the result of `format_args!`.
+pub(crate) trait Message {
+    fn text(self) -> Cow<'static, str>;
+}
+
+impl Message for &'static str {
+    fn text(self) -> Cow<'static, str> {
+        Cow::Borrowed(self)
+    }
+}
+
+impl Message for String {
+    fn text(self) -> Cow<'static, str> {
+        Cow::Owned(self)
+    }
+}
+
+impl Message for fmt::Arguments<'_> {
+    #[inline(never)]
+    fn text(self) -> Cow<'static, str> {
+        self.as_str().map_or_else(|| Cow::Owned(self.to_string()), Cow::Borrowed)
+    }
+}
+
 impl Error {
     /// Makes an error. `message` is one line: what failed, on which path, and what to do. C callers get 183 bytes of it.
-    pub(crate) fn new(errno: Errno, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { errno, reason: None, file: Cow::Borrowed(""), message: message.into() }
+    pub(crate) fn new(errno: Errno, message: impl Message) -> Self {
+        Self::with(errno, message.text())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn with(errno: Errno, message: Cow<'static, str>) -> Self {
+        let mut detail = Vec::new();
+        let allocated = detail.try_reserve_exact(1);
+        let detail = allocated.ok().and_then(|()| {
+            detail.push(Detail { reason: None, file: Cow::Borrowed(""), message });
+            detail.into_boxed_slice().try_into().ok()
+        });
+        Self { errno, detail }
     }
 
     /// Replaces the errno.
@@ -67,24 +116,44 @@ impl Error {
         Self { errno, ..self }
     }
 
+    #[cold]
+    #[inline(never)]
     pub(crate) fn because(mut self, reason: Reason) -> Self {
-        self.reason = Some(reason);
+        if let Some(detail) = self.detail_mut() {
+            detail.reason = Some(reason);
+        }
         self
     }
 
-    pub(crate) fn on(mut self, file: impl Into<Cow<'static, str>>) -> Self {
-        self.file = file.into();
+    pub(crate) fn on(self, file: impl Into<Cow<'static, str>>) -> Self {
+        self.on_file(file.into())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn on_file(mut self, file: Cow<'static, str>) -> Self {
+        if let Some(detail) = self.detail_mut() {
+            detail.file = file;
+        }
         self
     }
 
     /// Puts `words` before the message. If both do not fit into the C struct, `alone` replaces the message.
+    #[cold]
     pub(crate) fn preceded_by(mut self, words: &str, alone: &str) -> Self {
-        if words.len() + self.message.len() > MESSAGE_MAX {
-            self.message.to_mut().clear();
-            self.message.to_mut().push_str(alone);
+        if let Some(detail) = self.detail_mut() {
+            let rest = if words.len() + detail.message.len() > MESSAGE_MAX { alone } else { &detail.message };
+            detail.message = Cow::Owned([words, rest].concat());
         }
-        self.message.to_mut().insert_str(0, words);
         self
+    }
+
+    fn detail(&self) -> Option<&Detail> {
+        self.detail.as_deref().map(|[detail]| detail)
+    }
+
+    fn detail_mut(&mut self) -> Option<&mut Detail> {
+        self.detail.as_deref_mut().map(|[detail]| detail)
     }
 
     /// Returns the errno. C callers get it negated.
@@ -94,23 +163,23 @@ impl Error {
 
     /// Returns the reason, if the errno alone is too coarse.
     pub fn reason(&self) -> Option<Reason> {
-        self.reason
+        self.detail().and_then(|detail| detail.reason)
     }
 
     /// Returns the interface file on which the call failed, such as `memory.max`, or an empty string.
     pub fn file(&self) -> &str {
-        &self.file
+        self.detail().map_or("", |detail| &detail.file)
     }
 
     /// Returns the message: one line.
     pub fn message(&self) -> &str {
-        &self.message
+        self.detail().map_or(NO_MEMORY, |detail| &detail.message)
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
+        f.write_str(self.message())
     }
 }
 
@@ -131,9 +200,9 @@ pub(crate) fn shown(path: &[u8]) -> String {
     text
 }
 
-/// Makes the error for an allocation that failed.
+/// Makes the error for an allocation that failed. Allocates nothing.
 pub(crate) fn out_of_memory(errno: Errno) -> Error {
-    Error::new(errno, "no memory: malloc(3) failed in this process")
+    Error { errno, detail: None }
 }
 
 /// Returns the system's text of an errno, such as "Permission denied".

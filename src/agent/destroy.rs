@@ -81,18 +81,19 @@ impl Agent {
             return Ok(());
         }
         let group = shown(&self.path);
-        Err(Error::new(Errno::EBUSY, format!("processes live in {group}")).on("cgroup.events"))
+        Err(Error::new(Errno::EBUSY, format_args!("processes live in {group}")).on("cgroup.events"))
     }
 
     fn not_removed(&self, errno: Errno) -> Error {
         let group = shown(&self.path);
         match errno {
             Errno::EBUSY => Error::new(Errno::ETIMEDOUT, self.not_yet_removed(&group)),
-            Errno::EACCES => {
-                Error::new(errno, format!("no right to remove {group}: the caller may not write its parent"))
-                    .because(Reason::NotDelegated)
-            }
-            e => Error::new(e, format!("cannot remove {group}: {}", words(e))),
+            Errno::EACCES => Error::new(
+                errno,
+                format_args!("no right to remove {group}: the caller may not write its parent"),
+            )
+            .because(Reason::NotDelegated),
+            e => Error::new(e, format_args!("cannot remove {group}: {}", words(e))),
         }
     }
 

@@ -63,7 +63,7 @@ impl Agent {
         let (group, controller) = (shown(&self.path), file.split('.').next().unwrap_or_default());
         Error::new(
             Errno::EOPNOTSUPP,
-            format!("{group} has no {file}: its events need the {controller} controller"),
+            format_args!("{group} has no {file}: its events need the {controller} controller"),
         )
         .because(Reason::NoController)
         .on(file)

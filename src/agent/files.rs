@@ -142,7 +142,7 @@ fn file_name(name: &CStr) -> Result<&str> {
     let shown = shown(name.to_bytes());
     Err(Error::new(
         Errno::EINVAL,
-        format!(
+        format_args!(
             "\"{shown}\" is not the name of an interface file: give a letter, then letters, digits, '.', '_', '-', at most 255"
         ),
     ))

@@ -38,12 +38,12 @@ impl Agent {
         match failure {
             Failure::CallerInside => Error::new(
                 Errno::EDEADLK,
-                format!("the calling process is in {group}: nothing was frozen; freeze it from outside"),
+                format_args!("the calling process is in {group}: nothing was frozen; freeze it from outside"),
             )
             .because(Reason::CallerInside),
             Failure::NoFreezer => Error::new(
                 Errno::EOPNOTSUPP,
-                format!("{group} has no cgroup.freeze: freezing and thawing need Linux 5.2"),
+                format_args!("{group} has no cgroup.freeze: freezing and thawing need Linux 5.2"),
             ),
             Failure::StillRunning => timed_out(format!(
                 "not all processes in {group} were frozen in time (uninterruptible sleep?): the freeze was undone"
@@ -64,7 +64,10 @@ impl Agent {
     pub fn signal_all(&self, signal: i32) -> Result<usize> {
         if !(0..=libc::SIGRTMAX()).contains(&signal) {
             let most = libc::SIGRTMAX();
-            return Err(Error::new(Errno::EINVAL, format!("{signal} is not a signal: give 0 to {most}")));
+            return Err(Error::new(
+                Errno::EINVAL,
+                format_args!("{signal} is not a signal: give 0 to {most}"),
+            ));
         }
         let sent = self
             .members()
@@ -98,7 +101,7 @@ impl Agent {
             return Ok(());
         }
         let group = shown(&self.path);
-        Err(Error::new(Errno::ETIMEDOUT, format!("processes live in {group} after the timeout"))
+        Err(Error::new(Errno::ETIMEDOUT, format_args!("processes live in {group} after the timeout"))
             .on("cgroup.events"))
     }
 
@@ -135,23 +138,23 @@ impl Agent {
         match failure {
             Failure::CallerInside => Error::new(
                 Errno::EDEADLK,
-                format!("the calling process is in {group}: nothing was killed; kill it from outside"),
+                format_args!("the calling process is in {group}: nothing was killed; kill it from outside"),
             )
             .because(Reason::CallerInside),
             Failure::Alive(survivors) if survivors.forbidden => Error::new(
                 Errno::EACCES,
-                format!("cannot kill processes of another uid in {group}: cgroup.kill (Linux 5.14) is not available"),
+                format_args!("cannot kill processes of another uid in {group}: cgroup.kill (Linux 5.14) is not available"),
             )
             .because(Reason::NotDelegated),
             Failure::Alive(survivors) if survivors.unnameable => Error::new(
                 Errno::ETIMEDOUT,
-                format!(
+                format_args!(
                     "processes outside the caller's pid namespace live in {group}: only cgroup.kill (Linux 5.14) reaches them"
                 ),
             ),
             Failure::Alive(_) => Error::new(
                 Errno::ETIMEDOUT,
-                format!(
+                format_args!(
                     "processes in {group} were killed but are not dead yet (uninterruptible sleep?): wait longer"
                 ),
             ),

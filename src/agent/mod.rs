@@ -237,7 +237,7 @@ impl Agent {
     fn failed(&self, verb: &str, file: &'static str, errno: Errno) -> Error {
         let group = shown(&self.path);
         if errno == Errno::ENODEV && !self.dir.is_alive() {
-            return Error::new(errno, format!("{group} was removed by another process"))
+            return Error::new(errno, format_args!("{group} was removed by another process"))
                 .because(Reason::Gone)
                 .on(file);
         }

@@ -55,7 +55,7 @@ impl Agent {
             [only] => format!("under {}", shown(&only.path)),
             _ => "in any place where the library makes agents".to_owned(),
         };
-        Err(Error::new(Errno::ENOENT, format!("there is no agent {name} {whereabouts}")))
+        Err(Error::new(Errno::ENOENT, format_args!("there is no agent {name} {whereabouts}")))
     }
 
     /// Makes the calling process the owner.
@@ -71,7 +71,7 @@ impl Agent {
         }
         let group = shown(&self.path);
         if claimed {
-            return Err(Error::new(Errno::ENOENT, format!("{group} was removed during the call")));
+            return Err(Error::new(Errno::ENOENT, format_args!("{group} was removed during the call")));
         }
         let owner = match owner::read_note(&self.dir).unwrap_or_default().pid {
             0 => "another process".to_owned(),
@@ -79,7 +79,7 @@ impl Agent {
         };
         Err(Error::new(
             Errno::EBUSY,
-            format!(
+            format_args!(
                 "{group} is owned by {owner} or a forked child of it: end that, or open without AGENTCG_OPEN_OWN"
             ),
         ))

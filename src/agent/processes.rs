@@ -55,7 +55,7 @@ impl Agent {
                 Failure::NoProcess => no_process(pid),
                 Failure::KernelThread => Error::new(
                     Errno::EINVAL,
-                    format!("process {pid} is a kernel thread: kernel threads are not moved"),
+                    format_args!("process {pid} is a kernel thread: kernel threads are not moved"),
                 ),
                 Failure::Errno(e) => self
                     .not_moved_for_policy(&format!("process {pid}"), pid, e)
@@ -103,10 +103,11 @@ impl Agent {
         self.members().lists_contain(pid).map_err(|e| match e {
             Errno::ESRCH => no_process(pid),
             // With the mount option hidepid.
-            Errno::EPERM => {
-                Error::new(Errno::EACCES, format!("the caller has no right to read process {pid} in /proc"))
-            }
-            e => Error::new(e, format!("cannot read /proc/{pid}/cgroup: {}", words(e))),
+            Errno::EPERM => Error::new(
+                Errno::EACCES,
+                format_args!("the caller has no right to read process {pid} in /proc"),
+            ),
+            e => Error::new(e, format_args!("cannot read /proc/{pid}/cgroup: {}", words(e))),
         })
     }
 
@@ -139,7 +140,7 @@ impl Agent {
         match errno {
             Errno::EACCES => Error::new(
                 errno,
-                format!(
+                format_args!(
                     "no right to move {process} to {group}: the caller may not write cgroup.procs of their common ancestor"
                 ),
             )
@@ -147,16 +148,16 @@ impl Agent {
             // With nsdelegate the kernel hides what is outside the namespace.
             Errno::ENOENT => Error::new(
                 Errno::EACCES,
-                format!("{process} or {group} is outside the caller's cgroup namespace"),
+                format_args!("{process} or {group} is outside the caller's cgroup namespace"),
             )
             .because(Reason::OutsideNamespace),
             Errno::EBUSY => Error::new(
                 errno,
-                format!("{group} enables controllers for cgroups inside it, and takes no process"),
+                format_args!("{group} enables controllers for cgroups inside it, and takes no process"),
             )
             .because(Reason::Populated),
             Errno::EOPNOTSUPP => {
-                Error::new(errno, format!("{group} is in a threaded domain, and takes no process"))
+                Error::new(errno, format_args!("{group} is in a threaded domain, and takes no process"))
                     .because(Reason::Threaded)
             }
             e => self.failed("move a process by", "cgroup.procs", e),
@@ -188,9 +189,8 @@ fn move_into(
 
 fn check_pid(pid: i32) -> Result<()> {
     if pid < 1 {
-        return Err(
-            Error::new(Errno::EINVAL, format!("{pid} is not a pid: a pid is 1 or more")).on("cgroup.procs")
-        );
+        return Err(Error::new(Errno::EINVAL, format_args!("{pid} is not a pid: a pid is 1 or more"))
+            .on("cgroup.procs"));
     }
     Ok(())
 }
@@ -203,13 +203,13 @@ fn no_process_of_pidfd(e: Errno) -> Error {
         }
         // Only /proc shows the pid of a pidfd.
         Errno::ENOENT => Error::new(Errno::EACCES, "/proc is not mounted, and a pidfd needs it: move by pid"),
-        e => Error::new(e, format!("cannot read /proc/self/fdinfo: {}", words(e))),
+        e => Error::new(e, format_args!("cannot read /proc/self/fdinfo: {}", words(e))),
     }
 }
 
 fn no_process(pid: i32) -> Error {
     Error::new(
         Errno::ESRCH,
-        format!("process {pid} has ended, is a zombie, or is hidden from the caller in /proc"),
+        format_args!("process {pid} has ended, is a zombie, or is hidden from the caller in /proc"),
     )
 }

@@ -74,21 +74,21 @@ impl Agent {
         match failure {
             Failure::Frozen => Error::new(
                 Errno::EBUSY,
-                format!("{group} or a cgroup above it is frozen or being killed: no program can begin there"),
+                format_args!("{group} or a cgroup above it is frozen or being killed: no program can begin there"),
             )
             .on("cgroup.freeze"),
             Failure::PidsLimit | Failure::NotCreated(Errno::EAGAIN) => Error::new(
                 Errno::EAGAIN,
-                format!("cannot create a process in {group}: pids.max of it or a cgroup above, or RLIMIT_NPROC, is reached"),
+                format_args!("cannot create a process in {group}: pids.max of it or a cgroup above, or RLIMIT_NPROC, is reached"),
             )
             .on("pids.max"),
             Failure::Killed => Error::new(
                 Errno::ECANCELED,
-                format!("the child was killed before its program began: all processes in {group} were killed, or memory ran out"),
+                format_args!("the child was killed before its program began: all processes in {group} were killed, or memory ran out"),
             ),
             Failure::OutOfMemory => Error::new(
                 Errno::ENOMEM,
-                format!("not enough memory to start a program in {group}: raise its memory.max, or free memory in it"),
+                format_args!("not enough memory to start a program in {group}: raise its memory.max, or free memory in it"),
             )
             .on("memory.max"),
             Failure::KilledByFilter(step) => killed_by_filter(step),
@@ -136,9 +136,9 @@ fn not_executed(command: &Command<'_>, e: Errno) -> Error {
             Errno::ENOENT => " (the file, or the interpreter that it names)",
             _ => "",
         };
-        return Error::new(e, format!("cannot start {file}: {}{hint}", words(e)));
+        return Error::new(e, format_args!("cannot start {file}: {}{hint}", words(e)));
     }
-    Error::new(Errno::EIO, format!("cannot start {file}: execve(2) failed with {e}"))
+    Error::new(Errno::EIO, format_args!("cannot start {file}: execve(2) failed with {e}"))
 }
 
 fn step_failed(what: &str, e: Errno) -> Error {
@@ -156,7 +156,7 @@ fn step_failed(what: &str, e: Errno) -> Error {
     } else {
         Errno::EIO
     };
-    Error::new(code, format!("{what}: {}", words(e)))
+    Error::new(code, format_args!("{what}: {}", words(e)))
 }
 
 fn not_contained(failure: contain::Failure) -> Error {
@@ -213,7 +213,7 @@ fn cannot_contain(why: &str, e: Errno) -> Error {
     let message = format!("the program cannot be contained: {why}: {}", words(e));
     match e {
         Errno::EAGAIN | Errno::EIO | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => {
-            Error::new(e, format!("cannot contain the program: {}", words(e)))
+            Error::new(e, format_args!("cannot contain the program: {}", words(e)))
         }
         _ => Error::new(Errno::EPERM, message).because(Reason::NotContained),
     }
@@ -241,5 +241,5 @@ fn killed_by_filter(step: Step) -> Error {
         );
         return Error::new(Errno::EPERM, message).because(Reason::NotContained);
     }
-    Error::new(Errno::EPERM, format!("a seccomp filter kills the child at {act} (SystemCallFilter=?)"))
+    Error::new(Errno::EPERM, format_args!("a seccomp filter kills the child at {act} (SystemCallFilter=?)"))
 }

@@ -104,7 +104,7 @@ fn try_candidate(own: &SelfCgroup, candidate: &Candidate, limits: &Limits) -> Re
             let here = shown(candidate.path());
             Err(Error::new(
                 Errno::EOPNOTSUPP,
-                format!("{here} has no {missing} controller, which these limits need"),
+                format_args!("{here} has no {missing} controller, which these limits need"),
             )
             .because(Reason::NoController)
             .on("cgroup.controllers"))

@@ -3,10 +3,9 @@
 //! panics to `-ENOTRECOVERABLE`.
 
 use super::error::agentcg_error;
-use crate::error::{Error, Result};
+use crate::error::{Error, Message, Result, out_of_memory};
 use crate::sys::thread::CancellationDisabled;
 use nix::errno::Errno;
-use std::borrow::Cow;
 use std::ffi::{c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -29,13 +28,8 @@ pub unsafe fn call(
     codes: &[Errno],
     body: impl FnOnce() -> Result<c_int>,
 ) -> c_int {
-    #[cfg(feature = "c-library")]
-    let Some(_reserve) = crate::sys::reserve_allocator::claim_arena() else {
-        // SAFETY: as the caller promises.
-        return unsafe { call_without_memory(reterr, codes, || Err(no_memory())) };
-    };
     // SAFETY: as the caller promises.
-    unsafe { call_without_memory(reterr, codes, body) }
+    unsafe { call_killing(reterr, codes, || (), body) }
 }
 
 /// [`call`] for a function that kills. If there is no memory to begin the call, `kill` runs before the call fails.
@@ -48,19 +42,14 @@ pub unsafe fn call_killing(
     kill: impl FnOnce(),
     body: impl FnOnce() -> Result<c_int>,
 ) -> c_int {
-    #[cfg(feature = "c-library")]
-    let Some(_reserve) = crate::sys::reserve_allocator::claim_arena() else {
-        let refuse = || {
-            kill();
-            Err(no_memory())
-        };
-        // SAFETY: as the caller promises.
-        return unsafe { call_without_memory(reterr, codes, refuse) };
+    let call = Call::begin();
+    let result = if call.has_memory() {
+        catch_unwind(AssertUnwindSafe(body))
+    } else {
+        catch_unwind(AssertUnwindSafe(kill)).map(|()| Err(out_of_memory(Errno::ENOMEM)))
     };
-    #[cfg(not(feature = "c-library"))]
-    let _ = kill;
     // SAFETY: as the caller promises.
-    unsafe { call_without_memory(reterr, codes, body) }
+    unsafe { outcome(reterr, codes, result) }
 }
 
 /// [`call`] for a function that cannot report want of memory. The body runs even if there is no memory to begin the call.
@@ -72,24 +61,60 @@ pub unsafe fn call_always(
     codes: &[Errno],
     body: impl FnOnce() -> Result<c_int>,
 ) -> c_int {
-    #[cfg(feature = "c-library")]
-    let _reserve = crate::sys::reserve_allocator::claim_arena();
+    let _call = Call::begin();
     // SAFETY: as the caller promises.
-    unsafe { call_without_memory(reterr, codes, body) }
+    unsafe { outcome(reterr, codes, catch_unwind(AssertUnwindSafe(body))) }
 }
 
-/// [`call`] for a body that allocates nothing. No reserve of memory is claimed.
+/// [`call`] for a function that has no `reterr`. If its body allocates nothing, it is async-signal-safe.
+pub fn call_without_error(codes: &[Errno], body: impl FnOnce() -> nix::Result<c_int>) -> c_int {
+    let _disabled = CancellationDisabled::begin();
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(value)) => value,
+        Ok(Err(e)) => -(listed(e, codes) as c_int),
+        Err(_) => -(Errno::ENOTRECOVERABLE as c_int),
+    }
+}
+
+/// What holds during a call of an exported function. It is not generic, so that its code exists once.
+struct Call {
+    _disabled: CancellationDisabled,
+    #[cfg(feature = "c-library")]
+    reserve: Option<crate::sys::reserve_allocator::ClaimedArena>,
+}
+
+impl Call {
+    #[inline(never)]
+    fn begin() -> Self {
+        #[cfg(feature = "c-library")]
+        let reserve = crate::sys::reserve_allocator::claim_arena();
+        silence_panics();
+        Self {
+            _disabled: CancellationDisabled::begin(),
+            #[cfg(feature = "c-library")]
+            reserve,
+        }
+    }
+
+    /// Returns false if there is no memory to begin the call.
+    fn has_memory(&self) -> bool {
+        #[cfg(feature = "c-library")]
+        return self.reserve.is_some();
+        #[cfg(not(feature = "c-library"))]
+        return true;
+    }
+}
+
+/// Returns the value for the caller.
 ///
 /// # Safety
 /// As for [`call`].
-pub unsafe fn call_without_memory(
+unsafe fn outcome(
     reterr: *mut agentcg_error,
     codes: &[Errno],
-    body: impl FnOnce() -> Result<c_int>,
+    result: std::thread::Result<Result<c_int>>,
 ) -> c_int {
-    let _disabled = CancellationDisabled::begin();
-    silence_panics();
-    let error = match catch_unwind(AssertUnwindSafe(body)) {
+    let error = match result {
         Ok(Ok(value)) => return value,
         Ok(Err(e)) => {
             let code = listed(e.errno(), codes);
@@ -97,22 +122,22 @@ pub unsafe fn call_without_memory(
         }
         Err(_) => bug("a bug in libagentcg was caught: please report it"),
     };
-    let code = -(error.errno() as c_int);
-    if !reterr.is_null() {
-        // SAFETY: as the caller promises.
-        unsafe { reterr.write(agentcg_error::from(&error)) };
-    }
-    code
+    // SAFETY: as the caller promises.
+    unsafe { report(reterr, &error) }
 }
 
-/// [`call`] for an async-signal-safe function, which has no `reterr`. It allocates nothing.
-pub fn call_without_error(codes: &[Errno], body: impl FnOnce() -> nix::Result<()>) -> c_int {
-    let _disabled = CancellationDisabled::begin();
-    match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(Ok(())) => 0,
-        Ok(Err(e)) => -(listed(e, codes) as c_int),
-        Err(_) => -(Errno::ENOTRECOVERABLE as c_int),
+/// Writes the error to `reterr` and returns its code.
+///
+/// # Safety
+/// As for [`call`].
+#[cold]
+#[inline(never)]
+unsafe fn report(reterr: *mut agentcg_error, error: &Error) -> c_int {
+    if !reterr.is_null() {
+        // SAFETY: as the caller promises.
+        unsafe { reterr.write(agentcg_error::from(error)) };
     }
+    -(error.errno() as c_int)
 }
 
 /// Replace std's panic hook, which would print to the standard error of the calling program. The C library contains a copy
@@ -131,17 +156,12 @@ fn silence_panics() {
     }
 }
 
-#[cfg(feature = "c-library")]
-fn no_memory() -> Error {
-    Error::new(Errno::ENOMEM, "no memory is left to begin the call")
-}
-
-fn bug(message: impl Into<Cow<'static, str>>) -> Error {
+fn bug(message: impl Message) -> Error {
     Error::new(Errno::ENOTRECOVERABLE, message)
 }
 
 /// The error for an invalid argument.
-pub fn invalid<T>(message: impl Into<Cow<'static, str>>) -> Result<T> {
+pub fn invalid<T>(message: impl Message) -> Result<T> {
     Err(Error::new(Errno::EINVAL, message))
 }
 

@@ -94,5 +94,5 @@ pub unsafe extern "C" fn agentcg_write_file(
 /// As for [`string`].
 unsafe fn required<'a>(text: *const c_char, what: &str) -> Result<&'a CStr> {
     // SAFETY: as the caller promises.
-    unsafe { string(text) }.map_or_else(|| invalid(format!("{what} is NULL")), Ok)
+    unsafe { string(text) }.map_or_else(|| invalid(format_args!("{what} is NULL")), Ok)
 }

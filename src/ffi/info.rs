@@ -40,8 +40,8 @@ const _: () = assert!(size_of::<agentcg_info>() == agentcg_info::SIZE_V0);
 pub unsafe extern "C" fn agentcg_uuid(cg: *mut agentcg, buf: *mut c_char, size: usize) -> c_int {
     // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        boundary::call_without_memory(std::ptr::null_mut(), &[Errno::EINVAL], || {
-            copy_out_string(agent(cg)?.uuid().as_bytes(), buf, size)
+        boundary::call_without_error(&[Errno::EINVAL], || {
+            copy_out_string(agent_or_errno(cg)?.uuid().as_bytes(), buf, size).map_err(|e| e.errno())
         })
     }
 }
@@ -52,8 +52,8 @@ pub unsafe extern "C" fn agentcg_uuid(cg: *mut agentcg, buf: *mut c_char, size: 
 pub unsafe extern "C" fn agentcg_path(cg: *mut agentcg, buf: *mut c_char, size: usize) -> c_int {
     // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
-        boundary::call_without_memory(std::ptr::null_mut(), &[Errno::EINVAL], || {
-            copy_out_string(agent(cg)?.path(), buf, size)
+        boundary::call_without_error(&[Errno::EINVAL], || {
+            copy_out_string(agent_or_errno(cg)?.path(), buf, size).map_err(|e| e.errno())
         })
     }
 }

@@ -148,7 +148,7 @@ fn no_bit_is_forgotten(c: &agentcg_limits) -> Result<()> {
     ];
     match fields.iter().find(|(_, value, bit, _)| *value != 0 && c.mask & bit == 0) {
         None => Ok(()),
-        Some((field, value, _, bit)) => invalid(format!(
+        Some((field, value, _, bit)) => invalid(format_args!(
             "limits.{field} is {value}, but AGENTCG_LIMIT_{bit} is not in limits.mask: set the bit, or the field to 0"
         )),
     }
@@ -162,17 +162,20 @@ impl TryFrom<agentcg_limits> for Limits {
             let unknown = c.mask & !KNOWN;
             return Err(Error::new(
                 Errno::E2BIG,
-                format!("limits.mask has bits that this version of libagentcg does not know: {unknown:#x}"),
+                format_args!(
+                    "limits.mask has bits that this version of libagentcg does not know: {unknown:#x}"
+                ),
             ));
         }
         let asked = |bit: u64, value: u64| (c.mask & bit != 0).then_some(value);
         let flag = |bit, value, file| match asked(bit, value) {
             None => Ok(None),
             Some(value @ (0 | 1)) => Ok(Some(value == 1)),
-            Some(value) => {
-                Err(Error::new(Errno::ERANGE, format!("{file} out of range: {value} is neither 0 nor 1"))
-                    .on(file))
-            }
+            Some(value) => Err(Error::new(
+                Errno::ERANGE,
+                format_args!("{file} out of range: {value} is neither 0 nor 1"),
+            )
+            .on(file)),
         };
         Ok(Self {
             memory_max: asked(AGENTCG_LIMIT_MEMORY_MAX, c.memory_max_bytes),

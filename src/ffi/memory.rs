@@ -25,7 +25,7 @@ pub unsafe fn string<'a>(text: *const c_char) -> Option<&'a CStr> {
 pub unsafe fn text<'a>(text: *const c_char, what: &str) -> Result<Option<&'a str>> {
     // SAFETY: as the caller promises.
     match unsafe { string(text) }.map(CStr::to_str) {
-        Some(Err(_)) => invalid(format!("{what} is not UTF-8 text")),
+        Some(Err(_)) => invalid(format_args!("{what} is not UTF-8 text")),
         other => Ok(other.and_then(std::result::Result::ok)),
     }
 }
@@ -38,7 +38,7 @@ pub unsafe fn text<'a>(text: *const c_char, what: &str) -> Result<Option<&'a str
 pub unsafe fn borrow<'a>(fd: c_int, what: &str) -> Result<BorrowedFd<'a>> {
     // SAFETY: the arguments are integers.
     if unsafe { libc::fcntl(fd, libc::F_GETFD) } < 0 {
-        return Err(Error::new(Errno::EBADF, format!("{what} {fd} is not an open descriptor")));
+        return Err(Error::new(Errno::EBADF, format_args!("{what} {fd} is not an open descriptor")));
     }
     // SAFETY: as the caller promises; it is not -1, because fcntl succeeded.
     Ok(unsafe { BorrowedFd::borrow_raw(fd) })
@@ -111,12 +111,12 @@ pub fn check_struct<T: Plain>(ptr: *mut T, size: usize) -> Result<()> {
 pub fn check_size<T: Plain>(size: usize) -> Result<()> {
     let least = T::SIZE_V0;
     if size == size_of::<*const T>() && size < least {
-        return invalid(format!(
+        return invalid(format_args!(
             "the struct's size is given as {size}, the size of a pointer: pass sizeof of the struct, {least} or more"
         ));
     }
     if size < least {
-        return invalid(format!(
+        return invalid(format_args!(
             "the struct's size is given as {size}, but it has had {least} bytes or more in every release: pass its sizeof"
         ));
     }
@@ -179,9 +179,9 @@ pub fn timeout(timeout_ms: c_int) -> Result<Option<Duration>> {
     match u64::try_from(timeout_ms) {
         Ok(ms) => Ok(Some(Duration::from_millis(ms))),
         Err(_) if timeout_ms == -1 => Ok(None),
-        Err(_) => {
-            invalid(format!("a timeout of {timeout_ms} ms is invalid: pass 0 or more, or AGENTCG_FOREVER"))
-        }
+        Err(_) => invalid(format_args!(
+            "a timeout of {timeout_ms} ms is invalid: pass 0 or more, or AGENTCG_FOREVER"
+        )),
     }
 }
 
@@ -199,6 +199,6 @@ pub fn waited<T>(timeout_ms: c_int, outcome: Result<T>) -> Result<T> {
 pub fn check_flags(flags: u64, known: u64) -> Result<()> {
     match flags & !known {
         0 => Ok(()),
-        unknown => invalid(format!("unknown flags {unknown:#x}")),
+        unknown => invalid(format_args!("unknown flags {unknown:#x}")),
     }
 }

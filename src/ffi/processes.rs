@@ -66,7 +66,7 @@ pub unsafe extern "C" fn agentcg_move_self(cg: *mut agentcg) -> c_int {
     use Errno::*;
     let codes = [EACCES, EBUSY, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, EOPNOTSUPP];
     // SAFETY: the C caller passes valid pointers, as the header's conventions say.
-    boundary::call_without_error(&codes, || unsafe { agent_or_errno(cg) }?.move_self())
+    boundary::call_without_error(&codes, || unsafe { agent_or_errno(cg) }?.move_self().map(|()| 0))
 }
 
 /// Return 1 if pid, with any of its threads, is in the group or below it, 0 if

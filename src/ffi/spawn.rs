@@ -69,7 +69,9 @@ impl agentcg_spawn_options {
     fn stdio(&self) -> Result<[c_int; 3]> {
         let all = [self.stdin_fd, self.stdout_fd, self.stderr_fd];
         if let Some(odd) = all.iter().find(|&&fd| fd < DEVNULL) {
-            return invalid(format!("{odd} is neither a descriptor nor AGENTCG_INHERIT nor AGENTCG_DEVNULL"));
+            return invalid(format_args!(
+                "{odd} is neither a descriptor nor AGENTCG_INHERIT nor AGENTCG_DEVNULL"
+            ));
         }
         for (fd, what) in all.into_iter().zip(["stdin_fd", "stdout_fd", "stderr_fd"]) {
             if fd >= 0 {

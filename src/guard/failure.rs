@@ -56,17 +56,20 @@ impl Failure {
                     Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => *e,
                     _ => Errno::EAGAIN,
                 };
-                Error::new(code, format!("cannot start the process that {purpose}: {}: try again", words(*e)))
+                Error::new(
+                    code,
+                    format_args!("cannot start the process that {purpose}: {}: try again", words(*e)),
+                )
             }
             Self::NotStarted(_) | Self::Ended => Error::new(
                 Errno::EAGAIN,
-                format!("the process that {purpose} was killed or stopped as it began: try again"),
+                format_args!("the process that {purpose} was killed or stopped as it began: try again"),
             ),
             Self::NoProgram(path, e) => {
                 let code = if *e == Errno::ENOENT { Errno::ENOENT } else { Errno::EACCES };
                 Error::new(
                     code,
-                    format!("cannot execute the guard {}: {}: install it there", shown(path), words(*e)),
+                    format_args!("cannot execute the guard {}: {}: install it there", shown(path), words(*e)),
                 )
                 .because(Reason::NoGuard)
             }
@@ -84,7 +87,9 @@ impl Failure {
             }
             Self::Frozen => Error::new(
                 Errno::EBUSY,
-                format!("the cgroup of the process that {purpose} would be frozen: thaw the cgroup above it"),
+                format_args!(
+                    "the cgroup of the process that {purpose} would be frozen: thaw the cgroup above it"
+                ),
             ),
         }
     }

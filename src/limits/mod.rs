@@ -150,7 +150,7 @@ fn count(
 
 fn out_of_range(file: &'static CStr, why: String) -> Error {
     let file = name(file);
-    Error::new(Errno::ERANGE, format!("{file} out of range: {why}")).on(file)
+    Error::new(Errno::ERANGE, format_args!("{file} out of range: {why}")).on(file)
 }
 
 fn page_bytes() -> u64 {

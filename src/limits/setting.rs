@@ -90,7 +90,8 @@ impl Setting {
         let file = name(self.file);
         // The path of the parent says more than the uuid, and leaves room for the reason.
         let group = shown(parse::split_last(path).0);
-        Error::new(errno, format!("cannot set {file} to {} in {group}: {why}", self.value.text())).on(file)
+        Error::new(errno, format_args!("cannot set {file} to {} in {group}: {why}", self.value.text()))
+            .on(file)
     }
 }
 

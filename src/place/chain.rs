@@ -148,7 +148,7 @@ fn caller_must_move(path: &[u8]) -> Error {
     let here = shown(path);
     Error::new(
         Errno::EBUSY,
-        format!("agents can be in {here} only if this process moves to a child of it: allow that, or move it there"),
+        format_args!("agents can be in {here} only if this process moves to a child of it: allow that, or move it there"),
     )
     .because(Reason::Populated)
 }
@@ -162,6 +162,7 @@ pub struct Tried {
 }
 
 /// What one link of the chain has found, and if that can be used.
+#[allow(clippy::large_enum_variant, reason = "a call makes a handful, and most have this variant")]
 pub enum Outcome {
     /// There is no such place, for this reason.
     NotApplicable(String),

@@ -49,7 +49,7 @@ impl Place {
             self.dir.may_write(c"cgroup.procs").map_err(|e| match e {
                 Errno::EACCES => Error::new(
                     e,
-                    format!("this process may make cgroups in {here}, but may not write cgroup.procs there, so it can move no process"),
+                    format_args!("this process may make cgroups in {here}, but may not write cgroup.procs there, so it can move no process"),
                 )
                 .because(Reason::NotDelegated)
                 .on("cgroup.procs"),

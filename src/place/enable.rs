@@ -53,7 +53,7 @@ pub fn check_domain(dir: &Dir, here: &str) -> Result<()> {
     let kind = kind.trim_end();
     Err(Error::new(
         Errno::EOPNOTSUPP,
-        format!(
+        format_args!(
             "{here} is of type \"{kind}\", where processes cannot be limited: choose a parent of type domain"
         ),
     )
@@ -74,7 +74,7 @@ pub fn check_empty(dir: &Dir, here: &str) -> Result<()> {
 pub fn populated(here: &str) -> Error {
     Error::new(
         Errno::EBUSY,
-        format!("{here} holds processes, so its children cannot have limits: move them into a child of it, or name another parent"),
+        format_args!("{here} holds processes, so its children cannot have limits: move them into a child of it, or name another parent"),
     )
     .because(Reason::Populated)
     .on("cgroup.procs")
@@ -83,7 +83,7 @@ pub fn populated(here: &str) -> Error {
 fn holds_zombies(here: &str) -> Error {
     Error::new(
         Errno::EBUSY,
-        format!("{here} holds processes that have ended but wait for a child to be reaped: reap it, or name another parent"),
+        format_args!("{here} holds processes that have ended but wait for a child to be reaped: reap it, or name another parent"),
     )
     .because(Reason::Populated)
     .on("cgroup.subtree_control")

@@ -18,15 +18,15 @@ pub fn open(parent: &CStr) -> Result<Place> {
     let dir = Dir::open(parent).map_err(|e| match e {
         Errno::ENOTTY | Errno::ENOTDIR => Error::new(
             Errno::ENODEV,
-            format!("{here} is not a cgroup2 directory: name one under the cgroup2 mount"),
+            format_args!("{here} is not a cgroup2 directory: name one under the cgroup2 mount"),
         )
         .because(Reason::NoCgroup2),
         Errno::ENOENT => {
-            Error::new(e, format!("the parent {here} does not exist: create it, or name another"))
+            Error::new(e, format_args!("the parent {here} does not exist: create it, or name another"))
         }
         Errno::ELOOP | Errno::ENAMETOOLONG => {
             let why = words(e);
-            Error::new(Errno::ENODEV, format!("cannot open the parent {here}: {why}"))
+            Error::new(Errno::ENODEV, format_args!("cannot open the parent {here}: {why}"))
                 .because(Reason::NoCgroup2)
         }
         e => refused(e, &here),
@@ -35,9 +35,9 @@ pub fn open(parent: &CStr) -> Result<Place> {
     let path = std::fs::read_link(link).map_err(|e| match errno(&e) {
         Errno::ENOENT | Errno::ENOTDIR => Error::new(
             Errno::ENODEV,
-            format!("cannot read the path of {here} from /proc/self/fd: mount proc at /proc"),
+            format_args!("cannot read the path of {here} from /proc/self/fd: mount proc at /proc"),
         ),
-        e => Error::new(e, format!("cannot read the path of {here} from /proc/self/fd: {}", words(e))),
+        e => Error::new(e, format_args!("cannot read the path of {here} from /proc/self/fd: {}", words(e))),
     })?;
     let path = path.into_os_string().into_vec();
     Ok(Place::new(Kind::Given, Rc::new(dir), path, Occupancy::Empty))

@@ -26,7 +26,7 @@ pub fn refused(errno: Errno, here: &str) -> Error {
             ),
         ),
         Errno::ENODEV => (Reason::Gone, format!("{here} was removed during the call: try again")),
-        e => return Error::new(e, format!("cannot make cgroups in {here}: {}", words(e))),
+        e => return Error::new(e, format_args!("cannot make cgroups in {here}: {}", words(e))),
     };
     Error::new(errno, message).because(reason)
 }
@@ -35,7 +35,7 @@ pub fn refused(errno: Errno, here: &str) -> Error {
 pub fn cannot(verb: &str, file: &'static str, errno: Errno, here: &str) -> Error {
     let why = words(errno);
     let name = file.rsplit('/').next().unwrap_or_default();
-    let error = Error::new(errno, format!("cannot {verb} {file} of {here}: {why}")).on(name);
+    let error = Error::new(errno, format_args!("cannot {verb} {file} of {here}: {why}")).on(name);
     match errno {
         Errno::ENODEV | Errno::ENOENT => error.because(Reason::Gone),
         Errno::EACCES => error.because(Reason::NotDelegated),

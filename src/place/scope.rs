@@ -50,7 +50,7 @@ fn pending(own: &SelfCgroup, request: PlaceRequest<'_>) -> Result<PendingScope> 
         let (group, point) = (shown(&group), shown(&own.mount.point));
         Error::new(
             Errno::EACCES,
-            format!("the cgroup {group} of systemd is outside of {point}, and so would be a scope"),
+            format_args!("the cgroup {group} of systemd is outside of {point}, and so would be a scope"),
         )
         .because(Reason::OutsideNamespace)
     };
@@ -115,7 +115,7 @@ fn is_shortage(errno: Errno) -> bool {
 }
 
 fn not_opened(errno: Errno, path: &[u8]) -> Error {
-    let error = Error::new(errno, format!("cannot open {}: {}", shown(path), words(errno)));
+    let error = Error::new(errno, format_args!("cannot open {}: {}", shown(path), words(errno)));
     if errno == Errno::EACCES { error.because(Reason::NotDelegated) } else { error }
 }
 
@@ -138,7 +138,10 @@ pub fn start(pending: PendingScope) -> Result<Place> {
     }
     let unit = unit_name(state.scope.count);
     let exits = exit_cgroups().map_err(|e| {
-        Error::new(e, format!("cannot open the cgroups to which the guard of {unit} can exit: {}", words(e)))
+        Error::new(
+            e,
+            format_args!("cannot open the cgroups to which the guard of {unit} can exit: {}", words(e)),
+        )
     })?;
     let guard = state.guard().map_err(|failure| failure.to_error(&format!("keeps {unit} alive")))?;
     state.scope.count += 1;
@@ -186,7 +189,7 @@ fn find(pid: i32, unit: &str) -> Result<(Dir, Vec<u8>)> {
         Some(Err(e)) if is_shortage(e) => Err(not_opened(e, &path)),
         _ => Err(Error::new(
             Errno::EACCES,
-            format!("systemd reports that {unit} is started, but the guard is in {}", shown(&path)),
+            format_args!("systemd reports that {unit} is started, but the guard is in {}", shown(&path)),
         )
         .because(Reason::SystemdRefused)),
     }
@@ -222,12 +225,11 @@ fn not_usable(errno: Errno, path: &[u8]) -> Error {
 pub fn failed(failure: Failure) -> Error {
     match failure {
         Failure::Unreachable(why) => Error::new(Errno::ENOTCONN, why).because(Reason::NoSystemd),
-        Failure::TimedOut(why) => {
-            Error::new(Errno::ENOTCONN, format!("systemd does not answer: {why}")).because(Reason::NoSystemd)
-        }
+        Failure::TimedOut(why) => Error::new(Errno::ENOTCONN, format_args!("systemd does not answer: {why}"))
+            .because(Reason::NoSystemd),
         Failure::Refused(why) => {
-            Error::new(Errno::EACCES, format!("systemd refuses: {why}")).because(Reason::SystemdRefused)
+            Error::new(Errno::EACCES, format_args!("systemd refuses: {why}")).because(Reason::SystemdRefused)
         }
-        Failure::Errno(e) => Error::new(e, format!("cannot talk to systemd: {}", words(e))),
+        Failure::Errno(e) => Error::new(e, format_args!("cannot talk to systemd: {}", words(e))),
     }
 }

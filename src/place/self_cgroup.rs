@@ -3,12 +3,11 @@
 //! kernel, never by a usual path, and used only if its cgroup.procs lists the process.
 
 use crate::cgroupfs::Dir;
-use crate::error::{Error, Reason, Result, shown, words};
+use crate::error::{Error, Message, Reason, Result, shown, words};
 use crate::parse::{self, Mount};
 use crate::procfs;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -90,7 +89,7 @@ fn find_at(own_path: &[u8], pid: u32) -> Result<SelfCgroup> {
         let path = shown(own_path);
         return Err(Error::new(
             Errno::ENODEV,
-            format!("the cgroup {path} of this process is outside of its cgroup namespace: enter the namespace that holds it, or name a parent"),
+            format_args!("the cgroup {path} of this process is outside of its cgroup namespace: enter the namespace that holds it, or name a parent"),
         )
         .because(Reason::OutsideNamespace));
     }
@@ -113,17 +112,17 @@ fn find_at(own_path: &[u8], pid: u32) -> Result<SelfCgroup> {
     writable.or(read_only).ok_or_else(|| {
         let path = shown(own_path);
         if let Some(e) = failed {
-            let error = Error::new(e, format!("cannot open the cgroup {path} of this process: {}", words(e)));
+            let error = Error::new(e, format_args!("cannot open the cgroup {path} of this process: {}", words(e)));
             if e == Errno::EACCES { error.because(Reason::NotDelegated) } else { error }
         } else if threaded {
             Error::new(
                 Errno::EOPNOTSUPP,
-                format!("the cgroup {path} of this process is threaded, and agents beside threads can have no limits: start it in a domain cgroup"),
+                format_args!("the cgroup {path} of this process is threaded, and agents beside threads can have no limits: start it in a domain cgroup"),
             )
             .because(Reason::Threaded)
             .on("cgroup.procs")
         } else {
-            no_cgroup2(format!("the cgroup {path} of this process is not found in any cgroup2 mount: mount cgroup2 at /sys/fs/cgroup"))
+            no_cgroup2(format_args!("the cgroup {path} of this process is not found in any cgroup2 mount: mount cgroup2 at /sys/fs/cgroup"))
         }
     })
 }
@@ -156,7 +155,7 @@ fn cstring(bytes: &[u8]) -> nix::Result<CString> {
     CString::new(bytes).map_err(|_| Errno::ENOENT)
 }
 
-fn no_cgroup2(message: impl Into<Cow<'static, str>>) -> Error {
+fn no_cgroup2(message: impl Message) -> Error {
     Error::new(Errno::ENODEV, message).because(Reason::NoCgroup2)
 }
 
@@ -170,9 +169,9 @@ fn is_elsewhere(errno: Errno) -> bool {
 fn no_proc(errno: Errno) -> Error {
     let why = words(errno);
     if !is_elsewhere(errno) {
-        return Error::new(errno, format!("cannot read /proc/self: {why}"));
+        return Error::new(errno, format_args!("cannot read /proc/self: {why}"));
     }
-    no_cgroup2(format!(
+    no_cgroup2(format_args!(
         "cannot read /proc/self: {why}; the library finds the cgroup of this process there: mount proc at /proc"
     ))
 }

@@ -75,7 +75,7 @@ pub fn make_agent_dir(place: &Place, name: &AgentName) -> Result<AgentDir> {
                 return Err(match e {
                     Errno::EEXIST => Error::new(
                         e,
-                        format!(
+                        format_args!(
                             "{name} already exists under {here}, in use or left over: choose another uuid, or open it"
                         ),
                     ),
@@ -87,7 +87,7 @@ pub fn make_agent_dir(place: &Place, name: &AgentName) -> Result<AgentDir> {
     built.undo(&place.dir);
     Err(Error::new(
         Errno::EBUSY,
-        format!("other processes keep removing synwire/agents in {here}: try again"),
+        format_args!("other processes keep removing synwire/agents in {here}: try again"),
     ))
 }
 
@@ -226,7 +226,7 @@ impl AgentDir {
         }
         Err(Error::new(
             Errno::ENODEV,
-            format!("another process removed synwire/agents in {here} during the call: try again"),
+            format_args!("another process removed synwire/agents in {here} during the call: try again"),
         )
         .because(Reason::Gone))
     }

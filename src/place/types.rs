@@ -66,6 +66,7 @@ pub enum Kind {
 }
 
 /// What looking for one kind of place has found.
+#[allow(clippy::large_enum_variant, reason = "a call makes a handful, and most have this variant")]
 pub enum Probe {
     /// A candidate. [`Candidate::check`] says if it can be used.
     Found(Candidate),
