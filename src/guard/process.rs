@@ -105,12 +105,7 @@ impl Process {
 
     /// Returns true if the guard serves this process and has not ended.
     pub fn lives(&self) -> bool {
-        let now = Deadline::after(Duration::ZERO);
-        let ended = match self.pidfd() {
-            Some(pidfd) => poll_until(pidfd, PollFlags::POLLIN, now),
-            None => poll_until(self.socket.as_fd(), PollFlags::empty(), now),
-        };
-        self.serves_this_process() && !ended
+        self.serves_this_process() && !self.wait_for_end(Deadline::after(Duration::ZERO))
     }
 
     /// Returns true if the guard can work: it lives, and is neither stopped nor in a frozen cgroup.
@@ -210,7 +205,8 @@ impl Process {
         }
     }
 
-    fn kill(&self) {
+    /// Kills the guard.
+    pub fn kill(&self) {
         match self.pidfd() {
             Some(pidfd) => drop(sys::pidfd_send_signal(pidfd, libc::SIGKILL)),
             // While the socket shows that the guard lives, no other process has its pid.
@@ -219,10 +215,11 @@ impl Process {
         }
     }
 
-    /// Waits for the end of the guard. Before Linux 5.3, without a pidfd, returns at once.
-    fn wait_for_end(&self, deadline: Deadline) {
-        if let Some(pidfd) = self.pidfd() {
-            poll_until(pidfd, PollFlags::POLLIN, deadline);
+    /// Waits for the end of the guard. Returns false at the deadline.
+    pub fn wait_for_end(&self, deadline: Deadline) -> bool {
+        match self.pidfd() {
+            Some(pidfd) => poll_until(pidfd, PollFlags::POLLIN, deadline),
+            None => poll_until(self.socket.as_fd(), PollFlags::empty(), deadline),
         }
     }
 

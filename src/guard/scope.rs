@@ -44,8 +44,12 @@ impl Drop for Scope {
         }
         let dir = self.open();
         self.guard.notify(Message::LeaveScope);
+        // systemd may not have moved it yet. A guard that is about to end would otherwise serve the next scope.
+        let deadline = Deadline::after(TIMEOUT);
+        if !self.guard.wait_for_end(deadline) {
+            self.guard.kill();
+        }
         if let Ok(dir) = dir {
-            let deadline = Deadline::after(TIMEOUT);
             // It fails when the scope is removed.
             let _ = Events::open(&dir).and_then(|events| events.wait(deadline, |_| false));
         }

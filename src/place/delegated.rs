@@ -3,14 +3,14 @@
 //! containers) with an extended attribute that every process can read. No manager takes controllers away there, and
 //! agents end with the unit. The group of an agent counts as delegated to the processes in it.
 
-use super::refusal::refused;
+use super::refusal::{is_shortage, refused};
 use super::self_cgroup::SelfCgroup;
 use super::types::{self, Candidate, Kind, Occupancy, Place, PlaceRequest, Probe};
 use super::vacate;
 use crate::cgroupfs::Dir;
 use crate::error::shown;
 use crate::parse;
-use crate::sys::has_xattr;
+use crate::sys::get_xattr_at;
 use nix::sys::stat::fstat;
 use nix::unistd::geteuid;
 use std::ffi::CString;
@@ -22,19 +22,22 @@ pub fn probe(own: &SelfCgroup, _: PlaceRequest<'_>) -> Probe {
     if own.name.is_none() {
         return Probe::NotApplicable("the cgroup of this process is at the top of the mount".to_owned());
     }
-    let below_managers = own.upwards().take_while(|path| !is_named(path, b".slice"));
-    let marked = below_managers.enumerate().find(|(_, path)| is_marked(path) || is_agent(path));
-    let Some((number, path)) = marked.or_else(|| given_by_chown(own)) else {
-        return Probe::NotApplicable(
-            "no cgroup of this process is marked as delegated (user.delegate)".to_owned(),
-        );
+    let found = marked(own).and_then(|found| if found.is_some() { Ok(found) } else { given_by_chown(own) });
+    let (number, path) = match found {
+        Ok(Some(found)) => found,
+        Ok(None) => {
+            return Probe::NotApplicable(
+                "no cgroup of this process is marked as delegated (user.delegate)".to_owned(),
+            );
+        }
+        Err(e) => return Probe::Refused(refused(e, &shown(&own.path))),
     };
     if parse::split_last(&path).1.starts_with(b"user@") && is_named(&path, b".service") {
         return Probe::NotApplicable("the delegated cgroup is that of the user manager".to_owned());
     }
-    let dir = match own.open(number) {
-        Ok(dir) if belongs_to_caller(&dir) => dir,
-        Ok(_) => return Probe::NotApplicable("the delegated cgroup belongs to another uid".to_owned()),
+    let dir = match own.open(number).and_then(|dir| Ok(belongs_to_caller(&dir)?.then_some(dir))) {
+        Ok(Some(dir)) => dir,
+        Ok(None) => return Probe::NotApplicable("the delegated cgroup belongs to another uid".to_owned()),
         Err(e) => return Probe::Refused(refused(e, &shown(&path))),
     };
     let occupancy = if number == 0 { Occupancy::Caller } else { Occupancy::Empty };
@@ -42,19 +45,32 @@ pub fn probe(own: &SelfCgroup, _: PlaceRequest<'_>) -> Probe {
 }
 
 /// Returns true if the directory belongs to the effective uid, or if that is root.
-fn belongs_to_caller(dir: &Dir) -> bool {
+fn belongs_to_caller(dir: &Dir) -> nix::Result<bool> {
     let uid = geteuid();
-    uid.is_root() || fstat(dir).is_ok_and(|stat| stat.st_uid == uid.as_raw())
+    Ok(uid.is_root() || fstat(dir)?.st_uid == uid.as_raw())
+}
+
+/// The nearest cgroup that systemd has marked, with its number in [`SelfCgroup::upwards`].
+fn marked(own: &SelfCgroup) -> nix::Result<Option<(usize, Vec<u8>)>> {
+    for (number, path) in own.upwards().take_while(|path| !is_named(path, b".slice")).enumerate() {
+        if is_marked(&path)? || is_agent(&path) {
+            return Ok(Some((number, path)));
+        }
+    }
+    Ok(None)
 }
 
 /// The self cgroup, if it belongs to the caller and its parent does not. systemd before 251 leaves no mark that an
 /// unprivileged process can read, and a delegation by chown(2) leaves none. For root this finds nothing, since every
 /// cgroup belongs to it. If the caller has moved to a child of the place before, it is the parent of the self cgroup.
-fn given_by_chown(own: &SelfCgroup) -> Option<(usize, Vec<u8>)> {
+fn given_by_chown(own: &SelfCgroup) -> nix::Result<Option<(usize, Vec<u8>)>> {
     let number = usize::from(own.name.as_deref() == Some(vacate::SUPERVISOR));
-    let belongs = |number| own.open(number).is_ok_and(|dir| belongs_to_caller(&dir));
-    let given = number <= own.depth && !belongs(number + 1) && belongs(number);
-    given.then(|| own.upwards().nth(number).map(|path| (number, path))).flatten()
+    let belongs = |number| match own.open(number).and_then(|dir| belongs_to_caller(&dir)) {
+        Err(e) if !is_shortage(e) => Ok(false),
+        belongs => belongs,
+    };
+    let given = number <= own.depth && !belongs(number + 1)? && belongs(number)?;
+    Ok(given.then(|| own.upwards().nth(number).map(|path| (number, path))).flatten())
 }
 
 fn is_named(path: &[u8], ending: &[u8]) -> bool {
@@ -69,6 +85,11 @@ fn is_agent(path: &[u8]) -> bool {
 
 /// Returns true if systemd 251 or later has delegated the cgroup. Earlier versions set an attribute that only
 /// privileged processes can read.
-fn is_marked(path: &[u8]) -> bool {
-    CString::new(path).is_ok_and(|path| has_xattr(&path, c"user.delegate", b"1"))
+fn is_marked(path: &[u8]) -> nix::Result<bool> {
+    let Ok(path) = CString::new(path) else { return Ok(false) };
+    match get_xattr_at(&path, c"user.delegate", &mut [0; 16]) {
+        Ok(value) => Ok(value == b"1"),
+        Err(e) if is_shortage(e) => Err(e),
+        Err(_) => Ok(false),
+    }
 }

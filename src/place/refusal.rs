@@ -4,6 +4,11 @@
 use crate::error::{Error, Reason, words};
 use nix::errno::Errno;
 
+/// Returns true for a shortage of descriptors or memory, and for EIO: these say nothing about the file.
+pub fn is_shortage(errno: Errno) -> bool {
+    matches!(errno, Errno::EIO | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)
+}
+
 /// Why cgroups cannot be made in the directory `here`.
 pub fn refused(errno: Errno, here: &str) -> Error {
     let (reason, message) = match errno {

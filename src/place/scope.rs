@@ -3,7 +3,7 @@
 //! manager for other users. A process has one scope, which its guard keeps alive.
 
 use super::enable;
-use super::refusal::cannot;
+use super::refusal::{cannot, is_shortage};
 use super::self_cgroup::{self, SelfCgroup, exit_cgroups};
 use super::types::{Candidate, Kind, Occupancy, PendingScope, Place, PlaceRequest, Probe};
 use crate::cgroupfs::Dir;
@@ -107,11 +107,6 @@ pub fn beside(path: &[u8]) -> nix::Result<Vec<Place>> {
 
 fn open(path: &[u8]) -> nix::Result<Dir> {
     Dir::open(&CString::new(path).map_err(|_| Errno::ENOENT)?)
-}
-
-/// Returns true for a shortage of descriptors or memory, and for EIO: these say nothing about the file.
-fn is_shortage(errno: Errno) -> bool {
-    matches!(errno, Errno::EIO | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)
 }
 
 fn not_opened(errno: Errno, path: &[u8]) -> Error {

@@ -2,6 +2,7 @@
 //! The self cgroup: the cgroup of the calling process, from which the chain starts. It is found by the files of the
 //! kernel, never by a usual path, and used only if its cgroup.procs lists the process.
 
+use super::refusal::is_shortage;
 use crate::cgroupfs::Dir;
 use crate::error::{Error, Message, Reason, Result, shown, words};
 use crate::parse::{self, Mount};
@@ -189,7 +190,7 @@ pub fn exit_cgroups() -> nix::Result<Vec<OwnedFd>> {
     let open = |number: usize, file: &CStr| {
         let opened = own.open(number).and_then(|dir| dir.open_file(file, OFlag::O_WRONLY));
         match opened {
-            Err(e @ (Errno::EIO | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => Err(e),
+            Err(e) if is_shortage(e) => Err(e),
             opened => Ok(opened.ok()),
         }
     };

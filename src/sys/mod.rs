@@ -46,4 +46,4 @@ pub use once_fd::OnceFd;
 pub use process::{kill, pidfd_send_signal};
 pub use retry::{retry_on_eintr, retry_transient};
 pub use thread::realtime_policy;
-pub use xattr::{get_xattr, get_xattr_at, has_xattr, set_xattr, set_xattr_at, xattr_exists};
+pub use xattr::{get_xattr, get_xattr_at, set_xattr, set_xattr_at, xattr_exists};

@@ -6,11 +6,6 @@ use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::null_mut;
 
-/// Returns true if the file at `path` has the attribute with exactly this value.
-pub fn has_xattr(path: &CStr, name: &CStr, value: &[u8]) -> bool {
-    get_xattr_at(path, name, &mut [0u8; 16]) == Ok(value)
-}
-
 /// Returns the value of an attribute of an open file: getxattr(2). `ERANGE` if the value is longer than `buf`.
 pub fn get_xattr<'b>(fd: BorrowedFd<'_>, name: &CStr, buf: &'b mut [u8]) -> nix::Result<&'b [u8]> {
     // SAFETY: the name ends with NUL. The kernel writes at most the buffer's length.
