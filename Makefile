@@ -5,7 +5,7 @@
 BUILD ?= build
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all demo check check-all test lint fuzz header bench install clean
+.PHONY: all demo check check-all test lint fuzz header bench bench-peers install clean
 
 all:
 	cmake -S . -B $(BUILD)
@@ -37,6 +37,7 @@ lint:
 	cargo clippy --all-targets --locked -- -D warnings
 	cargo clippy --lib --tests --no-default-features --features c-library --locked -- -D warnings
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
+	cargo fmt --all --manifest-path bench/peers/rust/Cargo.toml --check
 	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir build/fuzz/lint --locked -- -D warnings
 
 # Ten million inputs for each parser. Inputs that fail are kept in build/fuzz.
@@ -49,6 +50,10 @@ header:
 
 bench: all
 	bench/run $(BUILD)
+
+# Compares with other libraries, whose adapters are built in $(BUILD)/peers, and writes docs/benchmarks.md.
+bench-peers: all
+	bench/peers/run $(BUILD)
 
 install:
 	cmake --install $(BUILD)

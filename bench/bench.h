@@ -35,7 +35,9 @@ struct controllers floor_init(const char *dir);
 /* library.c */
 extern const struct side library_side;
 void library_init(const char *parent, struct controllers controllers);
-extern unsigned long allocations;   /* the number of allocations in this process */
+
+/* allocations.c: the number of allocations in this process. */
+extern unsigned long allocations;
 
 /* operations.c */
 struct operation {

@@ -2,6 +2,7 @@
 #include "bench.h"
 
 #include <err.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
@@ -103,8 +104,12 @@ static void floor_remove(void *arg)
 {
 	struct group *group = arg;
 
-	if (unlinkat(agents, group->name, AT_REMOVEDIR) != 0)
-		err(2, "floor: rmdir");
+	/* EBUSY for a moment after the last process has died. */
+	while (unlinkat(agents, group->name, AT_REMOVEDIR) != 0) {
+		if (errno != EBUSY)
+			err(2, "floor: rmdir");
+		sched_yield();
+	}
 	if (group->cpu_stat >= 0)
 		close(group->cpu_stat);
 	if (group->memory_current >= 0)
