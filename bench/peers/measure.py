@@ -79,12 +79,20 @@ class Ground:
         self.path = f"{parent}/agentcg-bench-peers.{os.getpid()}"
 
     def __enter__(self):
+        self.before = read("/proc/self/cgroup").split("0::")[1].splitlines()[0]
+        self.saved = {}
+        try:
+            self.prepare()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def prepare(self):
         os.mkdir(self.path)
         os.mkdir(f"{self.path}/driver")
-        self.before = read("/proc/self/cgroup").split("0::")[1].splitlines()[0]
         write(f"{self.path}/driver/cgroup.procs", "0")
         # Some libraries enable controllers from the root on.
-        self.saved = {}
         path = self.parent
         while path.startswith(MOUNT):
             self.saved[path] = read(f"{path}/cgroup.subtree_control").split()
@@ -99,7 +107,6 @@ class Ground:
         if self.has_limits:
             enable(self.parent, YOUKI)
             enable(self.path, YOUKI)
-        return self
 
     def __exit__(self, *_):
         write(f"{MOUNT}{self.before}/cgroup.procs", "0")
