@@ -110,6 +110,22 @@ plot $data using 1:2:(1):1:($2-0.3):($2+0.3):5 with boxxyerror linecolor variabl
     subprocess.run(["gnuplot"], input=script, text=True, check=True)
 
 
+def summary(result):
+    """The ratios at a glance, and the fastest of the other libraries."""
+    lines = ["| operation | the floor | agentcg, times the floor | the fastest other, times the floor | system calls of both |",
+             "| --- | ---: | ---: | --- | --- |"]
+    for operation, title, _ in OPERATIONS:
+        rows = {name: row for name, row in result["operations"].get(operation, {}).items() if "ratio" in row}
+        others = [(row["ratio"][1], name) for name, row in rows.items() if name not in ("floor", "agentcg")]
+        if "agentcg" not in rows or not others:
+            continue
+        ratio, fastest = min(others)
+        calls = f"{calls_of(rows['agentcg'])}, {calls_of(rows[fastest])}" if "calls" in rows["agentcg"] else ""
+        lines.append(f"| {title} | {time_of(rows['floor']['ns'][1])} | {ratio_of(rows['agentcg']['ratio'][1])} | "
+                     f"{LABELS[fastest]}: {ratio_of(ratio)} | {calls} |")
+    return lines + [""]
+
+
 def operations(result, where, plots):
     lines = []
     for operation, title, what in OPERATIONS:
@@ -157,14 +173,14 @@ def main():
         of = loaded["native"]["machine"]
         lines += ["### On a host", "",
                   f"{of['cpu']}, {of['cpus']} CPUs, Linux {of['kernel']}, measured on {of['date']}.", ""]
-        lines += operations(loaded["native"], "native", plots)
+        lines += summary(loaded["native"]) + operations(loaded["native"], "native", plots)
     if "lab" in loaded:
         of = loaded["lab"]["machine"]
         lines += ["### In the lab, with all controllers", "",
                   f"Linux {of['kernel']} in QEMU without KVM, measured on {of['date']}. Every instruction takes 10 to 50 "
                   "times as long there, and not each by the same factor: compare the numbers of system calls. The "
                   "ratios are too favourable to libraries that make many cheap system calls.", ""]
-        lines += operations(loaded["lab"], "lab", plots)
+        lines += summary(loaded["lab"]) + operations(loaded["lab"], "lab", plots)
     lines += ["### Size", "", *libraries(facts, (loaded.get("native") or loaded["lab"])["memory"])]
     path = f"{docs}/benchmarks.md"
     with open(path, encoding="utf-8") as file:
