@@ -40,8 +40,12 @@ pub fn claim(dir: &Dir) -> nix::Result<bool> {
 }
 
 /// Become the owner of a group that the caller has just made. Returns false if a reaper has locked it first: the group is
-/// removed then, and another of the same name may have been made.
+/// removed then, and another of the same name may have been made. The reaper may also have removed the group if this returns
+/// true: the caller must check that.
 pub fn claim_new(dir: &Dir) -> nix::Result<bool> {
+    if flock(dir.as_fd(), Lock::Exclusive)? {
+        return Ok(true);
+    }
     let start = Instant::now();
     loop {
         let claimed = claim(dir)?;
@@ -66,13 +70,10 @@ pub fn is_orphan(dir: &Dir) -> nix::Result<bool> {
     flock(dir.as_fd(), Lock::Shared)
 }
 
-/// Write the note: the process that owns the group, and the time when it was made. The boot need not be recorded, since
+/// Write the note: the calling process owns the group, and the time when it was made. The boot need not be recorded, since
 /// no cgroup outlives it.
-pub fn write_note(dir: &Dir, pid: u32, created_unix_ns: u64) {
-    let start_ticks = i32::try_from(pid)
-        .ok()
-        .and_then(|pid| procfs::Process::open(pid).and_then(|process| process.stat()).ok())
-        .map_or(0, |stat| stat.start_ticks);
+pub fn write_note(dir: &Dir, created_unix_ns: u64) {
+    let (pid, start_ticks) = (std::process::id(), procfs::own_start_ticks());
     let note = format!("pid={pid} start={start_ticks} created_ns={created_unix_ns}");
     let _ = sys::set_xattr(dir.as_fd(), NOTE, note.as_bytes()); // EOPNOTSUPP: before Linux 5.7.
 }

@@ -3,6 +3,7 @@
 
 use crate::parse::{self, ProcStat, Task};
 use crate::sys::descriptors;
+use crate::sys::fork_id::AtomicForkId;
 use crate::sys::fork_mutex::ForkMutex;
 use crate::sys::getdents::for_each_directory;
 use crate::sys::kernfile::{self, errno};
@@ -16,6 +17,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 /// Returns the `0::` path of a process (`self` or a pid), or `None` if no cgroup2 hierarchy was ever mounted.
@@ -52,7 +54,8 @@ fn own_path<T>(file: &File, visit: impl FnOnce(&[u8]) -> T) -> nix::Result<Optio
         at += read as u64;
         filled += read;
         let text = buf.get(..filled).unwrap_or_default();
-        if read == 0 {
+        // The line is the last one. If there was room for more, the read has returned the rest of the file.
+        if read == 0 || (filled < buf.len() && parse::own_cgroup(text).is_some() && text.ends_with(b"\n")) {
             let path = parse::own_cgroup(text).filter(|path| path.len() < PATH_MAX);
             return Ok(path.map(visit));
         }
@@ -278,6 +281,20 @@ impl Process {
             if parse::lives(stat.state, stat.threads) { Ok(stat) } else { Err(Errno::ESRCH) }
         })
     }
+}
+
+/// Returns the start time of the calling process in clock ticks since boot, or 0 if it is unknown. It is read once.
+pub fn own_start_ticks() -> u64 {
+    static READ_BY: AtomicForkId = AtomicForkId::new();
+    static TICKS: AtomicU64 = AtomicU64::new(0);
+    if READ_BY.is_current() {
+        return TICKS.load(Ordering::Relaxed);
+    }
+    let own = i32::try_from(std::process::id()).map_err(|_| Errno::ESRCH).and_then(Process::open);
+    let Ok(stat) = own.and_then(|process| process.stat()) else { return 0 };
+    TICKS.store(stat.start_ticks, Ordering::Relaxed);
+    READ_BY.set_current();
+    stat.start_ticks
 }
 
 /// Returns true if the system has no swap: /proc/swaps has only its heading, or does not exist.

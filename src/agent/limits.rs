@@ -5,6 +5,7 @@ use super::Agent;
 use crate::error::Result;
 use crate::limits::Limits;
 use crate::stats;
+use crate::sys::descriptors::occupy_stdio_for_several;
 use nix::errno::Errno;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -32,6 +33,7 @@ impl Agent {
             Err(e) if files.iter().any(|file| file.to_bytes() == e.file().as_bytes()) => {}
             other => other?,
         }
+        let _stdio = occupy_stdio_for_several().map_err(|e| self.failed("set limits of", "", e))?;
         limits.change(&self.dir, &self.path, force, &self.kill_state.overrides, || {
             self.read_stats(stats::MEMORY).map(|stats| stats.memory_current_bytes)
         })?;

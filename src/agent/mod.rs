@@ -20,11 +20,12 @@ use crate::error::{Error, Reason, Result, out_of_memory, shown, words};
 use crate::events::Watch;
 use crate::guard::{self, Guarded};
 use crate::kill::members::Members;
-use crate::kill::{KillFiles, KillState, Killer};
+use crate::kill::{KillState, Killer};
 use crate::limits::Limits;
 use crate::owner;
-use crate::place::{self, AgentDir, Kind, Place, PlaceRequest};
+use crate::place::{self, AgentDir, Kind, KnownParent, Place, PlaceRequest};
 use crate::stats::{Files, Stats};
+use crate::sys::descriptors::occupy_stdio_for_several;
 use crate::sys::fork_id::AtomicForkId;
 use crate::sys::fork_mutex::ForkMutex;
 use crate::sys::try_alloc;
@@ -48,6 +49,8 @@ pub struct Agent {
     /// The process that owns the agent through this handle, or none. A forked child has a copy of the handle and is not
     /// the owner.
     owner: AtomicForkId,
+    /// The parent that the caller named, which is remembered as long as an agent has it.
+    _known_parent: Option<Arc<KnownParent>>,
     /// Present if the guard kills and removes the agent when this process ends.
     guarded: Option<Guarded>,
     files: Files,
@@ -109,7 +112,8 @@ impl Agent {
         let request = PlaceRequest { needs: limits.controllers(), ..request };
         place::first_usable(request, |place| {
             let location = Location::of(place, name)?;
-            let mut agent_dir = place::make_agent_dir(place, &name)?;
+            let stdio = occupy_stdio_for_several().map_err(|e| not_opened(e, &shown(&place.path), &name))?;
+            let mut agent_dir = place::make_agent_dir(place, &name, request.needs)?;
             let applied = match limits.apply(&agent_dir.dir, &agent_dir.path) {
                 // `synwire/agents` may have been made when fewer controllers were available.
                 Err(e) if e.reason() == Some(Reason::NoController) => {
@@ -121,17 +125,16 @@ impl Agent {
                 agent_dir.undo();
                 return Err(e);
             }
-            // Opened before a process in the group can prevent that.
-            let opened =
-                KillFiles::open(&agent_dir.dir).and_then(|files| Ok((files, Overrides::of(&agent_dir.dir)?)));
-            let (kill_files, overrides) = opened.map_err(|e| {
+            let overrides = Overrides::of(&agent_dir.dir).map_err(|e| {
                 agent_dir.undo();
                 not_opened(e, &shown(&place.path), &name)
             })?;
+            drop(stdio);
             let guarded = if request.guard { Some(guard_or_undo(&agent_dir, &name)?) } else { None };
             let mut agent = Self::from_parts(place.kind, agent_dir.dir, location, overrides);
+            agent._known_parent = place.known_parent.clone();
             agent.guarded = guarded;
-            agent.kill_state.files = kill_files;
+            agent.kill_state.files = agent_dir.kill_files;
             agent.nesting.mark_set(limits);
             agent.become_owner(owner::now_unix_ns());
             Ok(agent)
@@ -147,6 +150,7 @@ impl Agent {
             place,
             unit: location.unit,
             owner: AtomicForkId::default(),
+            _known_parent: None,
             guarded: None,
             files: Files::default(),
             kill_state: KillState { overrides, ..KillState::default() },
@@ -160,7 +164,7 @@ impl Agent {
     fn become_owner(&self, created_unix_ns: u64) {
         self.killer().cache_namespace();
         self.owner.set_current();
-        owner::write_note(&self.dir, std::process::id(), created_unix_ns);
+        owner::write_note(&self.dir, created_unix_ns);
     }
 
     fn is_owned(&self) -> bool {

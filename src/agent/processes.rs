@@ -6,11 +6,13 @@ use crate::cgroupfs::Dir;
 use crate::error::{Error, Reason, Result, shown, words};
 use crate::place;
 use crate::procfs;
+use crate::sys::descriptors::{self, occupy_stdio_for_several};
 use crate::sys::{self, pidfd_send_signal, retry_transient};
 use crate::systemd::{self, Manager};
 use nix::errno::Errno;
+use nix::unistd::{Pid, getsid};
 use std::ffi::CStr;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 const PROCS: &CStr = c"cgroup.procs";
 /// The flag of a kernel thread, from include/linux/sched.h.
@@ -172,19 +174,60 @@ fn move_into(
     pid: i32,
     by_systemd: impl FnOnce() -> std::result::Result<(), Failure>,
 ) -> std::result::Result<(), Failure> {
-    let process = procfs::Process::open(pid)?;
-    if process.living()?.flags & PF_KTHREAD != 0 {
-        return Err(Failure::KernelThread);
-    }
+    let stdio = occupy_stdio_for_several()?;
+    let process = Target::open(pid)?;
     // Decimal without leading zeros: the kernel reads a number that begins with 0 as octal.
     match dir.write(PROCS, pid.to_string().as_bytes()) {
-        Err(Errno::EACCES) => by_systemd()?,
+        Err(Errno::EACCES) => {
+            process.check_lives()?;
+            drop(stdio);
+            by_systemd()?;
+        }
         done => done?,
     }
     // The write moves the threads that are not exiting. It succeeds for a zombie, too, and does not move it. A process
     // that lives after the write was moved.
-    retry_transient(|e| e == Errno::ESRCH, || process.living())?;
-    Ok(())
+    process.check_lives()
+}
+
+/// A process that is to be moved. It is the same process for as long as this value lives, whatever becomes of its pid.
+enum Target {
+    /// The cheaper way, by a pidfd.
+    Pidfd(OwnedFd),
+    /// By its file in /proc.
+    Proc(procfs::Process),
+}
+
+impl Target {
+    /// Opens a process that is no kernel thread. It may be a zombie.
+    fn open(pid: i32) -> std::result::Result<Self, Failure> {
+        // A kernel thread is in session 0, as is a process whose session is outside the pid namespace of the caller.
+        if matches!(getsid(Some(Pid::from_raw(pid))), Ok(session) if session.as_raw() != 0) {
+            // It fails for the id of a thread, before Linux 5.3, and where a seccomp filter does not allow it.
+            if let Ok(pidfd) = descriptors::pidfd_open(pid) {
+                return Ok(Self::Pidfd(pidfd));
+            }
+        }
+        let process = procfs::Process::open(pid)?;
+        if process.stat()?.flags & PF_KTHREAD != 0 {
+            return Err(Failure::KernelThread);
+        }
+        Ok(Self::Proc(process))
+    }
+
+    /// Fails if all threads of the process have ended.
+    fn check_lives(&self) -> std::result::Result<(), Failure> {
+        match self {
+            Self::Pidfd(pidfd) => match retry_transient(|_| false, || sys::has_ended(pidfd.as_fd()))? {
+                true => Err(Failure::NoProcess),
+                false => Ok(()),
+            },
+            Self::Proc(process) => {
+                retry_transient(|e| e == Errno::ESRCH, || process.living())?;
+                Ok(())
+            }
+        }
+    }
 }
 
 fn check_pid(pid: i32) -> Result<()> {

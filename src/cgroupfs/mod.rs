@@ -38,6 +38,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 /// consistent snapshot of the whole file.
 pub const FILE_MAX: usize = 4096;
 
+/// `st_nlink` of a cgroup without child cgroups. kernfs adds one for each child.
+const LINKS_WITHOUT_CHILDREN: libc::nlink_t = 2;
+
 /// An error and the file on which it occurred.
 pub type FileError = (Errno, &'static CStr);
 
@@ -78,21 +81,23 @@ impl Dir {
 
     /// Creates a cgroup below this one.
     pub fn make(&self, path: &CStr) -> nix::Result<()> {
-        self.make_with(path, 0o755)
-    }
-
-    /// Creates a cgroup that other uids cannot open, and therefore cannot lock. They can read its files, because a program
-    /// of another uid may look up its own limits.
-    pub fn make_private(&self, path: &CStr) -> nix::Result<()> {
-        self.make_with(path, 0o711)
-    }
-
-    fn make_with(&self, path: &CStr, mode: u32) -> nix::Result<()> {
-        retry_on_eintr(|| mkdirat(&self.fd, path, Mode::from_bits_truncate(mode)))
-            .map_err(|e| self.settle(e))?;
+        self.make_with(path, 0o755)?;
         // The caller's umask may have removed rights that the owner needs.
         self.allow(path, permissions::DIRECTORY);
         Ok(())
+    }
+
+    /// Creates an agent's group, and opens it: the inner result. Other uids cannot open it, and therefore cannot lock it. They
+    /// can read its files, because a program of another uid may look up its own limits.
+    pub fn make_private(&self, path: &CStr) -> nix::Result<nix::Result<Self>> {
+        self.make_with(path, 0o711)?;
+        Ok(self.agents_child(path).inspect(|dir| {
+            dir.restore_directory(); // The caller's umask may have removed rights that the owner needs.
+        }))
+    }
+
+    fn make_with(&self, path: &CStr, mode: u32) -> nix::Result<()> {
+        retry_on_eintr(|| mkdirat(&self.fd, path, Mode::from_bits_truncate(mode))).map_err(|e| self.settle(e))
     }
 
     /// Removes a cgroup below this one. Fails with `EBUSY` while it has children or processes, exiting processes included.
@@ -194,8 +199,8 @@ impl Dir {
 
     /// Passes the name of each direct child cgroup to `each`, until `each` fails.
     fn each_child(&self, mut each: impl FnMut(&CStr) -> nix::Result<()>) -> nix::Result<()> {
-        // kernfs counts child directories in st_nlink (2 + children): most groups need no listing.
-        if fstat(&self.fd)?.st_nlink == 2 {
+        // Most groups need no listing.
+        if fstat(&self.fd)?.st_nlink == LINKS_WITHOUT_CHILDREN {
             return Ok(());
         }
         // A new descriptor, because the position of a listing belongs to the open file.
@@ -224,6 +229,12 @@ impl Dir {
             })?;
         }
         names.iter().try_for_each(|name| each(name))
+    }
+
+    /// Returns true if the parent has child cgroups, also if this cgroup was removed.
+    pub fn parent_has_children(&self) -> bool {
+        fstatat(&self.fd, c"..", AtFlags::empty())
+            .is_ok_and(|parent| parent.st_nlink > LINKS_WITHOUT_CHILDREN)
     }
 
     /// Returns true if the effective uid of the calling process owns the directory.

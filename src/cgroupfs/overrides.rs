@@ -40,33 +40,60 @@ struct SavedFile {
 
 impl Drop for Overrides {
     fn drop(&mut self) {
-        let mut groups = OF_GROUPS.lock();
-        groups.retain(|(_, overrides)| overrides.strong_count() > 0);
-        // An empty list keeps no memory.
-        if groups.is_empty() {
-            *groups = Vec::new();
-        }
+        OF_GROUPS.lock().remove_one();
     }
 }
 
-/// The overrides of every group, each with the inode number of the group's directory.
-static OF_GROUPS: ForkMutex<Vec<(u64, Weak<Overrides>)>> = ForkMutex::new();
+/// The overrides of every group.
+static OF_GROUPS: ForkMutex<Registry> = ForkMutex::new();
+
+/// Finds the overrides of a group. The cost of each call does not grow with the number of groups, except for a binary search:
+/// the kernel numbers cgroups in ascending order, and removed entries are dropped many at a time.
+#[derive(Default)]
+struct Registry {
+    /// Sorted by the inode number of the group's directory. Some are of overrides that exist no longer.
+    entries: Vec<(u64, Weak<Overrides>)>,
+    removed: usize,
+}
+
+impl Registry {
+    /// Returns the overrides of a group, or new ones.
+    fn get(&mut self, group: u64) -> nix::Result<Arc<Overrides>> {
+        let found = self.entries.binary_search_by_key(&group, |(known, _)| *known);
+        if let Some((_, entry)) = found.ok().and_then(|at| self.entries.get_mut(at)) {
+            return Ok(entry.upgrade().unwrap_or_else(|| {
+                let overrides = Arc::new(Overrides::default());
+                *entry = Arc::downgrade(&overrides);
+                self.removed = self.removed.saturating_sub(1);
+                overrides
+            }));
+        }
+        try_alloc::reserve(&mut self.entries, 1)?;
+        let overrides = Arc::new(Overrides::default());
+        let at = found.unwrap_or_else(|at| at).min(self.entries.len());
+        self.entries.insert(at, (group, Arc::downgrade(&overrides)));
+        Ok(overrides)
+    }
+
+    /// Counts one entry whose overrides have been dropped.
+    fn remove_one(&mut self) {
+        self.removed += 1;
+        if self.removed > self.entries.len() / 2 {
+            self.entries.retain(|(_, overrides)| overrides.strong_count() > 0);
+            self.removed = 0;
+            // An empty list keeps no memory.
+            if self.entries.is_empty() {
+                self.entries = Vec::new();
+            }
+        }
+    }
+}
 
 impl Overrides {
     /// Returns the overrides of a group. All handles of the process share them. Otherwise a second handle would save
     /// the temporary value that the first has written, and restore it last.
     pub fn of(dir: &Dir) -> nix::Result<Arc<Self>> {
-        let group = fstat(dir)?.st_ino;
-        let mut groups = OF_GROUPS.lock();
-        groups.retain(|(_, overrides)| overrides.strong_count() > 0);
-        let known = groups.iter().find(|(known, _)| *known == group);
-        if let Some(shared) = known.and_then(|(_, overrides)| overrides.upgrade()) {
-            return Ok(shared);
-        }
-        try_alloc::reserve(&mut groups, 1)?;
-        let overrides = Arc::new(Self::default());
-        groups.push((group, Arc::downgrade(&overrides)));
-        Ok(overrides)
+        OF_GROUPS.lock().get(fstat(dir)?.st_ino)
     }
 
     /// Begins a call that changes files temporarily.

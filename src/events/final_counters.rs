@@ -99,23 +99,20 @@ impl Counts {
     }
 }
 
-/// Requests the final counters from the remover, until every process has closed this open directory.
-pub fn request(dir: &Dir) -> nix::Result<()> {
-    match sys::share_lock(dir.as_fd()) {
+/// Requests the final counters from the remover, until every process has closed the open directory that this returns. It is
+/// another one than the handle's, because an open file does not see its own locks, and the handle may be the remover's.
+pub fn request(dir: &Dir) -> nix::Result<Dir> {
+    let own = dir.child(c".")?;
+    match sys::share_lock(own.as_fd()) {
         Err(e @ (Errno::ENOMEM | Errno::EINTR)) => Err(e),
         // A seccomp filter refuses such locks. The removal is reported; the final counters are not.
-        _ => Ok(()),
+        _ => Ok(own),
     }
 }
 
 /// Returns true if a watcher has requested the final counters, or if that is unknown.
 pub fn is_requested(dir: &Dir) -> bool {
-    // Another open file, because an open file does not see its own locks, and a watcher may have this one.
-    match dir.child(c".") {
-        Ok(dir) => sys::is_share_locked(dir.as_fd()).unwrap_or(true),
-        Err(Errno::ENODEV) => false,
-        Err(_) => true,
-    }
+    sys::is_share_locked(dir.as_fd()).unwrap_or(true)
 }
 
 /// Wakes the watches of a group on kernels that report removals, by setting the mode of a file to its present mode.

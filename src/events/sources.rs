@@ -20,17 +20,19 @@ pub(super) const STATE: u64 = COUNTER << 1;
 pub struct Sources {
     events: Events<'static>,
     counters: Counters,
+    /// The group's directory, open with the request for the final counters.
+    _request: Dir,
 }
 
 impl Sources {
     /// Adds `cgroup.events` and these counters to the epoll instance, all or none. Returns the state of the group.
     pub fn open(dir: &Dir, epoll: &Epoll, counters: Counters) -> Result<(Self, State), FileError> {
         let opened = Events::open(dir).and_then(|events| {
-            final_counters::request(dir)?;
+            let _request = final_counters::request(dir)?;
             // The file is ready until the first read.
             let state = events.state()?;
             epoll.add(&events, notification(STATE))?;
-            Ok((Self { events, counters }, state))
+            Ok((Self { events, counters, _request }, state))
         });
         let (sources, state) = opened.map_err(|e| (e, EVENTS))?;
         sources.counters.add_to(epoll).inspect_err(|_| sources.remove_from(epoll))?;

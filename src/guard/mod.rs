@@ -64,6 +64,16 @@ impl GuardState {
         self.guard = Some(Arc::clone(&guard));
         Ok(guard)
     }
+
+    /// Ends this guard if it guards no agent and keeps no scope. Otherwise its cgroup would be left for ten seconds after a
+    /// call that has failed.
+    fn end_unused(&mut self, guard: Arc<Process>) {
+        self.guard =
+            self.guard.take().filter(|known| !Arc::ptr_eq(known, &guard) || Arc::strong_count(&guard) > 2);
+        if Arc::strong_count(&guard) == 1 {
+            guard.end();
+        }
+    }
 }
 
 /// The one exception to the rule that all state is in a handle. A forked child does not drop its copy, because the drop
@@ -119,6 +129,7 @@ pub fn guard_agent(
             }
             Err(e) => {
                 guard.notify(Message::Release(id));
+                state.end_unused(guard);
                 return Err(e);
             }
         }

@@ -223,6 +223,13 @@ impl Process {
         }
     }
 
+    /// Kills a guard without work, and removes its cgroup.
+    pub fn end(&self) {
+        self.kill();
+        self.wait_for_end(Deadline::after(TIMEOUT));
+        self.clear_up();
+    }
+
     /// If the guard has ended, reaps it and removes its cgroup.
     pub fn clear_up(&self) {
         if !self.serves_this_process() || self.lives() {

@@ -41,13 +41,19 @@ pub fn beside(agent: &Dir, exits: &[OwnedFd]) -> Result<Process> {
     Process::start(None)
 }
 
-/// Sends the guard its cgroup and the exits.
+/// Sends the guard its cgroup and the exits. A guard that does not get them is killed, since it could not remove the cgroup.
 fn announce(cgroup: GuardCgroup, process: Process, exits: &[OwnedFd]) -> Result<Process> {
     let mut passed = vec![cgroup.parent()];
     passed.extend(exits.iter().map(AsFd::as_fd));
-    process.request(Message::Cgroup(cgroup.name()), &passed)?;
+    let announced = process.request(Message::Cgroup(cgroup.name()), &passed);
     process.set_cgroup(cgroup);
-    Ok(process)
+    match announced {
+        Ok(()) => Ok(process),
+        Err(e) => {
+            process.end();
+            Err(e)
+        }
+    }
 }
 
 /// Makes the cgroup and starts a guard that is created in it. If that is not possible (before Linux 5.7, under a

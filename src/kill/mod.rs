@@ -72,7 +72,8 @@ pub struct KillFiles {
 }
 
 impl KillFiles {
-    /// Opens the files, unless the process has few descriptors left. Then they are opened when the group is killed.
+    /// Opens the files, unless the process has few descriptors left. Then they are opened when the group is killed. Fails
+    /// with `ENODEV` if the group was removed.
     pub fn open(dir: &Dir) -> nix::Result<Self> {
         if !cgroupfs::worth_keeping(dir.as_fd().as_raw_fd()) {
             return Ok(Self::default());
@@ -84,6 +85,11 @@ impl KillFiles {
         };
         let events = dir.open_file(c"cgroup.events", OFlag::O_RDONLY)?;
         Ok(Self { kill, events: Some(events), _own_cgroup: Some(procfs::keep_own_cgroup()?) })
+    }
+
+    /// Returns true if the files are open.
+    pub fn are_open(&self) -> bool {
+        self.events.is_some()
     }
 }
 

@@ -80,6 +80,10 @@ fn remove(dir: &Dir, name: &CStr) -> nix::Result<()> {
 /// Removes `synwire/agents` above a group that was removed, if no other agent uses it. The descriptor of the removed
 /// group still leads there. A process that makes an agent there at the same time makes these directories again.
 pub fn above(dir: &Dir) {
+    // rmdir(2) takes a lock that all processes share, even if it fails. Of several removers the last one finds no child.
+    if dir.parent_has_children() {
+        return;
+    }
     // EBUSY: there are other agents. EACCES: another user made the directories.
     if dir.remove(c"../../agents").is_ok() {
         let _ = dir.remove(c"../../../synwire"); // EBUSY: a guard's cgroup is in it.

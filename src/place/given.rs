@@ -2,18 +2,65 @@
 //! The parent that the caller named. No directory above it is tried.
 
 use super::refusal::refused;
-use super::types::{Kind, Occupancy, Place};
-use crate::cgroupfs::Dir;
-use crate::error::{Error, Reason, Result, shown, words};
+use super::types::{Kind, KnownParent, Occupancy, Place};
+use crate::cgroupfs::{Dir, worth_keeping};
+use crate::error::{Error, Reason, Result, out_of_memory, shown, words};
+use crate::sys::fork_mutex::ForkMutex;
 use crate::sys::kernfile::errno;
+use crate::sys::statx::{MountedFile, identity_of, identity_of_path};
+use crate::sys::try_alloc;
 use nix::errno::Errno;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStringExt;
-use std::rc::Rc;
+use std::sync::{Arc, Weak};
+
+/// The parent that was named last, as long as an agent that was made there needs it. Most programs name the same parent each
+/// time.
+static LAST: ForkMutex<Weak<KnownParent>> = ForkMutex::new();
+
+impl KnownParent {
+    fn place(self: &Arc<Self>) -> nix::Result<Place> {
+        let path = try_alloc::copy(&self.path)?;
+        let place = Place::new(Kind::Given, Arc::clone(&self.dir), path, Occupancy::Empty);
+        Ok(Place { known_parent: Some(Arc::clone(self)), ..place })
+    }
+
+    /// Remembers the parent of a place. If that fails, the parent is opened anew each time.
+    fn remember(named: &CStr, identity: MountedFile, place: &Place) -> nix::Result<Arc<Self>> {
+        let known = Arc::new(Self {
+            named: try_alloc::copy_cstr(named)?,
+            identity,
+            dir: Arc::clone(&place.dir),
+            path: try_alloc::copy(&place.path)?,
+        });
+        *LAST.lock() = Arc::downgrade(&known);
+        Ok(known)
+    }
+}
 
 /// Open the parent. The path of the place is the real one, without symbolic links and `..`.
 pub fn open(parent: &CStr) -> Result<Place> {
+    let last = LAST.lock().upgrade().filter(|known| *known.named == *parent);
+    // One system call instead of four finds out if the name still leads to the same directory.
+    if let Some(known) = last.as_ref().filter(|known| identity_of_path(parent) == Ok(known.identity)) {
+        return known.place().map_err(out_of_memory);
+    }
+    let mut place = open_anew(parent)?;
+    if let Ok(identity) = identity_of(place.dir.as_fd()) {
+        match last {
+            // The first look has failed. A second descriptor of the directory would stay open.
+            Some(known) if known.identity == identity => return known.place().map_err(out_of_memory),
+            _ if worth_keeping(place.dir.as_fd().as_raw_fd()) => {
+                place.known_parent = KnownParent::remember(parent, identity, &place).ok();
+            }
+            _ => {}
+        }
+    }
+    Ok(place)
+}
+
+fn open_anew(parent: &CStr) -> Result<Place> {
     let here = shown(parent.to_bytes());
     let dir = Dir::open(parent).map_err(|e| match e {
         Errno::ENOTTY | Errno::ENOTDIR => Error::new(
@@ -40,5 +87,5 @@ pub fn open(parent: &CStr) -> Result<Place> {
         e => Error::new(e, format_args!("cannot read the path of {here} from /proc/self/fd: {}", words(e))),
     })?;
     let path = path.into_os_string().into_vec();
-    Ok(Place::new(Kind::Given, Rc::new(dir), path, Occupancy::Empty))
+    Ok(Place::new(Kind::Given, Arc::new(dir), path, Occupancy::Empty))
 }

@@ -6,7 +6,7 @@
 use super::self_cgroup::SelfCgroup;
 use super::types::{Candidate, Kind, Occupancy, Place, PlaceRequest, Probe};
 use super::{enable, vacate};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// Find the root, if the caller is in it or in the child to which it has moved.
 pub fn probe(own: &SelfCgroup, _: PlaceRequest<'_>) -> Probe {
@@ -23,7 +23,7 @@ pub fn probe(own: &SelfCgroup, _: PlaceRequest<'_>) -> Probe {
     let occupancy = if holds_caller { Occupancy::Caller } else { Occupancy::Empty };
     Probe::Found(Candidate::Existing(Place::new(
         Kind::Root,
-        Rc::clone(&own.dir),
+        Arc::clone(&own.dir),
         own.path.clone(),
         occupancy,
     )))

@@ -17,7 +17,6 @@ use nix::errno::Errno;
 use nix::unistd::geteuid;
 use std::ffi::{CStr, CString};
 use std::os::fd::AsFd;
-use std::rc::Rc;
 use std::sync::Arc;
 
 /// The guard's cgroup in the scope, which itself must hold no process.
@@ -95,7 +94,7 @@ pub fn beside(path: &[u8]) -> nix::Result<Vec<Place>> {
         match dir.child(name) {
             Ok(scope) => {
                 let path = [slice, name.to_bytes()].join(&b'/');
-                let place = Place::new(Kind::Systemd, Rc::new(scope), path, Occupancy::Empty);
+                let place = Place::new(Kind::Systemd, Arc::new(scope), path, Occupancy::Empty);
                 try_alloc::push(&mut scopes, place)?;
             }
             Err(e) if is_shortage(e) => return Err(e),
@@ -194,7 +193,7 @@ fn place(scope: &Arc<Scope>, dir: Dir) -> Place {
     let scope = Arc::clone(scope);
     Place {
         scope: Some(Arc::clone(&scope)),
-        ..Place::new(Kind::Systemd, Rc::new(dir), scope.path.clone(), Occupancy::Empty)
+        ..Place::new(Kind::Systemd, Arc::new(dir), scope.path.clone(), Occupancy::Empty)
     }
 }
 

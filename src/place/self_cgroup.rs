@@ -11,12 +11,12 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use std::ffi::{CStr, CString};
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// The cgroup of a process.
 pub struct SelfCgroup {
     /// The parent of the self cgroup; at the top of the mount the self cgroup itself.
-    pub dir: Rc<Dir>,
+    pub dir: Arc<Dir>,
     /// The absolute path of `dir`, as mounted here.
     pub path: Vec<u8>,
     /// The name of the self cgroup in `dir`. `None` at the top of the mount, above which no cgroup can be reached.
@@ -37,13 +37,13 @@ impl SelfCgroup {
     }
 
     /// Open the cgroup of this number in [`Self::upwards`].
-    pub fn open(&self, number: usize) -> nix::Result<Rc<Dir>> {
+    pub fn open(&self, number: usize) -> nix::Result<Arc<Dir>> {
         match (&self.name, number) {
-            (Some(name), 0) => Ok(Rc::new(self.dir.child(name)?)),
-            (Some(_), 1) | (None, _) => Ok(Rc::clone(&self.dir)),
+            (Some(name), 0) => Ok(Arc::new(self.dir.child(name)?)),
+            (Some(_), 1) | (None, _) => Ok(Arc::clone(&self.dir)),
             (Some(_), further) => {
                 let up = CString::new(vec![".."; further - 1].join("/")).unwrap_or_default();
-                Ok(Rc::new(self.dir.child(&up)?))
+                Ok(Arc::new(self.dir.child(&up)?))
             }
         }
     }
@@ -149,7 +149,7 @@ fn open(mount: Mount, own_path: &[u8], pid: u32) -> nix::Result<SelfCgroup> {
     }
     let depth = above.split(|&b| b == b'/').filter(|part| !part.is_empty()).count();
     let name = if name.is_empty() { None } else { Some(cstring(name)?) };
-    Ok(SelfCgroup { dir: Rc::new(dir), path, name, depth, mount })
+    Ok(SelfCgroup { dir: Arc::new(dir), path, name, depth, mount })
 }
 
 fn cstring(bytes: &[u8]) -> nix::Result<CString> {

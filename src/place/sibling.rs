@@ -5,7 +5,7 @@
 
 use super::self_cgroup::SelfCgroup;
 use super::types::{self, Candidate, Kind, Occupancy, Place, PlaceRequest, Probe};
-use std::rc::Rc;
+use std::sync::Arc;
 
 /// Find the parent of the self cgroup.
 pub fn probe(own: &SelfCgroup, _: PlaceRequest<'_>) -> Probe {
@@ -20,7 +20,7 @@ pub fn probe(own: &SelfCgroup, _: PlaceRequest<'_>) -> Probe {
     }
     Probe::Found(Candidate::Existing(Place::new(
         Kind::Sibling,
-        Rc::clone(&own.dir),
+        Arc::clone(&own.dir),
         own.path.clone(),
         Occupancy::Empty,
     )))

@@ -10,6 +10,7 @@ use crate::cgroupfs::controllers::Controllers;
 use crate::cgroupfs::{AgentName, Dir};
 use crate::error::{Error, Reason, Result, shown};
 use crate::guard;
+use crate::kill::KillFiles;
 use crate::owner;
 use crate::parse;
 use crate::procfs;
@@ -26,6 +27,8 @@ const TRIES: usize = 100;
 pub struct AgentDir {
     /// The directory, held open and locked.
     pub dir: Dir,
+    /// The files by which the group can be killed.
+    pub kill_files: KillFiles,
     /// The absolute path, as mounted here.
     pub path: Vec<u8>,
     /// The path relative to the place.
@@ -43,19 +46,20 @@ struct Built {
     enabled: Controllers,
 }
 
-/// Make the group of an agent, and the levels of the tree that are missing. An existing group is an error.
-pub fn make_agent_dir(place: &Place, name: &AgentName) -> Result<AgentDir> {
+/// Make the group of an agent, and the levels of the tree that are missing. An existing group is an error. The caller sets
+/// limits that need the controllers `needed` afterwards, and calls [`AgentDir::complete`] if one is missing.
+pub fn make_agent_dir(place: &Place, name: &AgentName, needed: Controllers) -> Result<AgentDir> {
     let here = shown(&place.path);
     let relative = name.path_in(AGENTS);
     let mut built = Built::default();
     for _ in 0..TRIES {
         match make_and_claim(&place.dir, &relative) {
             Ok(None) => {}
-            Ok(Some(dir)) => {
-                let mut made =
-                    AgentDir { dir, path: place.path_of(name), relative, place: place.clone(), built };
+            Ok(Some((dir, kill_files))) => {
+                let path = place.path_of(name);
+                let mut made = AgentDir { dir, kill_files, path, relative, place: place.clone(), built };
                 // cpu is enabled last, so if the group has cpu.max all controllers are enabled.
-                if !made.dir.has(c"cpu.max") {
+                if !needed.contains(Controllers::CPU) && !made.dir.has(c"cpu.max") {
                     if let Err(e) = made.complete() {
                         made.undo();
                         return Err(e);
@@ -135,10 +139,17 @@ fn is_guard(name: &CStr) -> bool {
 
 /// Make the group and become its owner. Until it is locked a reaper takes it for an orphan: returns `None` if one has
 /// removed it.
-fn make_and_claim(place: &Dir, name: &CStr) -> nix::Result<Option<Dir>> {
-    place.make_private(name)?;
-    let claimed = place.agents_child(name).and_then(|dir| Ok(owner::claim_new(&dir)?.then_some(dir)));
-    match claimed {
+fn make_and_claim(place: &Dir, name: &CStr) -> nix::Result<Option<(Dir, KillFiles)>> {
+    let claim = |dir: Dir| {
+        if !owner::claim_new(&dir)? {
+            return Ok(None);
+        }
+        // Opened before a process in the group can prevent that. Fails with ENODEV if the group was removed.
+        let kill_files = KillFiles::open(&dir)?;
+        let lives = kill_files.are_open() || dir.is_alive();
+        Ok(lives.then_some((dir, kill_files)))
+    };
+    match place.make_private(name)?.and_then(claim) {
         Err(Errno::ENOENT | Errno::ENODEV) => Ok(None),
         Err(e) => {
             let _ = remove_made(place, name); // The first error is the one to report.

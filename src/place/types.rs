@@ -6,9 +6,9 @@ use crate::cgroupfs::{AgentName, Dir};
 use crate::error::Error;
 use crate::guard::Scope;
 use crate::parse;
+use crate::sys::statx::MountedFile;
 use crate::systemd::Manager;
-use std::ffi::CStr;
-use std::rc::Rc;
+use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
 /// The upper level of the tree, below a place.
@@ -111,13 +111,28 @@ pub struct Place {
     /// How the place was found.
     pub kind: Kind,
     /// The directory, held open.
-    pub dir: Rc<Dir>,
+    pub dir: Arc<Dir>,
     /// The absolute path, as mounted here.
     pub path: Vec<u8>,
     /// Which processes are in it.
     pub occupancy: Occupancy,
     /// The scope of this process, if the place is one.
     pub scope: Option<Arc<Scope>>,
+    /// The parent that the caller named, if it is remembered for the next call. Each agent there keeps it.
+    pub known_parent: Option<Arc<KnownParent>>,
+}
+
+/// A parent that the caller has named and the library has opened.
+#[derive(Debug)]
+pub struct KnownParent {
+    /// As the caller has named it.
+    pub named: CString,
+    /// The directory that the name led to.
+    pub identity: MountedFile,
+    /// The same, held open.
+    pub dir: Arc<Dir>,
+    /// The real path.
+    pub path: Vec<u8>,
 }
 
 impl Candidate {
@@ -145,8 +160,8 @@ impl Candidate {
 
 impl Place {
     /// A place that is not the scope of this process.
-    pub fn new(kind: Kind, dir: Rc<Dir>, path: Vec<u8>, occupancy: Occupancy) -> Self {
-        Self { kind, dir, path, occupancy, scope: None }
+    pub fn new(kind: Kind, dir: Arc<Dir>, path: Vec<u8>, occupancy: Occupancy) -> Self {
+        Self { kind, dir, path, occupancy, scope: None, known_parent: None }
     }
 
     /// Open the directory that holds the groups of the agents. `ENOENT` if it does not exist.

@@ -9,11 +9,13 @@
 //! Therefore the free numbers among 0, 1 and 2 are occupied by placeholders first, and freed afterwards. A placeholder is
 //! opened with O_PATH: read(2) and write(2) fail with EBADF, as for a closed descriptor. Placeholders are close-on-exec, and
 //! an agent that is to inherit such a number gets it closed. A host in which all three numbers are open, as in nearly all
-//! hosts, pays for three calls of fcntl(2).
+//! hosts, pays for three calls of fcntl(2): for each new descriptor, or once for all that a thread creates while it holds
+//! [`occupy_stdio_for_several`].
 //!
 //! One case cannot be prevented: another thread of the host closes one of the three numbers between the check and the
 //! system call. The new descriptor is then moved at once.
 
+use super::fork_id::ForkId;
 use super::fork_mutex::ForkMutex;
 use super::thread::BlockedSignals;
 use nix::NixPath;
@@ -24,8 +26,10 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::stat::Mode;
 use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 use std::ffi::{CStr, c_int};
+use std::marker::PhantomData;
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// The lowest number that is not a standard descriptor.
 const LOWEST: RawFd = libc::STDERR_FILENO + 1;
@@ -49,6 +53,10 @@ pub struct StdioOccupied {
 
 /// Occupies the free numbers among 0, 1 and 2.
 pub fn occupy_stdio() -> nix::Result<StdioOccupied> {
+    let thread = this_thread();
+    if SEVERAL.iter().any(|holder| holder.load(Ordering::Relaxed) == thread) {
+        return Ok(StdioOccupied { by_placeholders: false });
+    }
     let epoch = EPOCH.load(Ordering::SeqCst);
     if epoch % 2 == 0 && (0..LOWEST).all(is_open) && EPOCH.load(Ordering::SeqCst) == epoch {
         return Ok(StdioOccupied { by_placeholders: false });
@@ -57,6 +65,47 @@ pub fn occupy_stdio() -> nix::Result<StdioOccupied> {
     let _blocked = BlockedSignals::block_all()?;
     PLACEHOLDERS.lock().place()?;
     Ok(StdioOccupied { by_placeholders: true })
+}
+
+/// The threads that hold an [`OccupiedForSeveral`], by [`this_thread`], and zeros. A thread that finds no room checks for
+/// each descriptor. Thread-local data is no alternative: the C library allocates it at the first use, and ends the process
+/// if it cannot.
+static SEVERAL: [AtomicU64; 8] = [const { AtomicU64::new(0) }; 8];
+
+/// Identifies the calling thread. A forked child does not mistake the entry of a thread of its parent for its own.
+fn this_thread() -> u64 {
+    // SAFETY: the call has no preconditions.
+    let thread = unsafe { libc::pthread_self() };
+    thread.wrapping_add(NonZeroU64::from(ForkId::current()).get().rotate_left(48))
+}
+
+/// While this value lives, [`occupy_stdio`] costs the thread that has created it no system call.
+#[must_use]
+pub struct OccupiedForSeveral {
+    _occupied: StdioOccupied,
+    holder: Option<&'static AtomicU64>,
+    /// The value belongs to one thread.
+    _not_send: PhantomData<*const ()>,
+}
+
+/// Occupies the free numbers among 0, 1 and 2 for a call that creates several descriptors one after the other, and does not
+/// wait for anything meanwhile.
+pub fn occupy_stdio_for_several() -> nix::Result<OccupiedForSeveral> {
+    let occupied = occupy_stdio()?;
+    let thread = this_thread();
+    let take = |holder: &&AtomicU64| {
+        holder.compare_exchange(0, thread, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    };
+    let holder = SEVERAL.iter().find(take);
+    Ok(OccupiedForSeveral { _occupied: occupied, holder, _not_send: PhantomData })
+}
+
+impl Drop for OccupiedForSeveral {
+    fn drop(&mut self) {
+        if let Some(holder) = self.holder {
+            holder.store(0, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Drop for StdioOccupied {
@@ -282,6 +331,21 @@ mod tests {
             let occupied = open_numbers() == 0b111;
             drop(second);
             occupied && open_numbers() == 0b010 && EPOCH.load(Ordering::SeqCst) % 2 == 0
+        });
+    }
+
+    #[test]
+    fn a_check_for_several_descriptors_holds_for_its_thread_alone_and_until_its_end() {
+        in_a_child_without(0b101, || {
+            let several = occupy_stdio_for_several().unwrap();
+            let nested = occupy_stdio_for_several().unwrap();
+            drop(nested);
+            let checks = || !matches!(occupy_stdio(), Ok(StdioOccupied { by_placeholders: false }));
+            let here = checks();
+            let elsewhere = std::thread::scope(|scope| scope.spawn(checks).join().unwrap());
+            let occupied = open_numbers() == 0b111;
+            drop(several);
+            !here && elsewhere && occupied && checks() && open_numbers() == 0b010
         });
     }
 

@@ -55,6 +55,11 @@ impl From<ForkId> for NonZeroU64 {
 pub struct AtomicForkId(AtomicU64);
 
 impl AtomicForkId {
+    /// Creates an empty cell.
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
     /// Stores the id of the calling process.
     pub fn set_current(&self) {
         self.0.store(ForkId::current().0.get(), Ordering::Relaxed);

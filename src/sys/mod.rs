@@ -6,7 +6,8 @@
 //! descriptors kernfile                   creating descriptors; reading files of procfs
 //! fork_mutex random                      a mutex that survives a fork; uuids
 //! fork_id getdents syscall               which process this is; directories; system calls by number
-//! file_lock inotify process try_alloc    locks on files; inotify(7); processes; allocations that may fail
+//! file_lock inotify process              locks on files; inotify(7); processes
+//! statx try_alloc                        the identity of a directory; allocations that may fail
 //! retry reserve_allocator                calls that are made again; the C library's allocator
 //! deadline kernel once_fd                time; the kernel's version; a descriptor that threads share
 //! shared_memory thread xattr             memory shared with children; the thread's state; extended attributes
@@ -35,6 +36,7 @@ pub mod reserve_allocator;
 pub mod retry;
 pub mod seqpacket;
 pub mod shared_memory;
+pub mod statx;
 pub mod syscall;
 pub mod thread;
 pub mod try_alloc;
@@ -43,7 +45,7 @@ pub mod xattr;
 pub use descriptors::pidfd_open;
 pub use file_lock::{Lock, flock, is_share_locked, share_lock};
 pub use once_fd::OnceFd;
-pub use process::{kill, pidfd_send_signal};
+pub use process::{has_ended, kill, pidfd_send_signal};
 pub use retry::{retry_on_eintr, retry_transient};
 pub use thread::realtime_policy;
 pub use xattr::{get_xattr, get_xattr_at, set_xattr, set_xattr_at, xattr_exists};

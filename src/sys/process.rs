@@ -3,6 +3,7 @@
 
 use super::retry::retry_on_eintr;
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::ffi::c_int;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -22,6 +23,12 @@ pub fn pidfd_send_signal(pidfd: BorrowedFd<'_>, signal: c_int) -> nix::Result<()
     // SAFETY: the descriptor is open as long as it is borrowed. The call accepts a null siginfo.
     let result = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal, no_info, 0) };
     Errno::result(result).map(drop)
+}
+
+/// Returns true if the process of a pidfd has ended, with all its threads. Its parent may not have reaped it yet.
+pub fn has_ended(pidfd: BorrowedFd<'_>) -> nix::Result<bool> {
+    let mut one = [PollFd::new(pidfd, PollFlags::POLLIN)];
+    retry_on_eintr(|| poll(&mut one, PollTimeout::ZERO)).map(|ready| ready > 0)
 }
 
 /// Exits at once, without the host's handlers for exit(3).
