@@ -39,9 +39,20 @@ impl KnownParent {
     }
 }
 
+/// The last agent has ended: frees the memory, which the weak reference would keep.
+impl Drop for KnownParent {
+    fn drop(&mut self) {
+        let mut last = LAST.lock();
+        if last.strong_count() == 0 {
+            *last = Weak::new();
+        }
+    }
+}
+
 /// Open the parent. The path of the place is the real one, without symbolic links and `..`.
 pub fn open(parent: &CStr) -> Result<Place> {
-    let last = LAST.lock().upgrade().filter(|known| *known.named == *parent);
+    let last = LAST.lock().upgrade();
+    let last = last.filter(|known| *known.named == *parent);
     // One system call instead of four finds out if the name still leads to the same directory.
     if let Some(known) = last.as_ref().filter(|known| identity_of_path(parent) == Ok(known.identity)) {
         return known.place().map_err(out_of_memory);
