@@ -118,9 +118,11 @@ extern "C" {
 #define AGENTCG_INHERIT (-1)
 /* In agentcg_spawn_options: the program gets /dev/null. */
 #define AGENTCG_DEVNULL (-2)
+/* In agentcg_spawn_options: the program gets one end of a new pipe. */
+#define AGENTCG_PIPE (-3)
 /* Initialises agentcg_spawn_options: no flags, and every descriptor is the caller's own. */
 #define AGENTCG_SPAWN_OPTIONS_INIT \
-	{ 0, AGENTCG_INHERIT, AGENTCG_INHERIT, AGENTCG_INHERIT, AGENTCG_INHERIT }
+	{ 0, AGENTCG_INHERIT, AGENTCG_INHERIT, AGENTCG_INHERIT, AGENTCG_INHERIT, 0, 0, 0 }
 
 /* A handle: one agent's group, held open by descriptor. If the directory is
  * removed and made again under the same name, the handle does not refer to the
@@ -133,6 +135,7 @@ typedef struct agentcg_diagnosis agentcg_diagnosis;
 typedef struct agentcg_limits agentcg_limits;
 typedef struct agentcg_entry agentcg_entry;
 typedef struct agentcg_info agentcg_info;
+typedef struct agentcg_spawn_fd agentcg_spawn_fd;
 typedef struct agentcg_spawn_options agentcg_spawn_options;
 typedef struct agentcg_stats agentcg_stats;
 
@@ -494,13 +497,27 @@ int agentcg_get_info(agentcg *cg,
 
 /* How a program starts. Begin with AGENTCG_SPAWN_OPTIONS_INIT: a cleared struct
  * is not the default, because 0 is a descriptor. The descriptors stay the
- * caller's. */
+ * caller's. An address is in a field of 64 bits, as in the structs of the kernel,
+ * so that the layout is the same for every compiler: (uintptr_t)array. The memory
+ * is used only during the call. */
 struct agentcg_spawn_options {
-	uint64_t flags;     /* AGENTCG_SPAWN_... */
-	int32_t stdin_fd;   /* AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor. */
-	int32_t stdout_fd;  /* AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor. */
-	int32_t stderr_fd;  /* AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor. */
-	int32_t cwd_fd;     /* The working directory: AGENTCG_INHERIT or a descriptor. */
+	uint64_t flags;      /* AGENTCG_SPAWN_... */
+	int32_t stdin_fd;    /* AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor. */
+	int32_t stdout_fd;   /* AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor. */
+	int32_t stderr_fd;   /* AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor. */
+	int32_t cwd_fd;      /* The working directory: AGENTCG_INHERIT or a descriptor. */
+	/* The address of an array of agentcg_spawn_fd, in any order: more descriptors of
+	 * the program. A target from 0 to 2 needs AGENTCG_INHERIT in the field above. */
+	uint64_t fds;
+	uint64_t fds_count;  /* The number of elements of fds. */
+	/* The address of an int[3], if a field above is AGENTCG_PIPE: agentcg_spawn()
+	 * stores the caller's ends of the pipes there, or -1. The caller closes them. */
+	uint64_t ret_pipes;
+};
+/* A descriptor of a program: an element of agentcg_spawn_options.fds. */
+struct agentcg_spawn_fd {
+	int32_t source_fd;   /* The caller's descriptor, or AGENTCG_DEVNULL. It may also be a target. */
+	int32_t target_fd;   /* Its number in the program, which must be below RLIMIT_NOFILE. */
 };
 
 /* Move a process with all its threads into the group, and check that it has
@@ -567,7 +584,8 @@ int agentcg_pids(agentcg *cg,
  * The child belongs to the caller, which waits for it with waitpid(2) or by the
  * pidfd. The pidfd is close-on-exec, and the caller closes it; it is -1 before
  * Linux 5.2. ret_pid and ret_pidfd may be NULL. The child has its three
- * standard descriptors and no other. No signal is blocked, ignored or handled
+ * standard descriptors and those of options.fds, and no other. No signal is
+ * blocked, ignored or handled
  * in it. A relative file, and a relative directory in PATH, start at cwd_fd. If
  * the kernel cannot run a file (-ENOEXEC), no shell is tried.
  *

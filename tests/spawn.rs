@@ -14,6 +14,8 @@ mod frozen;
 mod many;
 #[path = "spawn/oom.rs"]
 mod oom;
+#[path = "spawn/options.rs"]
+mod options;
 #[path = "spawn/protected.rs"]
 mod protected;
 #[path = "spawn/refusals.rs"]
@@ -27,6 +29,7 @@ roles![
     many::host,
     oom::fills,
     oom::host_of_full_group,
+    options::reports,
     protected::host_with_an_oom_score,
     protected::sends_its_oom_score,
     refusals::sleeps,

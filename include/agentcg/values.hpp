@@ -151,9 +151,25 @@ struct spawn_options {
 	int cwd_fd = AGENTCG_INHERIT;           ///< or the descriptor of a directory
 	std::optional<std::string> file{};      ///< the program to execute, if it is not argv[0]
 	std::optional<std::vector<std::string>> env{};  ///< strings "NAME=value"; the caller's environment if not set
+	std::vector<agentcg_spawn_fd> fds{};    ///< more descriptors of the program: {{source, target}, ...}
+	int *ret_pipes = nullptr;               ///< an int[3] for the caller's ends of the pipes, with AGENTCG_PIPE
 
-	/// Returns the options as the C struct. It has no argv, file and env: agentcg_spawn() takes these as arguments.
-	agentcg_spawn_options c() const { return {flags, stdin_fd, stdout_fd, stderr_fd, cwd_fd}; }
+	/// Returns the options as the C struct, which refers to this one. It has no argv, file and env: agentcg_spawn()
+	/// takes these as arguments.
+	agentcg_spawn_options c() const
+	{
+		agentcg_spawn_options c = AGENTCG_SPAWN_OPTIONS_INIT;
+		auto address = [](const void *array) { return std::uint64_t{reinterpret_cast<std::uintptr_t>(array)}; };
+		c.flags = flags;
+		c.stdin_fd = stdin_fd;
+		c.stdout_fd = stdout_fd;
+		c.stderr_fd = stderr_fd;
+		c.cwd_fd = cwd_fd;
+		c.fds = address(fds.data());
+		c.fds_count = fds.size();
+		c.ret_pipes = address(ret_pipes);
+		return c;
+	}
 };
 
 /// Measurements: agentcg_stats of C.

@@ -107,7 +107,7 @@ impl Agent {
             Failure::Failed(Step::Scope, e) => cannot_contain("Landlock cannot restrict its signals", e),
             Failure::Failed(Step::Capabilities, e) => cannot_contain("its bounding set of capabilities cannot be emptied", e),
             Failure::Failed(Step::Directory, e) => step_failed("cannot change to the directory cwd_fd", e),
-            Failure::Failed(Step::Stdio, e) => step_failed("cannot set up the standard descriptors", e),
+            Failure::Failed(Step::Stdio, e) => step_failed("cannot set up its descriptors", e),
             Failure::Failed(Step::Exec | Step::Start, e) => not_executed(command, e),
             Failure::NotCreated(e @ (Errno::ENOSPC | Errno::EUSERS)) => no_namespaces(e),
             Failure::NotCreated(e @ (Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE)) => step_failed("cannot create a child", e),
@@ -232,7 +232,7 @@ fn killed_by_filter(step: Step) -> Error {
         Step::Mount => ("unshare(2) or mount(2)", true),
         Step::Scope => ("Landlock's system calls", true),
         Step::Capabilities => ("prctl(2)", true),
-        Step::Stdio => ("opening or copying its standard descriptors", false),
+        Step::Stdio => ("opening, copying or closing descriptors", false),
         Step::Exec => ("execve(2)", false),
     };
     if is_for_containment {

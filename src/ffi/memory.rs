@@ -2,8 +2,9 @@
 //! Access to the caller's memory: strings, arrays, and structs that grow.
 
 use super::boundary::invalid;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, out_of_memory};
 use crate::sys::deadline::Deadline;
+use crate::sys::try_alloc;
 use nix::errno::Errno;
 use std::ffi::{CStr, c_char, c_int};
 use std::os::fd::BorrowedFd;
@@ -97,6 +98,28 @@ pub unsafe fn copy_in_struct<T: Plain>(ptr: *const T, size: usize) -> Result<Opt
         ));
     }
     Ok(Some(value))
+}
+
+/// Copy in an array of a caller that has its address and the number of its elements in a struct. `what` is the name of the
+/// field with the address.
+///
+/// # Safety
+/// `address` is 0 or the address of `count` elements. All values of the bytes of a `T` are valid.
+pub unsafe fn copy_in_array<T: Copy>(address: u64, count: u64, what: &str) -> Result<Vec<T>> {
+    let mut values = Vec::new();
+    let (Ok(address), Ok(count)) = (usize::try_from(address), usize::try_from(count)) else {
+        return invalid(format!("{what} is not the address of an array"));
+    };
+    if address == 0 && count > 0 {
+        return invalid(format!("{what} is 0, but {what}_count is not"));
+    }
+    try_alloc::reserve(&mut values, count).map_err(out_of_memory)?;
+    let array = std::ptr::with_exposed_provenance::<T>(address);
+    for at in 0..count {
+        // SAFETY: as the caller promises.
+        values.push(unsafe { array.wrapping_add(at).read_unaligned() });
+    }
+    Ok(values)
 }
 
 /// Check that [`copy_out_struct`] will succeed, before the call has any effect.

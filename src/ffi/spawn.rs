@@ -4,16 +4,18 @@
 use super::boundary::{self, invalid};
 use super::error::agentcg_error;
 use super::handle::{agent, agentcg};
-use super::memory::{Plain, borrow, check_flags, copy_in_struct, string};
+use super::memory::{Plain, borrow, check_flags, copy_in_array, copy_in_struct, string};
 use crate::agent::SpawnOptions;
-use crate::error::out_of_memory;
-use crate::error::{Error, Result};
-use crate::spawn::command::{Command, DEVNULL, INHERIT, Strings, candidates};
+use crate::error::{Error, Result, out_of_memory, words};
+use crate::spawn::command::{Command, DEVNULL, INHERIT, PIPE, Redirection, Strings, candidates};
+use crate::spawn::pipes::Pipes;
+use crate::sys::try_alloc;
 use libc::pid_t;
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit};
 use std::ffi::{c_char, c_int};
 use std::os::fd::IntoRawFd;
-use std::ptr::null;
+use std::ptr::{null, with_exposed_provenance_mut};
 
 /// Search file in the caller's PATH, as execvp(3) does.
 pub const AGENTCG_SPAWN_SEARCH_PATH: u64 = 1u64 << 0;
@@ -33,7 +35,9 @@ pub const AGENTCG_SPAWN_CONTAIN: u64 = 1u64 << 2;
 
 /// How a program starts. Begin with AGENTCG_SPAWN_OPTIONS_INIT: a cleared struct
 /// is not the default, because 0 is a descriptor. The descriptors stay the
-/// caller's.
+/// caller's. An address is in a field of 64 bits, as in the structs of the kernel,
+/// so that the layout is the same for every compiler: (uintptr_t)array. The memory
+/// is used only during the call.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct agentcg_spawn_options {
@@ -47,12 +51,39 @@ pub struct agentcg_spawn_options {
     pub stderr_fd: i32,
     /// The working directory: AGENTCG_INHERIT or a descriptor.
     pub cwd_fd: i32,
+    /// The address of an array of agentcg_spawn_fd, in any order: more descriptors of
+    /// the program. A target from 0 to 2 needs AGENTCG_INHERIT in the field above.
+    pub fds: u64,
+    /// The number of elements of fds.
+    pub fds_count: u64,
+    /// The address of an int[3], if a field above is AGENTCG_PIPE: agentcg_spawn()
+    /// stores the caller's ends of the pipes there, or -1. The caller closes them.
+    pub ret_pipes: u64,
+}
+
+/// A descriptor of a program: an element of agentcg_spawn_options.fds.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct agentcg_spawn_fd {
+    /// The caller's descriptor, or AGENTCG_DEVNULL. It may also be a target.
+    pub source_fd: i32,
+    /// Its number in the program, which must be below RLIMIT_NOFILE.
+    pub target_fd: i32,
 }
 
 impl Default for agentcg_spawn_options {
     /// build.rs makes AGENTCG_SPAWN_OPTIONS_INIT from these values.
     fn default() -> Self {
-        Self { flags: 0, stdin_fd: INHERIT, stdout_fd: INHERIT, stderr_fd: INHERIT, cwd_fd: INHERIT }
+        Self {
+            flags: 0,
+            stdin_fd: INHERIT,
+            stdout_fd: INHERIT,
+            stderr_fd: INHERIT,
+            cwd_fd: INHERIT,
+            fds: 0,
+            fds_count: 0,
+            ret_pipes: 0,
+        }
     }
 }
 
@@ -62,16 +93,18 @@ unsafe impl Plain for agentcg_spawn_options {
 }
 
 const _: () = {
-    assert!(size_of::<agentcg_spawn_options>() == agentcg_spawn_options::SIZE_V0);
+    assert!(size_of::<agentcg_spawn_options>() == 48);
+    assert!(size_of::<agentcg_spawn_fd>() == 8);
 };
 
 impl agentcg_spawn_options {
     fn stdio(&self) -> Result<[c_int; 3]> {
         let all = [self.stdin_fd, self.stdout_fd, self.stderr_fd];
-        if let Some(odd) = all.iter().find(|&&fd| fd < DEVNULL) {
-            return invalid(format_args!(
-                "{odd} is neither a descriptor nor AGENTCG_INHERIT nor AGENTCG_DEVNULL"
-            ));
+        if let Some(odd) = all.iter().find(|&&fd| fd < PIPE) {
+            return invalid(format!("{odd} is neither a descriptor nor AGENTCG_INHERIT, _DEVNULL or _PIPE"));
+        }
+        if all.contains(&PIPE) && self.ret_pipes == 0 {
+            return invalid("ret_pipes is 0, but a standard descriptor is AGENTCG_PIPE");
         }
         for (fd, what) in all.into_iter().zip(["stdin_fd", "stdout_fd", "stderr_fd"]) {
             if fd >= 0 {
@@ -80,6 +113,44 @@ impl agentcg_spawn_options {
             }
         }
         Ok(all)
+    }
+
+    /// The elements of `fds`.
+    ///
+    /// # Safety
+    /// `fds` is 0 or the address of `fds_count` elements.
+    unsafe fn descriptors(&self) -> Result<Vec<Redirection>> {
+        // SAFETY: the caller's promise. The struct has only integers.
+        let pairs: Vec<agentcg_spawn_fd> = unsafe { copy_in_array(self.fds, self.fds_count, "fds") }?;
+        let mut descriptors = try_alloc::with_capacity(pairs.len()).map_err(out_of_memory)?;
+        let limit = if pairs.is_empty() { 0 } else { open_files_limit() };
+        let stdio = [self.stdin_fd, self.stdout_fd, self.stderr_fd];
+        for (at, &agentcg_spawn_fd { source_fd: source, target_fd: target }) in pairs.iter().enumerate() {
+            if !u64::try_from(target).is_ok_and(|target| target < limit) {
+                return invalid(format!("fds[{at}]: the target {target} is not from 0 to RLIMIT_NOFILE - 1"));
+            }
+            if usize::try_from(target)
+                .ok()
+                .and_then(|target| stdio.get(target))
+                .is_some_and(|&fd| fd != INHERIT)
+            {
+                return invalid(format!(
+                    "fds[{at}]: the target {target} is set by stdin_fd, stdout_fd or stderr_fd as well"
+                ));
+            }
+            if source != DEVNULL {
+                // SAFETY: the borrow ends in this statement.
+                unsafe { borrow(source, &format!("fds[{at}]: the source")) }?;
+            }
+            descriptors.push(Redirection { source, target });
+        }
+        descriptors.sort_unstable_by_key(|one: &Redirection| one.target);
+        let twice =
+            descriptors.iter().zip(descriptors.iter().skip(1)).find(|(one, next)| one.target == next.target);
+        if let Some((first, _)) = twice {
+            return invalid(format!("fds: two elements have the target {}", first.target));
+        }
+        Ok(descriptors)
     }
 
     /// Say so in the message if all descriptors are 0: the caller has cleared the struct instead of initialising it.
@@ -103,7 +174,8 @@ impl agentcg_spawn_options {
 /// The child belongs to the caller, which waits for it with waitpid(2) or by the
 /// pidfd. The pidfd is close-on-exec, and the caller closes it; it is -1 before
 /// Linux 5.2. ret_pid and ret_pidfd may be NULL. The child has its three
-/// standard descriptors and no other. No signal is blocked, ignored or handled
+/// standard descriptors and those of options.fds, and no other. No signal is
+/// blocked, ignored or handled
 /// in it. A relative file, and a relative directory in PATH, start at cwd_fd. If
 /// the kernel cannot run a file (-ENOEXEC), no shell is tried.
 ///
@@ -212,10 +284,14 @@ pub unsafe extern "C" fn agentcg_spawn(
             let program = Strings::new(files.iter().map(AsRef::as_ref)).map_err(out_of_memory)?;
             let arguments = Strings::from_array(argv.cast()).map_err(out_of_memory)?;
             let environment = Strings::from_array(envp.cast()).map_err(out_of_memory)?;
+            let (stdio, descriptors) = (options.stdio()?, options.descriptors()?);
+            let pipes = Pipes::create(stdio)
+                .map_err(|e| Error::new(e, format!("cannot create a pipe: {}", words(e))))?;
             let command = Command {
                 new_session: has(AGENTCG_SPAWN_NEW_SESSION),
                 directory,
-                stdio: options.stdio()?,
+                stdio: pipes.connect(stdio),
+                descriptors,
                 ..Command::new(program, arguments, environment)
             };
             let how = SpawnOptions { contain: has(AGENTCG_SPAWN_CONTAIN), pidfd: !ret_pidfd.is_null() };
@@ -226,9 +302,19 @@ pub unsafe extern "C" fn agentcg_spawn(
             if !ret_pidfd.is_null() {
                 ret_pidfd.write(child.pidfd.map_or(-1, IntoRawFd::into_raw_fd));
             }
+            if options.ret_pipes != 0 {
+                let ends = pipes.callers.map(|end| end.map_or(-1, IntoRawFd::into_raw_fd));
+                let array = with_exposed_provenance_mut::<[c_int; 3]>(options.ret_pipes as usize);
+                array.write_unaligned(ends);
+            }
             Ok(0)
         })
     }
+}
+
+/// RLIMIT_NOFILE.
+fn open_files_limit() -> u64 {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft)
 }
 
 unsafe extern "C" {

@@ -7,13 +7,13 @@ use super::failure::{Failure, Result};
 use super::message::{Answer, HELLO, Message, PROTOCOL};
 use crate::procfs;
 use crate::spawn::child::Step;
-use crate::spawn::command::{CLOSED, Command, DEVNULL, Strings};
+use crate::spawn::command::{CLOSED, Command, DEVNULL, Redirection, Strings};
 use crate::spawn::detached;
 use crate::spawn::parent::{self, Entry};
 use crate::sys::deadline::Deadline;
 use crate::sys::fork_id::ForkId;
 use crate::sys::fork_mutex::ForkMutex;
-use crate::sys::{self, descriptors, seqpacket};
+use crate::sys::{self, descriptors, seqpacket, try_alloc};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -46,7 +46,10 @@ impl Process {
         // Before Linux 5.3 the guard has only the socket to notice the end of the host.
         let pidfd =
             i32::try_from(std::process::id()).map_err(|_| Errno::ESRCH).and_then(sys::pidfd_open).ok();
-        let passed = [far_end.as_raw_fd(), pidfd.as_ref().map_or(CLOSED, AsRawFd::as_raw_fd)];
+        let mut passed = try_alloc::with_capacity(2)?;
+        for (target, fd) in (3..).zip([Some(&far_end), pidfd.as_ref()]) {
+            passed.push(Redirection { source: fd.map_or(CLOSED, AsRawFd::as_raw_fd), target });
+        }
         let candidates = executable::candidates();
         let protocol = CString::new(PROTOCOL.to_string()).unwrap_or_default();
         // The standard descriptors are open only for reading, so that nothing is ever written to them. The root
@@ -61,9 +64,10 @@ impl Process {
             new_session: true,
             directory: root.as_ref().ok().map(AsFd::as_fd),
             stdio: [stdio; 3],
+            descriptors: passed,
             ..Command::new(program, arguments, environment)
         };
-        let pid = detached::start(entry, &command, passed).map_err(|failure| match failure {
+        let pid = detached::start(entry, &command).map_err(|failure| match failure {
             parent::Failure::Failed(Step::Exec, e) => match e {
                 Errno::ENOMEM | Errno::EAGAIN | Errno::EMFILE | Errno::ENFILE => Failure::Errno(e),
                 e => Failure::no_program(&candidates, e),

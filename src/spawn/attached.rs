@@ -130,7 +130,7 @@ fn create_intermediary(
         shared: shared.as_ptr(),
         host: std::process::id(),
         flags,
-        setup: child_setup(command, options, &shared.report),
+        setup: child_setup(command, options, &shared.report)?,
         stack: Stack::new().map_err(Failure::NotCreated)?,
     };
     let argument = (&raw mut intermediary).cast::<c_void>();

@@ -7,11 +7,11 @@
 
 #![allow(unsafe_code)]
 
-use super::command::{CLOSED, Command, DEVNULL};
+use super::command::Command;
 use super::namespace_holder::NamespaceHolder;
-use crate::sys::close_from::close_from;
+use super::redirect::Redirections;
 use crate::sys::process::exit;
-use crate::sys::syscall::{close, dup_at_least, open, syscall, write};
+use crate::sys::syscall::{close, open, syscall, write};
 use crate::sys::thread;
 use nix::errno::Errno;
 use std::convert::Infallible;
@@ -120,8 +120,7 @@ pub(super) struct ChildSetup<'a> {
     pub unshare: bool,
     pub containment: Option<&'a Containment>,
     pub command: &'a Command<'a>,
-    /// The descriptors that become 3 and 4, if any are passed. Each may be [`CLOSED`].
-    pub passed: Option<[RawFd; 2]>,
+    pub redirections: Redirections,
     pub report: *const ChildReport,
 }
 
@@ -129,8 +128,9 @@ pub(super) struct ChildSetup<'a> {
 pub(super) extern "C" fn child_main(setup: *mut c_void) -> c_int {
     // SAFETY: the parent keeps both until this process has executed the program or ended.
     let (setup, report) = unsafe {
-        let setup = &*setup.cast::<ChildSetup<'_>>();
-        (setup, &*setup.report)
+        let setup = &mut *setup.cast::<ChildSetup<'_>>();
+        let report = &*setup.report;
+        (setup, report)
     };
     report.pid.store(syscall(libc::SYS_getpid, [0; 5]).unwrap_or(0), Ordering::Release);
     let Err(e) = execute(setup, report);
@@ -138,7 +138,7 @@ pub(super) extern "C" fn child_main(setup: *mut c_void) -> c_int {
     exit(127)
 }
 
-fn execute(setup: &ChildSetup<'_>, report: &ChildReport) -> nix::Result<Infallible> {
+fn execute(setup: &mut ChildSetup<'_>, report: &ChildReport) -> nix::Result<Infallible> {
     report.begin(Step::Enter);
     if setup.procs >= 0 {
         write(setup.procs, b"0")?;
@@ -173,9 +173,8 @@ fn execute(setup: &ChildSetup<'_>, report: &ChildReport) -> nix::Result<Infallib
         drop_capabilities()?;
     }
     report.begin(Step::Stdio);
-    let first_unused = redirect(setup.command.stdio, setup.passed)?;
     // SAFETY: this process has its own table of descriptors, and uses none of those from now on.
-    unsafe { close_from(first_unused) };
+    unsafe { setup.redirections.apply() }?;
     if setup.raise_oom_score {
         report.begin(Step::OomScore);
         raise_oom_score()?;
@@ -340,58 +339,6 @@ fn drop_capabilities() -> nix::Result<()> {
 fn mount(source: &CStr, point: &CStr, kind: &CStr, flags: libc::c_ulong, options: &CStr) -> nix::Result<()> {
     let [source, point, kind, options] = [source, point, kind, options].map(|text| text.as_ptr() as isize);
     syscall(libc::SYS_mount, [source, point, kind, flags as isize, options]).map(drop)
-}
-
-/// Moves each descriptor to the number at which the program expects it. Returns the first number after those.
-fn redirect(stdio: [RawFd; 3], passed: Option<[RawFd; 2]>) -> nix::Result<RawFd> {
-    let [zero, one, two] = stdio;
-    match passed {
-        None => redirect_all(&mut [zero, one, two], 3),
-        Some([three, four]) => redirect_all(&mut [zero, one, two, three, four], 5),
-    }
-}
-
-fn redirect_all(sources: &mut [RawFd], count: RawFd) -> nix::Result<RawFd> {
-    // A source whose number is also a target would be overwritten before it is used.
-    for (target, source) in (0..).zip(&mut *sources) {
-        if *source == DEVNULL {
-            let null = open(libc::AT_FDCWD, c"/dev/null", libc::O_RDWR)?;
-            *source = dup_at_least(null, count)?;
-            close(null);
-        } else if (0..count).contains(source) && *source != target {
-            *source = dup_at_least(*source, count)?;
-        }
-    }
-    for (target, &mut source) in (0 as RawFd..).zip(sources) {
-        if source == CLOSED {
-            close(target);
-            continue;
-        }
-        if source < 0 && is_placeholder(target) {
-            // The host has this number closed. The placeholder is close-on-exec, so the program has it closed as well.
-            continue;
-        }
-        if source < 0 || source == target {
-            match syscall(libc::SYS_fcntl, [target as isize, libc::F_SETFD as isize, 0, 0, 0]) {
-                // The host has this number closed, and the child inherits that.
-                Err(Errno::EBADF) if source < 0 => {}
-                other => drop(other?),
-            }
-        } else {
-            syscall(libc::SYS_dup3, [source as isize, target as isize, 0, 0, 0])?;
-        }
-    }
-    Ok(count)
-}
-
-/// Returns true if another thread of the host has put a placeholder there while it creates a descriptor
-/// ([`crate::sys::descriptors`]).
-fn is_placeholder(fd: RawFd) -> bool {
-    let has = |command: c_int, flag| {
-        syscall(libc::SYS_fcntl, [fd as isize, command as isize, 0, 0, 0])
-            .is_ok_and(|flags| flags & flag != 0)
-    };
-    has(libc::F_GETFL, libc::O_PATH) && has(libc::F_GETFD, libc::FD_CLOEXEC)
 }
 
 /// Tries each path as execvp(3) does, but starts no shell for ENOEXEC. Returns why none was executed.

@@ -14,8 +14,19 @@ use std::ptr::null;
 pub const INHERIT: RawFd = -1;
 /// A value of [`Command::stdio`]: the child gets /dev/null.
 pub const DEVNULL: RawFd = -2;
-/// A value of a descriptor that is passed to a detached program: the child gets that number closed.
-pub const CLOSED: RawFd = -3;
+/// A standard descriptor that is to become a pipe to the caller. [`super::pipes::Pipes`] puts a descriptor in its place.
+pub const PIPE: RawFd = -3;
+/// A value of [`Redirection::source`]: the child gets the target closed.
+pub const CLOSED: RawFd = RawFd::MIN;
+
+/// A descriptor of the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Redirection {
+    /// The caller's descriptor, [`DEVNULL`] or [`CLOSED`].
+    pub source: RawFd,
+    /// The number that it has in the program.
+    pub target: RawFd,
+}
 
 /// Strings in the form that execve(2) takes: an array of pointers that ends with NULL.
 #[derive(Debug, Clone)]
@@ -80,13 +91,22 @@ pub struct Command<'a> {
     pub directory: Option<BorrowedFd<'a>>,
     /// Standard input, output and error: [`INHERIT`], [`DEVNULL`] or a descriptor.
     pub stdio: [RawFd; 3],
+    /// More descriptors of the program, in any order. No target is there twice. The program has no others.
+    pub descriptors: Vec<Redirection>,
 }
 
 impl<'a> Command<'a> {
     /// A program with the caller's session, working directory and standard descriptors.
     pub fn new(program: Strings<'a>, arguments: Strings<'a>, environment: Strings<'a>) -> Self {
-        let (new_session, directory, stdio) = (false, None, [INHERIT; 3]);
-        Self { program, arguments, environment, new_session, directory, stdio }
+        Self {
+            program,
+            arguments,
+            environment,
+            new_session: false,
+            directory: None,
+            stdio: [INHERIT; 3],
+            descriptors: Vec::new(),
+        }
     }
 }
 

@@ -45,9 +45,8 @@ struct Intermediary<'a> {
     setup: ChildSetup<'a>,
 }
 
-/// Starts a program, inside a cgroup if there is an `entry`. The descriptors `passed` become 3 and 4 in the program; each may
-/// be [`super::command::CLOSED`]. Returns the pid once the program has begun.
-pub fn start(entry: Option<Entry<'_>>, command: &Command<'_>, passed: [RawFd; 2]) -> Result<i32, Failure> {
+/// Starts a program, inside a cgroup if there is an `entry`. Returns the pid once the program has begun.
+pub fn start(entry: Option<Entry<'_>>, command: &Command<'_>) -> Result<i32, Failure> {
     let shared = SharedMemory::<SharedState>::new().map_err(Failure::NotCreated)?;
     // The guard keeps the host's oom_score_adj: if the OOM killer must not choose the host, it must not choose the guard.
     let options = Options {
@@ -61,9 +60,10 @@ pub fn start(entry: Option<Entry<'_>>, command: &Command<'_>, passed: [RawFd; 2]
         shared: shared.as_ptr(),
         cgroup: -1,
         stack: Stack::new().map_err(Failure::NotCreated)?,
-        setup: child_setup(command, options, &shared.report),
+        setup: child_setup(command, options, &shared.report)?,
     };
-    intermediary.setup.passed = Some(passed);
+    // A guard that is short of descriptors could not do its work.
+    intermediary.setup.redirections.fail_if_short();
     match entry {
         Some(Entry::BornInside(cgroup)) => intermediary.cgroup = cgroup.as_raw_fd(),
         Some(Entry::WritesItself(procs)) => intermediary.setup.procs = procs.as_raw_fd(),

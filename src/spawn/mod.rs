@@ -11,8 +11,9 @@
 //! attached detached          a child that systemd moves; a program that is not a child
 //! contain parent             what containment needs; the parent's side
 //! child watchdog             the child's side; the process that kills a frozen child
-//! namespace_holder           the process that holds a user namespace
-//! clone3 command             clone(2) and clone3(2); the program, its arguments and its environment
+//! namespace_holder redirect  the process that holds a user namespace; the descriptors of the program
+//! clone3 pipes               clone(2) and clone3(2); the pipes to a program
+//! command                    the program, its arguments and its environment
 //! ```
 //!
 //! A file uses only files of the lines below its own.
@@ -25,6 +26,8 @@ pub mod contain;
 pub mod detached;
 pub mod namespace_holder;
 pub mod parent;
+pub mod pipes;
+mod redirect;
 pub mod watchdog;
 
 use crate::cgroupfs::{CachedFile, Dir};

@@ -12,6 +12,7 @@
 use super::child::{ChildReport, ChildSetup, Containment, NAMESPACES, Step, child_main};
 use super::clone3::{HAS_OWN_STACK, Stack, clone, clone_into_cgroup};
 use super::command::Command;
+use super::redirect::Redirections;
 use super::watchdog::{self, FreezeFds};
 use crate::sys::descriptors::{self, occupy_stdio};
 use crate::sys::process::{exit, reap, waitid};
@@ -93,7 +94,7 @@ pub fn start(entry: Entry<'_>, command: &Command<'_>, options: Options<'_>) -> R
         (ChildReport::default(), copies_memory.then(SharedMemory::<ChildReport>::new).transpose());
     let shared_report = shared_report.map_err(Failure::NotCreated)?;
     let report = shared_report.as_deref().unwrap_or(&own_report);
-    let mut setup = child_setup(command, options, report);
+    let mut setup = child_setup(command, options, report)?;
     (setup.procs, setup.unshare) = (procs, unshare);
     let freeze_fds = options.freeze_fds.filter(|_| clone_shares_memory());
     let pidfd = AtomicI32::new(-1);
@@ -152,16 +153,16 @@ pub(super) fn child_setup<'a>(
     command: &'a Command<'a>,
     options: Options<'a>,
     report: &ChildReport,
-) -> ChildSetup<'a> {
-    ChildSetup {
+) -> Result<ChildSetup<'a>, Failure> {
+    Ok(ChildSetup {
         procs: -1,
         raise_oom_score: options.raise_oom_score,
         unshare: false,
         containment: options.containment,
         command,
-        passed: None,
+        redirections: Redirections::new(command).map_err(Failure::NotCreated)?,
         report: &raw const *report,
-    }
+    })
 }
 
 /// Waits until the child has executed the program or ended. Returns true if the child was seen executing the program.

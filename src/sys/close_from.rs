@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Closing all descriptors from a number on, in a child between vfork(2) and execve(2).
+//! Closing all descriptors but some, in a child between vfork(2) and execve(2).
 
 use super::getdents::for_each_symlink;
 use super::syscall::{close, open, syscall};
@@ -8,28 +8,45 @@ use nix::sys::resource::{Resource, getrlimit};
 use std::os::fd::{BorrowedFd, RawFd};
 use std::ptr::null_mut;
 
-/// Closes every descriptor whose number is at least `first`. The child may share the host's memory, so this function
+/// Closes every descriptor that is not in `kept`, which is sorted. The child may share the host's memory, so this function
 /// allocates nothing.
 ///
 /// # Safety
 /// Nothing else in this process uses these descriptors.
-pub unsafe fn close_from(first: RawFd) {
+pub unsafe fn close_all_but(kept: &[RawFd]) {
     // It fails before Linux 5.9, and if a seccomp filter refuses it.
-    let all = [first as isize, libc::c_uint::MAX as isize, 0, 0, 0];
-    if syscall(libc::SYS_close_range, all).is_ok() {
+    if close_ranges(kept).is_ok() {
         return;
     }
-    if close_listed(first).is_err() {
-        (first..table_size()).for_each(close);
+    if close_listed(kept).is_err() {
+        (0..table_size()).filter(|&number| !is_in(kept, number)).for_each(close);
     }
 }
 
+fn is_in(kept: &[RawFd], number: RawFd) -> bool {
+    kept.binary_search(&number).is_ok()
+}
+
+/// Closes what is between two numbers, and what is above the last one.
+fn close_ranges(kept: &[RawFd]) -> nix::Result<()> {
+    let close_range =
+        |first: RawFd, last: isize| syscall(libc::SYS_close_range, [first as isize, last, 0, 0, 0]).map(drop);
+    let mut first = 0;
+    for &number in kept {
+        if number > first {
+            close_range(first, number as isize - 1)?;
+        }
+        first = number.saturating_add(1);
+    }
+    close_range(first, libc::c_uint::MAX as isize)
+}
+
 /// Closes the descriptors that /proc lists.
-fn close_listed(first: RawFd) -> nix::Result<()> {
+fn close_listed(kept: &[RawFd]) -> nix::Result<()> {
     let list = match open_list() {
         // The process has more descriptors than a limit that was lowered later. Closing one makes room.
         Err(Errno::EMFILE) => {
-            close(first);
+            (0..=RawFd::MAX).find(|&number| !is_in(kept, number)).into_iter().for_each(close);
             open_list()?
         }
         list => list?,
@@ -40,7 +57,7 @@ fn close_listed(first: RawFd) -> nix::Result<()> {
         match name.to_str().ok().and_then(|name| name.parse::<RawFd>().ok()) {
             Some(number) if number == list => complete = true,
             // The kernel lists the descriptors by number: closing one that was listed hides no other.
-            Some(number) if number >= first => close(number),
+            Some(number) if !is_in(kept, number) => close(number),
             _ => {}
         }
         Ok(())
@@ -106,6 +123,8 @@ mod tests {
     use super::*;
     use nix::sys::resource::setrlimit;
 
+    const STDIO: [RawFd; 3] = [0, 1, 2];
+
     fn is_open(fd: RawFd) -> bool {
         syscall(libc::SYS_fcntl, [fd as isize, libc::F_GETFD as isize, 0, 0, 0]).is_ok()
     }
@@ -128,9 +147,9 @@ mod tests {
 
     #[test]
     fn every_listed_descriptor_is_closed_also_above_a_limit_that_was_lowered() {
-        in_a_child_with(&[3, 64, 900, 4000], || close_listed(3) == Ok(()));
+        in_a_child_with(&[3, 64, 900, 4000], || close_listed(&STDIO) == Ok(()));
         let full: Vec<RawFd> = (3..70).collect();
-        in_a_child_with(&full, || close_listed(3) == Ok(()));
+        in_a_child_with(&full, || close_listed(&STDIO) == Ok(()));
     }
 
     #[test]
@@ -142,6 +161,23 @@ mod tests {
                 (3..size).for_each(close);
                 (highest + 1..=4 * highest).contains(&size)
             });
+        }
+    }
+
+    #[test]
+    fn the_descriptors_between_those_that_are_kept_are_closed() {
+        const OPEN: [RawFd; 5] = [3, 4, 5, 63, 900];
+        const KEPT: [RawFd; 5] = [0, 1, 2, 4, 63];
+        for close_others in [close_ranges, close_listed] {
+            let closed = in_a_child(|| {
+                for fd in OPEN {
+                    // SAFETY: the call takes two integers.
+                    assert_eq!(unsafe { libc::dup2(libc::STDERR_FILENO, fd) }, fd);
+                }
+                let done = close_others(&KEPT) == Ok(());
+                u8::from(done && (0..1000).all(|fd| is_open(fd) == KEPT.contains(&fd)))
+            });
+            assert_eq!(closed, 1);
         }
     }
 }

@@ -235,6 +235,13 @@ pub fn unix_socket(kind: c_int) -> nix::Result<OwnedFd> {
     create_raw(|| unsafe { libc::socket(libc::AF_UNIX, kind | libc::SOCK_CLOEXEC, 0) })
 }
 
+/// pipe2(2), close-on-exec: the end to read and the end to write.
+pub fn pipe_ends() -> nix::Result<(OwnedFd, OwnedFd)> {
+    let _occupied = occupy_stdio()?;
+    let (reads, writes) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    Ok((above_stdio(reads)?, above_stdio(writes)?))
+}
+
 /// socketpair(2) in the unix domain, close-on-exec.
 pub fn unix_pair(kind: c_int) -> nix::Result<(OwnedFd, OwnedFd)> {
     let _occupied = occupy_stdio()?;

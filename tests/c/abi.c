@@ -91,12 +91,19 @@ AT(agentcg_info, owned, 20, 4);
 AT(agentcg_info, guarded, 24, 4);
 AT(agentcg_info, reserved, 28, 4);
 
-SIZE(agentcg_spawn_options, 24);
+SIZE(agentcg_spawn_options, 48);
 AT(agentcg_spawn_options, flags, 0, 8);
 AT(agentcg_spawn_options, stdin_fd, 8, 4);
 AT(agentcg_spawn_options, stdout_fd, 12, 4);
 AT(agentcg_spawn_options, stderr_fd, 16, 4);
 AT(agentcg_spawn_options, cwd_fd, 20, 4);
+AT(agentcg_spawn_options, fds, 24, 8);
+AT(agentcg_spawn_options, fds_count, 32, 8);
+AT(agentcg_spawn_options, ret_pipes, 40, 8);
+
+SIZE(agentcg_spawn_fd, 8);
+AT(agentcg_spawn_fd, source_fd, 0, 4);
+AT(agentcg_spawn_fd, target_fd, 4, 4);
 
 SIZE(agentcg_entry, 56);
 AT(agentcg_entry, uuid, 0, 37);
@@ -134,6 +141,7 @@ IS(AGENTCG_WHY_NOT_CONTAINED, 13);
 IS(AGENTCG_WHY_NO_GUARD, 14);
 IS(AGENTCG_INHERIT, -1);
 IS(AGENTCG_DEVNULL, -2);
+IS(AGENTCG_PIPE, -3);
 
 BIT(AGENTCG_CONTROLLER_CPU, 0);
 BIT(AGENTCG_CONTROLLER_MEMORY, 1);

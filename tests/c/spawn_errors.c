@@ -86,6 +86,9 @@ static void a_busy_file_a_missing_interpreter_and_long_words_return_the_kernels_
 
 /* ---- invalid options ---- */
 
+/* The size of agentcg_spawn_options in the first release. */
+#define SIZE_V0 24
+
 static void invalid_options_are_refused(void)
 {
 	struct {
@@ -99,7 +102,12 @@ static void invalid_options_are_refused(void)
 
 #define SPAWN(size) agentcg_spawn(cg, "/bin/true", WORDS("x"), NULL, options, size, &pid, NULL, &why)
 	CHECK_EQ(close(closed), 0);
-	CHECK_ERR(SPAWN(sizeof(*options) - 1), -EINVAL);
+	CHECK_ERR(SPAWN(SIZE_V0 - 1), -EINVAL);
+	/* A program that was compiled with the first release has no fields behind cwd_fd. */
+	options->fds_count = UINT64_MAX;
+	CHECK_OK(SPAWN(SIZE_V0));
+	CHECK_EQ(reap(pid), 0);
+	options->fds_count = 0;
 	CHECK_ERR(agentcg_spawn(cg, "/bin/true", WORDS("x"), NULL, NULL, sizeof(*options), NULL, NULL, &why), -EINVAL);
 	CHECK_OK(SPAWN(sizeof(longer)));
 	CHECK_EQ(reap(pid), 0);
@@ -108,7 +116,7 @@ static void invalid_options_are_refused(void)
 	options->flags = 1ull << 63;
 	CHECK_ERR(SPAWN(sizeof(*options)), -EINVAL);
 	*options = OWN;
-	options->stdin_fd = AGENTCG_DEVNULL - 1;
+	options->stdin_fd = AGENTCG_PIPE - 1;
 	CHECK_ERR(SPAWN(sizeof(*options)), -EINVAL);
 	options->stdin_fd = closed;
 	CHECK_ERR(SPAWN(sizeof(*options)), -EBADF);

@@ -80,6 +80,28 @@ void a_program_has_the_given_descriptors_directory_and_session()
 	CHECK_EQ(session, pid);
 }
 
+void a_program_has_pipes_and_other_descriptors()
+{
+	group cg = group::make();
+	spawn_options options;
+	int ends[3], file = open("/usr", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	options.stdin_fd = options.stdout_fd = AGENTCG_PIPE;
+	options.ret_pipes = ends;
+	options.fds = {{file, 7}, {file, 5}};
+	pid_t pid = cg.spawn({"/bin/sh", "-c", "read -r fd; readlink /proc/$$/fd/$fd /proc/$$/fd/7"}, options);
+	CHECK_EQ(write(ends[0], "5\n", 2), 2);
+	char text[40] = {};
+	std::size_t length = 0;
+	for (ssize_t got; (got = read(ends[1], text + length, sizeof(text) - 1 - length)) > 0;)
+		length += static_cast<std::size_t>(got);
+	CHECK(std::string(text) == "/usr\n/usr\n");
+	CHECK_EQ(ends[2], -1);
+	close(ends[0]);
+	close(ends[1]);
+	close(file);
+	CHECK_EQ(reap(pid), 0);
+}
+
 void spawn_returns_a_pidfd_that_moves_the_process()
 {
 	group cg = group::make(), other = group::make();
@@ -128,6 +150,7 @@ int main()
 	RUN(a_program_ends_with_its_group);
 	RUN(a_program_has_the_given_arguments_and_environment);
 	RUN(a_program_has_the_given_descriptors_directory_and_session);
+	RUN(a_program_has_pipes_and_other_descriptors);
 	RUN(spawn_returns_a_pidfd_that_moves_the_process);
 	RUN(a_failed_spawn_throws_and_leaves_nothing);
 }

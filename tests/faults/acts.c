@@ -564,6 +564,22 @@ static int spawn_options(agentcg_error *error)
 	return spawn_with("sleep", &options, true, error);
 }
 
+static int spawn_descriptors(agentcg_error *error)
+{
+	static const agentcg_spawn_fd fds[] = { { 1, 9 }, { 2, 1 }, { AGENTCG_DEVNULL, 7 } };
+	agentcg_spawn_options options = AGENTCG_SPAWN_OPTIONS_INIT;
+	int ends[3] = { -1, -1, -1 }, code;
+
+	options.fds = (uintptr_t)fds;
+	options.fds_count = 3;
+	options.stdin_fd = AGENTCG_PIPE;
+	options.ret_pipes = (uintptr_t)ends;
+	code = spawn_with("/bin/sleep", &options, false, error);
+	if (ends[0] >= 0)
+		close(ends[0]);
+	return code;
+}
+
 static int spawn_contained(agentcg_error *error)
 {
 	agentcg_spawn_options options = AGENTCG_SPAWN_OPTIONS_INIT;
@@ -760,10 +776,12 @@ const struct act acts[] = {
 	OF(spawn, "plain", group, spawn, WAITS),
 	OF(spawn, "pidfd", limited_group, spawn_pidfd, WAITS),
 	OF(spawn, "options", group, spawn_options, WAITS),
+	OF(spawn, "descriptors", group, spawn_descriptors, WAITS),
 	OF(spawn, "oom_group", oom_group, spawn, WAITS),
 	OF(spawn, "contained", group, spawn_contained, WAITS),
 	OF(spawn, "plain_child", group, spawn, CHILDREN | WAITS),
 	OF(spawn, "options_child", group, spawn_options, CHILDREN | WAITS),
+	OF(spawn, "descriptors_child", group, spawn_descriptors, CHILDREN | WAITS),
 	OF(spawn, "oom_group_child", oom_group, spawn, CHILDREN | WAITS),
 	OF(spawn, "contained_child", group, spawn_contained, CHILDREN | WAITS),
 	OF(set_limits, "", limited_member, set_limits, 0),

@@ -15,7 +15,7 @@ pub fn ends(args: &[String]) {
 }
 
 /// Runs the test on a new thread, since a filter cannot be removed.
-fn on_each_spawn_path(test: impl Fn(SpawnPath, &Group) + Copy + Send + 'static) {
+pub fn on_each_spawn_path(test: impl Fn(SpawnPath, &Group) + Copy + Send + 'static) {
     for path in SpawnPath::ALL {
         let thread = std::thread::spawn(move || {
             let group = Group::plain();
