@@ -122,7 +122,7 @@ extern "C" {
 #define AGENTCG_PIPE (-3)
 /* Initialises agentcg_spawn_options: no flags, and every descriptor is the caller's own. */
 #define AGENTCG_SPAWN_OPTIONS_INIT \
-	{ 0, AGENTCG_INHERIT, AGENTCG_INHERIT, AGENTCG_INHERIT, AGENTCG_INHERIT, 0, 0, 0 }
+	{ 0, AGENTCG_INHERIT, AGENTCG_INHERIT, AGENTCG_INHERIT, AGENTCG_INHERIT, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* A handle: one agent's group, held open by descriptor. If the directory is
  * removed and made again under the same name, the handle does not refer to the
@@ -137,6 +137,7 @@ typedef struct agentcg_entry agentcg_entry;
 typedef struct agentcg_info agentcg_info;
 typedef struct agentcg_spawn_fd agentcg_spawn_fd;
 typedef struct agentcg_spawn_options agentcg_spawn_options;
+typedef struct agentcg_spawn_rlimit agentcg_spawn_rlimit;
 typedef struct agentcg_stats agentcg_stats;
 
 /* ---- errors -------------------------------------------------------------- */
@@ -480,9 +481,9 @@ int agentcg_get_info(agentcg *cg,
 
 /* ---- 4. processes -------------------------------------------------------- */
 
-#define AGENTCG_SPAWN_SEARCH_PATH (1ull << 0)  /* Search file in the caller's PATH, as execvp(3) does. */
+#define AGENTCG_SPAWN_SEARCH_PATH   (1ull << 0)  /* Search file in the caller's PATH, as execvp(3) does. */
 /* Call setsid(2): the program has no terminal and a process group of its own. */
-#define AGENTCG_SPAWN_NEW_SESSION (1ull << 1)
+#define AGENTCG_SPAWN_NEW_SESSION   (1ull << 1)
 /* Start the program in namespaces of its own, rooted at the group: it cannot
  * leave the group, raise its limits, or see the rest of the hierarchy. This
  * implies AGENTCG_SPAWN_NEW_SESSION and a new session keyring. If Landlock can
@@ -493,31 +494,70 @@ int agentcg_get_info(agentcg *cg,
  * the memory of cgroups is charged to nobody. The working directory must not be
  * in the hierarchy (-EINVAL). docs/containment.md lists what is contained and
  * what is not. */
-#define AGENTCG_SPAWN_CONTAIN     (1ull << 2)
+#define AGENTCG_SPAWN_CONTAIN       (1ull << 2)
+/* Give the program the user id uid, as the real, effective and saved one. The
+ * supplementary groups stay the caller's without AGENTCG_SPAWN_GROUPS. */
+#define AGENTCG_SPAWN_UID           (1ull << 3)
+/* Give the program the group id gid, as the real, effective and saved one. */
+#define AGENTCG_SPAWN_GID           (1ull << 4)
+/* Give the program the supplementary groups in groups, and no other. There may be
+ * none. */
+#define AGENTCG_SPAWN_GROUPS        (1ull << 5)
+#define AGENTCG_SPAWN_UMASK         (1ull << 6)  /* Give the program the file mode creation mask umask. */
+#define AGENTCG_SPAWN_NICE          (1ull << 7)  /* Give the program the niceness nice. */
+/* Give the program the oom_score_adj in oom_score_adj, also if it is -1000. */
+#define AGENTCG_SPAWN_OOM_SCORE_ADJ (1ull << 8)
+/* Set no_new_privs: execve(2) gives the program and its descendants no privileges. */
+#define AGENTCG_SPAWN_NO_NEW_PRIVS  (1ull << 9)
 
 /* How a program starts. Begin with AGENTCG_SPAWN_OPTIONS_INIT: a cleared struct
  * is not the default, because 0 is a descriptor. The descriptors stay the
  * caller's. An address is in a field of 64 bits, as in the structs of the kernel,
  * so that the layout is the same for every compiler: (uintptr_t)array. The memory
- * is used only during the call. */
+ * is used only during the call.
+ *
+ * The child does this in the group, in this order, and each step is named in the
+ * message if it fails: containment, session, working directory, descriptors,
+ * umask, nice, oom_score_adj, resource limits, groups, gid, uid, parent-death
+ * signal, no_new_privs, execve(2). What is not used costs no system call. */
 struct agentcg_spawn_options {
-	uint64_t flags;      /* AGENTCG_SPAWN_... */
-	int32_t stdin_fd;    /* AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor. */
-	int32_t stdout_fd;   /* AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor. */
-	int32_t stderr_fd;   /* AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor. */
-	int32_t cwd_fd;      /* The working directory: AGENTCG_INHERIT or a descriptor. */
+	uint64_t flags;          /* AGENTCG_SPAWN_... */
+	int32_t stdin_fd;        /* AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor. */
+	int32_t stdout_fd;       /* AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor. */
+	int32_t stderr_fd;       /* AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor. */
+	int32_t cwd_fd;          /* The working directory: AGENTCG_INHERIT or a descriptor. */
 	/* The address of an array of agentcg_spawn_fd, in any order: more descriptors of
 	 * the program. A target from 0 to 2 needs AGENTCG_INHERIT in the field above. */
 	uint64_t fds;
-	uint64_t fds_count;  /* The number of elements of fds. */
+	uint64_t fds_count;      /* The number of elements of fds. */
 	/* The address of an int[3], if a field above is AGENTCG_PIPE: agentcg_spawn()
 	 * stores the caller's ends of the pipes there, or -1. The caller closes them. */
 	uint64_t ret_pipes;
+	uint64_t groups;         /* The address of an array of gid_t, with AGENTCG_SPAWN_GROUPS. */
+	uint64_t groups_count;   /* The number of elements of groups. */
+	/* The address of an array of agentcg_spawn_rlimit: the resource limits that
+	 * differ from the caller's. */
+	uint64_t rlimits;
+	uint64_t rlimits_count;  /* The number of elements of rlimits. */
+	uint32_t uid;            /* With AGENTCG_SPAWN_UID. */
+	uint32_t gid;            /* With AGENTCG_SPAWN_GID. */
+	uint32_t umask;          /* From 0 to 0777, with AGENTCG_SPAWN_UMASK. */
+	int32_t nice;            /* From -20 to 19, with AGENTCG_SPAWN_NICE. */
+	int32_t oom_score_adj;   /* From -1000 to 1000, with AGENTCG_SPAWN_OOM_SCORE_ADJ. */
+	/* The signal that the program gets when the calling thread ends, or 0. Linux
+	 * clears it when a program with more privileges is executed. */
+	int32_t parent_death_signal;
 };
 /* A descriptor of a program: an element of agentcg_spawn_options.fds. */
 struct agentcg_spawn_fd {
-	int32_t source_fd;   /* The caller's descriptor, or AGENTCG_DEVNULL. It may also be a target. */
-	int32_t target_fd;   /* Its number in the program, which must be below RLIMIT_NOFILE. */
+	int32_t source_fd;       /* The caller's descriptor, or AGENTCG_DEVNULL. It may also be a target. */
+	int32_t target_fd;       /* Its number in the program, which must be below RLIMIT_NOFILE. */
+};
+/* A resource limit of a program: an element of agentcg_spawn_options.rlimits. */
+struct agentcg_spawn_rlimit {
+	uint64_t resource;       /* RLIMIT_... */
+	uint64_t soft;           /* The soft limit, or AGENTCG_UNLIMITED. */
+	uint64_t hard;           /* The hard limit, or AGENTCG_UNLIMITED. */
 };
 
 /* Move a process with all its threads into the group, and check that it has
@@ -609,19 +649,22 @@ int agentcg_pids(agentcg *cg,
  * Returns 0. Errors, as agentcg_move_pid(), and:
  *   -E2BIG         From execve(2); options has a field set that this library
  *                  does not know.
- *   -EACCES        Also: from execve(2).
+ *   -EACCES        Also: from execve(2); nice or oom_score_adj is lower than the
+ *                  caller may set it.
  *   -EAGAIN        pids_max or the user's own limit of processes is reached.
  *   -EBADF         A descriptor in options is not open.
  *   -EBUSY         The group is frozen or is being killed.
  *   -ECANCELED     The child was killed before the program began.
  *   -EDQUOT        AGENTCG_WHY_NOT_CONTAINED: kernel.keys.maxkeys is reached.
- *   -EINVAL        Also: from execve(2); argv is empty.
+ *   -EINVAL        Also: from execve(2); argv is empty; a field is out of range, or
+ *                  fields cannot be combined, which the message names.
  *   -ENOMEM        Also, with the file memory.max: the group's limit leaves too
  *                  little memory to begin in.
  *   -ENOTDIR       From execve(2); cwd_fd is not a directory.
  *   -EPERM         AGENTCG_WHY_NOT_CONTAINED: user namespaces are forbidden, or
- *                  a seccomp filter kills. Without that reason: from execve(2),
- *                  or a seccomp filter kills at another step.
+ *                  a seccomp filter kills. Without that reason: from execve(2);
+ *                  a seccomp filter kills at another step; the caller may not set
+ *                  uid, gid, groups or rlimits, which the message names.
  *   -EOPNOTSUPP    AGENTCG_WHY_NOT_CONTAINED: the hierarchy is not mounted
  *                  nsdelegate.
  *   -EISDIR, -ELIBBAD, -ELOOP, -ENAMETOOLONG, -ENOENT, -ENOEXEC, -ETXTBSY

@@ -152,6 +152,14 @@ struct spawn_options {
 	std::optional<std::string> file{};      ///< the program to execute, if it is not argv[0]
 	std::optional<std::vector<std::string>> env{};  ///< strings "NAME=value"; the caller's environment if not set
 	std::vector<agentcg_spawn_fd> fds{};    ///< more descriptors of the program: {{source, target}, ...}
+	std::optional<std::vector<std::uint32_t>> groups{};   ///< supplementary groups
+	std::vector<agentcg_spawn_rlimit> rlimits{};    ///< resource limits: {{RLIMIT_CORE, 0, 0}}
+	std::optional<std::uint32_t> uid{};
+	std::optional<std::uint32_t> gid{};
+	std::optional<std::uint32_t> umask{};
+	std::optional<int> nice{};
+	std::optional<int> oom_score_adj{};
+	int parent_death_signal = 0;
 	int *ret_pipes = nullptr;               ///< an int[3] for the caller's ends of the pipes, with AGENTCG_PIPE
 
 	/// Returns the options as the C struct, which refers to this one. It has no argv, file and env: agentcg_spawn()
@@ -168,6 +176,24 @@ struct spawn_options {
 		c.fds = address(fds.data());
 		c.fds_count = fds.size();
 		c.ret_pipes = address(ret_pipes);
+		c.rlimits = address(rlimits.data());
+		c.rlimits_count = rlimits.size();
+		c.parent_death_signal = parent_death_signal;
+		if (groups) {
+			c.groups = address(groups->data());
+			c.groups_count = groups->size();
+		}
+		// A value that is set has its flag.
+		auto set = [&c](std::uint64_t flag, const auto &value, auto &field) {
+			c.flags |= value ? flag : 0;
+			field = value.value_or(0);
+		};
+		c.flags |= groups ? AGENTCG_SPAWN_GROUPS : 0;
+		set(AGENTCG_SPAWN_UID, uid, c.uid);
+		set(AGENTCG_SPAWN_GID, gid, c.gid);
+		set(AGENTCG_SPAWN_UMASK, umask, c.umask);
+		set(AGENTCG_SPAWN_NICE, nice, c.nice);
+		set(AGENTCG_SPAWN_OOM_SCORE_ADJ, oom_score_adj, c.oom_score_adj);
 		return c;
 	}
 };

@@ -94,6 +94,16 @@ impl Agent {
             Failure::KilledByFilter(step) => killed_by_filter(step),
             Failure::NotMoved(e) => e,
             Failure::Failed(Step::Enter, e) => self.not_entered(e),
+            Failure::Failed(Step::Nice, e) => option_failed("nice: cannot set the niceness", e, "CAP_SYS_NICE"),
+            Failure::Failed(Step::OomScore, e) if command.oom_score_adj.is_some() => option_failed(
+                "oom_score_adj: cannot write /proc/self/oom_score_adj", e, "CAP_SYS_RESOURCE"),
+            Failure::Failed(Step::ResourceLimits, e) => option_failed(
+                "rlimits: cannot set a resource limit", e, "CAP_SYS_RESOURCE"),
+            Failure::Failed(Step::Groups, e) => option_failed("groups: cannot set the supplementary groups", e, "CAP_SETGID"),
+            Failure::Failed(Step::Gid, e) => option_failed("gid: cannot set the group id", e, "CAP_SETGID"),
+            Failure::Failed(Step::Uid, e) => option_failed("uid: cannot set the user id", e, "CAP_SETUID"),
+            Failure::Failed(Step::ParentDeath, e) => option_failed("parent_death_signal: cannot set it", e, ""),
+            Failure::Failed(Step::NoNewPrivs, e) => option_failed("AGENTCG_SPAWN_NO_NEW_PRIVS: cannot set it", e, ""),
             Failure::Failed(Step::OomScore, e) => step_failed(
                 "cannot raise the oom_score_adj of -1000 in /proc/self (is the host dumpable?)",
                 e,
@@ -157,6 +167,20 @@ fn step_failed(what: &str, e: Errno) -> Error {
         Errno::EIO
     };
     Error::new(code, format_args!("{what}: {}", words(e)))
+}
+
+/// `what` begins with the name of the option. `capability` is what the caller may lack.
+fn option_failed(what: &str, e: Errno, capability: &str) -> Error {
+    let hint = if matches!(e, Errno::EPERM | Errno::EACCES) && !capability.is_empty() {
+        format!(" ({capability} in the first user namespace?)")
+    } else {
+        String::new()
+    };
+    let code = match e {
+        Errno::EPERM | Errno::EACCES | Errno::EAGAIN | Errno::EINVAL | Errno::ENOENT | Errno::ENOMEM => e,
+        _ => Errno::EIO,
+    };
+    Error::new(code, format!("{what}: {}{hint}", words(e)))
 }
 
 fn not_contained(failure: contain::Failure) -> Error {
@@ -233,6 +257,12 @@ fn killed_by_filter(step: Step) -> Error {
         Step::Scope => ("Landlock's system calls", true),
         Step::Capabilities => ("prctl(2)", true),
         Step::Stdio => ("opening, copying or closing descriptors", false),
+        Step::Nice => ("setpriority(2)", false),
+        Step::ResourceLimits => ("prlimit(2)", false),
+        Step::Groups => ("setgroups(2)", false),
+        Step::Gid => ("setresgid(2)", false),
+        Step::Uid => ("setresuid(2)", false),
+        Step::ParentDeath | Step::NoNewPrivs => ("prctl(2)", false),
         Step::Exec => ("execve(2)", false),
     };
     if is_for_containment {

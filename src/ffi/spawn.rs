@@ -7,13 +7,16 @@ use super::handle::{agent, agentcg};
 use super::memory::{Plain, borrow, check_flags, copy_in_array, copy_in_struct, string};
 use crate::agent::SpawnOptions;
 use crate::error::{Error, Result, out_of_memory, words};
-use crate::spawn::command::{Command, DEVNULL, INHERIT, PIPE, Redirection, Strings, candidates};
+use crate::spawn::command::{
+    Command, DEVNULL, INHERIT, PIPE, Redirection, ResourceLimit, Strings, candidates,
+};
 use crate::spawn::pipes::Pipes;
 use crate::sys::try_alloc;
 use libc::pid_t;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
 use std::ffi::{c_char, c_int};
+use std::fmt::Display;
 use std::os::fd::IntoRawFd;
 use std::ptr::{null, with_exposed_provenance_mut};
 
@@ -33,11 +36,33 @@ pub const AGENTCG_SPAWN_NEW_SESSION: u64 = 1u64 << 1;
 /// what is not.
 pub const AGENTCG_SPAWN_CONTAIN: u64 = 1u64 << 2;
 
+/// Give the program the user id uid, as the real, effective and saved one. The
+/// supplementary groups stay the caller's without AGENTCG_SPAWN_GROUPS.
+pub const AGENTCG_SPAWN_UID: u64 = 1u64 << 3;
+/// Give the program the group id gid, as the real, effective and saved one.
+pub const AGENTCG_SPAWN_GID: u64 = 1u64 << 4;
+/// Give the program the supplementary groups in groups, and no other. There may be
+/// none.
+pub const AGENTCG_SPAWN_GROUPS: u64 = 1u64 << 5;
+/// Give the program the file mode creation mask umask.
+pub const AGENTCG_SPAWN_UMASK: u64 = 1u64 << 6;
+/// Give the program the niceness nice.
+pub const AGENTCG_SPAWN_NICE: u64 = 1u64 << 7;
+/// Give the program the oom_score_adj in oom_score_adj, also if it is -1000.
+pub const AGENTCG_SPAWN_OOM_SCORE_ADJ: u64 = 1u64 << 8;
+/// Set no_new_privs: execve(2) gives the program and its descendants no privileges.
+pub const AGENTCG_SPAWN_NO_NEW_PRIVS: u64 = 1u64 << 9;
+
 /// How a program starts. Begin with AGENTCG_SPAWN_OPTIONS_INIT: a cleared struct
 /// is not the default, because 0 is a descriptor. The descriptors stay the
 /// caller's. An address is in a field of 64 bits, as in the structs of the kernel,
 /// so that the layout is the same for every compiler: (uintptr_t)array. The memory
 /// is used only during the call.
+///
+/// The child does this in the group, in this order, and each step is named in the
+/// message if it fails: containment, session, working directory, descriptors,
+/// umask, nice, oom_score_adj, resource limits, groups, gid, uid, parent-death
+/// signal, no_new_privs, execve(2). What is not used costs no system call.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct agentcg_spawn_options {
@@ -59,6 +84,40 @@ pub struct agentcg_spawn_options {
     /// The address of an int[3], if a field above is AGENTCG_PIPE: agentcg_spawn()
     /// stores the caller's ends of the pipes there, or -1. The caller closes them.
     pub ret_pipes: u64,
+    /// The address of an array of gid_t, with AGENTCG_SPAWN_GROUPS.
+    pub groups: u64,
+    /// The number of elements of groups.
+    pub groups_count: u64,
+    /// The address of an array of agentcg_spawn_rlimit: the resource limits that
+    /// differ from the caller's.
+    pub rlimits: u64,
+    /// The number of elements of rlimits.
+    pub rlimits_count: u64,
+    /// With AGENTCG_SPAWN_UID.
+    pub uid: u32,
+    /// With AGENTCG_SPAWN_GID.
+    pub gid: u32,
+    /// From 0 to 0777, with AGENTCG_SPAWN_UMASK.
+    pub umask: u32,
+    /// From -20 to 19, with AGENTCG_SPAWN_NICE.
+    pub nice: i32,
+    /// From -1000 to 1000, with AGENTCG_SPAWN_OOM_SCORE_ADJ.
+    pub oom_score_adj: i32,
+    /// The signal that the program gets when the calling thread ends, or 0. Linux
+    /// clears it when a program with more privileges is executed.
+    pub parent_death_signal: i32,
+}
+
+/// A resource limit of a program: an element of agentcg_spawn_options.rlimits.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct agentcg_spawn_rlimit {
+    /// RLIMIT_...
+    pub resource: u64,
+    /// The soft limit, or AGENTCG_UNLIMITED.
+    pub soft: u64,
+    /// The hard limit, or AGENTCG_UNLIMITED.
+    pub hard: u64,
 }
 
 /// A descriptor of a program: an element of agentcg_spawn_options.fds.
@@ -83,6 +142,16 @@ impl Default for agentcg_spawn_options {
             fds: 0,
             fds_count: 0,
             ret_pipes: 0,
+            groups: 0,
+            groups_count: 0,
+            rlimits: 0,
+            rlimits_count: 0,
+            uid: 0,
+            gid: 0,
+            umask: 0,
+            nice: 0,
+            oom_score_adj: 0,
+            parent_death_signal: 0,
         }
     }
 }
@@ -93,7 +162,8 @@ unsafe impl Plain for agentcg_spawn_options {
 }
 
 const _: () = {
-    assert!(size_of::<agentcg_spawn_options>() == 48);
+    assert!(size_of::<agentcg_spawn_options>() == 104);
+    assert!(size_of::<agentcg_spawn_rlimit>() == 24);
     assert!(size_of::<agentcg_spawn_fd>() == 8);
 };
 
@@ -153,6 +223,78 @@ impl agentcg_spawn_options {
         Ok(descriptors)
     }
 
+    fn has(&self, flag: u64) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// The value of a field that has a flag. It must be 0 without the flag.
+    fn value<T: Copy + Default + PartialEq + Display>(
+        &self,
+        flag: u64,
+        value: T,
+        name: &str,
+        is_valid: impl FnOnce(T) -> bool,
+    ) -> Result<Option<T>> {
+        match self.has(flag) {
+            false if value == T::default() => Ok(None),
+            false => {
+                invalid(format!("{name} is set, but its flag AGENTCG_SPAWN_{} is not", name.to_uppercase()))
+            }
+            true if is_valid(value) => Ok(Some(value)),
+            true => invalid(format!("{name} {value} is out of range")),
+        }
+    }
+
+    /// The supplementary groups.
+    ///
+    /// # Safety
+    /// `groups` is 0 or the address of `groups_count` elements.
+    unsafe fn groups(&self) -> Result<Option<Vec<u32>>> {
+        let count =
+            self.value(AGENTCG_SPAWN_GROUPS, self.groups_count, "groups", |count| count <= MAX_GROUPS)?;
+        // SAFETY: the caller's promise.
+        count.map(|count| unsafe { copy_in_array(self.groups, count, "groups") }).transpose()
+    }
+
+    /// The resource limits.
+    ///
+    /// # Safety
+    /// `rlimits` is 0 or the address of `rlimits_count` elements.
+    unsafe fn resource_limits(&self) -> Result<Vec<ResourceLimit>> {
+        // SAFETY: the caller's promise. The struct has only integers.
+        let rlimits: Vec<agentcg_spawn_rlimit> =
+            unsafe { copy_in_array(self.rlimits, self.rlimits_count, "rlimits") }?;
+        let mut limits = try_alloc::with_capacity(rlimits.len()).map_err(out_of_memory)?;
+        for (at, &agentcg_spawn_rlimit { resource, soft, hard }) in rlimits.iter().enumerate() {
+            let number = c_int::try_from(resource).ok().filter(|&resource| resource < RESOURCES);
+            let Some(resource) = number else {
+                return invalid(format!("rlimits[{at}]: {resource} is not a resource"));
+            };
+            if soft > hard {
+                return invalid(format!("rlimits[{at}]: the soft limit is greater than the hard limit"));
+            }
+            limits.push(ResourceLimit { resource, soft, hard });
+        }
+        Ok(limits)
+    }
+
+    /// Check that the options can be combined.
+    fn check(&self) -> Result<()> {
+        if self.has(AGENTCG_SPAWN_CONTAIN) {
+            let ids =
+                [(AGENTCG_SPAWN_UID, "uid"), (AGENTCG_SPAWN_GID, "gid"), (AGENTCG_SPAWN_GROUPS, "groups")];
+            if let Some((_, name)) = ids.into_iter().find(|&(flag, _)| self.has(flag)) {
+                return invalid(format!(
+                    "{name} cannot be combined with AGENTCG_SPAWN_CONTAIN: the program's user namespace has only the caller's ids"
+                ));
+            }
+        }
+        if !(0..=LAST_SIGNAL).contains(&self.parent_death_signal) {
+            return invalid(format!("parent_death_signal {} is not a signal", self.parent_death_signal));
+        }
+        Ok(())
+    }
+
     /// Say so in the message if all descriptors are 0: the caller has cleared the struct instead of initialising it.
     fn explain(&self, e: Error) -> Error {
         let is_all_0 = [self.stdin_fd, self.stdout_fd, self.stderr_fd, self.cwd_fd] == [0; 4];
@@ -199,19 +341,22 @@ impl agentcg_spawn_options {
 /// Returns 0. Errors, as agentcg_move_pid(), and:
 ///   -E2BIG         From execve(2); options has a field set that this library
 ///                  does not know.
-///   -EACCES        Also: from execve(2).
+///   -EACCES        Also: from execve(2); nice or oom_score_adj is lower than the
+///                  caller may set it.
 ///   -EAGAIN        pids_max or the user's own limit of processes is reached.
 ///   -EBADF         A descriptor in options is not open.
 ///   -EBUSY         The group is frozen or is being killed.
 ///   -ECANCELED     The child was killed before the program began.
 ///   -EDQUOT        AGENTCG_WHY_NOT_CONTAINED: kernel.keys.maxkeys is reached.
-///   -EINVAL        Also: from execve(2); argv is empty.
+///   -EINVAL        Also: from execve(2); argv is empty; a field is out of range, or
+///                  fields cannot be combined, which the message names.
 ///   -ENOMEM        Also, with the file memory.max: the group's limit leaves too
 ///                  little memory to begin in.
 ///   -ENOTDIR       From execve(2); cwd_fd is not a directory.
 ///   -EPERM         AGENTCG_WHY_NOT_CONTAINED: user namespaces are forbidden, or
-///                  a seccomp filter kills. Without that reason: from execve(2),
-///                  or a seccomp filter kills at another step.
+///                  a seccomp filter kills. Without that reason: from execve(2);
+///                  a seccomp filter kills at another step; the caller may not set
+///                  uid, gid, groups or rlimits, which the message names.
 ///   -EOPNOTSUPP    AGENTCG_WHY_NOT_CONTAINED: the hierarchy is not mounted
 ///                  nsdelegate.
 ///   -EISDIR, -ELIBBAD, -ELOOP, -ENAMETOOLONG, -ENOENT, -ENOEXEC, -ETXTBSY
@@ -265,9 +410,19 @@ pub unsafe extern "C" fn agentcg_spawn(
                 return invalid("argv is NULL");
             }
             let options = copy_in_struct(options, options_size)?.unwrap_or_default();
-            let known = AGENTCG_SPAWN_SEARCH_PATH | AGENTCG_SPAWN_NEW_SESSION | AGENTCG_SPAWN_CONTAIN;
+            let known = AGENTCG_SPAWN_SEARCH_PATH
+                | AGENTCG_SPAWN_NEW_SESSION
+                | AGENTCG_SPAWN_CONTAIN
+                | AGENTCG_SPAWN_UID
+                | AGENTCG_SPAWN_GID
+                | AGENTCG_SPAWN_GROUPS
+                | AGENTCG_SPAWN_UMASK
+                | AGENTCG_SPAWN_NICE
+                | AGENTCG_SPAWN_OOM_SCORE_ADJ
+                | AGENTCG_SPAWN_NO_NEW_PRIVS;
             check_flags(options.flags, known)?;
-            let has = |flag| options.flags & flag != 0;
+            options.check()?;
+            let has = |flag| options.has(flag);
             let files = candidates(
                 file,
                 has(AGENTCG_SPAWN_SEARCH_PATH).then(|| string(libc::getenv(c"PATH".as_ptr()))),
@@ -292,6 +447,21 @@ pub unsafe extern "C" fn agentcg_spawn(
                 directory,
                 stdio: pipes.connect(stdio),
                 descriptors,
+                umask: options.value(AGENTCG_SPAWN_UMASK, options.umask, "umask", |mask| mask <= 0o777)?,
+                nice: options
+                    .value(AGENTCG_SPAWN_NICE, options.nice, "nice", |nice| (-20..=19).contains(&nice))?,
+                oom_score_adj: options.value(
+                    AGENTCG_SPAWN_OOM_SCORE_ADJ,
+                    options.oom_score_adj,
+                    "oom_score_adj",
+                    |score| (-1000..=1000).contains(&score),
+                )?,
+                resource_limits: options.resource_limits()?,
+                groups: options.groups()?,
+                gid: options.value(AGENTCG_SPAWN_GID, options.gid, "gid", |gid| gid != u32::MAX)?,
+                uid: options.value(AGENTCG_SPAWN_UID, options.uid, "uid", |uid| uid != u32::MAX)?,
+                parent_death_signal: Some(options.parent_death_signal).filter(|&signal| signal != 0),
+                no_new_privs: has(AGENTCG_SPAWN_NO_NEW_PRIVS),
                 ..Command::new(program, arguments, environment)
             };
             let how = SpawnOptions { contain: has(AGENTCG_SPAWN_CONTAIN), pidfd: !ret_pidfd.is_null() };
@@ -311,6 +481,12 @@ pub unsafe extern "C" fn agentcg_spawn(
         })
     }
 }
+
+/// NGROUPS_MAX of the kernel.
+const MAX_GROUPS: u64 = 65536;
+/// RLIM_NLIMITS of the kernel.
+const RESOURCES: c_int = 16;
+const LAST_SIGNAL: c_int = 64;
 
 /// RLIMIT_NOFILE.
 fn open_files_limit() -> u64 {

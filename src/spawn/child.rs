@@ -16,6 +16,8 @@ use crate::sys::thread;
 use nix::errno::Errno;
 use std::convert::Infallible;
 use std::ffi::{CStr, CString, c_int, c_void};
+use std::io::Write;
+use std::ops::Deref;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
@@ -45,13 +47,27 @@ pub enum Step {
     Capabilities = 9,
     /// The child sets up its descriptors.
     Stdio = 10,
-    /// The child raises an inherited oom_score_adj of -1000.
-    OomScore = 11,
+    /// The child sets its niceness.
+    Nice = 11,
+    /// The child sets its oom_score_adj, or raises an inherited one of -1000.
+    OomScore = 12,
+    /// The child sets its resource limits.
+    ResourceLimits = 13,
+    /// The child sets its supplementary groups.
+    Groups = 14,
+    /// The child sets its group ids.
+    Gid = 15,
+    /// The child sets its user ids.
+    Uid = 16,
+    /// The child asks for a signal at the end of the calling thread.
+    ParentDeath = 17,
+    /// The child gives up new privileges.
+    NoNewPrivs = 18,
     /// The child calls execve(2).
-    Exec = 12,
+    Exec = 19,
 }
 
-const STEPS: [Step; 13] = [
+const STEPS: [Step; 20] = [
     Step::Start,
     Step::Enter,
     Step::Unshare,
@@ -63,7 +79,14 @@ const STEPS: [Step; 13] = [
     Step::Scope,
     Step::Capabilities,
     Step::Stdio,
+    Step::Nice,
     Step::OomScore,
+    Step::ResourceLimits,
+    Step::Groups,
+    Step::Gid,
+    Step::Uid,
+    Step::ParentDeath,
+    Step::NoNewPrivs,
     Step::Exec,
 ];
 
@@ -110,6 +133,33 @@ pub struct Containment {
 /// The namespaces of a contained child, except its mount namespace.
 pub(super) const NAMESPACES: c_int = libc::CLONE_NEWUSER | libc::CLONE_NEWCGROUP;
 
+/// A short text for a file of the kernel: the child allocates nothing.
+#[derive(Debug)]
+pub(super) struct Text {
+    bytes: [u8; 12],
+    length: usize,
+}
+
+impl Text {
+    /// Returns a number in decimal.
+    pub fn of(number: c_int) -> Self {
+        let mut text = Self { bytes: [0; 12], length: 0 };
+        let mut free = text.bytes.as_mut_slice();
+        // It fits: the longest number has 11 bytes.
+        let _ = write!(free, "{number}");
+        let left = free.len();
+        text.length = text.bytes.len() - left;
+        text
+    }
+}
+
+impl Deref for Text {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
 /// What the child sets up before it executes its program. Everything that it refers to is valid until execve(2).
 pub(super) struct ChildSetup<'a> {
     /// The cgroup.procs into which the child writes itself, or -1.
@@ -121,6 +171,10 @@ pub(super) struct ChildSetup<'a> {
     pub containment: Option<&'a Containment>,
     pub command: &'a Command<'a>,
     pub redirections: Redirections,
+    /// The text for oom_score_adj, if the command sets it.
+    pub oom_score_adj: Option<Text>,
+    /// The pid of the host, if the command has a parent-death signal.
+    pub host: i32,
     pub report: *const ChildReport,
 }
 
@@ -175,25 +229,86 @@ fn execute(setup: &mut ChildSetup<'_>, report: &ChildReport) -> nix::Result<Infa
     report.begin(Step::Stdio);
     // SAFETY: this process has its own table of descriptors, and uses none of those from now on.
     unsafe { setup.redirections.apply() }?;
-    if setup.raise_oom_score {
-        report.begin(Step::OomScore);
-        raise_oom_score()?;
-    }
+    set_attributes(setup, report)?;
     thread::reset_signals();
     report.begin(Step::Exec);
     Err(exec(setup.command))
 }
 
+/// Sets what needs the host's privileges first, then the ids. RLIMIT_NOFILE must not limit the steps before.
+fn set_attributes(setup: &ChildSetup<'_>, report: &ChildReport) -> nix::Result<()> {
+    let command = setup.command;
+    if let Some(mask) = command.umask {
+        // It cannot fail.
+        let _ = syscall(libc::SYS_umask, [mask as isize, 0, 0, 0, 0]);
+    }
+    if let Some(nice) = command.nice {
+        report.begin(Step::Nice);
+        let whose = libc::PRIO_PROCESS as isize;
+        syscall(libc::SYS_setpriority, [whose, 0, nice as isize, 0, 0])?;
+    }
+    if let Some(score) = &setup.oom_score_adj {
+        report.begin(Step::OomScore);
+        write_file(libc::AT_FDCWD, OOM_SCORE_ADJ, score)?;
+    } else if setup.raise_oom_score {
+        report.begin(Step::OomScore);
+        raise_oom_score()?;
+    }
+    for limit in &command.resource_limits {
+        report.begin(Step::ResourceLimits);
+        let limits = libc::rlimit64 { rlim_cur: limit.soft, rlim_max: limit.hard };
+        syscall(libc::SYS_prlimit64, [0, limit.resource as isize, (&raw const limits) as isize, 0, 0])?;
+    }
+    if let Some(groups) = &command.groups {
+        report.begin(Step::Groups);
+        syscall(ids::SETGROUPS, [groups.len() as isize, groups.as_ptr() as isize, 0, 0, 0])?;
+    }
+    if let Some(gid) = command.gid {
+        report.begin(Step::Gid);
+        syscall(ids::SETRESGID, [gid as isize, gid as isize, gid as isize, 0, 0])?;
+    }
+    if let Some(uid) = command.uid {
+        report.begin(Step::Uid);
+        syscall(ids::SETRESUID, [uid as isize, uid as isize, uid as isize, 0, 0])?;
+    }
+    if let Some(signal) = command.parent_death_signal {
+        // A change of the ids has cleared it.
+        report.begin(Step::ParentDeath);
+        syscall(libc::SYS_prctl, [libc::PR_SET_PDEATHSIG as isize, signal as isize, 0, 0, 0])?;
+        // The host may have ended before. If it is outside of the child's pid namespace, its pid is 0.
+        let parent = syscall(libc::SYS_getppid, [0; 5])?;
+        if parent != 0 && parent != setup.host {
+            return Err(Errno::ESRCH);
+        }
+    }
+    if command.no_new_privs {
+        report.begin(Step::NoNewPrivs);
+        syscall(libc::SYS_prctl, [libc::PR_SET_NO_NEW_PRIVS as isize, 1, 0, 0, 0])?;
+    }
+    Ok(())
+}
+
+/// The system calls for ids of 32 bits. libc's functions would change the ids of all threads of the host.
+mod ids {
+    #[cfg(not(any(target_arch = "x86", target_arch = "arm")))]
+    pub use libc::{SYS_setgroups as SETGROUPS, SYS_setresgid as SETRESGID, SYS_setresuid as SETRESUID};
+    #[cfg(any(target_arch = "x86", target_arch = "arm"))]
+    pub use libc::{
+        SYS_setgroups32 as SETGROUPS, SYS_setresgid32 as SETRESGID, SYS_setresuid32 as SETRESUID,
+    };
+}
+
+const OOM_SCORE_ADJ: &CStr = c"/proc/self/oom_score_adj";
+
 /// Sets an oom_score_adj of -1000 to 0. The OOM killer never chooses a process with -1000: at its memory_max such a process
 /// would use CPU time instead of being killed. The host keeps its own value: the kernel does not propagate a change by a
 /// child of vfork(2) to the processes with which it shares memory.
 fn raise_oom_score() -> nix::Result<()> {
-    const FILE: &CStr = c"/proc/self/oom_score_adj";
-    let fd = match open(libc::AT_FDCWD, FILE, libc::O_RDWR) {
+    let fd = match open(libc::AT_FDCWD, OOM_SCORE_ADJ, libc::O_RDWR) {
         // /proc is not mounted.
         Err(Errno::ENOENT) => return Ok(()),
         // If the host is not dumpable, root owns the file.
-        Err(Errno::EACCES | Errno::EROFS) => open(libc::AT_FDCWD, FILE, libc::O_RDONLY)?,
+        Err(Errno::EACCES | Errno::EROFS) => open(libc::AT_FDCWD, OOM_SCORE_ADJ, libc::O_RDONLY)?,
         other => other?,
     };
     let mut text = [0u8; 8];

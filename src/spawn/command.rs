@@ -5,7 +5,7 @@
 
 use crate::sys::try_alloc;
 use nix::errno::Errno;
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::marker::PhantomData;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::ptr::null;
@@ -76,6 +76,17 @@ impl<'a> Strings<'a> {
     }
 }
 
+/// A resource limit of the program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResourceLimit {
+    /// RLIMIT_...
+    pub resource: c_int,
+    /// The soft limit. `u64::MAX` is no limit.
+    pub soft: u64,
+    /// The hard limit.
+    pub hard: u64,
+}
+
 /// A program to start.
 #[derive(Debug)]
 pub struct Command<'a> {
@@ -93,6 +104,24 @@ pub struct Command<'a> {
     pub stdio: [RawFd; 3],
     /// More descriptors of the program, in any order. No target is there twice. The program has no others.
     pub descriptors: Vec<Redirection>,
+    /// The file mode creation mask. None is the caller's, as for all that follow.
+    pub umask: Option<u32>,
+    /// The niceness, from -20 to 19.
+    pub nice: Option<c_int>,
+    /// The oom_score_adj, from -1000 to 1000.
+    pub oom_score_adj: Option<c_int>,
+    /// The resource limits that differ from the caller's.
+    pub resource_limits: Vec<ResourceLimit>,
+    /// The supplementary groups.
+    pub groups: Option<Vec<u32>>,
+    /// The real, effective and saved group id.
+    pub gid: Option<u32>,
+    /// The real, effective and saved user id.
+    pub uid: Option<u32>,
+    /// The signal that the program gets when the thread that has started it ends.
+    pub parent_death_signal: Option<c_int>,
+    /// If true, execve(2) gives the program and its descendants no privileges.
+    pub no_new_privs: bool,
 }
 
 impl<'a> Command<'a> {
@@ -106,6 +135,15 @@ impl<'a> Command<'a> {
             directory: None,
             stdio: [INHERIT; 3],
             descriptors: Vec::new(),
+            umask: None,
+            nice: None,
+            oom_score_adj: None,
+            resource_limits: Vec::new(),
+            groups: None,
+            gid: None,
+            uid: None,
+            parent_death_signal: None,
+            no_new_privs: false,
         }
     }
 }

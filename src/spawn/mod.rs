@@ -174,7 +174,9 @@ impl Spawner<'_> {
         // A seccomp filter that kills by SIGSYS makes the kernel dump core.
         let dumps_core =
             containment.is_some() && is_filtered() && kernel::core_dump_kills_processes_with_same_memory();
-        let copies_memory = is_oom_group || dumps_core;
+        // A change of its ids makes a process not dumpable, and with it each process that has the same memory.
+        let changes_ids = command.uid.is_some() || command.gid.is_some();
+        let copies_memory = is_oom_group || dumps_core || changes_ids;
         let before = if oom_group.is_some() { self.memory_events()? } else { MemoryEvents::default() };
         let options = Options { containment, copies_memory, pidfd, raise_oom_score: true, freeze_fds };
         let mut result = Err(parent::Failure::NotCreated(Errno::ENOSYS));

@@ -9,7 +9,7 @@
 
 #![allow(unsafe_code)]
 
-use super::child::{ChildReport, ChildSetup, Containment, NAMESPACES, Step, child_main};
+use super::child::{ChildReport, ChildSetup, Containment, NAMESPACES, Step, Text, child_main};
 use super::clone3::{HAS_OWN_STACK, Stack, clone, clone_into_cgroup};
 use super::command::Command;
 use super::redirect::Redirections;
@@ -161,6 +161,8 @@ pub(super) fn child_setup<'a>(
         containment: options.containment,
         command,
         redirections: Redirections::new(command).map_err(Failure::NotCreated)?,
+        oom_score_adj: command.oom_score_adj.map(Text::of),
+        host: command.parent_death_signal.map_or(0, |_| std::process::id().cast_signed()),
         report: &raw const *report,
     })
 }

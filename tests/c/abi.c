@@ -91,7 +91,7 @@ AT(agentcg_info, owned, 20, 4);
 AT(agentcg_info, guarded, 24, 4);
 AT(agentcg_info, reserved, 28, 4);
 
-SIZE(agentcg_spawn_options, 48);
+SIZE(agentcg_spawn_options, 104);
 AT(agentcg_spawn_options, flags, 0, 8);
 AT(agentcg_spawn_options, stdin_fd, 8, 4);
 AT(agentcg_spawn_options, stdout_fd, 12, 4);
@@ -100,10 +100,25 @@ AT(agentcg_spawn_options, cwd_fd, 20, 4);
 AT(agentcg_spawn_options, fds, 24, 8);
 AT(agentcg_spawn_options, fds_count, 32, 8);
 AT(agentcg_spawn_options, ret_pipes, 40, 8);
+AT(agentcg_spawn_options, groups, 48, 8);
+AT(agentcg_spawn_options, groups_count, 56, 8);
+AT(agentcg_spawn_options, rlimits, 64, 8);
+AT(agentcg_spawn_options, rlimits_count, 72, 8);
+AT(agentcg_spawn_options, uid, 80, 4);
+AT(agentcg_spawn_options, gid, 84, 4);
+AT(agentcg_spawn_options, umask, 88, 4);
+AT(agentcg_spawn_options, nice, 92, 4);
+AT(agentcg_spawn_options, oom_score_adj, 96, 4);
+AT(agentcg_spawn_options, parent_death_signal, 100, 4);
 
 SIZE(agentcg_spawn_fd, 8);
 AT(agentcg_spawn_fd, source_fd, 0, 4);
 AT(agentcg_spawn_fd, target_fd, 4, 4);
+
+SIZE(agentcg_spawn_rlimit, 24);
+AT(agentcg_spawn_rlimit, resource, 0, 8);
+AT(agentcg_spawn_rlimit, soft, 8, 8);
+AT(agentcg_spawn_rlimit, hard, 16, 8);
 
 SIZE(agentcg_entry, 56);
 AT(agentcg_entry, uuid, 0, 37);
@@ -192,6 +207,13 @@ BIT(AGENTCG_SET_FORCE, 0);
 BIT(AGENTCG_SPAWN_SEARCH_PATH, 0);
 BIT(AGENTCG_SPAWN_NEW_SESSION, 1);
 BIT(AGENTCG_SPAWN_CONTAIN, 2);
+BIT(AGENTCG_SPAWN_UID, 3);
+BIT(AGENTCG_SPAWN_GID, 4);
+BIT(AGENTCG_SPAWN_GROUPS, 5);
+BIT(AGENTCG_SPAWN_UMASK, 6);
+BIT(AGENTCG_SPAWN_NICE, 7);
+BIT(AGENTCG_SPAWN_OOM_SCORE_ADJ, 8);
+BIT(AGENTCG_SPAWN_NO_NEW_PRIVS, 9);
 BIT(AGENTCG_EVENT_EMPTY, 0);
 BIT(AGENTCG_EVENT_POPULATED, 1);
 BIT(AGENTCG_EVENT_FROZEN, 2);

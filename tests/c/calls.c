@@ -362,6 +362,26 @@ static int call_spawn_contained(agentcg_error *error)
 	return agentcg_spawn(cg, "/bin/true", WORDS("true"), NULL, &options, sizeof(options), &child, NULL, error);
 }
 
+static int call_spawn_with_arrays(agentcg_error *error)
+{
+	static const agentcg_spawn_fd fds[] = { { 0, 3 }, { 1, 4 }, { 2, 5 }, { 0, 6 }, { 0, 7 } };
+	static const agentcg_spawn_rlimit rlimits[] = { { 4, 0, 0 } };
+	agentcg_spawn_options options = OWN;
+	int ends[3];
+	int result;
+
+	options.fds = (uintptr_t)fds;
+	options.fds_count = sizeof(fds) / sizeof(fds[0]);
+	options.rlimits = (uintptr_t)rlimits;
+	options.rlimits_count = 1;
+	options.stdin_fd = AGENTCG_PIPE;
+	options.ret_pipes = (uintptr_t)ends;
+	result = agentcg_spawn(cg, "/bin/true", WORDS("true"), NULL, &options, sizeof(options), &child, NULL, error);
+	if (result == 0)
+		close(ends[0]);
+	return result;
+}
+
 static int call_spawn_nothing(agentcg_error *error)
 {
 	return agentcg_spawn(cg, "/no/such/program", WORDS("x"), NULL, NULL, 0, NULL, NULL, error);
@@ -495,6 +515,7 @@ const struct call calls[] = {
 	{ "agentcg_spawn", a_group, call_spawn, end_spawned, 0, 0 },
 	{ "agentcg_spawn, searching", a_group, call_spawn_searching, end_spawned, 0, 0 },
 	{ "agentcg_spawn, contained", a_group, call_spawn_contained, end_spawned, 0, 0 },
+	{ "agentcg_spawn, with arrays", a_group, call_spawn_with_arrays, end_spawned, 0, 0 },
 	{ "agentcg_spawn of nothing", a_group, call_spawn_nothing, end, -ENOENT, 0 },
 	{ "agentcg_set_limits", a_group, call_set_limits, end, 0, 0 },
 	{ "agentcg_get_limits", a_group, call_get_limits, end, 0, 0 },

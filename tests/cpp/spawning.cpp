@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 namespace {
@@ -102,6 +103,25 @@ void a_program_has_pipes_and_other_descriptors()
 	CHECK_EQ(reap(pid), 0);
 }
 
+void a_program_has_the_given_attributes()
+{
+	group cg = group::make();
+	spawn_options options;
+	options.umask = 0;
+	options.nice = 3;
+	options.oom_score_adj = 12;
+	options.uid = geteuid();
+	options.gid = getegid();
+	options.rlimits = {{RLIMIT_CORE, 0, 0}};
+	options.flags = AGENTCG_SPAWN_NO_NEW_PRIVS;
+	CHECK(output_of(cg, {"/bin/sh", "-c", "umask; nice; cat /proc/$$/oom_score_adj; ulimit -c"}, options) ==
+	      "0000\n3\n12\n0\n");
+	if (geteuid() == 0) {
+		options.groups = {7};
+		CHECK(output_of(cg, {"/usr/bin/id", "-G"}, options) == "0 7\n");
+	}
+}
+
 void spawn_returns_a_pidfd_that_moves_the_process()
 {
 	group cg = group::make(), other = group::make();
@@ -151,6 +171,7 @@ int main()
 	RUN(a_program_has_the_given_arguments_and_environment);
 	RUN(a_program_has_the_given_descriptors_directory_and_session);
 	RUN(a_program_has_pipes_and_other_descriptors);
+	RUN(a_program_has_the_given_attributes);
 	RUN(spawn_returns_a_pidfd_that_moves_the_process);
 	RUN(a_failed_spawn_throws_and_leaves_nothing);
 }

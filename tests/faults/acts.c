@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -580,6 +581,27 @@ static int spawn_descriptors(agentcg_error *error)
 	return code;
 }
 
+/* Root's acts have the ids; a user may set no others than its own. */
+static int spawn_attributes(agentcg_error *error)
+{
+	static const agentcg_spawn_rlimit rlimits[] = { { RLIMIT_CORE, 0, 0 } };
+	agentcg_spawn_options options = AGENTCG_SPAWN_OPTIONS_INIT;
+
+	options.flags = AGENTCG_SPAWN_UID | AGENTCG_SPAWN_GID | AGENTCG_SPAWN_UMASK | AGENTCG_SPAWN_NICE |
+			AGENTCG_SPAWN_OOM_SCORE_ADJ | AGENTCG_SPAWN_NO_NEW_PRIVS;
+	if (geteuid() == 0)
+		options.flags |= AGENTCG_SPAWN_GROUPS;
+	options.uid = geteuid();
+	options.gid = getegid();
+	options.umask = 077;
+	options.nice = 10;
+	options.oom_score_adj = 900;
+	options.rlimits = (uintptr_t)rlimits;
+	options.rlimits_count = 1;
+	options.parent_death_signal = SIGTERM;
+	return spawn_with("/bin/sleep", &options, false, error);
+}
+
 static int spawn_contained(agentcg_error *error)
 {
 	agentcg_spawn_options options = AGENTCG_SPAWN_OPTIONS_INIT;
@@ -777,11 +799,13 @@ const struct act acts[] = {
 	OF(spawn, "pidfd", limited_group, spawn_pidfd, WAITS),
 	OF(spawn, "options", group, spawn_options, WAITS),
 	OF(spawn, "descriptors", group, spawn_descriptors, WAITS),
+	OF(spawn, "attributes", group, spawn_attributes, WAITS),
 	OF(spawn, "oom_group", oom_group, spawn, WAITS),
 	OF(spawn, "contained", group, spawn_contained, WAITS),
 	OF(spawn, "plain_child", group, spawn, CHILDREN | WAITS),
 	OF(spawn, "options_child", group, spawn_options, CHILDREN | WAITS),
 	OF(spawn, "descriptors_child", group, spawn_descriptors, CHILDREN | WAITS),
+	OF(spawn, "attributes_child", group, spawn_attributes, CHILDREN | WAITS),
 	OF(spawn, "oom_group_child", oom_group, spawn, CHILDREN | WAITS),
 	OF(spawn, "contained_child", group, spawn_contained, CHILDREN | WAITS),
 	OF(set_limits, "", limited_member, set_limits, 0),

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a program has by the options of its command, on each spawn path.
 
-use super::entries::on_each_spawn_path;
+use super::entries::{SpawnPath, on_each_spawn_path};
 use crate::common::group::Group;
 use crate::common::member::role;
 use crate::common::program;
-use agentcg::{Command, Redirection, SpawnOptions};
+use agentcg::{Command, Errno, Redirection, ResourceLimit, SpawnOptions};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::wait::WaitStatus;
+use nix::unistd::{getegid, geteuid};
 use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -24,6 +26,13 @@ fn descriptors() -> String {
     format!("{numbers:?}")
 }
 
+/// The niceness of this process.
+fn niceness() -> i32 {
+    let stat = fs::read_to_string("/proc/self/stat").unwrap();
+    // The 19th field; the second one, in brackets, may have spaces.
+    stat.rsplit_once(')').unwrap().1.split_whitespace().nth(16).unwrap().parse().unwrap()
+}
+
 /// A role that sends what it has: in each line a name and its value.
 pub fn reports(_: &[String]) {
     let mut lines = format!("fds {}", descriptors());
@@ -32,6 +41,20 @@ pub fn reports(_: &[String]) {
             lines += &format!("\nfd{number} {}", name.display());
         }
     }
+    for line in fs::read_to_string("/proc/self/status").unwrap().lines() {
+        let (name, value) = line.split_once(':').unwrap();
+        if ["Uid", "Gid", "Groups", "Umask", "NoNewPrivs"].contains(&name) {
+            lines += &format!("\n{name} {}", value.split_whitespace().collect::<Vec<_>>().join(" "));
+        }
+    }
+    lines += &format!("\noom {}", fs::read_to_string("/proc/self/oom_score_adj").unwrap().trim_end());
+    lines += &format!("\nnice {}", niceness());
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    lines += &format!("\nnofile {soft} {hard}");
+    let (soft, hard) = getrlimit(Resource::RLIMIT_CORE).unwrap();
+    lines += &format!("\ncore {soft} {hard}");
+    let death = nix::sys::prctl::get_pdeathsig().unwrap();
+    lines += &format!("\ndeath {}", death.map_or(0, |signal| signal as i32));
     role::send(&lines);
 }
 
@@ -83,5 +106,107 @@ fn a_program_has_exactly_the_descriptors_that_it_is_given_on_each_spawn_path() {
             assert_eq!(report["fds"], format!("{numbers:?}"));
             assert_eq!(report["fd40"], "/memfd:b (deleted)");
         }
+    });
+}
+
+/// Without options the program has what its host has.
+#[test]
+fn a_program_has_the_attributes_that_it_is_given_on_each_spawn_path() {
+    on_each_spawn_path(|path, group| {
+        for contain in [false, true] {
+            let own = report_with(group, contain, |_| {});
+            assert_eq!((own["oom"].as_str(), own["death"].as_str()), ("0", "0"));
+            // A filter needs no_new_privs.
+            let no_new_privs = if path == SpawnPath::Clone3Refused { "1" } else { "0" };
+            assert_eq!(own["NoNewPrivs"], no_new_privs);
+            let report = report_with(group, contain, |command| {
+                command.umask = Some(0o137);
+                command.nice = Some(7);
+                command.oom_score_adj = Some(321);
+                // The limit is below the numbers that the steps before use.
+                command.resource_limits = vec![
+                    ResourceLimit { resource: libc::RLIMIT_NOFILE as i32, soft: 5, hard: 6 },
+                    ResourceLimit { resource: libc::RLIMIT_CORE as i32, soft: 0, hard: 4096 },
+                ];
+                command.parent_death_signal = Some(libc::SIGUSR1);
+                command.no_new_privs = true;
+            });
+            let expected = [
+                ("Umask", "0137"),
+                ("nice", "7"),
+                ("oom", "321"),
+                ("nofile", "5 6"),
+                ("core", "0 4096"),
+                ("death", "10"),
+                ("NoNewPrivs", "1"),
+                ("Uid", &own["Uid"]),
+                ("Groups", &own["Groups"]),
+                ("fds", "[0, 1, 2]"),
+            ];
+            for (name, value) in expected {
+                assert_eq!(report[name], value, "{name}, contained: {contain}");
+            }
+        }
+        assert_eq!(
+            report_with(group, false, |_| {}),
+            report_with(group, false, |_| {}),
+            "the host is as before"
+        );
+    });
+}
+
+fn is_dumpable() -> bool {
+    nix::sys::prctl::get_dumpable().unwrap()
+}
+
+/// A change of the ids makes a process not dumpable. The host must not share that.
+#[test]
+fn a_program_has_the_ids_that_it_is_given_and_its_host_stays_dumpable_on_each_spawn_path() {
+    on_each_spawn_path(|_, group| {
+        assert!(is_dumpable());
+        let is_root = geteuid().is_root();
+        let (uid, gid) = if is_root { (1234, 2345) } else { (geteuid().as_raw(), getegid().as_raw()) };
+        let report = report_with(group, false, |command| {
+            (command.uid, command.gid) = (Some(uid), Some(gid));
+            command.groups = is_root.then(|| vec![77, 78]);
+            command.parent_death_signal = Some(libc::SIGUSR2);
+        });
+        assert_eq!(report["Uid"], format!("{uid} {uid} {uid} {uid}"));
+        assert_eq!(report["Gid"], format!("{gid} {gid} {gid} {gid}"));
+        assert_eq!(report["death"], "12", "it is set after the ids");
+        if is_root {
+            assert_eq!(report["Groups"], "77 78");
+            let report = report_with(group, false, |command| command.groups = Some(vec![]));
+            assert_eq!((report["Groups"].as_str(), report["Uid"].as_str()), ("", "0 0 0 0"));
+        }
+        assert!(is_dumpable());
+    });
+}
+
+/// Each failure has the name of its option, and nothing is left.
+fn check_failure(group: &Group, errno: Errno, name: &str, change: impl FnOnce(&mut Command<'_>)) {
+    let words = words();
+    let mut command = reporter(&words);
+    change(&mut command);
+    let e = group.spawn(&command, SpawnOptions::default()).unwrap_err();
+    assert_eq!((e.errno(), e.reason()), (errno, None), "{name}: {e}");
+    assert!(e.message().starts_with(name), "{name}: {e}");
+    assert!(program::no_child_is_left() && group.cgroup.members().is_empty());
+}
+
+#[test]
+fn each_attribute_that_cannot_be_set_is_named_on_each_spawn_path() {
+    on_each_spawn_path(|_, group| {
+        let limit = |soft, hard| vec![ResourceLimit { resource: libc::RLIMIT_NPROC as i32, soft, hard }];
+        check_failure(group, Errno::EINVAL, "rlimits", |command| command.resource_limits = limit(2, 1));
+        check_failure(group, Errno::EINVAL, "oom_score_adj", |command| command.oom_score_adj = Some(1001));
+        if geteuid().is_root() {
+            return;
+        }
+        check_failure(group, Errno::EACCES, "nice", |command| command.nice = Some(-1));
+        check_failure(group, Errno::EACCES, "oom_score_adj", |command| command.oom_score_adj = Some(-1));
+        check_failure(group, Errno::EPERM, "groups", |command| command.groups = Some(vec![]));
+        check_failure(group, Errno::EPERM, "gid", |command| command.gid = Some(0));
+        check_failure(group, Errno::EPERM, "uid", |command| command.uid = Some(0));
     });
 }
