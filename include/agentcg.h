@@ -122,7 +122,7 @@ extern "C" {
 #define AGENTCG_PIPE (-3)
 /* Initialises agentcg_spawn_options: no flags, and every descriptor is the caller's own. */
 #define AGENTCG_SPAWN_OPTIONS_INIT \
-	{ 0, AGENTCG_INHERIT, AGENTCG_INHERIT, AGENTCG_INHERIT, AGENTCG_INHERIT, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+	{ 0, AGENTCG_INHERIT, AGENTCG_INHERIT, AGENTCG_INHERIT, AGENTCG_INHERIT, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
 
 /* A handle: one agent's group, held open by descriptor. If the directory is
  * removed and made again under the same name, the handle does not refer to the
@@ -481,9 +481,10 @@ int agentcg_get_info(agentcg *cg,
 
 /* ---- 4. processes -------------------------------------------------------- */
 
-#define AGENTCG_SPAWN_SEARCH_PATH   (1ull << 0)  /* Search file in the caller's PATH, as execvp(3) does. */
+/* Search file in the caller's PATH, as execvp(3) does. */
+#define AGENTCG_SPAWN_SEARCH_PATH          (1ull << 0)
 /* Call setsid(2): the program has no terminal and a process group of its own. */
-#define AGENTCG_SPAWN_NEW_SESSION   (1ull << 1)
+#define AGENTCG_SPAWN_NEW_SESSION          (1ull << 1)
 /* Start the program in namespaces of its own, rooted at the group: it cannot
  * leave the group, raise its limits, or see the rest of the hierarchy. This
  * implies AGENTCG_SPAWN_NEW_SESSION and a new session keyring. If Landlock can
@@ -494,21 +495,32 @@ int agentcg_get_info(agentcg *cg,
  * the memory of cgroups is charged to nobody. The working directory must not be
  * in the hierarchy (-EINVAL). docs/containment.md lists what is contained and
  * what is not. */
-#define AGENTCG_SPAWN_CONTAIN       (1ull << 2)
+#define AGENTCG_SPAWN_CONTAIN              (1ull << 2)
 /* Give the program the user id uid, as the real, effective and saved one. The
  * supplementary groups stay the caller's without AGENTCG_SPAWN_GROUPS. */
-#define AGENTCG_SPAWN_UID           (1ull << 3)
+#define AGENTCG_SPAWN_UID                  (1ull << 3)
 /* Give the program the group id gid, as the real, effective and saved one. */
-#define AGENTCG_SPAWN_GID           (1ull << 4)
+#define AGENTCG_SPAWN_GID                  (1ull << 4)
 /* Give the program the supplementary groups in groups, and no other. There may be
  * none. */
-#define AGENTCG_SPAWN_GROUPS        (1ull << 5)
-#define AGENTCG_SPAWN_UMASK         (1ull << 6)  /* Give the program the file mode creation mask umask. */
-#define AGENTCG_SPAWN_NICE          (1ull << 7)  /* Give the program the niceness nice. */
+#define AGENTCG_SPAWN_GROUPS               (1ull << 5)
+/* Give the program the file mode creation mask umask. */
+#define AGENTCG_SPAWN_UMASK                (1ull << 6)
+#define AGENTCG_SPAWN_NICE                 (1ull << 7)   /* Give the program the niceness nice. */
 /* Give the program the oom_score_adj in oom_score_adj, also if it is -1000. */
-#define AGENTCG_SPAWN_OOM_SCORE_ADJ (1ull << 8)
+#define AGENTCG_SPAWN_OOM_SCORE_ADJ        (1ull << 8)
 /* Set no_new_privs: execve(2) gives the program and its descendants no privileges. */
-#define AGENTCG_SPAWN_NO_NEW_PRIVS  (1ull << 9)
+#define AGENTCG_SPAWN_NO_NEW_PRIVS         (1ull << 9)
+#define AGENTCG_SPAWN_PGROUP               (1ull << 10)  /* Move the program to the process group pgroup. */
+/* Make terminal_fd the controlling terminal of the program, with
+ * AGENTCG_SPAWN_NEW_SESSION or AGENTCG_SPAWN_CONTAIN. */
+#define AGENTCG_SPAWN_CONTROLLING_TERMINAL (1ull << 11)
+/* Make the program's process group the foreground group of terminal_fd, with
+ * AGENTCG_SPAWN_PGROUP or AGENTCG_SPAWN_CONTROLLING_TERMINAL. */
+#define AGENTCG_SPAWN_FOREGROUND           (1ull << 12)
+/* Execute file_fd. The argument file must be NULL. A script (#!) is -ENOENT,
+ * because its interpreter cannot open the descriptor. */
+#define AGENTCG_SPAWN_FILE_FD              (1ull << 13)
 
 /* How a program starts. Begin with AGENTCG_SPAWN_OPTIONS_INIT: a cleared struct
  * is not the default, because 0 is a descriptor. The descriptors stay the
@@ -517,47 +529,56 @@ int agentcg_get_info(agentcg *cg,
  * is used only during the call.
  *
  * The child does this in the group, in this order, and each step is named in the
- * message if it fails: containment, session, working directory, descriptors,
- * umask, nice, oom_score_adj, resource limits, groups, gid, uid, parent-death
- * signal, no_new_privs, execve(2). What is not used costs no system call. */
+ * message if it fails: containment, session, process group, controlling terminal,
+ * foreground, working directory, descriptors, umask, nice, oom_score_adj, resource
+ * limits, groups, gid, uid, parent-death signal, no_new_privs, signals, execve(2). What is not used costs no system call. */
 struct agentcg_spawn_options {
-	uint64_t flags;          /* AGENTCG_SPAWN_... */
-	int32_t stdin_fd;        /* AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor. */
-	int32_t stdout_fd;       /* AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor. */
-	int32_t stderr_fd;       /* AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor. */
-	int32_t cwd_fd;          /* The working directory: AGENTCG_INHERIT or a descriptor. */
+	uint64_t flags;            /* AGENTCG_SPAWN_... */
+	int32_t stdin_fd;          /* AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor. */
+	int32_t stdout_fd;         /* AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor. */
+	int32_t stderr_fd;         /* AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor. */
+	int32_t cwd_fd;            /* The working directory: AGENTCG_INHERIT or a descriptor. */
 	/* The address of an array of agentcg_spawn_fd, in any order: more descriptors of
 	 * the program. A target from 0 to 2 needs AGENTCG_INHERIT in the field above. */
 	uint64_t fds;
-	uint64_t fds_count;      /* The number of elements of fds. */
+	uint64_t fds_count;        /* The number of elements of fds. */
 	/* The address of an int[3], if a field above is AGENTCG_PIPE: agentcg_spawn()
 	 * stores the caller's ends of the pipes there, or -1. The caller closes them. */
 	uint64_t ret_pipes;
-	uint64_t groups;         /* The address of an array of gid_t, with AGENTCG_SPAWN_GROUPS. */
-	uint64_t groups_count;   /* The number of elements of groups. */
+	uint64_t groups;           /* The address of an array of gid_t, with AGENTCG_SPAWN_GROUPS. */
+	uint64_t groups_count;     /* The number of elements of groups. */
 	/* The address of an array of agentcg_spawn_rlimit: the resource limits that
 	 * differ from the caller's. */
 	uint64_t rlimits;
-	uint64_t rlimits_count;  /* The number of elements of rlimits. */
-	uint32_t uid;            /* With AGENTCG_SPAWN_UID. */
-	uint32_t gid;            /* With AGENTCG_SPAWN_GID. */
-	uint32_t umask;          /* From 0 to 0777, with AGENTCG_SPAWN_UMASK. */
-	int32_t nice;            /* From -20 to 19, with AGENTCG_SPAWN_NICE. */
-	int32_t oom_score_adj;   /* From -1000 to 1000, with AGENTCG_SPAWN_OOM_SCORE_ADJ. */
+	uint64_t rlimits_count;    /* The number of elements of rlimits. */
+	uint32_t uid;              /* With AGENTCG_SPAWN_UID. */
+	uint32_t gid;              /* With AGENTCG_SPAWN_GID. */
+	uint32_t umask;            /* From 0 to 0777, with AGENTCG_SPAWN_UMASK. */
+	int32_t nice;              /* From -20 to 19, with AGENTCG_SPAWN_NICE. */
+	int32_t oom_score_adj;     /* From -1000 to 1000, with AGENTCG_SPAWN_OOM_SCORE_ADJ. */
 	/* The signal that the program gets when the calling thread ends, or 0. Linux
 	 * clears it when a program with more privileges is executed. */
 	int32_t parent_death_signal;
+	uint64_t ignored_signals;  /* The signals that are ignored in the program: bit n - 1 is signal n. */
+	uint64_t blocked_signals;  /* The signals that are blocked in the program. */
+	/* A process group of the caller's session or 0, a new one, with
+	 * AGENTCG_SPAWN_PGROUP. */
+	int32_t pgroup;
+	int32_t terminal_fd;       /* With AGENTCG_SPAWN_CONTROLLING_TERMINAL or AGENTCG_SPAWN_FOREGROUND. */
+	/* The program's file, with AGENTCG_SPAWN_FILE_FD. It may be open with O_PATH. */
+	int32_t file_fd;
+	uint32_t reserved;         /* Must be 0. */
 };
 /* A descriptor of a program: an element of agentcg_spawn_options.fds. */
 struct agentcg_spawn_fd {
-	int32_t source_fd;       /* The caller's descriptor, or AGENTCG_DEVNULL. It may also be a target. */
-	int32_t target_fd;       /* Its number in the program, which must be below RLIMIT_NOFILE. */
+	int32_t source_fd;         /* The caller's descriptor, or AGENTCG_DEVNULL. It may also be a target. */
+	int32_t target_fd;         /* Its number in the program, which must be below RLIMIT_NOFILE. */
 };
 /* A resource limit of a program: an element of agentcg_spawn_options.rlimits. */
 struct agentcg_spawn_rlimit {
-	uint64_t resource;       /* RLIMIT_... */
-	uint64_t soft;           /* The soft limit, or AGENTCG_UNLIMITED. */
-	uint64_t hard;           /* The hard limit, or AGENTCG_UNLIMITED. */
+	uint64_t resource;         /* RLIMIT_... */
+	uint64_t soft;             /* The soft limit, or AGENTCG_UNLIMITED. */
+	uint64_t hard;             /* The hard limit, or AGENTCG_UNLIMITED. */
 };
 
 /* Move a process with all its threads into the group, and check that it has
@@ -625,7 +646,7 @@ int agentcg_pids(agentcg *cg,
  * pidfd. The pidfd is close-on-exec, and the caller closes it; it is -1 before
  * Linux 5.2. ret_pid and ret_pidfd may be NULL. The child has its three
  * standard descriptors and those of options.fds, and no other. No signal is
- * blocked, ignored or handled
+ * handled, and only those of options are ignored or blocked
  * in it. A relative file, and a relative directory in PATH, start at cwd_fd. If
  * the kernel cannot run a file (-ENOEXEC), no shell is tried.
  *
@@ -664,7 +685,9 @@ int agentcg_pids(agentcg *cg,
  *   -EPERM         AGENTCG_WHY_NOT_CONTAINED: user namespaces are forbidden, or
  *                  a seccomp filter kills. Without that reason: from execve(2);
  *                  a seccomp filter kills at another step; the caller may not set
- *                  uid, gid, groups or rlimits, which the message names.
+ *                  uid, gid, groups, rlimits, pgroup or terminal_fd, which the
+ *                  message names.
+ *   -ENOTTY        terminal_fd is not a terminal, or not that of the session.
  *   -EOPNOTSUPP    AGENTCG_WHY_NOT_CONTAINED: the hierarchy is not mounted
  *                  nsdelegate.
  *   -EISDIR, -ELIBBAD, -ELOOP, -ENAMETOOLONG, -ENOENT, -ENOEXEC, -ETXTBSY

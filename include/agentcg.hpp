@@ -192,7 +192,9 @@ public:
 		zstring file = options.file ? zstring(*options.file) : args[0];
 		agentcg_spawn_options c = options.c();
 		pid_t pid = 0;
-		call(agentcg_spawn, file.c(), args.data(), options.env ? env.data() : nullptr, &c, sizeof(c), &pid, ret_pidfd);
+		// The program by a descriptor has no file name.
+		const char *path = options.file_fd && !options.file ? nullptr : file.c();
+		call(agentcg_spawn, path, args.data(), options.env ? env.data() : nullptr, &c, sizeof(c), &pid, ret_pidfd);
 		return pid;
 	}
 	/// Returns true if the process is in the group or below it, as agentcg_contains() finds.

@@ -29,6 +29,7 @@ roles![
     many::host,
     oom::fills,
     oom::host_of_full_group,
+    options::host_with_a_terminal,
     options::reports,
     protected::host_with_an_oom_score,
     protected::sends_its_oom_score,

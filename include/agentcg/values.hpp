@@ -160,6 +160,11 @@ struct spawn_options {
 	std::optional<int> nice{};
 	std::optional<int> oom_score_adj{};
 	int parent_death_signal = 0;
+	std::uint64_t ignored_signals = 0;      ///< bit n - 1 is signal n
+	std::uint64_t blocked_signals = 0;
+	std::optional<int> pgroup{};            ///< a process group, or 0 for a new one
+	int terminal_fd = 0;                    ///< with AGENTCG_SPAWN_CONTROLLING_TERMINAL or AGENTCG_SPAWN_FOREGROUND
+	std::optional<int> file_fd{};           ///< the program by a descriptor
 	int *ret_pipes = nullptr;               ///< an int[3] for the caller's ends of the pipes, with AGENTCG_PIPE
 
 	/// Returns the options as the C struct, which refers to this one. It has no argv, file and env: agentcg_spawn()
@@ -179,6 +184,9 @@ struct spawn_options {
 		c.rlimits = address(rlimits.data());
 		c.rlimits_count = rlimits.size();
 		c.parent_death_signal = parent_death_signal;
+		c.ignored_signals = ignored_signals;
+		c.blocked_signals = blocked_signals;
+		c.terminal_fd = terminal_fd;
 		if (groups) {
 			c.groups = address(groups->data());
 			c.groups_count = groups->size();
@@ -194,6 +202,8 @@ struct spawn_options {
 		set(AGENTCG_SPAWN_UMASK, umask, c.umask);
 		set(AGENTCG_SPAWN_NICE, nice, c.nice);
 		set(AGENTCG_SPAWN_OOM_SCORE_ADJ, oom_score_adj, c.oom_score_adj);
+		set(AGENTCG_SPAWN_PGROUP, pgroup, c.pgroup);
+		set(AGENTCG_SPAWN_FILE_FD, file_fd, c.file_fd);
 		return c;
 	}
 };

@@ -94,6 +94,11 @@ impl Agent {
             Failure::KilledByFilter(step) => killed_by_filter(step),
             Failure::NotMoved(e) => e,
             Failure::Failed(Step::Enter, e) => self.not_entered(e),
+            Failure::Failed(Step::ProcessGroup, e) => option_failed("pgroup: setpgid(2) fails", e, ""),
+            Failure::Failed(Step::Terminal, e) => option_failed(
+                "terminal_fd: it cannot become the controlling terminal", e, ""),
+            Failure::Failed(Step::Foreground, e) => option_failed(
+                "terminal_fd: the program cannot get into its foreground", e, ""),
             Failure::Failed(Step::Nice, e) => option_failed("nice: cannot set the niceness", e, "CAP_SYS_NICE"),
             Failure::Failed(Step::OomScore, e) if command.oom_score_adj.is_some() => option_failed(
                 "oom_score_adj: cannot write /proc/self/oom_score_adj", e, "CAP_SYS_RESOURCE"),
@@ -134,6 +139,15 @@ impl Agent {
 }
 
 fn not_executed(command: &Command<'_>, e: Errno) -> Error {
+    if command.file.is_some() {
+        let hint = if e == Errno::ENOENT {
+            " (a script, which a descriptor cannot start, or its interpreter)"
+        } else {
+            ""
+        };
+        let code = if EXECVE_ERRORS.contains(&e) { e } else { Errno::EIO };
+        return Error::new(code, format!("cannot start the file of file_fd: {}{hint}", words(e)));
+    }
     let file = command.program.last().unwrap_or_default().to_bytes();
     // For a program that was searched for in several directories the message states only its name.
     let file = shown(if command.program.len() > 1 { parse::split_last(file).1 } else { file });
@@ -177,7 +191,14 @@ fn option_failed(what: &str, e: Errno, capability: &str) -> Error {
         String::new()
     };
     let code = match e {
-        Errno::EPERM | Errno::EACCES | Errno::EAGAIN | Errno::EINVAL | Errno::ENOENT | Errno::ENOMEM => e,
+        Errno::EPERM
+        | Errno::EACCES
+        | Errno::EAGAIN
+        | Errno::EINVAL
+        | Errno::ENOENT
+        | Errno::ENOMEM
+        | Errno::ENOTTY
+        | Errno::ESRCH => e,
         _ => Errno::EIO,
     };
     Error::new(code, format!("{what}: {}{hint}", words(e)))
@@ -257,6 +278,8 @@ fn killed_by_filter(step: Step) -> Error {
         Step::Scope => ("Landlock's system calls", true),
         Step::Capabilities => ("prctl(2)", true),
         Step::Stdio => ("opening, copying or closing descriptors", false),
+        Step::ProcessGroup => ("setpgid(2)", false),
+        Step::Terminal | Step::Foreground => ("ioctl(2)", false),
         Step::Nice => ("setpriority(2)", false),
         Step::ResourceLimits => ("prlimit(2)", false),
         Step::Groups => ("setgroups(2)", false),

@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
 use std::ffi::{c_char, c_int};
 use std::fmt::Display;
-use std::os::fd::IntoRawFd;
+use std::os::fd::{BorrowedFd, IntoRawFd};
 use std::ptr::{null, with_exposed_provenance_mut};
 
 /// Search file in the caller's PATH, as execvp(3) does.
@@ -52,6 +52,17 @@ pub const AGENTCG_SPAWN_NICE: u64 = 1u64 << 7;
 pub const AGENTCG_SPAWN_OOM_SCORE_ADJ: u64 = 1u64 << 8;
 /// Set no_new_privs: execve(2) gives the program and its descendants no privileges.
 pub const AGENTCG_SPAWN_NO_NEW_PRIVS: u64 = 1u64 << 9;
+/// Move the program to the process group pgroup.
+pub const AGENTCG_SPAWN_PGROUP: u64 = 1u64 << 10;
+/// Make terminal_fd the controlling terminal of the program, with
+/// AGENTCG_SPAWN_NEW_SESSION or AGENTCG_SPAWN_CONTAIN.
+pub const AGENTCG_SPAWN_CONTROLLING_TERMINAL: u64 = 1u64 << 11;
+/// Make the program's process group the foreground group of terminal_fd, with
+/// AGENTCG_SPAWN_PGROUP or AGENTCG_SPAWN_CONTROLLING_TERMINAL.
+pub const AGENTCG_SPAWN_FOREGROUND: u64 = 1u64 << 12;
+/// Execute file_fd. The argument file must be NULL. A script (#!) is -ENOENT,
+/// because its interpreter cannot open the descriptor.
+pub const AGENTCG_SPAWN_FILE_FD: u64 = 1u64 << 13;
 
 /// How a program starts. Begin with AGENTCG_SPAWN_OPTIONS_INIT: a cleared struct
 /// is not the default, because 0 is a descriptor. The descriptors stay the
@@ -60,9 +71,9 @@ pub const AGENTCG_SPAWN_NO_NEW_PRIVS: u64 = 1u64 << 9;
 /// is used only during the call.
 ///
 /// The child does this in the group, in this order, and each step is named in the
-/// message if it fails: containment, session, working directory, descriptors,
-/// umask, nice, oom_score_adj, resource limits, groups, gid, uid, parent-death
-/// signal, no_new_privs, execve(2). What is not used costs no system call.
+/// message if it fails: containment, session, process group, controlling terminal,
+/// foreground, working directory, descriptors, umask, nice, oom_score_adj, resource
+/// limits, groups, gid, uid, parent-death signal, no_new_privs, signals, execve(2). What is not used costs no system call.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct agentcg_spawn_options {
@@ -106,6 +117,19 @@ pub struct agentcg_spawn_options {
     /// The signal that the program gets when the calling thread ends, or 0. Linux
     /// clears it when a program with more privileges is executed.
     pub parent_death_signal: i32,
+    /// The signals that are ignored in the program: bit n - 1 is signal n.
+    pub ignored_signals: u64,
+    /// The signals that are blocked in the program.
+    pub blocked_signals: u64,
+    /// A process group of the caller's session or 0, a new one, with
+    /// AGENTCG_SPAWN_PGROUP.
+    pub pgroup: i32,
+    /// With AGENTCG_SPAWN_CONTROLLING_TERMINAL or AGENTCG_SPAWN_FOREGROUND.
+    pub terminal_fd: i32,
+    /// The program's file, with AGENTCG_SPAWN_FILE_FD. It may be open with O_PATH.
+    pub file_fd: i32,
+    /// Must be 0.
+    pub reserved: u32,
 }
 
 /// A resource limit of a program: an element of agentcg_spawn_options.rlimits.
@@ -152,6 +176,12 @@ impl Default for agentcg_spawn_options {
             nice: 0,
             oom_score_adj: 0,
             parent_death_signal: 0,
+            ignored_signals: 0,
+            blocked_signals: 0,
+            pgroup: 0,
+            terminal_fd: 0,
+            file_fd: 0,
+            reserved: 0,
         }
     }
 }
@@ -162,7 +192,7 @@ unsafe impl Plain for agentcg_spawn_options {
 }
 
 const _: () = {
-    assert!(size_of::<agentcg_spawn_options>() == 104);
+    assert!(size_of::<agentcg_spawn_options>() == 136);
     assert!(size_of::<agentcg_spawn_rlimit>() == 24);
     assert!(size_of::<agentcg_spawn_fd>() == 8);
 };
@@ -245,6 +275,19 @@ impl agentcg_spawn_options {
         }
     }
 
+    /// A descriptor that has a flag. It must be 0 without one of the flags.
+    ///
+    /// # Safety
+    /// The descriptor, if it is open, stays open during `'a`.
+    unsafe fn descriptor<'a>(&self, flags: u64, fd: i32, name: &str) -> Result<Option<BorrowedFd<'a>>> {
+        match self.has(flags) {
+            // SAFETY: as the caller promises.
+            true => unsafe { borrow(fd, name) }.map(Some),
+            false if fd == 0 => Ok(None),
+            false => invalid(format!("{name} is set, but its flag is not")),
+        }
+    }
+
     /// The supplementary groups.
     ///
     /// # Safety
@@ -289,6 +332,38 @@ impl agentcg_spawn_options {
                 ));
             }
         }
+        let starts_session = self.has(AGENTCG_SPAWN_CONTAIN) || self.has(AGENTCG_SPAWN_NEW_SESSION);
+        if self.has(AGENTCG_SPAWN_PGROUP) && starts_session {
+            return invalid(
+                "pgroup cannot be combined with a new session, which has a process group of its own",
+            );
+        }
+        if self.has(AGENTCG_SPAWN_CONTROLLING_TERMINAL) && !starts_session {
+            return invalid(
+                "AGENTCG_SPAWN_CONTROLLING_TERMINAL for terminal_fd needs AGENTCG_SPAWN_NEW_SESSION",
+            );
+        }
+        if self.has(AGENTCG_SPAWN_FOREGROUND)
+            && !self.has(AGENTCG_SPAWN_PGROUP)
+            && !self.has(AGENTCG_SPAWN_CONTROLLING_TERMINAL)
+        {
+            return invalid(
+                "AGENTCG_SPAWN_FOREGROUND for terminal_fd needs AGENTCG_SPAWN_PGROUP or _CONTROLLING_TERMINAL",
+            );
+        }
+        if self.has(AGENTCG_SPAWN_FILE_FD) && self.has(AGENTCG_SPAWN_SEARCH_PATH) {
+            return invalid("file_fd cannot be combined with AGENTCG_SPAWN_SEARCH_PATH");
+        }
+        for (signals, name) in
+            [(self.ignored_signals, "ignored_signals"), (self.blocked_signals, "blocked_signals")]
+        {
+            if signals & UNBLOCKABLE != 0 {
+                return invalid(format!("{name} has SIGKILL or SIGSTOP, which cannot be ignored or blocked"));
+            }
+        }
+        if self.reserved != 0 {
+            return invalid("reserved is not 0");
+        }
         if !(0..=LAST_SIGNAL).contains(&self.parent_death_signal) {
             return invalid(format!("parent_death_signal {} is not a signal", self.parent_death_signal));
         }
@@ -317,7 +392,7 @@ impl agentcg_spawn_options {
 /// pidfd. The pidfd is close-on-exec, and the caller closes it; it is -1 before
 /// Linux 5.2. ret_pid and ret_pidfd may be NULL. The child has its three
 /// standard descriptors and those of options.fds, and no other. No signal is
-/// blocked, ignored or handled
+/// handled, and only those of options are ignored or blocked
 /// in it. A relative file, and a relative directory in PATH, start at cwd_fd. If
 /// the kernel cannot run a file (-ENOEXEC), no shell is tried.
 ///
@@ -356,7 +431,9 @@ impl agentcg_spawn_options {
 ///   -EPERM         AGENTCG_WHY_NOT_CONTAINED: user namespaces are forbidden, or
 ///                  a seccomp filter kills. Without that reason: from execve(2);
 ///                  a seccomp filter kills at another step; the caller may not set
-///                  uid, gid, groups or rlimits, which the message names.
+///                  uid, gid, groups, rlimits, pgroup or terminal_fd, which the
+///                  message names.
+///   -ENOTTY        terminal_fd is not a terminal, or not that of the session.
 ///   -EOPNOTSUPP    AGENTCG_WHY_NOT_CONTAINED: the hierarchy is not mounted
 ///                  nsdelegate.
 ///   -EISDIR, -ELIBBAD, -ELOOP, -ENAMETOOLONG, -ENOENT, -ENOEXEC, -ETXTBSY
@@ -396,6 +473,7 @@ pub unsafe extern "C" fn agentcg_spawn(
         ENOEXEC,
         ENOMEM,
         ENOTDIR,
+        ENOTTY,
         EOPNOTSUPP,
         EPERM,
         ESRCH,
@@ -405,7 +483,6 @@ pub unsafe extern "C" fn agentcg_spawn(
     unsafe {
         boundary::call(reterr, &codes, || {
             let agent = agent(cg)?;
-            let Some(file) = string(file) else { return invalid("file is NULL") };
             if argv.is_null() {
                 return invalid("argv is NULL");
             }
@@ -419,15 +496,21 @@ pub unsafe extern "C" fn agentcg_spawn(
                 | AGENTCG_SPAWN_UMASK
                 | AGENTCG_SPAWN_NICE
                 | AGENTCG_SPAWN_OOM_SCORE_ADJ
-                | AGENTCG_SPAWN_NO_NEW_PRIVS;
+                | AGENTCG_SPAWN_NO_NEW_PRIVS
+                | AGENTCG_SPAWN_PGROUP
+                | AGENTCG_SPAWN_CONTROLLING_TERMINAL
+                | AGENTCG_SPAWN_FOREGROUND
+                | AGENTCG_SPAWN_FILE_FD;
             check_flags(options.flags, known)?;
             options.check()?;
             let has = |flag| options.has(flag);
-            let files = candidates(
-                file,
-                has(AGENTCG_SPAWN_SEARCH_PATH).then(|| string(libc::getenv(c"PATH".as_ptr()))),
-            )
-            .map_err(out_of_memory)?;
+            let path = has(AGENTCG_SPAWN_SEARCH_PATH).then(|| string(libc::getenv(c"PATH".as_ptr())));
+            let files = match (string(file), has(AGENTCG_SPAWN_FILE_FD)) {
+                (Some(file), false) => candidates(file, path).map_err(out_of_memory)?,
+                (None, true) => Vec::new(),
+                (None, false) => return invalid("file is NULL"),
+                (Some(_), true) => return invalid("file is not NULL, but file_fd is to be executed"),
+            };
             // clearenv(3) sets environ to NULL.
             let none: [*const c_char; 1] = [null()];
             let envp =
@@ -436,6 +519,11 @@ pub unsafe extern "C" fn agentcg_spawn(
                 INHERIT => None,
                 fd => Some(borrow(fd, "cwd_fd").map_err(|e| options.explain(e))?),
             };
+            let terminal = options.descriptor(
+                AGENTCG_SPAWN_CONTROLLING_TERMINAL | AGENTCG_SPAWN_FOREGROUND,
+                options.terminal_fd,
+                "terminal_fd",
+            )?;
             let program = Strings::new(files.iter().map(AsRef::as_ref)).map_err(out_of_memory)?;
             let arguments = Strings::from_array(argv.cast()).map_err(out_of_memory)?;
             let environment = Strings::from_array(envp.cast()).map_err(out_of_memory)?;
@@ -462,6 +550,13 @@ pub unsafe extern "C" fn agentcg_spawn(
                 uid: options.value(AGENTCG_SPAWN_UID, options.uid, "uid", |uid| uid != u32::MAX)?,
                 parent_death_signal: Some(options.parent_death_signal).filter(|&signal| signal != 0),
                 no_new_privs: has(AGENTCG_SPAWN_NO_NEW_PRIVS),
+                file: options.descriptor(AGENTCG_SPAWN_FILE_FD, options.file_fd, "file_fd")?,
+                process_group: options
+                    .value(AGENTCG_SPAWN_PGROUP, options.pgroup, "pgroup", |group| group >= 0)?,
+                controlling_terminal: terminal.filter(|_| has(AGENTCG_SPAWN_CONTROLLING_TERMINAL)),
+                foreground_of: terminal.filter(|_| has(AGENTCG_SPAWN_FOREGROUND)),
+                ignored_signals: options.ignored_signals,
+                blocked_signals: options.blocked_signals,
                 ..Command::new(program, arguments, environment)
             };
             let how = SpawnOptions { contain: has(AGENTCG_SPAWN_CONTAIN), pidfd: !ret_pidfd.is_null() };
@@ -482,6 +577,8 @@ pub unsafe extern "C" fn agentcg_spawn(
     }
 }
 
+/// SIGKILL and SIGSTOP.
+const UNBLOCKABLE: u64 = (1 << (libc::SIGKILL - 1)) | (1 << (libc::SIGSTOP - 1));
 /// NGROUPS_MAX of the kernel.
 const MAX_GROUPS: u64 = 65536;
 /// RLIM_NLIMITS of the kernel.

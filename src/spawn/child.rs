@@ -35,44 +35,53 @@ pub enum Step {
     Map = 3,
     /// The child calls setsid(2).
     Session = 4,
+    /// The child calls setpgid(2).
+    ProcessGroup = 5,
+    /// The child sets its controlling terminal.
+    Terminal = 6,
+    /// The child makes its process group the foreground one.
+    Foreground = 7,
     /// The child joins a new session keyring.
-    Keyring = 5,
+    Keyring = 8,
     /// The child changes to its working directory.
-    Directory = 6,
+    Directory = 9,
     /// The child mounts its own view of the hierarchy over the host's.
-    Mount = 7,
+    Mount = 10,
     /// The child restricts its signals by Landlock.
-    Scope = 8,
+    Scope = 11,
     /// The child empties its bounding set of capabilities.
-    Capabilities = 9,
+    Capabilities = 12,
     /// The child sets up its descriptors.
-    Stdio = 10,
+    Stdio = 13,
     /// The child sets its niceness.
-    Nice = 11,
+    Nice = 14,
     /// The child sets its oom_score_adj, or raises an inherited one of -1000.
-    OomScore = 12,
+    OomScore = 15,
     /// The child sets its resource limits.
-    ResourceLimits = 13,
+    ResourceLimits = 16,
     /// The child sets its supplementary groups.
-    Groups = 14,
+    Groups = 17,
     /// The child sets its group ids.
-    Gid = 15,
+    Gid = 18,
     /// The child sets its user ids.
-    Uid = 16,
+    Uid = 19,
     /// The child asks for a signal at the end of the calling thread.
-    ParentDeath = 17,
+    ParentDeath = 20,
     /// The child gives up new privileges.
-    NoNewPrivs = 18,
+    NoNewPrivs = 21,
     /// The child calls execve(2).
-    Exec = 19,
+    Exec = 22,
 }
 
-const STEPS: [Step; 20] = [
+const STEPS: [Step; 23] = [
     Step::Start,
     Step::Enter,
     Step::Unshare,
     Step::Map,
     Step::Session,
+    Step::ProcessGroup,
+    Step::Terminal,
+    Step::Foreground,
     Step::Keyring,
     Step::Directory,
     Step::Mount,
@@ -210,6 +219,7 @@ fn execute(setup: &mut ChildSetup<'_>, report: &ChildReport) -> nix::Result<Infa
         report.begin(Step::Session);
         syscall(libc::SYS_setsid, [0; 5])?;
     }
+    set_job(setup.command, report)?;
     if setup.containment.is_some() {
         report.begin(Step::Keyring);
         join_new_keyring()?;
@@ -230,9 +240,32 @@ fn execute(setup: &mut ChildSetup<'_>, report: &ChildReport) -> nix::Result<Infa
     // SAFETY: this process has its own table of descriptors, and uses none of those from now on.
     unsafe { setup.redirections.apply() }?;
     set_attributes(setup, report)?;
-    thread::reset_signals();
+    thread::set_signals(setup.command.ignored_signals, setup.command.blocked_signals);
     report.begin(Step::Exec);
-    Err(exec(setup.command))
+    Err(exec(setup.command, setup.redirections.file()))
+}
+
+/// Sets the process group and the terminal. All signals are blocked, so that the change of the foreground group of a
+/// terminal does not stop the child.
+fn set_job(command: &Command<'_>, report: &ChildReport) -> nix::Result<()> {
+    if let Some(group) = command.process_group {
+        report.begin(Step::ProcessGroup);
+        syscall(libc::SYS_setpgid, [0, group as isize, 0, 0, 0])?;
+    }
+    if let Some(terminal) = command.controlling_terminal {
+        report.begin(Step::Terminal);
+        syscall(libc::SYS_ioctl, [terminal.as_raw_fd() as isize, libc::TIOCSCTTY as isize, 0, 0, 0])?;
+    }
+    if let Some(terminal) = command.foreground_of {
+        report.begin(Step::Foreground);
+        let group = syscall(libc::SYS_getpgid, [0; 5])?;
+        let request = libc::TIOCSPGRP as isize;
+        syscall(
+            libc::SYS_ioctl,
+            [terminal.as_raw_fd() as isize, request, (&raw const group) as isize, 0, 0],
+        )?;
+    }
+    Ok(())
 }
 
 /// Sets what needs the host's privileges first, then the ids. RLIMIT_NOFILE must not limit the steps before.
@@ -456,13 +489,19 @@ fn mount(source: &CStr, point: &CStr, kind: &CStr, flags: libc::c_ulong, options
     syscall(libc::SYS_mount, [source, point, kind, flags as isize, options]).map(drop)
 }
 
-/// Tries each path as execvp(3) does, but starts no shell for ENOEXEC. Returns why none was executed.
-fn exec(command: &Command<'_>) -> Errno {
+/// Tries each path as execvp(3) does, but starts no shell for ENOEXEC. If there is a descriptor of the program, only that
+/// is tried. Returns why none was executed.
+fn exec(command: &Command<'_>, program_fd: Option<RawFd>) -> Errno {
     let (program, arguments, environment) = (
         command.program.as_ptr(),
         command.arguments.as_ptr() as isize,
         command.environment.as_ptr() as isize,
     );
+    if let Some(fd) = program_fd {
+        let path = c"".as_ptr() as isize;
+        let execveat = [fd as isize, path, arguments, environment, libc::AT_EMPTY_PATH as isize];
+        return syscall(libc::SYS_execveat, execveat).err().unwrap_or(Errno::ENOENT);
+    }
     let (mut file, mut error) = (program, Errno::ENOENT);
     loop {
         // SAFETY: the array ends with NULL, and `file` is not beyond that.

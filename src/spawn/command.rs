@@ -96,8 +96,16 @@ pub struct Command<'a> {
     pub arguments: Strings<'a>,
     /// The environment.
     pub environment: Strings<'a>,
+    /// The program's file by a descriptor, in the place of `program`.
+    pub file: Option<BorrowedFd<'a>>,
     /// If true, the child starts a session of its own.
     pub new_session: bool,
+    /// The process group that the child joins. 0 is a new one.
+    pub process_group: Option<i32>,
+    /// The terminal that becomes the controlling terminal of the child, which starts a session.
+    pub controlling_terminal: Option<BorrowedFd<'a>>,
+    /// The terminal whose foreground process group becomes that of the child.
+    pub foreground_of: Option<BorrowedFd<'a>>,
     /// The working directory. None is the caller's.
     pub directory: Option<BorrowedFd<'a>>,
     /// Standard input, output and error: [`INHERIT`], [`DEVNULL`] or a descriptor.
@@ -122,6 +130,10 @@ pub struct Command<'a> {
     pub parent_death_signal: Option<c_int>,
     /// If true, execve(2) gives the program and its descendants no privileges.
     pub no_new_privs: bool,
+    /// The signals that are ignored in the program; all others have their default action. Signal n is bit n - 1.
+    pub ignored_signals: u64,
+    /// The signals that are blocked in the program.
+    pub blocked_signals: u64,
 }
 
 impl<'a> Command<'a> {
@@ -131,7 +143,11 @@ impl<'a> Command<'a> {
             program,
             arguments,
             environment,
+            file: None,
             new_session: false,
+            process_group: None,
+            controlling_terminal: None,
+            foreground_of: None,
             directory: None,
             stdio: [INHERIT; 3],
             descriptors: Vec::new(),
@@ -144,6 +160,8 @@ impl<'a> Command<'a> {
             uid: None,
             parent_death_signal: None,
             no_new_privs: false,
+            ignored_signals: 0,
+            blocked_signals: 0,
         }
     }
 }

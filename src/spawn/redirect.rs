@@ -12,7 +12,7 @@ use crate::sys::syscall::{close, dup_at_least, open, syscall};
 use crate::sys::try_alloc;
 use nix::errno::Errno;
 use std::ffi::c_int;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 
 /// The numbers that a program expects, and the descriptors that it gets there.
 #[derive(Debug)]
@@ -21,7 +21,9 @@ pub(super) struct Redirections {
     list: Vec<Redirection>,
     /// The sources of `list`, or where they were moved.
     sources: Vec<RawFd>,
-    /// The numbers that are not closed, sorted.
+    /// The program's file, close-on-exec once it was moved.
+    file: Option<RawFd>,
+    /// The numbers that are not closed, sorted. There is room for the file.
     kept: Vec<RawFd>,
     /// The numbers that are in use before that, sorted.
     needed: Vec<RawFd>,
@@ -45,10 +47,15 @@ impl Redirections {
         let (mut sources, mut kept, mut needed) = (Vec::new(), Vec::new(), Vec::new());
         try_alloc::extend(&mut sources, list.iter().map(|one| one.source))?;
         try_alloc::extend(&mut kept, list.iter().map(|one| one.target))?;
-        try_alloc::extend(&mut needed, kept.iter().chain(&sources).copied().filter(|&fd| fd >= 0))?;
+        try_alloc::reserve(&mut kept, 1)?;
+        let file = command.file.map(|file| file.as_raw_fd());
+        try_alloc::extend(
+            &mut needed,
+            kept.iter().chain(&sources).chain(&file).copied().filter(|&fd| fd >= 0),
+        )?;
         needed.sort_unstable();
         needed.dedup();
-        Ok(Self { list, sources, kept, needed, may_make_room: true })
+        Ok(Self { list, sources, file, kept, needed, may_make_room: true })
     }
 
     /// Fails with `EMFILE` if the host has too few free numbers: the program inherits its RLIMIT_NOFILE.
@@ -62,20 +69,35 @@ impl Redirections {
     /// Nothing else in this process uses a descriptor from now on.
     pub unsafe fn apply(&mut self) -> nix::Result<()> {
         // EINVAL: all numbers from the lowest possible one on are beyond RLIMIT_NOFILE.
-        let mut moved = self.move_sources();
-        if matches!(moved, Err(Errno::EMFILE | Errno::EINVAL)) && self.may_make_room {
+        let mut file = self.move_all();
+        if matches!(file, Err(Errno::EMFILE | Errno::EINVAL)) && self.may_make_room {
             // SAFETY: as the caller promises.
             unsafe { close_all_but(&self.needed) };
             self.sources.iter_mut().zip(&self.list).for_each(|(source, one)| *source = one.source);
-            moved = self.move_sources();
+            file = self.move_all();
         }
-        moved?;
+        self.file = file?;
         for (one, &source) in self.list.iter().zip(&self.sources) {
             put(source, one.target)?;
+        }
+        if let Some(file) = self.file {
+            // It is none of the targets, and there is room for it.
+            self.kept.insert(self.kept.partition_point(|&target| target < file), file);
         }
         // SAFETY: as the caller promises.
         unsafe { close_all_but(&self.kept) };
         Ok(())
+    }
+
+    /// Returns the descriptor of the program's file.
+    pub fn file(&self) -> Option<RawFd> {
+        self.file
+    }
+
+    /// Moves the sources and the file. Returns the new descriptor of the file.
+    fn move_all(&mut self) -> nix::Result<Option<RawFd>> {
+        self.move_sources()?;
+        self.file.map(|file| dup_elsewhere(file, &self.kept)).transpose()
     }
 
     /// Moves each source whose number is also a target: it would be overwritten before it is used.

@@ -44,20 +44,29 @@ fn set_mask(mask: Mask, previous: *mut Mask) -> nix::Result<()> {
     Errno::result(result).map(drop)
 }
 
-/// Resets the signals of a child before execve(2): no signal is ignored, handled or blocked.
-pub fn reset_signals() {
-    // The kernel's struct differs from libc's. It is shorter than this array, and SIG_DFL without flags is all zeros.
-    let default = [0u64; 8];
+/// Sets the signals of a child before execve(2): none is handled, and only these are ignored or blocked. Signal n is bit
+/// n - 1.
+pub fn set_signals(ignored: u64, blocked: u64) {
+    // The kernel's struct differs from libc's. It is shorter than these arrays, and SIG_DFL without flags is all zeros.
+    let default = [0usize; 16];
+    let mut ignore = default;
+    if let Some(handler) = ignore.get_mut(HANDLER) {
+        *handler = libc::SIG_IGN;
+    }
     for signal in 1..=64 {
         let previous = null::<u64>();
+        let action = if ignored >> (signal - 1) & 1 == 1 { &ignore } else { &default };
         // SAFETY: the array lives, and is longer than what the kernel reads. The kernel refuses SIGKILL and SIGSTOP.
         unsafe {
-            libc::syscall(libc::SYS_rt_sigaction, signal, &raw const default, previous, size_of::<Mask>());
+            libc::syscall(libc::SYS_rt_sigaction, signal, action.as_ptr(), previous, size_of::<Mask>());
         }
     }
     // It cannot fail: the arguments are valid.
-    let _ = set_mask(0, null_mut());
+    let _ = set_mask(blocked, null_mut());
 }
+
+/// The index of the handler in the kernel's struct sigaction, in words.
+const HANDLER: usize = if cfg!(any(target_arch = "mips", target_arch = "mips64")) { 1 } else { 0 };
 
 unsafe extern "C" {
     /// pthread_setcancelstate(3). It makes no system call and is async-signal-safe.

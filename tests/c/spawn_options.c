@@ -3,6 +3,7 @@
 #include "spawning.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -88,6 +89,44 @@ static void it_is_signalled_when_its_parent_ends(void)
 	destroy_group(cg);
 }
 
+/* ---- signals, process group and terminal: tests/spawn/options.rs tests them on each way into a group ---- */
+
+static void it_has_the_given_signals_and_process_group(void)
+{
+	char *const words[] = { "/bin/sed", "-n", "s/^Sig[IB][gl][nk]:\t//p", "/proc/self/status", NULL };
+	agentcg *cg = new_group();
+	agentcg_spawn_options options = OWN;
+
+	CHECK_STR(output_of(cg, words, NULL, options), "0000000000000000\n0000000000000000\n");
+	options.blocked_signals = 1ull << (SIGUSR1 - 1);
+	options.ignored_signals = 1ull << (SIGHUP - 1);
+	CHECK_STR(output_of(cg, words, NULL, options), "0000000000000200\n0000000000000001\n");
+	options = OWN;
+	options.flags = AGENTCG_SPAWN_PGROUP;
+	CHECK_STR(output_of_sh(cg, "set -- $(cat /proc/$$/stat); [ $1 = $5 ] && echo leads", options), "leads\n");
+	destroy_group(cg);
+}
+
+/* ---- the program by a descriptor ---- */
+
+static void it_is_executed_by_a_descriptor(void)
+{
+	agentcg *cg = new_group();
+	agentcg_spawn_options options = OWN;
+	pid_t pid = -1;
+
+	options.flags = AGENTCG_SPAWN_FILE_FD;
+	options.file_fd = open("/bin/true", O_PATH | O_CLOEXEC);
+	CHECK_OK(agentcg_spawn(cg, NULL, WORDS("any name"), NULL, &options, sizeof(options), &pid, NULL, &why));
+	CHECK_EQ(reap(pid), 0);
+	CHECK_ERR(agentcg_spawn(cg, "/bin/true", WORDS("x"), NULL, &options, sizeof(options), NULL, NULL, &why), -EINVAL);
+	close(options.file_fd);
+	CHECK_ERR(agentcg_spawn(cg, NULL, WORDS("x"), NULL, &options, sizeof(options), NULL, NULL, &why), -EBADF);
+	CHECK(strstr(why.message, "file_fd") != NULL);
+	check_nothing_is_left(cg);
+	destroy_group(cg);
+}
+
 /* ---- what is refused ---- */
 
 static void a_field_without_its_flag_is_refused_by_name(void)
@@ -105,6 +144,9 @@ static void a_field_without_its_flag_is_refused_by_name(void)
 	WITHOUT_FLAG(umask, 1, "umask");
 	WITHOUT_FLAG(nice, 1, "nice");
 	WITHOUT_FLAG(oom_score_adj, 1, "oom_score_adj");
+	WITHOUT_FLAG(pgroup, 1, "pgroup");
+	WITHOUT_FLAG(terminal_fd, 1, "terminal_fd");
+	WITHOUT_FLAG(file_fd, 1, "file_fd");
 	destroy_group(cg);
 }
 
@@ -132,6 +174,9 @@ static void a_value_out_of_range_is_refused_by_name(void)
 	OUT_OF_RANGE(0, rlimits_count, 1);
 	OUT_OF_RANGE(0, parent_death_signal, 65);
 	OUT_OF_RANGE(0, parent_death_signal, -1);
+	OUT_OF_RANGE(0, ignored_signals, 1ull << (SIGKILL - 1));
+	OUT_OF_RANGE(0, blocked_signals, 1ull << (SIGSTOP - 1));
+	OUT_OF_RANGE(AGENTCG_SPAWN_PGROUP, pgroup, -1);
 	options = OWN;
 	options.rlimits = (uintptr_t)unknown;
 	options.rlimits_count = 2;
@@ -151,6 +196,12 @@ static void what_cannot_be_combined_is_refused_by_name(void)
 		{ AGENTCG_SPAWN_CONTAIN | AGENTCG_SPAWN_UID, "uid" },
 		{ AGENTCG_SPAWN_CONTAIN | AGENTCG_SPAWN_GID, "gid" },
 		{ AGENTCG_SPAWN_CONTAIN | AGENTCG_SPAWN_GROUPS, "groups" },
+		{ AGENTCG_SPAWN_CONTAIN | AGENTCG_SPAWN_PGROUP, "pgroup" },
+		{ AGENTCG_SPAWN_NEW_SESSION | AGENTCG_SPAWN_PGROUP, "pgroup" },
+		{ AGENTCG_SPAWN_CONTROLLING_TERMINAL, "terminal_fd" },
+		{ AGENTCG_SPAWN_FOREGROUND, "terminal_fd" },
+		{ AGENTCG_SPAWN_NEW_SESSION | AGENTCG_SPAWN_FOREGROUND, "terminal_fd" },
+		{ AGENTCG_SPAWN_FILE_FD | AGENTCG_SPAWN_SEARCH_PATH, "file_fd" },
 	};
 	agentcg *cg = new_group();
 
@@ -168,6 +219,8 @@ int main(void)
 	RUN(it_has_the_given_umask_niceness_and_limits);
 	RUN(it_has_the_given_ids);
 	RUN(it_is_signalled_when_its_parent_ends);
+	RUN(it_has_the_given_signals_and_process_group);
+	RUN(it_is_executed_by_a_descriptor);
 	RUN(a_field_without_its_flag_is_refused_by_name);
 	RUN(a_value_out_of_range_is_refused_by_name);
 	RUN(what_cannot_be_combined_is_refused_by_name);

@@ -116,6 +116,14 @@ void a_program_has_the_given_attributes()
 	options.flags = AGENTCG_SPAWN_NO_NEW_PRIVS;
 	CHECK(output_of(cg, {"/bin/sh", "-c", "umask; nice; cat /proc/$$/oom_score_adj; ulimit -c"}, options) ==
 	      "0000\n3\n12\n0\n");
+	options = {};
+	options.pgroup = 0;
+	options.ignored_signals = options.blocked_signals = 1;
+	options.file_fd = open("/bin/cat", O_PATH | O_CLOEXEC);
+	std::string seen = output_of(cg, {"by another name", "/proc/self/status"}, options);
+	CHECK(seen.find("SigBlk:\t0000000000000001\nSigIgn:\t0000000000000001") != std::string::npos);
+	close(*options.file_fd);
+	options = {};
 	if (geteuid() == 0) {
 		options.groups = {7};
 		CHECK(output_of(cg, {"/usr/bin/id", "-G"}, options) == "0 7\n");

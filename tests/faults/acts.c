@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
@@ -30,6 +31,7 @@ static pid_t members[8];         /* children that the host has forked */
 static size_t member_count;
 static pid_t started;            /* by the call */
 static int pidfd = -1;
+static int terminal = -1, program = -1;
 static int own_procs = -1;       /* cgroup.procs of the host's cgroup */
 static const struct act *act;
 static agentcg_error ignored;
@@ -251,6 +253,18 @@ static void oom_group(void)
 	agentcg_limits limits = { .mask = AGENTCG_LIMIT_OOM_GROUP | AGENTCG_LIMIT_MEMORY_MAX, .oom_group = 1, .memory_max_bytes = 64 << 20 };
 
 	group_with(&limits, AGENTCG_NEW_NO_SYSTEMD);
+}
+
+/* The terminal and the program of the host, opened before the call. */
+static void group_with_terminal(void)
+{
+	int pty = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC), unlocked = 0;
+
+	REQUIRE(pty >= 0 && ioctl(pty, TIOCSPTLCK, &unlocked) == 0);
+	terminal = ioctl(pty, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+	program = open("/bin/sleep", O_PATH | O_CLOEXEC);
+	REQUIRE(terminal >= 0 && program >= 0);
+	group();
 }
 
 static void events_group(void)
@@ -602,6 +616,25 @@ static int spawn_attributes(agentcg_error *error)
 	return spawn_with("/bin/sleep", &options, false, error);
 }
 
+static int spawn_job(agentcg_error *error)
+{
+	agentcg_spawn_options options = AGENTCG_SPAWN_OPTIONS_INIT;
+
+	options.flags = AGENTCG_SPAWN_PGROUP | AGENTCG_SPAWN_FILE_FD;
+	options.file_fd = program;
+	options.ignored_signals = options.blocked_signals = 1;
+	return spawn_with(NULL, &options, false, error);
+}
+
+static int spawn_terminal(agentcg_error *error)
+{
+	agentcg_spawn_options options = AGENTCG_SPAWN_OPTIONS_INIT;
+
+	options.flags = AGENTCG_SPAWN_NEW_SESSION | AGENTCG_SPAWN_CONTROLLING_TERMINAL | AGENTCG_SPAWN_FOREGROUND;
+	options.terminal_fd = terminal;
+	return spawn_with("/bin/sleep", &options, false, error);
+}
+
 static int spawn_contained(agentcg_error *error)
 {
 	agentcg_spawn_options options = AGENTCG_SPAWN_OPTIONS_INIT;
@@ -800,12 +833,16 @@ const struct act acts[] = {
 	OF(spawn, "options", group, spawn_options, WAITS),
 	OF(spawn, "descriptors", group, spawn_descriptors, WAITS),
 	OF(spawn, "attributes", group, spawn_attributes, WAITS),
+	OF(spawn, "job", group_with_terminal, spawn_job, WAITS),
+	OF(spawn, "terminal", group_with_terminal, spawn_terminal, WAITS),
 	OF(spawn, "oom_group", oom_group, spawn, WAITS),
 	OF(spawn, "contained", group, spawn_contained, WAITS),
 	OF(spawn, "plain_child", group, spawn, CHILDREN | WAITS),
 	OF(spawn, "options_child", group, spawn_options, CHILDREN | WAITS),
 	OF(spawn, "descriptors_child", group, spawn_descriptors, CHILDREN | WAITS),
 	OF(spawn, "attributes_child", group, spawn_attributes, CHILDREN | WAITS),
+	OF(spawn, "job_child", group_with_terminal, spawn_job, CHILDREN | WAITS),
+	OF(spawn, "terminal_child", group_with_terminal, spawn_terminal, CHILDREN | WAITS),
 	OF(spawn, "oom_group_child", oom_group, spawn, CHILDREN | WAITS),
 	OF(spawn, "contained_child", group, spawn_contained, CHILDREN | WAITS),
 	OF(set_limits, "", limited_member, set_limits, 0),

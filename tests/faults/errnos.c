@@ -27,6 +27,13 @@ struct row {
 #define NEVER(call) { SYS_##call, #call, { 0 }, { 0 } }
 
 static const struct row rows[] = {
+	/* The attributes of a program. */
+	ANY(setpriority, EACCES),
+	ANY(setgroups, ENOMEM),
+	ANY(setresgid, ENOMEM),
+	ANY(setresuid, ENOMEM, EAGAIN),
+	ANY(setpgid, EACCES),
+	ANY(ioctl, EIO),
 	/* Descriptors. */
 	BY(openat, ALL(EINTR, EMFILE, ENFILE, ENOMEM, EACCES, EIO, ENODEV),
 	   ALL(EINTR, EMFILE, ENFILE, ENOMEM, EACCES, EIO)),
@@ -123,16 +130,16 @@ static const struct row rows[] = {
 	ANY(madvise, EAGAIN, ENOMEM),
 
 	NEVER(brk), NEVER(munmap),
-	NEVER(close), NEVER(exit), NEVER(exit_group), NEVER(lseek), NEVER(ioctl),
+	NEVER(close), NEVER(exit), NEVER(exit_group), NEVER(lseek),
 	NEVER(getpid), NEVER(gettid), NEVER(getppid), NEVER(getuid), NEVER(geteuid), NEVER(getgid), NEVER(getegid),
 	NEVER(getresuid), NEVER(getresgid), NEVER(getsid), NEVER(getpgid), NEVER(setsid), NEVER(umask),
-	NEVER(getgroups), NEVER(setgroups), NEVER(setresuid), NEVER(setresgid), NEVER(capget), NEVER(capset),
+	NEVER(getgroups), NEVER(capget), NEVER(capset),
 	NEVER(rt_sigaction), NEVER(rt_sigprocmask), NEVER(rt_sigpending), NEVER(rt_sigreturn), NEVER(rt_sigtimedwait),
 	NEVER(sigaltstack), NEVER(kill), NEVER(tgkill),
 	NEVER(pidfd_send_signal), /* it needs memory only for a realtime signal */
 	NEVER(clock_gettime), NEVER(gettimeofday), NEVER(timerfd_settime), NEVER(timerfd_gettime),
 	NEVER(setitimer), NEVER(sched_yield), NEVER(sched_getaffinity), NEVER(sched_setaffinity),
-	NEVER(sched_getscheduler), NEVER(sched_setscheduler), NEVER(getpriority), NEVER(setpriority),
+	NEVER(sched_getscheduler), NEVER(sched_setscheduler), NEVER(getpriority),
 	NEVER(prctl), NEVER(arch_prctl), NEVER(set_robust_list), NEVER(set_tid_address), NEVER(rseq),
 	NEVER(prlimit64), NEVER(getrlimit), NEVER(setrlimit), NEVER(sysinfo), NEVER(uname), NEVER(getcpu), NEVER(membarrier),
 	NEVER(getsockopt), NEVER(setsockopt), NEVER(getsockname), NEVER(getpeername), NEVER(shutdown), NEVER(bind),

@@ -3,17 +3,17 @@
 
 use super::entries::{SpawnPath, on_each_spawn_path};
 use crate::common::group::Group;
-use crate::common::member::role;
+use crate::common::member::{Member, role};
 use crate::common::program;
 use agentcg::{Command, Errno, Redirection, ResourceLimit, SpawnOptions};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::wait::WaitStatus;
-use nix::unistd::{getegid, geteuid};
+use nix::unistd::{getegid, geteuid, getpgrp, getsid};
 use std::collections::BTreeMap;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::io::Read;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 /// The numbers of the descriptors of this process.
 fn descriptors() -> String {
@@ -33,6 +33,12 @@ fn niceness() -> i32 {
     stat.rsplit_once(')').unwrap().1.split_whitespace().nth(16).unwrap().parse().unwrap()
 }
 
+/// The foreground process group of the controlling terminal of this process, or 0 without a terminal.
+fn foreground_group() -> i32 {
+    let terminal = File::open("/dev/tty");
+    terminal.map_or(0, |terminal| nix::unistd::tcgetpgrp(terminal).unwrap().as_raw())
+}
+
 /// A role that sends what it has: in each line a name and its value.
 pub fn reports(_: &[String]) {
     let mut lines = format!("fds {}", descriptors());
@@ -43,7 +49,7 @@ pub fn reports(_: &[String]) {
     }
     for line in fs::read_to_string("/proc/self/status").unwrap().lines() {
         let (name, value) = line.split_once(':').unwrap();
-        if ["Uid", "Gid", "Groups", "Umask", "NoNewPrivs"].contains(&name) {
+        if ["Uid", "Gid", "Groups", "Umask", "NoNewPrivs", "SigIgn", "SigBlk"].contains(&name) {
             lines += &format!("\n{name} {}", value.split_whitespace().collect::<Vec<_>>().join(" "));
         }
     }
@@ -53,6 +59,8 @@ pub fn reports(_: &[String]) {
     lines += &format!("\nnofile {soft} {hard}");
     let (soft, hard) = getrlimit(Resource::RLIMIT_CORE).unwrap();
     lines += &format!("\ncore {soft} {hard}");
+    lines += &format!("\njob pgid {} sid {} pid {}", getpgrp(), getsid(None).unwrap(), nix::unistd::getpid());
+    lines += &format!("\nforeground {}", foreground_group());
     let death = nix::sys::prctl::get_pdeathsig().unwrap();
     lines += &format!("\ndeath {}", death.map_or(0, |signal| signal as i32));
     role::send(&lines);
@@ -60,19 +68,14 @@ pub fn reports(_: &[String]) {
 
 type Report = BTreeMap<String, String>;
 
-/// The command that plays the role `reports`.
-fn reporter<'a>(words: &'a [CString]) -> Command<'a> {
-    program::command(&[c"/proc/self/exe"], words.iter().map(CString::as_c_str))
-}
-
-fn words() -> Vec<CString> {
-    ["role", "--play", "reports"].map(|word| CString::new(word).unwrap()).into()
+/// The command that plays this role.
+fn player<'a>(role: &'static CStr) -> Command<'a> {
+    program::command(&[c"/proc/self/exe"], [c"role", c"--play", role])
 }
 
 /// Starts the role with these options and returns what it reports.
-fn report_with(group: &Group, contain: bool, change: impl FnOnce(&mut Command<'_>)) -> Report {
-    let words = words();
-    let mut command = reporter(&words);
+fn report_with<'a>(group: &Group, contain: bool, change: impl FnOnce(&mut Command<'a>)) -> Report {
+    let mut command = player(c"reports");
     change(&mut command);
     let (reader, writer) = nix::unistd::pipe().unwrap();
     command.stdio[1] = writer.as_raw_fd();
@@ -113,6 +116,12 @@ fn a_program_has_exactly_the_descriptors_that_it_is_given_on_each_spawn_path() {
 #[test]
 fn a_program_has_the_attributes_that_it_is_given_on_each_spawn_path() {
     on_each_spawn_path(|path, group| {
+        let of_the_host = || {
+            let mut report = report_with(group, false, |_| {});
+            report.remove("job");
+            report
+        };
+        let before = of_the_host();
         for contain in [false, true] {
             let own = report_with(group, contain, |_| {});
             assert_eq!((own["oom"].as_str(), own["death"].as_str()), ("0", "0"));
@@ -147,11 +156,7 @@ fn a_program_has_the_attributes_that_it_is_given_on_each_spawn_path() {
                 assert_eq!(report[name], value, "{name}, contained: {contain}");
             }
         }
-        assert_eq!(
-            report_with(group, false, |_| {}),
-            report_with(group, false, |_| {}),
-            "the host is as before"
-        );
+        assert_eq!(of_the_host(), before);
     });
 }
 
@@ -183,10 +188,144 @@ fn a_program_has_the_ids_that_it_is_given_and_its_host_stays_dumpable_on_each_sp
     });
 }
 
+/// The three ids of a report: process group, session and process.
+fn job(report: &Report) -> [i32; 3] {
+    let words: Vec<&str> = report["job"].split(' ').collect();
+    [words[1], words[3], words[5]].map(|id| id.parse().unwrap())
+}
+
+#[test]
+fn a_program_has_the_process_group_that_it_is_given_on_each_spawn_path() {
+    on_each_spawn_path(|_, group| {
+        let own = [getpgrp(), getsid(None).unwrap()].map(nix::unistd::Pid::as_raw);
+        let [pgid, sid, _] = job(&report_with(group, false, |_| {}));
+        assert_eq!([pgid, sid], own);
+        let [pgid, sid, pid] = job(&report_with(group, false, |command| command.process_group = Some(0)));
+        assert_eq!([pgid, sid], [pid, own[1]]);
+        let [pgid, sid, pid] = job(&report_with(group, false, |command| command.new_session = true));
+        assert_eq!([pgid, sid], [pid, pid]);
+        // A member of the group of another program that has begun.
+        let mut leader = player(c"sleeps");
+        leader.process_group = Some(0);
+        let leader = group.spawn(&leader, SpawnOptions::default()).unwrap();
+        let [pgid, sid, _] =
+            job(&report_with(group, false, |command| command.process_group = Some(leader.pid)));
+        assert_eq!([pgid, sid], [leader.pid, own[1]]);
+        group.kill_all(crate::common::deadline()).unwrap();
+        program::wait(&leader);
+        check_failure(group, Errno::EPERM, "pgroup", |command| command.process_group = Some(1));
+    });
+}
+
+#[test]
+fn a_program_has_the_controlling_terminal_that_it_is_given_on_each_spawn_path() {
+    on_each_spawn_path(|path, group| {
+        for contain in [false, true] {
+            let pty = nix::pty::openpty(None, None).unwrap();
+            let report = report_with(group, contain, |command| {
+                command.new_session = true;
+                command.controlling_terminal = Some(pty.slave.as_fd());
+                command.foreground_of = Some(pty.slave.as_fd());
+                command.stdio = [pty.slave.as_raw_fd(); 3];
+            });
+            let [pgid, sid, pid] = job(&report);
+            assert_eq!([pgid, sid], [pid, pid]);
+            assert_eq!(report["foreground"], pid.to_string(), "{path:?}, contained: {contain}");
+        }
+        let null = File::open("/dev/null").unwrap();
+        check_failure(group, Errno::ENOTTY, "terminal_fd", |command| {
+            command.new_session = true;
+            command.controlling_terminal = Some(null.as_fd());
+        });
+        let pty = nix::pty::openpty(None, None).unwrap();
+        check_failure(group, Errno::ENOTTY, "terminal_fd", |command| {
+            command.process_group = Some(0);
+            command.foreground_of = Some(pty.slave.as_fd());
+        });
+    });
+}
+
+/// A role with a controlling terminal, as a shell has it.
+#[allow(unsafe_code, reason = "TIOCSCTTY")]
+pub fn host_with_a_terminal(args: &[String]) {
+    let path = SpawnPath::named(&args[0]);
+    let pty = nix::pty::openpty(None, None).unwrap();
+    nix::unistd::setsid().unwrap();
+    // SAFETY: the request takes an integer.
+    assert_eq!(unsafe { libc::ioctl(pty.slave.as_raw_fd(), libc::TIOCSCTTY, 0) }, 0);
+    assert_eq!(foreground_group(), getpgrp().as_raw());
+    let group = Group::plain();
+    path.close(&group);
+    let report = report_with(&group, false, |command| {
+        command.process_group = Some(0);
+        command.foreground_of = Some(pty.slave.as_fd());
+    });
+    let [pgid, sid, pid] = job(&report);
+    assert_eq!([pgid, sid], [pid, getpgrp().as_raw()]);
+    assert_eq!(report["foreground"], pid.to_string());
+    group.destroy();
+    role::send("ok");
+}
+
+#[test]
+fn a_program_is_in_the_foreground_of_the_terminal_of_its_host_on_each_spawn_path() {
+    for path in SpawnPath::ALL {
+        let mut host = Member::start("host_with_a_terminal", &[&format!("{path:?}")]);
+        host.expect_line("ok");
+    }
+}
+
+fn bit(signal: libc::c_int) -> u64 {
+    1 << (signal - 1)
+}
+
+#[test]
+fn a_program_has_only_those_signals_ignored_and_blocked_that_it_is_given_on_each_spawn_path() {
+    on_each_spawn_path(|_, group| {
+        // std ignores it in the role.
+        let pipe = bit(libc::SIGPIPE);
+        let (ignored, blocked) = (bit(libc::SIGHUP) | bit(64), bit(libc::SIGUSR1) | bit(33) | bit(1));
+        for (ignored, blocked) in [(0, 0), (ignored, blocked)] {
+            let report = report_with(group, false, |command| {
+                (command.ignored_signals, command.blocked_signals) = (ignored, blocked);
+            });
+            let mask = |name: &str| u64::from_str_radix(&report[name], 16).unwrap();
+            assert_eq!(mask("SigIgn") & !pipe, ignored);
+            assert_eq!(mask("SigBlk"), blocked);
+        }
+    });
+}
+
+#[test]
+fn a_program_is_executed_by_a_descriptor_on_each_spawn_path() {
+    on_each_spawn_path(|_, group| {
+        let file = File::open("/proc/self/exe").unwrap();
+        let (a, other) = (file_named("a"), file_named("other"));
+        for contain in [false, true] {
+            let report = report_with(group, contain, |command| {
+                command.program = agentcg::Strings::new([]).unwrap();
+                command.file = Some(file.as_fd());
+                // The number of the file is a target.
+                command.descriptors = vec![Redirection { source: a.as_raw_fd(), target: file.as_raw_fd() }];
+            });
+            assert_eq!(report["fds"], format!("[0, 1, 2, {}]", file.as_raw_fd()));
+        }
+        // A script cannot be opened by its interpreter.
+        std::io::Write::write_all(&mut &other, b"#!/bin/sh\n").unwrap();
+        nix::sys::stat::fchmod(&other, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        check_failure(group, Errno::ENOENT, "cannot start the file of file_fd", |command| {
+            command.file = Some(other.as_fd());
+        });
+        let directory = File::open("/").unwrap();
+        check_failure(group, Errno::EACCES, "cannot start the file of file_fd", |command| {
+            command.file = Some(directory.as_fd());
+        });
+    });
+}
+
 /// Each failure has the name of its option, and nothing is left.
-fn check_failure(group: &Group, errno: Errno, name: &str, change: impl FnOnce(&mut Command<'_>)) {
-    let words = words();
-    let mut command = reporter(&words);
+fn check_failure<'a>(group: &Group, errno: Errno, name: &str, change: impl FnOnce(&mut Command<'a>)) {
+    let mut command = player(c"reports");
     change(&mut command);
     let e = group.spawn(&command, SpawnOptions::default()).unwrap_err();
     assert_eq!((e.errno(), e.reason()), (errno, None), "{name}: {e}");
