@@ -567,7 +567,9 @@ struct agentcg_spawn_options {
 	int32_t terminal_fd;       /* With AGENTCG_SPAWN_CONTROLLING_TERMINAL or AGENTCG_SPAWN_FOREGROUND. */
 	/* The program's file, with AGENTCG_SPAWN_FILE_FD. It may be open with O_PATH. */
 	int32_t file_fd;
-	uint32_t reserved;         /* Must be 0. */
+	/* How long agentcg_spawn() waits for the program to begin, in milliseconds. 0 is
+	 * 10 s, AGENTCG_FOREVER as long as it takes. */
+	int32_t begin_timeout_ms;
 };
 /* A descriptor of a program: an element of agentcg_spawn_options.fds. */
 struct agentcg_spawn_fd {
@@ -652,7 +654,12 @@ int agentcg_pids(agentcg *cg,
  *
  * A failure of execve(2) is returned with its code. Then nothing is left of the
  * child, even if other code waits for the caller's children. The calling thread
- * stands still until the program begins. The caller's memory is not copied,
+ * stands still until the program begins, but no longer than begin_timeout_ms and
+ * a tenth of a second: then the child is killed. The default of 10 s holds in a group that has a cpu.max and
+ * in one that is known to be frozen at times; to know more costs each start a third
+ * of its time, and happens if begin_timeout_ms is set. A killed child that gets no
+ * CPU time to end in is waited for by a later call, and is no child for a waitpid(2)
+ * without __WALL. The caller's memory is not copied,
  * except in two cases: with memory.oom.group, because the kernel would kill the
  * caller with the group, and with AGENTCG_SPAWN_CONTAIN under a seccomp filter
  * before Linux 5.16. agentcg_fd() with posix_spawn(3) does not take care of
@@ -690,6 +697,7 @@ int agentcg_pids(agentcg *cg,
  *   -ENOTTY        terminal_fd is not a terminal, or not that of the session.
  *   -EOPNOTSUPP    AGENTCG_WHY_NOT_CONTAINED: the hierarchy is not mounted
  *                  nsdelegate.
+ *   -ETIMEDOUT     The program did not begin in time. It does not begin later.
  *   -EISDIR, -ELIBBAD, -ELOOP, -ENAMETOOLONG, -ENOENT, -ENOEXEC, -ETXTBSY
  *                  From execve(2). */
 AGENTCG_MUST_CHECK

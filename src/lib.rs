@@ -55,6 +55,6 @@ pub use limits::{CpuMax, Limits};
 pub use nix::errno::Errno;
 pub use parse::{OwnerNote, UNLIMITED};
 pub use place::{Kind as PlaceKind, PlaceRequest, Systemd, discover as discover_parent, is_available};
-pub use spawn::command::{Command, DEVNULL, INHERIT, Redirection, ResourceLimit, Strings};
+pub use spawn::command::{BeginTimeout, Command, DEVNULL, INHERIT, Redirection, ResourceLimit, Strings};
 pub use spawn::parent::Child;
 pub use sys::deadline::Deadline;

@@ -20,6 +20,8 @@ mod options;
 mod protected;
 #[path = "spawn/refusals.rs"]
 mod refusals;
+#[path = "spawn/timeout.rs"]
+mod timeout;
 
 roles![
     begun::begins,
@@ -35,4 +37,5 @@ roles![
     protected::sends_its_oom_score,
     refusals::sleeps,
     entries::ends,
+    common::member::burner,
 ];

@@ -165,6 +165,7 @@ struct spawn_options {
 	std::optional<int> pgroup{};            ///< a process group, or 0 for a new one
 	int terminal_fd = 0;                    ///< with AGENTCG_SPAWN_CONTROLLING_TERMINAL or AGENTCG_SPAWN_FOREGROUND
 	std::optional<int> file_fd{};           ///< the program by a descriptor
+	int begin_timeout_ms = 0;               ///< how long to wait for the program to begin; 0 is 10 s
 	int *ret_pipes = nullptr;               ///< an int[3] for the caller's ends of the pipes, with AGENTCG_PIPE
 
 	/// Returns the options as the C struct, which refers to this one. It has no argv, file and env: agentcg_spawn()
@@ -187,6 +188,7 @@ struct spawn_options {
 		c.ignored_signals = ignored_signals;
 		c.blocked_signals = blocked_signals;
 		c.terminal_fd = terminal_fd;
+		c.begin_timeout_ms = begin_timeout_ms;
 		if (groups) {
 			c.groups = address(groups->data());
 			c.groups_count = groups->size();

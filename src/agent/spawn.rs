@@ -77,6 +77,11 @@ impl Agent {
                 format_args!("{group} or a cgroup above it is frozen or being killed: no program can begin there"),
             )
             .on("cgroup.freeze"),
+            Failure::TimedOut => Error::new(
+                Errno::ETIMEDOUT,
+                format!("no program began in {group} in time: it or a cgroup above it is throttled or frozen, or the system is overloaded"),
+            )
+            .on("cpu.max"),
             Failure::PidsLimit | Failure::NotCreated(Errno::EAGAIN) => Error::new(
                 Errno::EAGAIN,
                 format_args!("cannot create a process in {group}: pids.max of it or a cgroup above, or RLIMIT_NPROC, is reached"),

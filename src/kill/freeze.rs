@@ -12,9 +12,7 @@ use crate::kill::members::{Members, NamespaceCache};
 use crate::parse;
 use crate::sys::deadline::Deadline;
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
 use std::ffi::CStr;
-use std::os::fd::OwnedFd;
 
 const FREEZE: &CStr = c"cgroup.freeze";
 
@@ -110,16 +108,6 @@ impl Default for FreezeFiles {
 }
 
 impl FreezeFiles {
-    /// Opens new descriptors of both files, for a process that cannot use the cached ones. Returns `None` if the kernel
-    /// has no freezer.
-    pub fn open(dir: &Dir) -> nix::Result<Option<(OwnedFd, OwnedFd)>> {
-        let open = |file| match dir.open_file(file, OFlag::O_RDONLY) {
-            Err(Errno::ENOENT) => Ok(None),
-            other => other.map(Some),
-        };
-        Ok(open(FREEZE)?.zip(open(c"cgroup.events")?))
-    }
-
     /// Returns true if a process that enters the group stops: the group or a cgroup above it is frozen, or a freeze of
     /// the group was requested. Returns false for a group that was removed.
     pub fn is_in_force(&self, dir: &Dir) -> nix::Result<bool> {

@@ -12,6 +12,7 @@ use super::child::{ChildReport, ChildSetup, NAMESPACES, child_main};
 use super::clone3::{Stack, clone};
 use super::command::Command;
 use super::parent::{Child, Failure, Options, await_exec, child_setup};
+use crate::sys::deadline::Deadline;
 use crate::sys::descriptors::{self, occupy_stdio};
 use crate::sys::process::{has_not_ended, kill, pidfd_send_signal, reap, reap_pidfd};
 use crate::sys::shared_memory::SharedMemory;
@@ -69,11 +70,17 @@ pub fn start<E>(
     let all_waiters = i32::MAX;
     // SAFETY: FUTEX_WAKE uses only the address of the word, which lives.
     unsafe { libc::syscall(libc::SYS_futex, &raw const shared.decision, libc::FUTEX_WAKE, all_waiters) };
-    let was_frozen = wait_for_intermediary(pid, is_frozen);
+    let deadline = options.supervision.map_or(Deadline::FOREVER, |supervision| supervision.deadline);
+    let ended = wait_for_intermediary(pid, deadline, is_frozen);
+    let was_frozen = ended == Ended::Frozen;
     moved?;
     let pidfd = shared.pidfd.load(Ordering::Acquire);
     // SAFETY: the kernel has created this descriptor for the intermediary, which shared this table and has ended.
     let pidfd = (pidfd >= 0).then(|| unsafe { descriptors::adopt(pidfd) });
+    if let (Ended::NotInTime, Some(supervision)) = (ended, options.supervision) {
+        supervision.abandoned.kill(pid, pidfd);
+        return Ok(Err(Failure::TimedOut));
+    }
     if let Some(pidfd) = pidfd.as_ref().filter(|_| was_frozen) {
         // ESRCH: the child has ended.
         let _ = pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
@@ -94,12 +101,25 @@ pub fn start<E>(
     })
 }
 
-/// Waits until the intermediary has ended. If two successive checks find its cgroup frozen, it is killed; returns true then.
-fn wait_for_intermediary(pid: i32, is_frozen: impl Fn() -> bool) -> bool {
+/// How the wait for the intermediary ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    ByItself,
+    /// Two successive checks found its cgroup frozen, and it was killed.
+    Frozen,
+    /// The deadline passed. It still lives.
+    NotInTime,
+}
+
+/// Waits until the intermediary has ended.
+fn wait_for_intermediary(pid: i32, deadline: Deadline, is_frozen: impl Fn() -> bool) -> Ended {
     const LONGEST_SLEEP: Duration = Duration::from_millis(10);
     const CHECK_INTERVAL: Duration = Duration::from_millis(100);
     let (mut sleep, mut was_frozen, mut checked) = (Duration::from_micros(50), false, Instant::now());
     while has_not_ended(pid) {
+        if deadline.passed() {
+            return Ended::NotInTime;
+        }
         std::thread::sleep(sleep);
         sleep = (sleep * 2).min(LONGEST_SLEEP);
         if checked.elapsed() < CHECK_INTERVAL {
@@ -110,12 +130,12 @@ fn wait_for_intermediary(pid: i32, is_frozen: impl Fn() -> bool) -> bool {
             // ESRCH: it has ended, and another thread of the host has waited for it.
             let _ = kill(pid, libc::SIGKILL);
             reap(pid);
-            return true;
+            return Ended::Frozen;
         }
         (was_frozen, checked) = (is_frozen, Instant::now());
     }
     reap(pid);
-    false
+    Ended::ByItself
 }
 
 fn create_intermediary(
@@ -130,7 +150,7 @@ fn create_intermediary(
         shared: shared.as_ptr(),
         host: std::process::id(),
         flags,
-        setup: child_setup(command, options, &shared.report)?,
+        setup: child_setup(command, options, &shared.report).map_err(Failure::NotCreated)?,
         stack: Stack::new().map_err(Failure::NotCreated)?,
     };
     let argument = (&raw mut intermediary).cast::<c_void>();
@@ -166,6 +186,8 @@ extern "C" fn intermediary_main(intermediary: *mut c_void) -> c_int {
         let created =
             unsafe { clone(intermediary.flags, intermediary.stack.bytes(), pidfd, child_main, setup) };
         if let Err(e) = created {
+            // The kernel may have stored the number of a pidfd that it has taken back.
+            shared.pidfd.store(-1, Ordering::Release);
             shared.report.fail(e);
         }
     }

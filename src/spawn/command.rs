@@ -3,12 +3,14 @@
 
 #![allow(unsafe_code)]
 
+use crate::sys::deadline::Deadline;
 use crate::sys::try_alloc;
 use nix::errno::Errno;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::marker::PhantomData;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::ptr::null;
+use std::time::Duration;
 
 /// A value of [`Command::stdio`]: the child inherits the caller's descriptor.
 pub const INHERIT: RawFd = -1;
@@ -87,6 +89,29 @@ pub struct ResourceLimit {
     pub hard: u64,
 }
 
+/// How long to wait for a program to begin.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum BeginTimeout {
+    /// Ten seconds, if the group is known to be throttled, or frozen at times.
+    #[default]
+    Default,
+    /// This long, in every group.
+    Within(Duration),
+    /// As long as it takes.
+    Forever,
+}
+
+impl BeginTimeout {
+    /// Returns the deadline of a start that begins now.
+    pub(super) fn deadline(self) -> Deadline {
+        match self {
+            Self::Default => Deadline::after(Duration::from_secs(10)),
+            Self::Within(time) => Deadline::after(time),
+            Self::Forever => Deadline::FOREVER,
+        }
+    }
+}
+
 /// A program to start.
 #[derive(Debug)]
 pub struct Command<'a> {
@@ -134,6 +159,8 @@ pub struct Command<'a> {
     pub ignored_signals: u64,
     /// The signals that are blocked in the program.
     pub blocked_signals: u64,
+    /// How long to wait for the program to begin.
+    pub begin: BeginTimeout,
 }
 
 impl<'a> Command<'a> {
@@ -162,6 +189,7 @@ impl<'a> Command<'a> {
             no_new_privs: false,
             ignored_signals: 0,
             blocked_signals: 0,
+            begin: BeginTimeout::Default,
         }
     }
 }

@@ -54,13 +54,13 @@ pub fn start(entry: Option<Entry<'_>>, command: &Command<'_>) -> Result<i32, Fai
         raise_oom_score: false,
         copies_memory: false,
         pidfd: false,
-        freeze_fds: None,
+        supervision: None,
     };
     let mut intermediary = Intermediary {
         shared: shared.as_ptr(),
         cgroup: -1,
         stack: Stack::new().map_err(Failure::NotCreated)?,
-        setup: child_setup(command, options, &shared.report)?,
+        setup: child_setup(command, options, &shared.report).map_err(Failure::NotCreated)?,
     };
     // A guard that is short of descriptors could not do its work.
     intermediary.setup.redirections.fail_if_short();

@@ -10,7 +10,8 @@
 //! ```text
 //! attached detached          a child that systemd moves; a program that is not a child
 //! contain parent             what containment needs; the parent's side
-//! child watchdog             the child's side; the process that kills a frozen child
+//! supervised                 the parent's side if the calling thread waits only for a time
+//! child                      the child's side
 //! namespace_holder redirect  the process that holds a user namespace; the descriptors of the program
 //! clone3 pipes               clone(2) and clone3(2); the pipes to a program
 //! command                    the program, its arguments and its environment
@@ -28,7 +29,7 @@ pub mod namespace_holder;
 pub mod parent;
 pub mod pipes;
 mod redirect;
-pub mod watchdog;
+pub mod supervised;
 
 use crate::cgroupfs::{CachedFile, Dir};
 use crate::kill::freeze;
@@ -37,7 +38,7 @@ use crate::sys::deadline::Deadline;
 use crate::sys::kernel;
 use crate::sys::thread::is_filtered;
 use child::{Containment, Step};
-use command::Command;
+use command::{BeginTimeout, Command};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use parent::{Child, Entry, Options};
@@ -45,7 +46,7 @@ use std::ffi::CStr;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
-use watchdog::FreezeFds;
+use supervised::{AbandonedChildren, Supervision};
 
 const PROCS: &CStr = c"cgroup.procs";
 
@@ -54,6 +55,8 @@ const PROCS: &CStr = c"cgroup.procs";
 pub enum Failure<E> {
     /// The group is frozen or about to be frozen: a child would not get as far as its program.
     Frozen,
+    /// The program did not begin in time.
+    TimedOut,
     /// The group or the system refused to create the child.
     NotCreated(Errno),
     /// The group contains as many processes as its pids.max allows.
@@ -83,8 +86,10 @@ pub struct SpawnCache {
     memory_events: CachedFile,
     /// True once the group was seen frozen, or [`SpawnCache::expect_freeze`] was called.
     may_be_frozen: AtomicBool,
-    /// The number of spawns in progress whose child no watchdog would kill if the group were frozen.
+    /// The number of spawns in progress whose child would not be killed if the group were frozen.
     unwatched: AtomicU32,
+    cpu_max: CachedFile,
+    abandoned: AbandonedChildren,
 }
 
 impl Default for SpawnCache {
@@ -97,6 +102,8 @@ impl Default for SpawnCache {
             memory_events: CachedFile::new(c"memory.events"),
             may_be_frozen: AtomicBool::new(false),
             unwatched: AtomicU32::new(0),
+            cpu_max: CachedFile::new(c"cpu.max"),
+            abandoned: AbandonedChildren::default(),
         }
     }
 }
@@ -115,11 +122,11 @@ impl SpawnCache {
     }
 }
 
-/// Counts a spawn in progress that has no watchdog.
+/// Counts a spawn in progress that is not supervised.
 struct UnwatchedSpawn<'a>(&'a AtomicU32);
 
 impl<'a> UnwatchedSpawn<'a> {
-    /// Returns None if the group may be frozen: then the spawn needs a watchdog.
+    /// Returns None if the group may be frozen: then the spawn needs supervision.
     fn begin(cache: &'a SpawnCache) -> Option<Self> {
         cache.unwatched.fetch_add(1, Ordering::SeqCst);
         let counted = Self(&cache.unwatched);
@@ -153,19 +160,25 @@ impl Spawner<'_> {
         pidfd: bool,
         move_in: impl FnOnce(i32) -> Result<(), E>,
     ) -> Result<Child, Failure<E>> {
+        self.cache.abandoned.reap();
         let unwatched = UnwatchedSpawn::begin(self.cache);
         if self.cache.freeze_files.is_in_force(self.dir).map_err(Failure::Errno)? {
             self.cache.may_be_frozen.store(true, Ordering::SeqCst);
             return Err(Failure::Frozen);
         }
-        let files = if unwatched.is_none() {
-            freeze::FreezeFiles::open(self.dir).map_err(Failure::Errno)?
-        } else {
-            None
+        let is_frozen = || self.cache.freeze_files.is_in_force(self.dir).unwrap_or(false);
+        let is_supervised = match command.begin {
+            BeginTimeout::Within(_) => true,
+            BeginTimeout::Default => unwatched.is_none() || self.is_throttled()?,
+            BeginTimeout::Forever => unwatched.is_none(),
         };
-        let freeze_fds = files
-            .as_ref()
-            .map(|(freeze, events)| FreezeFds { freeze: freeze.as_fd(), events: events.as_fd() });
+        let supervision = is_supervised.then(|| Supervision {
+            deadline: command.begin.deadline(),
+            is_frozen: &is_frozen,
+            abandoned: &self.cache.abandoned,
+        });
+        // A freeze does not have to wait for a supervised spawn.
+        let _unwatched = unwatched.filter(|_| !is_supervised);
         // With memory.oom.group an OOM kill reaches every process that has the memory of a victim, and until execve(2)
         // the host has the child's memory. When the kernel kills a single victim, it excludes children of vfork(2).
         let mut buf = [0; 32];
@@ -178,7 +191,7 @@ impl Spawner<'_> {
         let changes_ids = command.uid.is_some() || command.gid.is_some();
         let copies_memory = is_oom_group || dumps_core || changes_ids;
         let before = if oom_group.is_some() { self.memory_events()? } else { MemoryEvents::default() };
-        let options = Options { containment, copies_memory, pidfd, raise_oom_score: true, freeze_fds };
+        let options = Options { containment, copies_memory, pidfd, raise_oom_score: true, supervision };
         let mut result = Err(parent::Failure::NotCreated(Errno::ENOSYS));
         if !self.cache.kills_born_inside.load(Ordering::Relaxed) {
             result = parent::start(Entry::BornInside(self.dir.as_fd()), command, options);
@@ -203,7 +216,6 @@ impl Spawner<'_> {
                 | parent::Failure::Failed(Step::Enter, Errno::EACCES),
             ) = result
             {
-                let is_frozen = || self.cache.freeze_files.is_in_force(self.dir).unwrap_or(false);
                 result = attached::start(command, options, move_in, is_frozen).map_err(Failure::NotMoved)?;
             }
         }
@@ -216,7 +228,15 @@ impl Spawner<'_> {
             parent::Failure::Killed(_) | parent::Failure::NoReport => Failure::Killed,
             parent::Failure::KilledByFilter(step) => Failure::KilledByFilter(step),
             parent::Failure::Frozen => Failure::Frozen,
+            parent::Failure::TimedOut => Failure::TimedOut,
         })
+    }
+
+    /// Returns true if the group's own cpu.max limits it.
+    fn is_throttled<E>(&self) -> Result<bool, Failure<E>> {
+        let mut buf = [0; 48];
+        let text = self.cache.cpu_max.read(self.dir, &mut buf).map_err(Failure::Errno)?;
+        Ok(text.and_then(parse::cpu_max).is_some_and(|(quota, _)| quota != parse::UNLIMITED))
     }
 
     fn memory_events<E>(&self) -> Result<MemoryEvents, Failure<E>> {
@@ -285,7 +305,10 @@ fn may_be_out_of_memory(result: &Result<Child, parent::Failure>) -> bool {
         Err(parent::Failure::Failed(_, e)) => matches!(e, Errno::ENOMEM | Errno::ENOENT),
         Err(parent::Failure::Killed(_) | parent::Failure::NoReport) => true,
         Err(
-            parent::Failure::NotCreated(_) | parent::Failure::KilledByFilter(_) | parent::Failure::Frozen,
+            parent::Failure::NotCreated(_)
+            | parent::Failure::KilledByFilter(_)
+            | parent::Failure::Frozen
+            | parent::Failure::TimedOut,
         ) => false,
     }
 }

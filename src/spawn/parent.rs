@@ -13,7 +13,7 @@ use super::child::{ChildReport, ChildSetup, Containment, NAMESPACES, Step, Text,
 use super::clone3::{HAS_OWN_STACK, Stack, clone, clone_into_cgroup};
 use super::command::Command;
 use super::redirect::Redirections;
-use super::watchdog::{self, FreezeFds};
+use super::supervised::{self, Created, Killed, Supervision};
 use crate::sys::descriptors::{self, occupy_stdio};
 use crate::sys::process::{exit, reap, waitid};
 use crate::sys::shared_memory::SharedMemory;
@@ -46,8 +46,8 @@ pub struct Options<'a> {
     pub pidfd: bool,
     /// An oom_score_adj of -1000 that the child inherits is set to 0.
     pub raise_oom_score: bool,
-    /// The files to watch if the group may be frozen before the program begins.
-    pub freeze_fds: Option<FreezeFds<'a>>,
+    /// How long to wait for the program to begin. None is as long as it takes.
+    pub supervision: Option<Supervision<'a>>,
 }
 
 /// A child that has executed its program.
@@ -75,61 +75,56 @@ pub enum Failure {
     KilledByFilter(Step),
     /// The group was frozen, and the child was killed for that reason.
     Frozen,
+    /// The program did not begin in time, and the child was killed for that reason.
+    TimedOut,
     /// The child failed, but its report is not visible because it has no memory in common with the parent. In valgrind
     /// vfork(2) is fork(2).
     NoReport,
 }
 
-/// Starts a program. The calling thread is suspended until the program begins or the child has ended.
+/// Starts a program. The calling thread is suspended until the program begins or the child has ended, unless the child is
+/// supervised.
 pub fn start(entry: Entry<'_>, command: &Command<'_>, options: Options<'_>) -> Result<Child, Failure> {
-    let procs = if let Entry::WritesItself(procs) = entry { procs.as_raw_fd() } else { -1 };
+    let (cgroup, procs) = match entry {
+        Entry::BornInside(cgroup) => (cgroup.as_raw_fd(), -1),
+        Entry::WritesItself(procs) => (-1, procs.as_raw_fd()),
+    };
     // unshare(2) of a user namespace fails for a process that shares its memory.
     let unshare = options.containment.is_some() && procs >= 0;
-    let born_inside = matches!(entry, Entry::BornInside(_));
-    let copies_memory = options.copies_memory || unshare || (born_inside && !HAS_OWN_STACK);
+    let copies_memory = options.copies_memory || unshare || (cgroup >= 0 && !HAS_OWN_STACK);
     let mut flags = libc::CLONE_VFORK;
     flags |= if copies_memory { 0 } else { libc::CLONE_VM };
     flags |= if options.containment.is_some() && !unshare { NAMESPACES } else { 0 };
+    if let Some(supervision) = options.supervision.filter(|_| clone_shares_memory()) {
+        let make_setup = |report: &ChildReport| {
+            child_setup(command, options, report).map(|setup| ChildSetup { procs, unshare, ..setup })
+        };
+        let created = supervised::create(supervision, cgroup, flags, make_setup);
+        return supervised_child(created.map_err(Failure::NotCreated)?, options);
+    }
     let (own_report, shared_report) =
         (ChildReport::default(), copies_memory.then(SharedMemory::<ChildReport>::new).transpose());
     let shared_report = shared_report.map_err(Failure::NotCreated)?;
     let report = shared_report.as_deref().unwrap_or(&own_report);
-    let mut setup = child_setup(command, options, report)?;
+    let mut setup = child_setup(command, options, report).map_err(Failure::NotCreated)?;
     (setup.procs, setup.unshare) = (procs, unshare);
-    let freeze_fds = options.freeze_fds.filter(|_| clone_shares_memory());
     let pidfd = AtomicI32::new(-1);
-    let makes_pidfd = options.pidfd || freeze_fds.is_some();
-    flags |= if makes_pidfd { libc::CLONE_PIDFD } else { 0 };
-    let _occupied = makes_pidfd.then(occupy_stdio).transpose().map_err(Failure::NotCreated)?;
+    flags |= if options.pidfd { libc::CLONE_PIDFD } else { 0 };
+    let _occupied = options.pidfd.then(occupy_stdio).transpose().map_err(Failure::NotCreated)?;
     let argument = (&raw mut setup).cast::<c_void>();
     let mut stack = Stack::new().map_err(Failure::NotCreated)?;
     let blocked = BlockedSignals::block_all().map_err(Failure::NotCreated)?;
     // SAFETY: this thread is suspended until the child has executed the program or ended. `child_main` takes a
     // `ChildSetup`, and may run in this memory.
-    let mut create = || unsafe {
-        match entry {
-            Entry::BornInside(cgroup) => clone_into_cgroup(
-                cgroup.as_raw_fd(),
-                flags,
-                stack.bytes(),
-                pidfd.as_ptr(),
-                child_main,
-                argument,
-            ),
-            Entry::WritesItself(_) => clone(flags, stack.bytes(), pidfd.as_ptr(), child_main, argument),
+    let created = unsafe {
+        match cgroup {
+            -1 => clone(flags, stack.bytes(), pidfd.as_ptr(), child_main, argument),
+            _ => clone_into_cgroup(cgroup, flags, stack.bytes(), pidfd.as_ptr(), child_main, argument),
         }
-    };
-    let (created, was_frozen) = match freeze_fds {
-        None => (create(), false),
-        Some(files) => watchdog::run_guarded(files, &pidfd, create).map_err(Failure::NotCreated)?,
     };
     drop(blocked);
     let pid = match created {
         Err(Errno::EINTR) => return start(entry, command, options),
-        // The watchdog shares this thread's errno, so that the error may be the watchdog's.
-        Err(_) if freeze_fds.is_some() && procs >= 0 => {
-            return start(entry, command, Options { freeze_fds: None, ..options });
-        }
         created => created.map_err(Failure::NotCreated)?,
     };
     let pidfd = pidfd.into_inner();
@@ -139,12 +134,25 @@ pub fn start(entry: Entry<'_>, command: &Command<'_>, options: Options<'_>) -> R
         Err(Failure::NoReport) if !copies_memory => {
             start(entry, command, Options { copies_memory: true, ..options })
         }
-        Ok(_) if was_frozen => {
+        begun => begun.map(|exec_seen| Child { pid, pidfd, exec_seen }),
+    }
+}
+
+/// Returns what became of a supervised child.
+fn supervised_child(created: Created, options: Options<'_>) -> Result<Child, Failure> {
+    let Created { pid, pidfd, killed, report } = created;
+    let why = killed.map(|killed| match killed {
+        Killed::Frozen => Failure::Frozen,
+        Killed::TimedOut => Failure::TimedOut,
+    });
+    let pid = pid.map_err(|e| why.unwrap_or(Failure::NotCreated(e)))?;
+    match (await_exec(pid, &report), why) {
+        (Ok(_), Some(why)) => {
             reap(pid);
-            Err(Failure::Frozen)
+            Err(why)
         }
-        Err(Failure::Killed(_)) if was_frozen => Err(Failure::Frozen),
-        begun => begun.map(|exec_seen| Child { pid, pidfd: pidfd.filter(|_| options.pidfd), exec_seen }),
+        (Err(Failure::Killed(_)), Some(why)) => Err(why),
+        (begun, _) => begun.map(|exec_seen| Child { pid, pidfd: pidfd.filter(|_| options.pidfd), exec_seen }),
     }
 }
 
@@ -153,14 +161,14 @@ pub(super) fn child_setup<'a>(
     command: &'a Command<'a>,
     options: Options<'a>,
     report: &ChildReport,
-) -> Result<ChildSetup<'a>, Failure> {
+) -> nix::Result<ChildSetup<'a>> {
     Ok(ChildSetup {
         procs: -1,
         raise_oom_score: options.raise_oom_score,
         unshare: false,
         containment: options.containment,
         command,
-        redirections: Redirections::new(command).map_err(Failure::NotCreated)?,
+        redirections: Redirections::new(command)?,
         oom_score_adj: command.oom_score_adj.map(Text::of),
         host: command.parent_death_signal.map_or(0, |_| std::process::id().cast_signed()),
         report: &raw const *report,

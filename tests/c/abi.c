@@ -115,7 +115,7 @@ AT(agentcg_spawn_options, blocked_signals, 112, 8);
 AT(agentcg_spawn_options, pgroup, 120, 4);
 AT(agentcg_spawn_options, terminal_fd, 124, 4);
 AT(agentcg_spawn_options, file_fd, 128, 4);
-AT(agentcg_spawn_options, reserved, 132, 4);
+AT(agentcg_spawn_options, begin_timeout_ms, 132, 4);
 
 SIZE(agentcg_spawn_fd, 8);
 AT(agentcg_spawn_fd, source_fd, 0, 4);

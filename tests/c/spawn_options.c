@@ -127,6 +127,26 @@ static void it_is_executed_by_a_descriptor(void)
 	destroy_group(cg);
 }
 
+/* ---- the time until it begins: tests/spawn/timeout.rs tests what happens after that ---- */
+
+static void it_begins_in_the_given_time(void)
+{
+	static const int32_t times[] = { 0, 60000, AGENTCG_FOREVER };
+	const agentcg_limits limits = { .mask = AGENTCG_LIMIT_CPU_MAX, .cpu_max_millicpu = 900 };
+	agentcg *cg;
+
+	CHECK_OK(agentcg_new(NULL, NULL, &limits, sizeof(limits), 0, &cg, &why));
+	for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+		agentcg_spawn_options options = OWN;
+
+		options.begin_timeout_ms = times[i];
+		CHECK_STR(output_of(cg, WORDS("/bin/echo", "begun"), NULL, options), "begun\n");
+		CHECK_ERR(agentcg_spawn(cg, "/nowhere", WORDS("x"), NULL, &options, sizeof(options), NULL, NULL, &why), -ENOENT);
+		check_nothing_is_left(cg);
+	}
+	destroy_group(cg);
+}
+
 /* ---- what is refused ---- */
 
 static void a_field_without_its_flag_is_refused_by_name(void)
@@ -177,6 +197,7 @@ static void a_value_out_of_range_is_refused_by_name(void)
 	OUT_OF_RANGE(0, ignored_signals, 1ull << (SIGKILL - 1));
 	OUT_OF_RANGE(0, blocked_signals, 1ull << (SIGSTOP - 1));
 	OUT_OF_RANGE(AGENTCG_SPAWN_PGROUP, pgroup, -1);
+	OUT_OF_RANGE(0, begin_timeout_ms, -2);
 	options = OWN;
 	options.rlimits = (uintptr_t)unknown;
 	options.rlimits_count = 2;
@@ -221,6 +242,7 @@ int main(void)
 	RUN(it_is_signalled_when_its_parent_ends);
 	RUN(it_has_the_given_signals_and_process_group);
 	RUN(it_is_executed_by_a_descriptor);
+	RUN(it_begins_in_the_given_time);
 	RUN(a_field_without_its_flag_is_refused_by_name);
 	RUN(a_value_out_of_range_is_refused_by_name);
 	RUN(what_cannot_be_combined_is_refused_by_name);

@@ -635,6 +635,14 @@ static int spawn_terminal(agentcg_error *error)
 	return spawn_with("/bin/sleep", &options, false, error);
 }
 
+static int spawn_supervised(agentcg_error *error)
+{
+	agentcg_spawn_options options = AGENTCG_SPAWN_OPTIONS_INIT;
+
+	options.begin_timeout_ms = 60000;
+	return spawn_with("/bin/sleep", &options, true, error);
+}
+
 static int spawn_contained(agentcg_error *error)
 {
 	agentcg_spawn_options options = AGENTCG_SPAWN_OPTIONS_INIT;
@@ -835,6 +843,7 @@ const struct act acts[] = {
 	OF(spawn, "attributes", group, spawn_attributes, WAITS),
 	OF(spawn, "job", group_with_terminal, spawn_job, WAITS),
 	OF(spawn, "terminal", group_with_terminal, spawn_terminal, WAITS),
+	OF(spawn, "supervised", group, spawn_supervised, WAITS),
 	OF(spawn, "oom_group", oom_group, spawn, WAITS),
 	OF(spawn, "contained", group, spawn_contained, WAITS),
 	OF(spawn, "plain_child", group, spawn, CHILDREN | WAITS),
@@ -843,6 +852,7 @@ const struct act acts[] = {
 	OF(spawn, "attributes_child", group, spawn_attributes, CHILDREN | WAITS),
 	OF(spawn, "job_child", group_with_terminal, spawn_job, CHILDREN | WAITS),
 	OF(spawn, "terminal_child", group_with_terminal, spawn_terminal, CHILDREN | WAITS),
+	OF(spawn, "supervised_child", group, spawn_supervised, CHILDREN | WAITS),
 	OF(spawn, "oom_group_child", oom_group, spawn, CHILDREN | WAITS),
 	OF(spawn, "contained_child", group, spawn_contained, CHILDREN | WAITS),
 	OF(set_limits, "", limited_member, set_limits, 0),

@@ -5,15 +5,48 @@ use crate::common::cgroup::Cgroup;
 use crate::common::program::{self, StartOptions};
 use crate::common::{deadline, lab};
 use crate::programs::{limits, only_systemd};
-use agentcg::{Agent, Errno, SpawnOptions};
+use agentcg::{Agent, BeginTimeout, Command, Errno, Redirection, SpawnOptions};
 use nix::sys::wait::WaitStatus;
+use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
 
 /// Exits with 0 if it is in this cgroup according to /proc/self/cgroup.
 pub fn inside(args: &[String]) {
     let text = std::fs::read_to_string("/proc/self/cgroup").unwrap();
     let own = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap();
     assert!(own.ends_with(&args[0]), "{own}");
+}
+
+/// The program has what it is given, and a host that waits only for a time gets on.
+fn check_options(agent: &Agent) {
+    let script =
+        c"umask; nice; cat /proc/$$/oom_score_adj; readlink /proc/$$/fd/40; read -r line && echo $line";
+    let (reader, writer) = nix::unistd::pipe().unwrap();
+    let (input, typed) = nix::unistd::pipe().unwrap();
+    nix::unistd::write(&typed, b"word\n").unwrap();
+    let null = std::fs::File::open("/dev/null").unwrap();
+    let command = program::command(&[c"/bin/sh"], [c"sh", c"-c", script]);
+    let command = Command {
+        stdio: [input.as_raw_fd(), writer.as_raw_fd(), 2],
+        descriptors: vec![Redirection { source: null.as_raw_fd(), target: 40 }],
+        umask: Some(0o77),
+        nice: Some(4),
+        oom_score_adj: Some(700),
+        begin: BeginTimeout::Within(Duration::from_secs(60)),
+        ..command
+    };
+    let child = agent.spawn(&command, SpawnOptions::default()).unwrap_or_else(|e| panic!("{e}"));
+    drop(writer);
+    let mut output = String::new();
+    std::fs::File::from(reader).read_to_string(&mut output).unwrap();
+    assert_eq!(output, "0077\n4\n700\n/dev/null\nword\n");
+    assert!(matches!(program::wait(&child), WaitStatus::Exited(_, 0)));
+
+    let late = program::command(&[c"/bin/true"], [c"true"]);
+    let late = Command { begin: BeginTimeout::Within(Duration::from_micros(1)), ..late };
+    let e = agent.spawn(&late, SpawnOptions::default()).unwrap_err();
+    assert_eq!(e.errno(), Errno::ETIMEDOUT, "{e}");
 }
 
 #[test]
@@ -35,6 +68,8 @@ fn a_program_starts_inside_a_scope() {
         assert!(info.contains(&format!("Pid:\t{}\n", child.pid)), "{info}");
         assert!(matches!(program::wait(&child), WaitStatus::Exited(_, 0)), "contained: {contain}");
     }
+
+    check_options(&agent);
 
     let nowhere = program::command(&[c"/nowhere"], [c"nowhere"]);
     let e = agent.spawn(&nowhere, SpawnOptions::default()).unwrap_err();
