@@ -97,7 +97,11 @@ mod header {
         let mut text = Vec::new();
         Builder::new().with_config(config).with_src(root.join(file)).generate().unwrap().write(&mut text);
         let text = String::from_utf8(text).unwrap();
-        if kind == ItemType::Functions { typeset::functions(&text) } else { typeset::rows(&text) }
+        if kind == ItemType::Functions {
+            typeset::functions(&text)
+        } else {
+            typeset::rows(&text).replace("};\n/*", "};\n\n/*")
+        }
     }
 
     /// The values in the `Default` of a struct, in the order of its fields. The name of a constant gets its prefix.

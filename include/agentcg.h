@@ -521,6 +521,10 @@ int agentcg_get_info(agentcg *cg,
 /* Execute file_fd. The argument file must be NULL. A script (#!) is -ENOENT,
  * because its interpreter cannot open the descriptor. */
 #define AGENTCG_SPAWN_FILE_FD              (1ull << 13)
+/* Return as soon as there is a child in the group: agentcg_spawn_result() tells
+ * how the start went. ret_pidfd must not be NULL. This needs Linux 5.4
+ * (-EOPNOTSUPP). */
+#define AGENTCG_SPAWN_ASYNC                (1ull << 14)
 
 /* How a program starts. Begin with AGENTCG_SPAWN_OPTIONS_INIT: a cleared struct
  * is not the default, because 0 is a descriptor. The descriptors stay the
@@ -528,10 +532,11 @@ int agentcg_get_info(agentcg *cg,
  * so that the layout is the same for every compiler: (uintptr_t)array. The memory
  * is used only during the call.
  *
- * The child does this in the group, in this order, and each step is named in the
- * message if it fails: containment, session, process group, controlling terminal,
- * foreground, working directory, descriptors, umask, nice, oom_score_adj, resource
- * limits, groups, gid, uid, parent-death signal, no_new_privs, signals, execve(2). What is not used costs no system call. */
+ * The child does what is asked for in the group, in this order: containment,
+ * session, process group, controlling terminal, foreground, working directory,
+ * descriptors, umask, nice, oom_score_adj, resource limits, groups, gid, uid,
+ * parent-death signal, no_new_privs, signals, execve(2). The message names the
+ * step that fails. What is not used costs no system call. */
 struct agentcg_spawn_options {
 	uint64_t flags;            /* AGENTCG_SPAWN_... */
 	int32_t stdin_fd;          /* AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor. */
@@ -568,14 +573,17 @@ struct agentcg_spawn_options {
 	/* The program's file, with AGENTCG_SPAWN_FILE_FD. It may be open with O_PATH. */
 	int32_t file_fd;
 	/* How long agentcg_spawn() waits for the program to begin, in milliseconds. 0 is
-	 * 10 s, AGENTCG_FOREVER as long as it takes. */
+	 * 10 s, in the groups that agentcg_spawn() names. AGENTCG_FOREVER is as long as
+	 * it takes. */
 	int32_t begin_timeout_ms;
 };
+
 /* A descriptor of a program: an element of agentcg_spawn_options.fds. */
 struct agentcg_spawn_fd {
 	int32_t source_fd;         /* The caller's descriptor, or AGENTCG_DEVNULL. It may also be a target. */
 	int32_t target_fd;         /* Its number in the program, which must be below RLIMIT_NOFILE. */
 };
+
 /* A resource limit of a program: an element of agentcg_spawn_options.rlimits. */
 struct agentcg_spawn_rlimit {
 	uint64_t resource;         /* RLIMIT_... */
@@ -648,22 +656,24 @@ int agentcg_pids(agentcg *cg,
  * pidfd. The pidfd is close-on-exec, and the caller closes it; it is -1 before
  * Linux 5.2. ret_pid and ret_pidfd may be NULL. The child has its three
  * standard descriptors and those of options.fds, and no other. No signal is
- * handled, and only those of options are ignored or blocked
- * in it. A relative file, and a relative directory in PATH, start at cwd_fd. If
- * the kernel cannot run a file (-ENOEXEC), no shell is tried.
+ * handled in it, and only those in options are ignored or blocked. A relative
+ * file, and a relative directory in PATH, start at cwd_fd. If the kernel cannot
+ * run a file (-ENOEXEC), no shell is tried.
  *
  * A failure of execve(2) is returned with its code. Then nothing is left of the
- * child, even if other code waits for the caller's children. The calling thread
- * stands still until the program begins, but no longer than begin_timeout_ms and
- * a tenth of a second: then the child is killed. The default of 10 s holds in a group that has a cpu.max and
- * in one that is known to be frozen at times; to know more costs each start a third
- * of its time, and happens if begin_timeout_ms is set. A killed child that gets no
- * CPU time to end in is waited for by a later call, and is no child for a waitpid(2)
- * without __WALL. The caller's memory is not copied,
- * except in two cases: with memory.oom.group, because the kernel would kill the
- * caller with the group, and with AGENTCG_SPAWN_CONTAIN under a seccomp filter
- * before Linux 5.16. agentcg_fd() with posix_spawn(3) does not take care of
- * this.
+ * child, even if other code waits for the caller's children. The caller's memory
+ * is not copied, except in these cases: with memory.oom.group, because the kernel
+ * would kill the caller with the group; with AGENTCG_SPAWN_CONTAIN under a seccomp
+ * filter before Linux 5.16; with AGENTCG_SPAWN_UID and AGENTCG_SPAWN_GID, which
+ * would make the caller not dumpable; with AGENTCG_SPAWN_ASYNC. agentcg_fd() with
+ * posix_spawn(3) does not take care of this.
+ *
+ * The calling thread stands still until the program begins, but no longer than
+ * begin_timeout_ms and a tenth of a second: then the child is killed. If the child
+ * gets no CPU time to end in, a later call waits for it; a waitpid(2) without
+ * __WALL does not find it. The default of 10 s holds in a group that has a cpu.max
+ * or was seen frozen. In all groups the time holds only if begin_timeout_ms is set,
+ * because it makes the start of a short program a third slower.
  *
  * If the group is frozen before the program begins, the child is killed and
  * -EBUSY is returned. This holds for every freeze through this handle; for
@@ -696,7 +706,8 @@ int agentcg_pids(agentcg *cg,
  *                  message names.
  *   -ENOTTY        terminal_fd is not a terminal, or not that of the session.
  *   -EOPNOTSUPP    AGENTCG_WHY_NOT_CONTAINED: the hierarchy is not mounted
- *                  nsdelegate.
+ *                  nsdelegate. Without that reason: the kernel has no
+ *                  AGENTCG_SPAWN_ASYNC.
  *   -ETIMEDOUT     The program did not begin in time. It does not begin later.
  *   -EISDIR, -ELIBBAD, -ELOOP, -ENAMETOOLONG, -ENOENT, -ENOEXEC, -ETXTBSY
  *                  From execve(2). */
@@ -710,6 +721,22 @@ int agentcg_spawn(agentcg *cg,
 		  pid_t *ret_pid,
 		  int *ret_pidfd,
 		  agentcg_error *reterr);
+
+/* Find out how a start with AGENTCG_SPAWN_ASYNC went. The call does not wait. A
+ * child whose start has failed makes its pidfd readable, sends no SIGCHLD, and is
+ * no child for a waitpid(2) without __WALL. The caller does not have to wait for
+ * it: this function does so. To give up a start, kill the child by
+ * pidfd_send_signal(2) or the group. The pidfd stays the caller's.
+ *
+ * Returns 0 if the program has begun, or has begun and ended: from then on the
+ * caller waits for the child. All other values but -EINPROGRESS mean that it does
+ * not begin, and that nothing is left of the child. Errors, as agentcg_spawn(),
+ * and:
+ *   -EBADF         pidfd is not an open descriptor.
+ *   -ECHILD        The pidfd is not that of a child of the caller, or the child
+ *                  was waited for.
+ *   -EINPROGRESS   The program has not begun yet. */
+AGENTCG_MUST_CHECK int agentcg_spawn_result(agentcg *cg, int pidfd, agentcg_error *reterr);
 
 /* ---- 5. limits ----------------------------------------------------------- */
 

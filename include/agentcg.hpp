@@ -197,6 +197,18 @@ public:
 		call(agentcg_spawn, path, args.data(), options.env ? env.data() : nullptr, &c, sizeof(c), &pid, ret_pidfd);
 		return pid;
 	}
+	/// Returns true if the program of a start with AGENTCG_SPAWN_ASYNC has begun, and false if it has not begun yet.
+	/// Throws what agentcg_spawn_result() returns if it does not begin.
+	bool spawn_result(int pidfd)
+	{
+		agentcg_error why;
+		int code = agentcg_spawn_result(held(), pidfd, &why);
+		if (code == -EINPROGRESS)
+			return false;
+		if (code < 0)
+			throw error(why);
+		return true;
+	}
 	/// Returns true if the process is in the group or below it, as agentcg_contains() finds.
 	bool contains(pid_t pid) const { return call(agentcg_contains, pid) == 1; }
 	/// Returns all processes that agentcg_pids() lists.

@@ -4,6 +4,8 @@
 
 #[macro_use]
 mod common;
+#[path = "spawn/asynchronous.rs"]
+mod asynchronous;
 #[path = "spawn/begun.rs"]
 mod begun;
 #[path = "spawn/entries.rs"]

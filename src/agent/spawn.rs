@@ -4,13 +4,15 @@
 use super::Agent;
 use crate::error::{Error, Reason, Result, shown, words};
 use crate::parse;
-use crate::spawn::child::Step;
+use crate::spawn::asynchronous::{self, Outcome};
+use crate::spawn::child::{Containment, Step};
 use crate::spawn::command::Command;
 use crate::spawn::contain;
 use crate::spawn::parent::Child;
 use crate::spawn::{Failure, Spawner};
 use nix::errno::Errno;
 use nix::unistd::geteuid;
+use std::os::fd::BorrowedFd;
 
 /// The errors of execve(2) that the caller gets unchanged. Others, of a security module or a file system, become `EIO`.
 const EXECVE_ERRORS: &[Errno] = &[
@@ -44,6 +46,44 @@ pub struct SpawnOptions {
 impl Agent {
     /// Starts a program inside the group.
     pub fn spawn(&self, command: &Command<'_>, how: SpawnOptions) -> Result<Child> {
+        let containment = self.prepare(command, how)?;
+        self.spawner()
+            .start(command, containment.as_ref(), how.pidfd, |pid| self.move_pid(pid))
+            .map_err(|failure| self.not_spawned(failure, Some(command)))
+    }
+
+    /// Starts a program inside the group and does not wait until it begins. [`Agent::spawn_result`] tells how it went. The
+    /// child has a pidfd.
+    pub fn spawn_async(&self, command: &Command<'_>, how: SpawnOptions) -> Result<Child> {
+        let containment = self.prepare(command, how)?;
+        self.spawner()
+            .start_async(command, containment.as_ref(), |pid| self.move_pid(pid))
+            .map_err(|failure| self.not_spawned(failure, Some(command)))
+    }
+
+    /// Returns true if the program of this child has begun, and false if it may still begin. After an error it does not
+    /// begin, and nothing is left of the child.
+    pub fn spawn_result(&self, pidfd: BorrowedFd<'_>) -> Result<bool> {
+        match asynchronous::outcome(pidfd) {
+            Outcome::Begun => Ok(true),
+            Outcome::InProgress => Ok(false),
+            Outcome::NotBegun(failure) => Err(self.not_spawned(failure.into(), None)),
+            Outcome::NoChild(Errno::ECHILD) => Err(Error::new(
+                Errno::ECHILD,
+                "the pidfd is not that of a child of the caller, or the child was waited for",
+            )),
+            Outcome::NoChild(e) => {
+                Err(Error::new(Errno::EINVAL, format!("the descriptor is not a pidfd: {}", words(e))))
+            }
+        }
+    }
+
+    fn spawner(&self) -> Spawner<'_> {
+        Spawner { dir: &self.dir, cache: &self.spawn_cache, moved_by_systemd: self.unit.is_some() }
+    }
+
+    /// Checks the command, and returns what its child needs to be contained.
+    fn prepare(&self, command: &Command<'_>, how: SpawnOptions) -> Result<Option<Containment>> {
         if command.arguments.is_empty() {
             return Err(Error::new(
                 Errno::EINVAL,
@@ -51,20 +91,15 @@ impl Agent {
             ));
         }
         self.restore_overrides()?;
-        let containment = if how.contain {
-            self.bound_nesting()?;
-            Some(contain::prepare(command.directory).map_err(not_contained)?)
-        } else {
-            None
-        };
-        let spawner =
-            Spawner { dir: &self.dir, cache: &self.spawn_cache, moved_by_systemd: self.unit.is_some() };
-        spawner
-            .start(command, containment.as_ref(), how.pidfd, |pid| self.move_pid(pid))
-            .map_err(|failure| self.not_spawned(failure, command))
+        if !how.contain {
+            return Ok(None);
+        }
+        self.bound_nesting()?;
+        contain::prepare(command.directory).map(Some).map_err(not_contained)
     }
 
-    fn not_spawned(&self, failure: Failure<Error>, command: &Command<'_>) -> Error {
+    /// `command` is None if it is not known any more.
+    fn not_spawned(&self, failure: Failure<Error>, command: Option<&Command<'_>>) -> Error {
         if let Failure::NotCreated(e) | Failure::Failed(Step::Enter, e) = failure {
             if let Some(error) = self.not_moved_for_policy("the calling thread", 0, e) {
                 return error.on("cgroup.procs");
@@ -105,7 +140,7 @@ impl Agent {
             Failure::Failed(Step::Foreground, e) => option_failed(
                 "terminal_fd: the program cannot get into its foreground", e, ""),
             Failure::Failed(Step::Nice, e) => option_failed("nice: cannot set the niceness", e, "CAP_SYS_NICE"),
-            Failure::Failed(Step::OomScore, e) if command.oom_score_adj.is_some() => option_failed(
+            Failure::Failed(Step::OomScore, e) if command.is_none_or(|command| command.oom_score_adj.is_some()) => option_failed(
                 "oom_score_adj: cannot write /proc/self/oom_score_adj", e, "CAP_SYS_RESOURCE"),
             Failure::Failed(Step::ResourceLimits, e) => option_failed(
                 "rlimits: cannot set a resource limit", e, "CAP_SYS_RESOURCE"),
@@ -131,6 +166,10 @@ impl Agent {
             Failure::Failed(Step::Exec | Step::Start, e) => not_executed(command, e),
             Failure::NotCreated(e @ (Errno::ENOSPC | Errno::EUSERS)) => no_namespaces(e),
             Failure::NotCreated(e @ (Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE)) => step_failed("cannot create a child", e),
+            Failure::NotCreated(Errno::ENOSYS) => Error::new(
+                Errno::EOPNOTSUPP,
+                "AGENTCG_SPAWN_ASYNC needs Linux 5.4, for children that are waited for by their pidfd",
+            ),
             // clone3(2) fails with ENOENT if the group's directory was removed.
             Failure::NotCreated(Errno::ENOENT) if !self.dir.is_alive() => self.failed("start in", "", Errno::ENODEV),
             Failure::NotCreated(e) => self.not_entered(e),
@@ -143,7 +182,11 @@ impl Agent {
     }
 }
 
-fn not_executed(command: &Command<'_>, e: Errno) -> Error {
+fn not_executed(command: Option<&Command<'_>>, e: Errno) -> Error {
+    let Some(command) = command else {
+        let code = if EXECVE_ERRORS.contains(&e) { e } else { Errno::EIO };
+        return Error::new(code, format!("cannot start the program: execve(2) failed: {}", words(e)));
+    };
     if command.file.is_some() {
         let hint = if e == Errno::ENOENT {
             " (a script, which a descriptor cannot start, or its interpreter)"

@@ -63,6 +63,10 @@ pub const AGENTCG_SPAWN_FOREGROUND: u64 = 1u64 << 12;
 /// Execute file_fd. The argument file must be NULL. A script (#!) is -ENOENT,
 /// because its interpreter cannot open the descriptor.
 pub const AGENTCG_SPAWN_FILE_FD: u64 = 1u64 << 13;
+/// Return as soon as there is a child in the group: agentcg_spawn_result() tells
+/// how the start went. ret_pidfd must not be NULL. This needs Linux 5.4
+/// (-EOPNOTSUPP).
+pub const AGENTCG_SPAWN_ASYNC: u64 = 1u64 << 14;
 
 /// How a program starts. Begin with AGENTCG_SPAWN_OPTIONS_INIT: a cleared struct
 /// is not the default, because 0 is a descriptor. The descriptors stay the
@@ -70,10 +74,11 @@ pub const AGENTCG_SPAWN_FILE_FD: u64 = 1u64 << 13;
 /// so that the layout is the same for every compiler: (uintptr_t)array. The memory
 /// is used only during the call.
 ///
-/// The child does this in the group, in this order, and each step is named in the
-/// message if it fails: containment, session, process group, controlling terminal,
-/// foreground, working directory, descriptors, umask, nice, oom_score_adj, resource
-/// limits, groups, gid, uid, parent-death signal, no_new_privs, signals, execve(2). What is not used costs no system call.
+/// The child does what is asked for in the group, in this order: containment,
+/// session, process group, controlling terminal, foreground, working directory,
+/// descriptors, umask, nice, oom_score_adj, resource limits, groups, gid, uid,
+/// parent-death signal, no_new_privs, signals, execve(2). The message names the
+/// step that fails. What is not used costs no system call.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct agentcg_spawn_options {
@@ -129,7 +134,8 @@ pub struct agentcg_spawn_options {
     /// The program's file, with AGENTCG_SPAWN_FILE_FD. It may be open with O_PATH.
     pub file_fd: i32,
     /// How long agentcg_spawn() waits for the program to begin, in milliseconds. 0 is
-    /// 10 s, AGENTCG_FOREVER as long as it takes.
+    /// 10 s, in the groups that agentcg_spawn() names. AGENTCG_FOREVER is as long as
+    /// it takes.
     pub begin_timeout_ms: i32,
 }
 
@@ -370,6 +376,11 @@ impl agentcg_spawn_options {
                 return invalid(format!("{name} has SIGKILL or SIGSTOP, which cannot be ignored or blocked"));
             }
         }
+        if self.has(AGENTCG_SPAWN_ASYNC) && self.begin_timeout_ms != 0 {
+            return invalid(
+                "begin_timeout_ms cannot be combined with AGENTCG_SPAWN_ASYNC, which does not wait",
+            );
+        }
         if !is_timeout(self.begin_timeout_ms) {
             return invalid(format!("begin_timeout_ms {} is out of range", self.begin_timeout_ms));
         }
@@ -401,22 +412,24 @@ impl agentcg_spawn_options {
 /// pidfd. The pidfd is close-on-exec, and the caller closes it; it is -1 before
 /// Linux 5.2. ret_pid and ret_pidfd may be NULL. The child has its three
 /// standard descriptors and those of options.fds, and no other. No signal is
-/// handled, and only those of options are ignored or blocked
-/// in it. A relative file, and a relative directory in PATH, start at cwd_fd. If
-/// the kernel cannot run a file (-ENOEXEC), no shell is tried.
+/// handled in it, and only those in options are ignored or blocked. A relative
+/// file, and a relative directory in PATH, start at cwd_fd. If the kernel cannot
+/// run a file (-ENOEXEC), no shell is tried.
 ///
 /// A failure of execve(2) is returned with its code. Then nothing is left of the
-/// child, even if other code waits for the caller's children. The calling thread
-/// stands still until the program begins, but no longer than begin_timeout_ms and
-/// a tenth of a second: then the child is killed. The default of 10 s holds in a group that has a cpu.max and
-/// in one that is known to be frozen at times; to know more costs each start a third
-/// of its time, and happens if begin_timeout_ms is set. A killed child that gets no
-/// CPU time to end in is waited for by a later call, and is no child for a waitpid(2)
-/// without __WALL. The caller's memory is not copied,
-/// except in two cases: with memory.oom.group, because the kernel would kill the
-/// caller with the group, and with AGENTCG_SPAWN_CONTAIN under a seccomp filter
-/// before Linux 5.16. agentcg_fd() with posix_spawn(3) does not take care of
-/// this.
+/// child, even if other code waits for the caller's children. The caller's memory
+/// is not copied, except in these cases: with memory.oom.group, because the kernel
+/// would kill the caller with the group; with AGENTCG_SPAWN_CONTAIN under a seccomp
+/// filter before Linux 5.16; with AGENTCG_SPAWN_UID and AGENTCG_SPAWN_GID, which
+/// would make the caller not dumpable; with AGENTCG_SPAWN_ASYNC. agentcg_fd() with
+/// posix_spawn(3) does not take care of this.
+///
+/// The calling thread stands still until the program begins, but no longer than
+/// begin_timeout_ms and a tenth of a second: then the child is killed. If the child
+/// gets no CPU time to end in, a later call waits for it; a waitpid(2) without
+/// __WALL does not find it. The default of 10 s holds in a group that has a cpu.max
+/// or was seen frozen. In all groups the time holds only if begin_timeout_ms is set,
+/// because it makes the start of a short program a third slower.
 ///
 /// If the group is frozen before the program begins, the child is killed and
 /// -EBUSY is returned. This holds for every freeze through this handle; for
@@ -449,7 +462,8 @@ impl agentcg_spawn_options {
 ///                  message names.
 ///   -ENOTTY        terminal_fd is not a terminal, or not that of the session.
 ///   -EOPNOTSUPP    AGENTCG_WHY_NOT_CONTAINED: the hierarchy is not mounted
-///                  nsdelegate.
+///                  nsdelegate. Without that reason: the kernel has no
+///                  AGENTCG_SPAWN_ASYNC.
 ///   -ETIMEDOUT     The program did not begin in time. It does not begin later.
 ///   -EISDIR, -ELIBBAD, -ELOOP, -ENAMETOOLONG, -ENOENT, -ENOEXEC, -ETXTBSY
 ///                  From execve(2).
@@ -516,9 +530,13 @@ pub unsafe extern "C" fn agentcg_spawn(
                 | AGENTCG_SPAWN_PGROUP
                 | AGENTCG_SPAWN_CONTROLLING_TERMINAL
                 | AGENTCG_SPAWN_FOREGROUND
-                | AGENTCG_SPAWN_FILE_FD;
+                | AGENTCG_SPAWN_FILE_FD
+                | AGENTCG_SPAWN_ASYNC;
             check_flags(options.flags, known)?;
             options.check()?;
+            if options.has(AGENTCG_SPAWN_ASYNC) && ret_pidfd.is_null() {
+                return invalid("AGENTCG_SPAWN_ASYNC needs ret_pidfd");
+            }
             let has = |flag| options.has(flag);
             let path = has(AGENTCG_SPAWN_SEARCH_PATH).then(|| string(libc::getenv(c"PATH".as_ptr())));
             let files = match (string(file), has(AGENTCG_SPAWN_FILE_FD)) {
@@ -577,7 +595,12 @@ pub unsafe extern "C" fn agentcg_spawn(
                 ..Command::new(program, arguments, environment)
             };
             let how = SpawnOptions { contain: has(AGENTCG_SPAWN_CONTAIN), pidfd: !ret_pidfd.is_null() };
-            let child = agent.spawn(&command, how).map_err(|e| options.explain(e))?;
+            let child = if has(AGENTCG_SPAWN_ASYNC) {
+                agent.spawn_async(&command, how)
+            } else {
+                agent.spawn(&command, how)
+            };
+            let child = child.map_err(|e| options.explain(e))?;
             if !ret_pid.is_null() {
                 ret_pid.write(child.pid);
             }
@@ -594,6 +617,70 @@ pub unsafe extern "C" fn agentcg_spawn(
     }
 }
 
+/// Find out how a start with AGENTCG_SPAWN_ASYNC went. The call does not wait. A
+/// child whose start has failed makes its pidfd readable, sends no SIGCHLD, and is
+/// no child for a waitpid(2) without __WALL. The caller does not have to wait for
+/// it: this function does so. To give up a start, kill the child by
+/// pidfd_send_signal(2) or the group. The pidfd stays the caller's.
+///
+/// Returns 0 if the program has begun, or has begun and ended: from then on the
+/// caller waits for the child. All other values but -EINPROGRESS mean that it does
+/// not begin, and that nothing is left of the child. Errors, as agentcg_spawn(),
+/// and:
+///   -EBADF         pidfd is not an open descriptor.
+///   -ECHILD        The pidfd is not that of a child of the caller, or the child
+///                  was waited for.
+///   -EINPROGRESS   The program has not begun yet.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn agentcg_spawn_result(
+    cg: *mut agentcg,
+    pidfd: c_int,
+    reterr: *mut agentcg_error,
+) -> c_int {
+    use Errno::*;
+    let codes = [
+        E2BIG,
+        EACCES,
+        EAGAIN,
+        EBADF,
+        EBUSY,
+        ECANCELED,
+        ECHILD,
+        EDQUOT,
+        EINPROGRESS,
+        EINVAL,
+        EIO,
+        EISDIR,
+        ELIBBAD,
+        ELOOP,
+        EMFILE,
+        ENAMETOOLONG,
+        ENFILE,
+        ENODEV,
+        ENOENT,
+        ENOEXEC,
+        ENOMEM,
+        ENOTDIR,
+        ENOTTY,
+        EOPNOTSUPP,
+        EPERM,
+        ESRCH,
+        ETIMEDOUT,
+        ETXTBSY,
+    ];
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
+    unsafe {
+        boundary::call(reterr, &codes, || {
+            let agent = agent(cg)?;
+            if agent.spawn_result(borrow(pidfd, "pidfd")?)? {
+                return Ok(0);
+            }
+            Err(Error::new(Errno::EINPROGRESS, "the program has not begun yet"))
+        })
+    }
+}
+
 /// SIGKILL and SIGSTOP.
 const UNBLOCKABLE: u64 = (1 << (libc::SIGKILL - 1)) | (1 << (libc::SIGSTOP - 1));
 /// NGROUPS_MAX of the kernel.
@@ -602,7 +689,7 @@ const MAX_GROUPS: u64 = 65536;
 const RESOURCES: c_int = 16;
 const LAST_SIGNAL: c_int = 64;
 
-/// RLIMIT_NOFILE.
+/// Returns the soft RLIMIT_NOFILE: the descriptors of the program are below it.
 fn open_files_limit() -> u64 {
     getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft)
 }

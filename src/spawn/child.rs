@@ -10,6 +10,7 @@
 use super::command::Command;
 use super::namespace_holder::NamespaceHolder;
 use super::redirect::Redirections;
+use crate::parse;
 use crate::sys::process::exit;
 use crate::sys::syscall::{close, open, syscall, write};
 use crate::sys::thread;
@@ -99,6 +100,26 @@ const STEPS: [Step; 23] = [
     Step::Exec,
 ];
 
+/// What the name of a failed child begins with.
+const NAME: &[u8; 8] = b"agentcg:";
+
+impl Step {
+    /// The name of a child that has failed at this step.
+    fn to_name(self) -> [u8; 11] {
+        let mut name = [0; 11];
+        let number = self as u32;
+        let digits = [b'0' + (number / 10 % 10) as u8, b'0' + (number % 10) as u8];
+        name.iter_mut().zip(NAME.iter().chain(&digits)).for_each(|(byte, &of)| *byte = of);
+        name
+    }
+
+    /// Returns the step at which a child of this name has failed.
+    pub(super) fn from_name(name: &[u8]) -> Option<Self> {
+        let number = parse::number(name.strip_prefix(NAME)?)?;
+        STEPS.get(usize::try_from(number).ok()?).copied()
+    }
+}
+
 /// The child's report to its parent, in memory that both share.
 #[derive(Default)]
 #[repr(C)]
@@ -180,10 +201,12 @@ pub(super) struct ChildSetup<'a> {
     pub containment: Option<&'a Containment>,
     pub command: &'a Command<'a>,
     pub redirections: Redirections,
+    /// The parent does not read the report. If a step fails, the child's name says which, and its exit status is the errno.
+    pub reports_by_name: bool,
     /// The text for oom_score_adj, if the command sets it.
     pub oom_score_adj: Option<Text>,
     /// The pid of the host, if the command has a parent-death signal.
-    pub host: i32,
+    pub host: u32,
     pub report: *const ChildReport,
 }
 
@@ -198,10 +221,21 @@ pub(super) extern "C" fn child_main(setup: *mut c_void) -> c_int {
     report.pid.store(syscall(libc::SYS_getpid, [0; 5]).unwrap_or(0), Ordering::Release);
     let Err(e) = execute(setup, report);
     report.fail(e);
+    if setup.reports_by_name {
+        let name = report.read().0.to_name();
+        // It cannot fail: the name ends with NUL.
+        let _ = syscall(libc::SYS_prctl, [libc::PR_SET_NAME as isize, name.as_ptr() as isize, 0, 0, 0]);
+        exit(e as i32)
+    }
     exit(127)
 }
 
 fn execute(setup: &mut ChildSetup<'_>, report: &ChildReport) -> nix::Result<Infallible> {
+    if setup.reports_by_name {
+        // A descriptor of the host that is a copy here could keep a pipe open for as long as the group is throttled.
+        // SAFETY: this process has its own table of descriptors, and uses only those that are kept.
+        unsafe { setup.redirections.close_unneeded() };
+    }
     report.begin(Step::Enter);
     if setup.procs >= 0 {
         write(setup.procs, b"0")?;
@@ -309,7 +343,7 @@ fn set_attributes(setup: &ChildSetup<'_>, report: &ChildReport) -> nix::Result<(
         report.begin(Step::ParentDeath);
         syscall(libc::SYS_prctl, [libc::PR_SET_PDEATHSIG as isize, signal as isize, 0, 0, 0])?;
         // The host may have ended before. If it is outside of the child's pid namespace, its pid is 0.
-        let parent = syscall(libc::SYS_getppid, [0; 5])?;
+        let parent = syscall(libc::SYS_getppid, [0; 5])?.unsigned_abs();
         if parent != 0 && parent != setup.host {
             return Err(Errno::ESRCH);
         }
@@ -528,4 +562,22 @@ fn write_file(directory: RawFd, path: &CStr, text: &[u8]) -> nix::Result<()> {
     let result = write(fd, text);
     close(fd);
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_in_the_name_of_a_failed_child() {
+        for step in STEPS {
+            let name = step.to_name();
+            let text = CStr::from_bytes_with_nul(&name).unwrap().to_bytes();
+            assert_eq!(Step::from_name(text), Some(step));
+            assert_eq!(Step::from_name(&[text, b"\n"].concat()), Some(step));
+        }
+        for other in [&b"agentcg"[..], b"agentcg:", b"agentcg:99", b"sh", b""] {
+            assert_eq!(Step::from_name(other), None);
+        }
+    }
 }

@@ -9,6 +9,7 @@
 //!
 //! ```text
 //! attached detached          a child that systemd moves; a program that is not a child
+//! asynchronous               a child for which the calling thread does not wait
 //! contain parent             what containment needs; the parent's side
 //! supervised                 the parent's side if the calling thread waits only for a time
 //! child                      the child's side
@@ -19,6 +20,7 @@
 //!
 //! A file uses only files of the lines below its own.
 
+pub mod asynchronous;
 pub mod attached;
 pub mod child;
 pub mod clone3;
@@ -73,6 +75,19 @@ pub enum Failure<E> {
     NotMoved(E),
     /// A file of the group could not be opened or read.
     Errno(Errno),
+}
+
+impl<E> From<parent::Failure> for Failure<E> {
+    fn from(failure: parent::Failure) -> Self {
+        match failure {
+            parent::Failure::NotCreated(e) => Self::NotCreated(e),
+            parent::Failure::Failed(step, e) => Self::Failed(step, e),
+            parent::Failure::Killed(_) | parent::Failure::NoReport => Self::Killed,
+            parent::Failure::KilledByFilter(step) => Self::KilledByFilter(step),
+            parent::Failure::Frozen => Self::Frozen,
+            parent::Failure::TimedOut => Self::TimedOut,
+        }
+    }
 }
 
 /// What the library remembers of a group in which it starts programs, and the files that it reads at each start. To open
@@ -222,14 +237,33 @@ impl Spawner<'_> {
         if may_be_out_of_memory(&result) && self.memory_events()?.explain(&result, before) {
             return Err(Failure::OutOfMemory);
         }
-        result.map_err(|failure| match failure {
-            parent::Failure::NotCreated(e) => Failure::NotCreated(e),
-            parent::Failure::Failed(step, e) => Failure::Failed(step, e),
-            parent::Failure::Killed(_) | parent::Failure::NoReport => Failure::Killed,
-            parent::Failure::KilledByFilter(step) => Failure::KilledByFilter(step),
-            parent::Failure::Frozen => Failure::Frozen,
-            parent::Failure::TimedOut => Failure::TimedOut,
-        })
+        result.map_err(Failure::from)
+    }
+
+    /// Starts a program and does not wait until it begins: [`asynchronous::outcome`] tells how it went. The child has a
+    /// pidfd. `move_in` moves the process of the given pid into the group.
+    pub fn start_async<E>(
+        &self,
+        command: &Command<'_>,
+        containment: Option<&Containment>,
+        move_in: impl FnOnce(i32) -> Result<(), E>,
+    ) -> Result<Child, Failure<E>> {
+        if self.cache.freeze_files.is_in_force(self.dir).map_err(Failure::Errno)? {
+            self.cache.may_be_frozen.store(true, Ordering::SeqCst);
+            return Err(Failure::Frozen);
+        }
+        if self.is_full()? {
+            return Err(Failure::PidsLimit);
+        }
+        let options = Options {
+            containment,
+            copies_memory: true,
+            pidfd: true,
+            raise_oom_score: true,
+            supervision: None,
+        };
+        let child = asynchronous::start(command, options, move_in).map_err(Failure::NotMoved)?;
+        child.map_err(Failure::from)
     }
 
     /// Returns true if the group's own cpu.max limits it.

@@ -65,6 +65,11 @@ impl NamespaceHolder {
         Ok(Self(file.into()))
     }
 
+    /// Returns the descriptor of the program.
+    pub(super) fn file(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+
     /// Starts the program, in the child. The holder shares the child's memory until it executes the program.
     pub(super) fn start(&self) -> nix::Result<Running> {
         let mut stack = [const { MaybeUninit::uninit() }; 16 << 10];

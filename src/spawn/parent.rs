@@ -12,6 +12,7 @@
 use super::child::{ChildReport, ChildSetup, Containment, NAMESPACES, Step, Text, child_main};
 use super::clone3::{HAS_OWN_STACK, Stack, clone, clone_into_cgroup};
 use super::command::Command;
+use super::namespace_holder::NamespaceHolder;
 use super::redirect::Redirections;
 use super::supervised::{self, Created, Killed, Supervision};
 use crate::sys::descriptors::{self, occupy_stdio};
@@ -162,15 +163,18 @@ pub(super) fn child_setup<'a>(
     options: Options<'a>,
     report: &ChildReport,
 ) -> nix::Result<ChildSetup<'a>> {
+    let holder = options.containment.and_then(|containment| containment.namespace_holder.as_ref());
+    let holder = holder.map(NamespaceHolder::file);
     Ok(ChildSetup {
         procs: -1,
         raise_oom_score: options.raise_oom_score,
         unshare: false,
         containment: options.containment,
         command,
-        redirections: Redirections::new(command)?,
+        redirections: Redirections::new(command, holder)?,
+        reports_by_name: false,
         oom_score_adj: command.oom_score_adj.map(Text::of),
-        host: command.parent_death_signal.map_or(0, |_| std::process::id().cast_signed()),
+        host: command.parent_death_signal.map_or(0, |_| std::process::id()),
         report: &raw const *report,
     })
 }

@@ -33,8 +33,8 @@ pub(super) struct Redirections {
 
 impl Redirections {
     /// Prepares the descriptors of a program. One of [`Command::descriptors`] has precedence over one of
-    /// [`Command::stdio`] with the same number.
-    pub fn new(command: &Command<'_>) -> nix::Result<Self> {
+    /// [`Command::stdio`] with the same number. `also` is another descriptor that the child uses.
+    pub fn new(command: &Command<'_>, also: Option<RawFd>) -> nix::Result<Self> {
         let more = &command.descriptors;
         let stdio = (0..).zip(command.stdio).map(|(target, source)| Redirection { source, target });
         let mut list = Vec::new();
@@ -53,6 +53,8 @@ impl Redirections {
             &mut needed,
             kept.iter().chain(&sources).chain(&file).copied().filter(|&fd| fd >= 0),
         )?;
+        let before = [command.directory, command.controlling_terminal, command.foreground_of];
+        try_alloc::extend(&mut needed, before.iter().flatten().map(AsRawFd::as_raw_fd).chain(also))?;
         needed.sort_unstable();
         needed.dedup();
         Ok(Self { list, sources, file, kept, needed, may_make_room: true })
@@ -87,6 +89,15 @@ impl Redirections {
         // SAFETY: as the caller promises.
         unsafe { close_all_but(&self.kept) };
         Ok(())
+    }
+
+    /// Closes what neither the program nor the steps before it use.
+    ///
+    /// # Safety
+    /// Nothing else in this process uses the other descriptors from now on.
+    pub unsafe fn close_unneeded(&self) {
+        // SAFETY: as the caller promises.
+        unsafe { close_all_but(&self.needed) };
     }
 
     /// Returns the descriptor of the program's file.

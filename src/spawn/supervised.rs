@@ -288,13 +288,8 @@ impl Abandoned {
 }
 
 /// Children that were killed because their programs did not begin in time, and that have not ended yet.
+#[derive(Default)]
 pub struct AbandonedChildren(ForkMutex<Vec<Abandoned>>);
-
-impl Default for AbandonedChildren {
-    fn default() -> Self {
-        Self(ForkMutex::new())
-    }
-}
 
 impl fmt::Debug for AbandonedChildren {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

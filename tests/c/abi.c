@@ -224,6 +224,7 @@ BIT(AGENTCG_SPAWN_PGROUP, 10);
 BIT(AGENTCG_SPAWN_CONTROLLING_TERMINAL, 11);
 BIT(AGENTCG_SPAWN_FOREGROUND, 12);
 BIT(AGENTCG_SPAWN_FILE_FD, 13);
+BIT(AGENTCG_SPAWN_ASYNC, 14);
 BIT(AGENTCG_EVENT_EMPTY, 0);
 BIT(AGENTCG_EVENT_POPULATED, 1);
 BIT(AGENTCG_EVENT_FROZEN, 2);
@@ -276,6 +277,7 @@ static const struct functions {
 	int (*move_pidfd)(agentcg *, int, agentcg_error *);
 	int (*spawn)(agentcg *, const char *, char *const *, char *const *, const agentcg_spawn_options *, size_t,
 	             pid_t *, int *, agentcg_error *);
+	int (*spawn_result)(agentcg *, int, agentcg_error *);
 	int (*move_self)(agentcg *);
 	int (*read_stats)(agentcg *, uint64_t, agentcg_stats *, size_t, agentcg_error *);
 	int (*read_file)(agentcg *, const char *, char *, size_t, agentcg_error *);
@@ -296,7 +298,7 @@ static const struct functions {
 	agentcg_version_number, agentcg_version_string, agentcg_is_available, agentcg_discover_parent,
 	agentcg_diagnose, agentcg_diagnose_new, agentcg_new, agentcg_open, agentcg_list, agentcg_reap, agentcg_destroy, agentcg_free,
 	agentcg_uuid, agentcg_path, agentcg_fd, agentcg_get_info,
-	agentcg_move_pid, agentcg_move_pidfd, agentcg_spawn, agentcg_move_self, agentcg_read_stats,
+	agentcg_move_pid, agentcg_move_pidfd, agentcg_spawn, agentcg_spawn_result, agentcg_move_self, agentcg_read_stats,
 	agentcg_read_file, agentcg_write_file, agentcg_wait_empty, agentcg_kill_all,
 	agentcg_freeze, agentcg_thaw, agentcg_signal_all, agentcg_terminate, agentcg_pids, agentcg_contains,
 	agentcg_event_fd, agentcg_next_events,

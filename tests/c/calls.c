@@ -382,6 +382,21 @@ static int call_spawn_with_arrays(agentcg_error *error)
 	return result;
 }
 
+static int call_spawn_result(agentcg_error *error)
+{
+	agentcg_spawn_options options = OWN;
+	int pidfd, result;
+
+	options.flags = AGENTCG_SPAWN_ASYNC;
+	result = agentcg_spawn(cg, "/bin/true", WORDS("true"), NULL, &options, sizeof(options), &child, &pidfd, error);
+	if (result != 0)
+		return result;
+	while ((result = agentcg_spawn_result(cg, pidfd, error)) == -EINPROGRESS)
+		usleep(1000);
+	close(pidfd);
+	return result;
+}
+
 static int call_spawn_nothing(agentcg_error *error)
 {
 	return agentcg_spawn(cg, "/no/such/program", WORDS("x"), NULL, NULL, 0, NULL, NULL, error);
@@ -516,6 +531,7 @@ const struct call calls[] = {
 	{ "agentcg_spawn, searching", a_group, call_spawn_searching, end_spawned, 0, 0 },
 	{ "agentcg_spawn, contained", a_group, call_spawn_contained, end_spawned, 0, 0 },
 	{ "agentcg_spawn, with arrays", a_group, call_spawn_with_arrays, end_spawned, 0, 0 },
+	{ "agentcg_spawn_result", a_group, call_spawn_result, end_spawned, 0, 0 },
 	{ "agentcg_spawn of nothing", a_group, call_spawn_nothing, end, -ENOENT, 0 },
 	{ "agentcg_set_limits", a_group, call_set_limits, end, 0, 0 },
 	{ "agentcg_get_limits", a_group, call_get_limits, end, 0, 0 },

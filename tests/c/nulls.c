@@ -66,6 +66,7 @@ static void a_null_handle_is_refused_and_outputs_are_untouched(void)
 	REFUSED(agentcg_signal_all, NULL, 0);
 	REFUSED(agentcg_terminate, NULL, 0, 0);
 	REFUSED(agentcg_pids, NULL, pids, 2);
+	REFUSED(agentcg_spawn_result, NULL, 0);
 	REFUSED(agentcg_contains, NULL, getpid());
 	REFUSED(agentcg_event_fd, NULL, AGENTCG_EVENT_EMPTY);
 	REFUSED(agentcg_next_events, NULL, 0, &events);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -147,6 +148,42 @@ static void it_begins_in_the_given_time(void)
 	destroy_group(cg);
 }
 
+/* ---- without waiting: tests/spawn/asynchronous.rs tests more ---- */
+
+static void a_start_may_be_asked_for_its_result(void)
+{
+	agentcg *cg = new_group();
+	agentcg_spawn_options options = OWN;
+	int pidfd = -1, result;
+	pid_t pid = -1;
+
+	options.flags = AGENTCG_SPAWN_ASYNC;
+	CHECK_OK(agentcg_spawn(cg, "/bin/true", WORDS("x"), NULL, &options, sizeof(options), &pid, &pidfd, &why));
+	CHECK(fcntl(pidfd, F_GETFD) == FD_CLOEXEC && pidfd > 2);
+	while ((result = agentcg_spawn_result(cg, pidfd, NULL)) == -EINPROGRESS)
+		usleep(1000);
+	CHECK_EQ(result, 0);
+	CHECK_EQ(reap(pid), 0);
+	CHECK_ERR(agentcg_spawn_result(cg, pidfd, &why), -ECHILD);
+	close(pidfd);
+	CHECK_ERR(agentcg_spawn_result(cg, pidfd, &why), -EBADF);
+	CHECK_ERR(agentcg_spawn_result(cg, 0, &why), -EINVAL);
+
+	CHECK_OK(agentcg_spawn(cg, "/nowhere", WORDS("x"), NULL, &options, sizeof(options), &pid, &pidfd, &why));
+	/* A child that fails makes its pidfd readable. */
+	poll(&(struct pollfd){ .fd = pidfd, .events = POLLIN }, 1, SOON_MS);
+	CHECK_ERR(agentcg_spawn_result(cg, pidfd, &why), -ENOENT);
+	close(pidfd);
+	check_nothing_is_left(cg);
+
+	CHECK_ERR(agentcg_spawn(cg, "/bin/true", WORDS("x"), NULL, &options, sizeof(options), &pid, NULL, &why), -EINVAL);
+	CHECK(strstr(why.message, "ret_pidfd") != NULL);
+	options.begin_timeout_ms = 1;
+	CHECK_ERR(agentcg_spawn(cg, "/bin/true", WORDS("x"), NULL, &options, sizeof(options), &pid, &pidfd, &why), -EINVAL);
+	CHECK(strstr(why.message, "begin_timeout_ms") != NULL);
+	destroy_group(cg);
+}
+
 /* ---- what is refused ---- */
 
 static void a_field_without_its_flag_is_refused_by_name(void)
@@ -243,6 +280,7 @@ int main(void)
 	RUN(it_has_the_given_signals_and_process_group);
 	RUN(it_is_executed_by_a_descriptor);
 	RUN(it_begins_in_the_given_time);
+	RUN(a_start_may_be_asked_for_its_result);
 	RUN(a_field_without_its_flag_is_refused_by_name);
 	RUN(a_value_out_of_range_is_refused_by_name);
 	RUN(what_cannot_be_combined_is_refused_by_name);

@@ -143,6 +143,24 @@ static void spawn(agentcg *cg)
 	close(pidfd);
 }
 
+static void spawn_without_waiting(agentcg *cg)
+{
+	agentcg_spawn_options options = OWN;
+	pid_t pid;
+	int pidfd, result;
+
+	options.flags = AGENTCG_SPAWN_ASYNC;
+	if (CALL(agentcg_spawn(cg, "/bin/true", WORDS("true"), NULL, &options, sizeof(options), &pid, &pidfd, &why),
+	         RACES_OF_SPAWN, -ESRCH) < 0)
+		return;
+	do
+		result = CALL(agentcg_spawn_result(cg, pidfd, &why), -EINPROGRESS, RACES_OF_SPAWN);
+	while (result == -EINPROGRESS && usleep(1000) == 0);
+	if (result == 0)
+		CHECK_EQ(waitpid(pid, NULL, 0), pid);
+	close(pidfd);
+}
+
 static void spawn_missing_program(agentcg *cg)
 {
 	CHECK(CALL(agentcg_spawn(cg, "/nowhere/nothing", WORDS("nothing"), NULL, NULL, 0, NULL, NULL, &why),
@@ -340,6 +358,7 @@ static void use(agentcg *cg)
 {
 	static void (*const often[])(agentcg *) = {
 		move_by_pid, move_by_pidfd, move_itself, ask_about_child, spawn, spawn, spawn, spawn_missing_program,
+		spawn_without_waiting,
 		spawn_and_wait, list_processes, measure, measure, look, change_limits, read_limits, use_files, nest,
 		take_events, wait_a_moment,
 	};

@@ -214,6 +214,7 @@ void every_method_of_an_empty_group_throws()
 		REFUSED(move_pidfd(0));
 		REFUSED(spawn({"/bin/true"}));
 		REFUSED(contains(1));
+		REFUSED(spawn_result(1));
 		REFUSED(pids());
 		REFUSED(set_limits(limits));
 		REFUSED(get_limits());

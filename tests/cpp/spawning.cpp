@@ -130,6 +130,20 @@ void a_program_has_the_given_attributes()
 	}
 }
 
+void a_start_is_not_waited_for()
+{
+	group cg = group::make();
+	spawn_options options;
+	options.flags = AGENTCG_SPAWN_ASYNC;
+	int pidfd = -1;
+	pid_t pid = cg.spawn({"/bin/true"}, options, &pidfd);
+	while (!cg.spawn_result(pidfd))
+		usleep(1000);
+	CHECK_EQ(reap(pid), 0);
+	THROWN_BY(cg.spawn_result(pidfd), no_child_process);
+	close(pidfd);
+}
+
 void spawn_returns_a_pidfd_that_moves_the_process()
 {
 	group cg = group::make(), other = group::make();
@@ -180,6 +194,7 @@ int main()
 	RUN(a_program_has_the_given_descriptors_directory_and_session);
 	RUN(a_program_has_pipes_and_other_descriptors);
 	RUN(a_program_has_the_given_attributes);
+	RUN(a_start_is_not_waited_for);
 	RUN(spawn_returns_a_pidfd_that_moves_the_process);
 	RUN(a_failed_spawn_throws_and_leaves_nothing);
 }

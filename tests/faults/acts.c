@@ -255,6 +255,22 @@ static void oom_group(void)
 	group_with(&limits, AGENTCG_NEW_NO_SYSTEMD);
 }
 
+/* A member whose start was not waited for, and which has begun. */
+static void begun_member(void)
+{
+	static char *const words[] = { "sleep", "100", NULL };
+	agentcg_spawn_options options = AGENTCG_SPAWN_OPTIONS_INIT;
+	int code;
+
+	group();
+	options.flags = AGENTCG_SPAWN_ASYNC;
+	MUST(agentcg_spawn(cg, "/bin/sleep", words, NULL, &options, sizeof(options), &members[member_count], &pidfd, &ignored));
+	member_count++;
+	while ((code = agentcg_spawn_result(cg, pidfd, NULL)) == -EINPROGRESS)
+		usleep(1000);
+	REQUIRE(code == 0);
+}
+
 /* The terminal and the program of the host, opened before the call. */
 static void group_with_terminal(void)
 {
@@ -643,6 +659,41 @@ static int spawn_supervised(agentcg_error *error)
 	return spawn_with("/bin/sleep", &options, true, error);
 }
 
+static int spawn_async(agentcg_error *error)
+{
+	agentcg_spawn_options options = AGENTCG_SPAWN_OPTIONS_INIT;
+
+	options.flags = AGENTCG_SPAWN_ASYNC;
+	return spawn_with("/bin/sleep", &options, true, error);
+}
+
+static int spawn_async_and_wait(agentcg_error *error)
+{
+	static char *const words[] = { "sleep", "100", NULL };
+	agentcg_spawn_options options = AGENTCG_SPAWN_OPTIONS_INIT;
+	int fd = -1, code;
+
+	started = 0;
+	options.flags = AGENTCG_SPAWN_ASYNC;
+	code = agentcg_spawn(cg, "/bin/sleep", words, NULL, &options, sizeof(options), &started, &fd, error);
+	if (code < 0)
+		return code;
+	while ((code = agentcg_spawn_result(cg, fd, error)) == -EINPROGRESS)
+		usleep(1000);
+	if (code < 0)
+		started = 0;
+	close(fd);
+	return code;
+}
+
+static int spawn_result(agentcg_error *error)
+{
+	int code = agentcg_spawn_result(cg, pidfd, error);
+
+	RESULT(code);
+	return code;
+}
+
 static int spawn_contained(agentcg_error *error)
 {
 	agentcg_spawn_options options = AGENTCG_SPAWN_OPTIONS_INIT;
@@ -844,6 +895,7 @@ const struct act acts[] = {
 	OF(spawn, "job", group_with_terminal, spawn_job, WAITS),
 	OF(spawn, "terminal", group_with_terminal, spawn_terminal, WAITS),
 	OF(spawn, "supervised", group, spawn_supervised, WAITS),
+	OF(spawn, "async", group, spawn_async, WAITS | VARIES),
 	OF(spawn, "oom_group", oom_group, spawn, WAITS),
 	OF(spawn, "contained", group, spawn_contained, WAITS),
 	OF(spawn, "plain_child", group, spawn, CHILDREN | WAITS),
@@ -855,6 +907,8 @@ const struct act acts[] = {
 	OF(spawn, "supervised_child", group, spawn_supervised, CHILDREN | WAITS),
 	OF(spawn, "oom_group_child", oom_group, spawn, CHILDREN | WAITS),
 	OF(spawn, "contained_child", group, spawn_contained, CHILDREN | WAITS),
+	OF(spawn_result, "", begun_member, spawn_result, 0),
+	OF(spawn_result, "child", group, spawn_async_and_wait, CHILDREN | WAITS),
 	OF(set_limits, "", limited_member, set_limits, 0),
 	OF(set_limits, "forced", limited_member, set_limits_forced, 0),
 	OF(get_limits, "", limited_group, get_limits, 0),

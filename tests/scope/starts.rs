@@ -49,6 +49,25 @@ fn check_options(agent: &Agent) {
     assert_eq!(e.errno(), Errno::ETIMEDOUT, "{e}");
 }
 
+/// systemd moves the child of a start that is not waited for, too.
+fn check_async(agent: &Agent) {
+    for (path, started) in [(c"/bin/true", Ok(())), (c"/nowhere", Err(Errno::ENOENT))] {
+        let child = agent.spawn_async(&program::command(&[path], [c"x"]), SpawnOptions::default()).unwrap();
+        let result = || agent.spawn_result(child.pidfd.as_ref().unwrap().as_fd());
+        let result = loop {
+            match result() {
+                Ok(false) => std::thread::yield_now(),
+                other => break other.map(drop),
+            }
+        };
+        assert_eq!(result.map_err(|e| e.errno()), started);
+        if started.is_ok() {
+            program::wait(&child);
+        }
+    }
+    assert!(program::no_child_is_left());
+}
+
 #[test]
 fn a_program_starts_inside_a_scope() {
     lab::needs(&crate::LAYOUTS);
@@ -69,6 +88,7 @@ fn a_program_starts_inside_a_scope() {
         assert!(matches!(program::wait(&child), WaitStatus::Exited(_, 0)), "contained: {contain}");
     }
 
+    check_async(&agent);
     check_options(&agent);
 
     let nowhere = program::command(&[c"/nowhere"], [c"nowhere"]);
