@@ -671,9 +671,10 @@ int agentcg_pids(agentcg *cg,
  * The calling thread stands still until the program begins, but no longer than
  * begin_timeout_ms and a tenth of a second: then the child is killed. If the child
  * gets no CPU time to end in, a later call waits for it; a waitpid(2) without
- * __WALL does not find it. The default of 10 s holds in a group that has a cpu.max
- * or was seen frozen. In all groups the time holds only if begin_timeout_ms is set,
- * because it makes the start of a short program a third slower.
+ * __WALL does not find it. The default of 10 s holds in a group that its cpu.max
+ * has throttled, and in one that was seen frozen. In all groups the time holds only
+ * if begin_timeout_ms is set: a start then takes two to four times as long, because
+ * more processes have to wake each other.
  *
  * If the group is frozen before the program begins, the child is killed and
  * -EBUSY is returned. This holds for every freeze through this handle; for

@@ -92,7 +92,7 @@ pub struct ResourceLimit {
 /// How long to wait for a program to begin.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum BeginTimeout {
-    /// Ten seconds, if the group is known to be throttled, or frozen at times.
+    /// Ten seconds, if the group is known to be throttled or frozen at times.
     #[default]
     Default,
     /// This long, in every group.

@@ -104,6 +104,7 @@ pub struct SpawnCache {
     /// The number of spawns in progress whose child would not be killed if the group were frozen.
     unwatched: AtomicU32,
     cpu_max: CachedFile,
+    cpu_stat: CachedFile,
     abandoned: AbandonedChildren,
 }
 
@@ -118,6 +119,7 @@ impl Default for SpawnCache {
             may_be_frozen: AtomicBool::new(false),
             unwatched: AtomicU32::new(0),
             cpu_max: CachedFile::new(c"cpu.max"),
+            cpu_stat: CachedFile::new(c"cpu.stat"),
             abandoned: AbandonedChildren::default(),
         }
     }
@@ -184,7 +186,7 @@ impl Spawner<'_> {
         let is_frozen = || self.cache.freeze_files.is_in_force(self.dir).unwrap_or(false);
         let is_supervised = match command.begin {
             BeginTimeout::Within(_) => true,
-            BeginTimeout::Default => unwatched.is_none() || self.is_throttled()?,
+            BeginTimeout::Default => unwatched.is_none() || self.was_throttled()?,
             BeginTimeout::Forever => unwatched.is_none(),
         };
         let supervision = is_supervised.then(|| Supervision {
@@ -266,11 +268,16 @@ impl Spawner<'_> {
         child.map_err(Failure::from)
     }
 
-    /// Returns true if the group's own cpu.max limits it.
-    fn is_throttled<E>(&self) -> Result<bool, Failure<E>> {
-        let mut buf = [0; 48];
+    /// Returns true if the group's own cpu.max has stopped its processes at some time. Until then no process inside has used
+    /// so much that another one has to wait.
+    fn was_throttled<E>(&self) -> Result<bool, Failure<E>> {
+        let mut buf = [0; 1024];
         let text = self.cache.cpu_max.read(self.dir, &mut buf).map_err(Failure::Errno)?;
-        Ok(text.and_then(parse::cpu_max).is_some_and(|(quota, _)| quota != parse::UNLIMITED))
+        if text.and_then(parse::cpu_max).is_none_or(|(quota, _)| quota == parse::UNLIMITED) {
+            return Ok(false);
+        }
+        let text = self.cache.cpu_stat.read(self.dir, &mut buf).map_err(Failure::Errno)?;
+        Ok(text.and_then(|text| parse::value(text, b"nr_throttled")).is_some_and(|times| times > 0))
     }
 
     fn memory_events<E>(&self) -> Result<MemoryEvents, Failure<E>> {

@@ -8,8 +8,8 @@
 //! long. A child in a throttled group may need a long time to end, too. It is then abandoned: the calling thread returns,
 //! and the memory that the two processes use is kept until both have ended.
 //!
-//! The intermediary takes up to a third of the time that the fastest program takes. It is used only for groups that are
-//! known to be throttled, or frozen at times.
+//! The processes wake each other four times, which takes longer than everything else if each one is on another CPU.
+//! Therefore this is used only for groups that are known to be throttled or frozen at times, and if the caller asks for it.
 
 #![allow(unsafe_code)]
 

@@ -62,6 +62,32 @@ fn a_program_that_does_not_begin_in_time_never_begins() {
 }
 
 #[test]
+fn ten_seconds_is_the_default_in_a_group_that_was_throttled() {
+    std::thread::spawn(|| {
+        let group = Group::new(&Limits { cpu_weight: Some(100), ..Limits::default() });
+        let mut burner = group.start("burner", &[]);
+        burner.expect_line("ready");
+        group.cgroup.write("cpu.max", "1000 1000000");
+        wait_until("it is throttled", || group.cgroup.value("cpu.stat", "nr_throttled") > 0);
+        let child = Command { begin: BeginTimeout::Default, ..within(LONG) };
+        // The child needs more CPU time than it gets in ten seconds, if the burner has not used all of it.
+        let start = Instant::now();
+        match group.spawn(&child, SpawnOptions::default()) {
+            Ok(child) => drop(child),
+            Err(e) => {
+                assert_eq!(e.errno(), Errno::ETIMEDOUT, "{e}");
+                assert!(start.elapsed() >= Duration::from_secs(10));
+            }
+        }
+        assert!(start.elapsed() < Duration::from_secs(11), "{:?}", start.elapsed());
+        group.cgroup.write("cpu.max", "max");
+        group.destroy();
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
 fn a_throttled_group_does_not_hold_its_host_and_nothing_is_left_at_the_end() {
     std::thread::spawn(|| {
         // For the controller.
