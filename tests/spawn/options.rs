@@ -5,7 +5,7 @@ use super::entries::{SpawnPath, on_each_spawn_path};
 use crate::common::group::Group;
 use crate::common::member::{Member, role};
 use crate::common::program;
-use agentcg::{Command, Errno, Redirection, ResourceLimit, SpawnOptions};
+use agentcg::{BeginTimeout, Command, Errno, Redirection, ResourceLimit, SpawnOptions};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::{getegid, geteuid, getpgrp, getsid};
@@ -14,6 +14,7 @@ use std::ffi::{CStr, CString};
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
 
 /// The numbers of the descriptors of this process.
 fn descriptors() -> String {
@@ -347,5 +348,57 @@ fn each_attribute_that_cannot_be_set_is_named_on_each_spawn_path() {
         check_failure(group, Errno::EPERM, "groups", |command| command.groups = Some(vec![]));
         check_failure(group, Errno::EPERM, "gid", |command| command.gid = Some(0));
         check_failure(group, Errno::EPERM, "uid", |command| command.uid = Some(0));
+    });
+}
+
+#[test]
+fn all_options_work_together_on_each_spawn_path() {
+    on_each_spawn_path(|_, group| {
+        let program = File::open("/proc/self/exe").unwrap();
+        let pty = nix::pty::openpty(None, None).unwrap();
+        for contain in [false, true] {
+            // A contained program keeps the ids of its host.
+            let ids = (geteuid().is_root() && !contain).then_some((1234, 2345));
+            let all = |command: &mut Command<'_>| {
+                command.program = agentcg::Strings::new([]).unwrap();
+                command.new_session = true;
+                command.stdio = [agentcg::DEVNULL; 3];
+                command.descriptors = vec![Redirection { source: pty.slave.as_raw_fd(), target: 40 }];
+                command.umask = Some(0o22);
+                command.nice = Some(5);
+                command.oom_score_adj = Some(600);
+                command.resource_limits =
+                    vec![ResourceLimit { resource: libc::RLIMIT_CORE as i32, soft: 0, hard: 0 }];
+                command.groups = ids.map(|_| vec![9]);
+                (command.uid, command.gid) = ids.unzip();
+                command.parent_death_signal = Some(libc::SIGTERM);
+                command.no_new_privs = true;
+                (command.ignored_signals, command.blocked_signals) = (bit(libc::SIGHUP), bit(libc::SIGUSR1));
+                command.begin = BeginTimeout::Within(Duration::from_secs(60));
+            };
+            let report = report_with(group, contain, |command| {
+                all(command);
+                command.file = Some(program.as_fd());
+                command.controlling_terminal = Some(pty.slave.as_fd());
+                command.foreground_of = Some(pty.slave.as_fd());
+            });
+            let uid = ids.map_or(geteuid().as_raw(), |(uid, _)| uid);
+            let [_, _, pid] = job(&report);
+            let expected = [
+                ("fds", "[0, 1, 2, 40]"),
+                ("Umask", "0022"),
+                ("nice", "5"),
+                ("oom", "600"),
+                ("core", "0 0"),
+                ("death", "15"),
+                ("NoNewPrivs", "1"),
+                ("SigBlk", "0000000000000200"),
+                ("foreground", &pid.to_string()),
+                ("Uid", &format!("{uid} {uid} {uid} {uid}")),
+            ];
+            for (name, value) in expected {
+                assert_eq!(report[name], value, "{name}, contained: {contain}");
+            }
+        }
     });
 }
