@@ -183,8 +183,8 @@ impl Agent {
 }
 
 fn not_executed(command: Option<&Command<'_>>, e: Errno) -> Error {
+    let code = if EXECVE_ERRORS.contains(&e) { e } else { Errno::EIO };
     let Some(command) = command else {
-        let code = if EXECVE_ERRORS.contains(&e) { e } else { Errno::EIO };
         return Error::new(code, format!("cannot start the program: execve(2) failed: {}", words(e)));
     };
     if command.file.is_some() {
@@ -193,7 +193,6 @@ fn not_executed(command: Option<&Command<'_>>, e: Errno) -> Error {
         } else {
             ""
         };
-        let code = if EXECVE_ERRORS.contains(&e) { e } else { Errno::EIO };
         return Error::new(code, format!("cannot start the file of file_fd: {}{hint}", words(e)));
     }
     let file = command.program.last().unwrap_or_default().to_bytes();

@@ -80,9 +80,8 @@ impl Process {
         match process.check_protocol() {
             Ok(()) => Ok(process),
             Err(e) => {
-                process.kill();
                 // Its cgroup can be removed only after it has ended.
-                process.wait_for_end(Deadline::after(TIMEOUT));
+                process.end();
                 Err(match e {
                     Failure::Ended => Failure::foreign(&candidates, None),
                     Failure::Foreign(_, its_protocol) => Failure::foreign(&candidates, its_protocol),

@@ -13,17 +13,17 @@
 use super::child::{ChildReport, ChildSetup, Step, child_main};
 use super::clone3::{Stack, clone};
 use super::command::Command;
-use super::parent::{Child, Failure, Options, child_setup};
+use super::parent::{Child, Failure, Options, Stage, child_setup, stage};
 use crate::procfs;
 use crate::sys::descriptors::{self, occupy_stdio};
 use crate::sys::process::{kill, reap, waitid};
 use crate::sys::shared_memory::SharedMemory;
-use crate::sys::syscall::syscall;
+use crate::sys::syscall::{end_with_parent, outlive_parent, store_and_wake, wait_while};
 use crate::sys::thread::BlockedSignals;
 use nix::errno::Errno;
 use std::ffi::{c_int, c_void};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 
 /// What the child does before the steps of every child.
 struct Setup<'a> {
@@ -61,9 +61,7 @@ pub fn start<E>(
         reap(pid);
         return moved.map(|()| Err(Failure::NotCreated(Errno::ENOSYS)));
     }
-    shared.is_moved.store(1, Ordering::Release);
-    // SAFETY: FUTEX_WAKE uses only the address of the word, which lives.
-    unsafe { libc::syscall(libc::SYS_futex, &raw const shared.is_moved, libc::FUTEX_WAKE, i32::MAX) };
+    store_and_wake(&shared.is_moved, 1);
     Ok(Ok(Child { pid, pidfd, exec_seen: false }))
 }
 
@@ -102,20 +100,11 @@ extern "C" fn main(setup: *mut c_void) -> c_int {
         let shared = &*setup.shared;
         (setup, shared)
     };
-    let prctl = |signal: c_int| {
-        // It cannot fail: the signal is valid.
-        let _ = syscall(libc::SYS_prctl, [libc::PR_SET_PDEATHSIG as isize, signal as isize, 0, 0, 0]);
-    };
-    prctl(libc::SIGKILL);
-    if syscall(libc::SYS_getppid, [0; 5]).map(i32::unsigned_abs) != Ok(setup.host) {
+    if !end_with_parent(setup.host) {
         return 0;
     }
-    let word = (&raw const shared.is_moved) as isize;
-    while shared.is_moved.load(Ordering::Acquire) == 0 {
-        // The result does not matter: the loop reads the word again.
-        let _ = syscall(libc::SYS_futex, [word, libc::FUTEX_WAIT as isize, 0, 0, 0]);
-    }
-    prctl(0);
+    wait_while(&shared.is_moved, 0);
+    outlive_parent();
     child_main((&raw mut setup.child).cast::<c_void>())
 }
 
@@ -135,26 +124,13 @@ pub enum Outcome {
 /// Returns what became of a child, by its pidfd.
 pub fn outcome(pidfd: BorrowedFd<'_>) -> Outcome {
     let id = pidfd.as_raw_fd().unsigned_abs();
-    let look = |flags| waitid(libc::P_PIDFD, id, libc::WEXITED | libc::WNOHANG | flags);
-    let has_begun = || match look(libc::WNOWAIT).0 {
-        Ok(()) => true,
-        // A security module hides the child's status, but a child of this kind exists.
-        Err(e) => e == Errno::EACCES,
+    let (pid, code, status) = match stage(libc::P_PIDFD, id) {
+        Stage::Executed => return Outcome::Begun,
+        Stage::Preparing => return Outcome::InProgress,
+        Stage::NoChild(e) => return Outcome::NoChild(e),
+        Stage::Ended { pid, code, status } => (pid, code, status),
     };
-    if has_begun() {
-        return Outcome::Begun;
-    }
-    let (result, info) = look(libc::WNOWAIT | libc::__WCLONE);
-    // SAFETY: the kernel filled in the fields of a child, or left them 0 because none has ended.
-    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
-    match (result, pid) {
-        // The program may have begun between the two calls.
-        (Err(_) | Ok(()), 0) if has_begun() => return Outcome::Begun,
-        (Err(e), _) => return Outcome::NoChild(e),
-        (Ok(()), 0) => return Outcome::InProgress,
-        (Ok(()), _) => {}
-    }
-    let failure = match (info.si_code, status) {
+    let failure = match (code, status) {
         (libc::CLD_EXITED, errno @ 1..) => {
             let step = step_in_name(pid).unwrap_or(Step::Start);
             Failure::Failed(step, Errno::from_raw(errno))
@@ -163,7 +139,7 @@ pub fn outcome(pidfd: BorrowedFd<'_>) -> Outcome {
         _ => Failure::Killed(Step::Start),
     };
     // ECHILD: another thread has called this function, too.
-    let _ = look(libc::__WCLONE);
+    let _ = waitid(libc::P_PIDFD, id, libc::WEXITED | libc::WNOHANG | libc::__WCLONE);
     Outcome::NotBegun(failure)
 }
 

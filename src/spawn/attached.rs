@@ -16,7 +16,7 @@ use crate::sys::deadline::Deadline;
 use crate::sys::descriptors::{self, occupy_stdio};
 use crate::sys::process::{has_not_ended, kill, pidfd_send_signal, reap, reap_pidfd};
 use crate::sys::shared_memory::SharedMemory;
-use crate::sys::syscall::syscall;
+use crate::sys::syscall::{end_with_parent, store_and_wake, wait_while};
 use crate::sys::thread::BlockedSignals;
 use std::ffi::{c_int, c_void};
 use std::os::fd::AsFd;
@@ -66,10 +66,7 @@ pub fn start<E>(
         Err(e) => return Ok(Err(e)),
     };
     let moved = move_in(pid);
-    shared.decision.store(if moved.is_ok() { CREATE_CHILD } else { EXIT }, Ordering::Release);
-    let all_waiters = i32::MAX;
-    // SAFETY: FUTEX_WAKE uses only the address of the word, which lives.
-    unsafe { libc::syscall(libc::SYS_futex, &raw const shared.decision, libc::FUTEX_WAKE, all_waiters) };
+    store_and_wake(&shared.decision, if moved.is_ok() { CREATE_CHILD } else { EXIT });
     let deadline = options.supervision.map_or(Deadline::FOREVER, |supervision| supervision.deadline);
     let ended = wait_for_intermediary(pid, deadline, is_frozen);
     let was_frozen = ended == Ended::Frozen;
@@ -168,17 +165,10 @@ extern "C" fn intermediary_main(intermediary: *mut c_void) -> c_int {
         let shared = &*intermediary.shared;
         (intermediary, shared)
     };
-    let ends_with_host = [libc::PR_SET_PDEATHSIG as isize, libc::SIGKILL as isize, 0, 0, 0];
-    // It cannot fail: the signal is valid.
-    let _ = syscall(libc::SYS_prctl, ends_with_host);
-    if syscall(libc::SYS_getppid, [0; 5]).map(i32::unsigned_abs) != Ok(intermediary.host) {
+    if !end_with_parent(intermediary.host) {
         return 0;
     }
-    let word = (&raw const shared.decision) as isize;
-    while shared.decision.load(Ordering::Acquire) == UNDECIDED {
-        // The result does not matter: the loop reads the word again.
-        let _ = syscall(libc::SYS_futex, [word, libc::FUTEX_WAIT as isize, UNDECIDED as isize, 0, 0]);
-    }
+    wait_while(&shared.decision, UNDECIDED);
     if shared.decision.load(Ordering::Acquire) == CREATE_CHILD {
         let (pidfd, setup) = (shared.pidfd.as_ptr(), (&raw mut intermediary.setup).cast::<c_void>());
         // SAFETY: this process is suspended until the child has executed the program or ended. `child_main` takes a

@@ -179,10 +179,7 @@ impl Spawner<'_> {
     ) -> Result<Child, Failure<E>> {
         self.cache.abandoned.reap();
         let unwatched = UnwatchedSpawn::begin(self.cache);
-        if self.cache.freeze_files.is_in_force(self.dir).map_err(Failure::Errno)? {
-            self.cache.may_be_frozen.store(true, Ordering::SeqCst);
-            return Err(Failure::Frozen);
-        }
+        self.check_not_frozen()?;
         let is_frozen = || self.cache.freeze_files.is_in_force(self.dir).unwrap_or(false);
         let is_supervised = match command.begin {
             BeginTimeout::Within(_) => true,
@@ -250,10 +247,7 @@ impl Spawner<'_> {
         containment: Option<&Containment>,
         move_in: impl FnOnce(i32) -> Result<(), E>,
     ) -> Result<Child, Failure<E>> {
-        if self.cache.freeze_files.is_in_force(self.dir).map_err(Failure::Errno)? {
-            self.cache.may_be_frozen.store(true, Ordering::SeqCst);
-            return Err(Failure::Frozen);
-        }
+        self.check_not_frozen()?;
         if self.is_full()? {
             return Err(Failure::PidsLimit);
         }
@@ -266,6 +260,15 @@ impl Spawner<'_> {
         };
         let child = asynchronous::start(command, options, move_in).map_err(Failure::NotMoved)?;
         child.map_err(Failure::from)
+    }
+
+    /// Fails if the group is frozen, and remembers that.
+    fn check_not_frozen<E>(&self) -> Result<(), Failure<E>> {
+        if self.cache.freeze_files.is_in_force(self.dir).map_err(Failure::Errno)? {
+            self.cache.may_be_frozen.store(true, Ordering::SeqCst);
+            return Err(Failure::Frozen);
+        }
+        Ok(())
     }
 
     /// Returns true if the group's own cpu.max has stopped its processes at some time. Until then no process inside has used

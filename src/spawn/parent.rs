@@ -216,34 +216,58 @@ enum Outcome {
     ReapedElsewhere,
 }
 
-/// A plain wait finds the child only after execve(2) has changed its exit signal to SIGCHLD. Before that, a wait with
-/// __WCLONE finds it.
+/// Waits until the child has executed the program or ended.
 ///
-/// When clone(2) returns, the child may not be in either state yet: vfork(2) lets the parent continue before it can wait
-/// for a dying child, and where vfork(2) is fork(2), as in valgrind, the child may still be running.
+/// When clone(2) returns, the child may still prepare: vfork(2) lets the parent continue before it can wait for a dying child,
+/// and where vfork(2) is fork(2), as in valgrind, the child may still be running.
 fn outcome_of(pid: i32) -> Outcome {
     const INTERVAL: Duration = Duration::from_micros(50);
+    loop {
+        match stage(libc::P_PID, pid.unsigned_abs()) {
+            Stage::Executed => return Outcome::Executed,
+            Stage::Preparing => std::thread::sleep(INTERVAL),
+            Stage::Ended { code: libc::CLD_EXITED, .. } => return Outcome::Exited,
+            Stage::Ended { status, .. } => return Outcome::Killed(status),
+            Stage::NoChild(_) => return Outcome::ReapedElsewhere,
+        }
+    }
+}
+
+/// How far a child is, as waitid(2) reports it.
+pub(super) enum Stage {
+    /// The child has executed the program. The program may have ended since.
+    Executed,
+    /// The child has neither executed the program nor ended.
+    Preparing,
+    /// The child has ended before it executed the program. Nobody has waited for it.
+    Ended { pid: i32, code: c_int, status: c_int },
+    /// There is no such child, or another thread has waited for it.
+    NoChild(Errno),
+}
+
+/// Returns how far a child is. `kind` and `id` are those of waitid(2).
+///
+/// A plain wait finds the child only after execve(2) has changed its exit signal to SIGCHLD. Before that, a wait with
+/// __WCLONE finds it.
+pub(super) fn stage(kind: libc::idtype_t, id: libc::id_t) -> Stage {
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-    let has_executed = || match waitid(libc::P_PID, pid.unsigned_abs(), flags).0 {
+    let has_executed = || match waitid(kind, id, flags).0 {
         Ok(()) => true,
         // A security module hides the child's status. The errno still shows that a child of this kind exists.
         Err(e) => e == Errno::EACCES,
     };
-    loop {
-        if has_executed() {
-            return Outcome::Executed;
-        }
-        let (result, info) = waitid(libc::P_PID, pid.unsigned_abs(), flags | libc::__WCLONE);
-        // SAFETY: the kernel filled in the fields of a child, or left them 0 because none has ended.
-        let (ended, status) = unsafe { (info.si_pid(), info.si_status()) };
-        match (result, ended) {
-            // The child may have executed the program between the two calls.
-            (Err(_), _) if has_executed() => return Outcome::Executed,
-            (Err(_), _) => return Outcome::ReapedElsewhere,
-            (Ok(()), 0) => std::thread::sleep(INTERVAL),
-            (Ok(()), _) if info.si_code == libc::CLD_EXITED => return Outcome::Exited,
-            (Ok(()), _) => return Outcome::Killed(status),
-        }
+    if has_executed() {
+        return Stage::Executed;
+    }
+    let (result, info) = waitid(kind, id, flags | libc::__WCLONE);
+    // SAFETY: the kernel filled in the fields of a child, or left them 0 because none has ended.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    match (result, pid) {
+        // The child may have executed the program between the two calls.
+        (Err(_) | Ok(()), 0) if has_executed() => Stage::Executed,
+        (Err(e), _) => Stage::NoChild(e),
+        (Ok(()), 0) => Stage::Preparing,
+        (Ok(()), _) => Stage::Ended { pid, code: info.si_code, status },
     }
 }
 

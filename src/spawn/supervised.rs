@@ -21,7 +21,7 @@ use crate::sys::fork_mutex::ForkMutex;
 use crate::sys::pidfd_open;
 use crate::sys::process::{pidfd_send_signal, reap, reap_pidfd_if_ended, waitid};
 use crate::sys::shared_memory::SharedMemory;
-use crate::sys::syscall::syscall;
+use crate::sys::syscall::{end_with_parent, syscall};
 use crate::sys::thread::BlockedSignals;
 use crate::sys::try_alloc;
 use nix::errno::Errno;
@@ -231,10 +231,7 @@ fn has_ended(pidfd: BorrowedFd<'_>, wait: Duration) -> bool {
 extern "C" fn intermediary_main(state: *mut c_void) -> c_int {
     // SAFETY: the host keeps the state until this process has ended, and uses only its atomic integers.
     let state = unsafe { &mut *state.cast::<State<'_>>() };
-    let ends_with_host = [libc::PR_SET_PDEATHSIG as isize, libc::SIGKILL as isize, 0, 0, 0];
-    // It cannot fail: the signal is valid.
-    let _ = syscall(libc::SYS_prctl, ends_with_host);
-    if syscall(libc::SYS_getppid, [0; 5]).map(i32::unsigned_abs) != Ok(state.host) {
+    if !end_with_parent(state.host) {
         return 0;
     }
     let (pidfd, setup) = (state.pidfd.as_ptr(), (&raw mut state.setup).cast::<c_void>());

@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use std::ffi::{CStr, c_int, c_void};
 use std::os::fd::RawFd;
 use std::ptr::null;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// openat(2), close-on-exec.
 pub fn open(directory: RawFd, path: &CStr, flags: c_int) -> nix::Result<RawFd> {
@@ -27,6 +28,39 @@ pub fn dup_at_least(fd: RawFd, lowest: RawFd) -> nix::Result<RawFd> {
 /// close(2), whose result does not matter: the number is free whatever it is, EINTR included.
 pub fn close(fd: RawFd) {
     let _ = syscall_once(libc::SYS_close, [fd as isize, 0, 0, 0, 0]);
+}
+
+/// Has the calling process killed when its parent ends. Returns false if that is no longer the process `parent`.
+pub fn end_with_parent(parent: u32) -> bool {
+    set_parent_death_signal(libc::SIGKILL);
+    syscall(libc::SYS_getppid, [0; 5]).map(i32::unsigned_abs) == Ok(parent)
+}
+
+/// Undoes [`end_with_parent`].
+pub fn outlive_parent() {
+    set_parent_death_signal(0);
+}
+
+fn set_parent_death_signal(signal: c_int) {
+    // It cannot fail: the signal is valid.
+    let _ = syscall(libc::SYS_prctl, [libc::PR_SET_PDEATHSIG as isize, signal as isize, 0, 0, 0]);
+}
+
+/// Waits while the word, which several processes share, has this value.
+pub fn wait_while(word: &AtomicU32, value: u32) {
+    while word.load(Ordering::Acquire) == value {
+        // The result does not matter: the loop reads the word again.
+        let arguments = [word.as_ptr() as isize, libc::FUTEX_WAIT as isize, value as isize, 0, 0];
+        let _ = syscall(libc::SYS_futex, arguments);
+    }
+}
+
+/// Stores a value and wakes all that [`wait_while`] it was another.
+pub fn store_and_wake(word: &AtomicU32, value: u32) {
+    word.store(value, Ordering::Release);
+    // It cannot fail: the word lives.
+    let arguments = [word.as_ptr() as isize, libc::FUTEX_WAKE as isize, i32::MAX as isize, 0, 0];
+    let _ = syscall(libc::SYS_futex, arguments);
 }
 
 /// Makes a system call whose result fits into an int, again as long as a signal interrupts it.
