@@ -3,6 +3,7 @@
 #include "spawning.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -391,8 +392,9 @@ static int call_spawn_result(agentcg_error *error)
 	result = agentcg_spawn(cg, "/bin/true", WORDS("true"), NULL, &options, sizeof(options), &child, &pidfd, error);
 	if (result != 0)
 		return result;
+	/* The program ends at once, which makes the pidfd readable. */
 	while ((result = agentcg_spawn_result(cg, pidfd, error)) == -EINPROGRESS)
-		usleep(1000);
+		poll(&(struct pollfd){ .fd = pidfd, .events = POLLIN }, 1, -1);
 	close(pidfd);
 	return result;
 }

@@ -160,8 +160,9 @@ static void a_start_may_be_asked_for_its_result(void)
 	options.flags = AGENTCG_SPAWN_ASYNC;
 	CHECK_OK(agentcg_spawn(cg, "/bin/true", WORDS("x"), NULL, &options, sizeof(options), &pid, &pidfd, &why));
 	CHECK(fcntl(pidfd, F_GETFD) == FD_CLOEXEC && pidfd > 2);
+	/* The program ends at once, which makes its pidfd readable. */
 	while ((result = agentcg_spawn_result(cg, pidfd, NULL)) == -EINPROGRESS)
-		usleep(1000);
+		poll(&(struct pollfd){ .fd = pidfd, .events = POLLIN }, 1, SOON_MS);
 	CHECK_EQ(result, 0);
 	CHECK_EQ(reap(pid), 0);
 	CHECK_ERR(agentcg_spawn_result(cg, pidfd, &why), -ECHILD);

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -153,9 +154,9 @@ static void spawn_without_waiting(agentcg *cg)
 	if (CALL(agentcg_spawn(cg, "/bin/true", WORDS("true"), NULL, &options, sizeof(options), &pid, &pidfd, &why),
 	         RACES_OF_SPAWN, -ESRCH) < 0)
 		return;
-	do
-		result = CALL(agentcg_spawn_result(cg, pidfd, &why), -EINPROGRESS, RACES_OF_SPAWN);
-	while (result == -EINPROGRESS && usleep(1000) == 0);
+	/* The pidfd is readable when the child has failed, was killed, or its program has ended. */
+	while ((result = CALL(agentcg_spawn_result(cg, pidfd, &why), -EINPROGRESS, RACES_OF_SPAWN)) == -EINPROGRESS)
+		poll(&(struct pollfd){ .fd = pidfd, .events = POLLIN }, 1, -1);
 	if (result == 0)
 		CHECK_EQ(waitpid(pid, NULL, 0), pid);
 	close(pidfd);

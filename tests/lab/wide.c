@@ -5,7 +5,7 @@
  * User-Mode Linux saves and restores the floating point registers of its processes by ptrace(2), in a struct of
  * 2,696 bytes, which is enough up to AVX-512. A host with AMX returns 11 KiB, and accepts only the whole (-EFAULT
  * otherwise), so that every process of the guest, init first, dies of SIGSEGV. This library transfers the whole to and
- * from the host. The part behind the guest's struct is unused: the guest does not let processes use the tiles.
+ * from the host. The part behind the guest's struct is unused, because processes of the guest cannot use the tiles.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -16,7 +16,7 @@ const MOUNT: &str = "/sys/fs/cgroup";
 
 /// The state of the adapter.
 pub struct Peer {
-    /// Relative to the mount point, which the library does not let a program choose.
+    /// The path of the cgroup, relative to the mount point, which the library finds by itself.
     groups: PathBuf,
     limits: bool,
     made: u32,
