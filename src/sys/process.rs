@@ -53,13 +53,13 @@ pub fn wait_status(pid: i32) -> nix::Result<c_int> {
 
 /// Waits until a child of any kind has ended. Does nothing if another thread of the host has waited for it.
 pub fn reap(pid: i32) {
-    while waitid(libc::P_PID, pid.unsigned_abs(), libc::WEXITED | libc::__WALL).0 == Err(Errno::EINTR) {}
+    let _ = waitid(libc::P_PID, pid.unsigned_abs(), libc::WEXITED | libc::__WALL);
 }
 
 /// The same as [`reap`] by a pidfd (Linux 5.4).
 pub fn reap_pidfd(pidfd: BorrowedFd<'_>) {
     let id = pidfd.as_raw_fd().unsigned_abs();
-    while waitid(libc::P_PIDFD, id, libc::WEXITED | libc::__WALL).0 == Err(Errno::EINTR) {}
+    let _ = waitid(libc::P_PIDFD, id, libc::WEXITED | libc::__WALL);
 }
 
 /// Waits for a process by its pidfd, if it has ended and is a child of the caller. A program that was not started as a child
@@ -75,15 +75,16 @@ pub fn has_not_ended(pid: i32) -> bool {
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
     let (result, info) = waitid(libc::P_PID, pid.unsigned_abs(), flags);
     // SAFETY: the kernel filled in the fields of a child, or left them 0 because none has ended.
-    result == Err(Errno::EINTR) || (result.is_ok() && unsafe { info.si_pid() } == 0)
+    result.is_ok() && unsafe { info.si_pid() } == 0
 }
 
-/// waitid(2). nix's function would fail for a child that a real-time signal has killed.
+/// waitid(2), again as long as a signal interrupts it. nix's function would fail for a child that a real-time signal has
+/// killed.
 pub fn waitid(kind: libc::idtype_t, id: libc::id_t, flags: c_int) -> (nix::Result<()>, libc::siginfo_t) {
     // SAFETY: all zeros are a valid `siginfo_t`. The kernel writes to it.
     unsafe {
         let mut info = std::mem::zeroed();
-        let result = libc::waitid(kind, id, &raw mut info, flags);
-        (Errno::result(result).map(drop), info)
+        let result = retry_on_eintr(|| Errno::result(libc::waitid(kind, id, &raw mut info, flags)));
+        (result.map(drop), info)
     }
 }
