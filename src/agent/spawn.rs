@@ -79,7 +79,12 @@ impl Agent {
     }
 
     fn spawner(&self) -> Spawner<'_> {
-        Spawner { dir: &self.dir, cache: &self.spawn_cache, moved_by_systemd: self.unit.is_some() }
+        Spawner {
+            dir: &self.dir,
+            cache: &self.spawn_cache,
+            stats_files: &self.files,
+            moved_by_systemd: self.unit.is_some(),
+        }
     }
 
     /// Checks the command, and returns what its child needs to be contained.

@@ -36,6 +36,7 @@ pub mod supervised;
 use crate::cgroupfs::{CachedFile, Dir};
 use crate::kill::freeze;
 use crate::parse;
+use crate::stats;
 use crate::sys::deadline::Deadline;
 use crate::sys::kernel;
 use crate::sys::thread::is_filtered;
@@ -98,13 +99,11 @@ pub struct SpawnCache {
     kills_born_inside: AtomicBool,
     freeze_files: freeze::FreezeFiles,
     oom_group: CachedFile,
-    memory_events: CachedFile,
     /// True once the group was seen frozen, or [`SpawnCache::expect_freeze`] was called.
     may_be_frozen: AtomicBool,
     /// The number of spawns in progress whose child would not be killed if the group were frozen.
     unwatched: AtomicU32,
     cpu_max: CachedFile,
-    cpu_stat: CachedFile,
     abandoned: AbandonedChildren,
 }
 
@@ -115,11 +114,9 @@ impl Default for SpawnCache {
             kills_born_inside: AtomicBool::new(false),
             freeze_files: freeze::FreezeFiles::default(),
             oom_group: CachedFile::new(c"memory.oom.group"),
-            memory_events: CachedFile::new(c"memory.events"),
             may_be_frozen: AtomicBool::new(false),
             unwatched: AtomicU32::new(0),
             cpu_max: CachedFile::new(c"cpu.max"),
-            cpu_stat: CachedFile::new(c"cpu.stat"),
             abandoned: AbandonedChildren::default(),
         }
     }
@@ -164,6 +161,8 @@ pub struct Spawner<'a> {
     pub dir: &'a Dir,
     /// What the library remembers of the group.
     pub cache: &'a SpawnCache,
+    /// The files of the group's statistics.
+    pub stats_files: &'a stats::Files,
     /// True if systemd can move a child into the group where the library has no right to do it.
     pub moved_by_systemd: bool,
 }
@@ -279,13 +278,13 @@ impl Spawner<'_> {
         if text.and_then(parse::cpu_max).is_none_or(|(quota, _)| quota == parse::UNLIMITED) {
             return Ok(false);
         }
-        let text = self.cache.cpu_stat.read(self.dir, &mut buf).map_err(Failure::Errno)?;
+        let text = self.stats_files.cpu_stat().read(self.dir, &mut buf).map_err(Failure::Errno)?;
         Ok(text.and_then(|text| parse::value(text, b"nr_throttled")).is_some_and(|times| times > 0))
     }
 
     fn memory_events<E>(&self) -> Result<MemoryEvents, Failure<E>> {
         let mut buf = [0; 256];
-        let text = self.cache.memory_events.read(self.dir, &mut buf).map_err(Failure::Errno)?;
+        let text = self.stats_files.memory_events().read(self.dir, &mut buf).map_err(Failure::Errno)?;
         let value = |key| text.and_then(|text| parse::value(text, key)).unwrap_or(0);
         Ok(MemoryEvents { max: value(b"max"), oom: value(b"oom"), oom_kill: value(b"oom_kill") })
     }

@@ -57,6 +57,17 @@ impl Default for Files {
 }
 
 impl Files {
+    /// Returns `memory.events`, for callers that need other counters of it. A second descriptor of the file would be kept open
+    /// otherwise; the same holds for [`Self::cpu_stat`].
+    pub fn memory_events(&self) -> &CachedFile {
+        &self.memory_events
+    }
+
+    /// Returns `cpu.stat`.
+    pub fn cpu_stat(&self) -> &CachedFile {
+        &self.cpu_stat
+    }
+
     /// Reads the statistics that `which` asks for into `stats`, which must be all 0. Statistics that the kernel or the place
     /// does not offer are left out. Fills the struct in place: at a microsecond a call, a copy of 300 bytes counts.
     pub fn read(&self, dir: &Dir, which: u64, stats: &mut Stats) -> Result<(), FileError> {
