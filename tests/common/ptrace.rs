@@ -27,7 +27,7 @@ pub fn run_to_stop(pid: i32, stop: u32) -> bool {
         if stops > 0 {
             request(libc::PTRACE_SYSCALL, pid);
         }
-        if !wait_for_stop(pid) {
+        if wait_for_stop(pid).is_none() {
             return false;
         }
     }
@@ -43,11 +43,58 @@ pub fn detach(pid: i32) {
 /// call.
 pub fn count_stops(pid: i32) -> u32 {
     let mut stops = 0;
-    while wait_for_stop(pid) {
+    while wait_for_stop(pid).is_some() {
         request(libc::PTRACE_SYSCALL, pid);
         stops += 1;
     }
     stops
+}
+
+/// One system call of a member.
+#[derive(Debug, Clone, Copy)]
+pub struct Call {
+    /// Its number.
+    pub number: libc::c_long,
+    /// Its first two arguments.
+    pub arguments: [libc::c_long; 2],
+}
+
+/// For the thread of the test that has started the member: lets it run to its end, and passes each of its system
+/// calls to `each` before it is made.
+pub fn each_system_call(pid: i32, mut each: impl FnMut(Call)) {
+    let mut is_entry = false;
+    let mut first = true;
+    while let Some(signal) = wait_for_stop(pid) {
+        if std::mem::take(&mut first) {
+            // From here on a stop at a system call differs from a signal.
+            set_options(pid, libc::PTRACE_O_TRACESYSGOOD | libc::PTRACE_O_EXITKILL);
+        } else if signal == libc::SIGTRAP | 0x80 {
+            is_entry = !is_entry;
+            if is_entry {
+                each(Call {
+                    number: user(pid, ORIG_RAX),
+                    arguments: [RDI, RSI].map(|register| user(pid, register)),
+                });
+            }
+        } else {
+            continue_with(pid, signal);
+            continue;
+        }
+        request(libc::PTRACE_SYSCALL, pid);
+    }
+}
+
+/// Returns the text, up to its NUL byte, at an address of a stopped member.
+pub fn text_at(pid: i32, at: libc::c_long) -> String {
+    let mut bytes = Vec::new();
+    for word in (at..).step_by(size_of::<libc::c_long>()) {
+        let next = peek(libc::PTRACE_PEEKDATA, pid, word).to_ne_bytes();
+        bytes.extend(next.iter().take_while(|&&byte| byte != 0));
+        if next.contains(&0) {
+            break;
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// A fault in a write(2).
@@ -68,7 +115,7 @@ pub fn inject_write_faults(pid: i32, mut fault: impl FnMut(&str, OFlag) -> Fault
     let mut written = Vec::new();
     let mut is_entry = false;
     let mut hidden_fd = None;
-    while wait_for_stop(pid) {
+    while wait_for_stop(pid).is_some() {
         // The first stop is the one that the member itself has raised.
         if is_entry && user(pid, ORIG_RAX) == libc::SYS_write {
             let fd = user(pid, RDI);
@@ -135,8 +182,8 @@ fn poke(request: libc::c_uint, pid: i32, at: libc::c_long, value: libc::c_long) 
     Errno::result(unsafe { libc::ptrace(request, pid, at, value) }).expect("ptrace");
 }
 
-/// Waits for the next stop. Returns false if the member has ended, and leaves it to be reaped.
-fn wait_for_stop(pid: i32) -> bool {
+/// Waits for the next stop. Returns its signal, or none if the member has ended, which is left to be reaped.
+fn wait_for_stop(pid: i32) -> Option<libc::c_int> {
     let id = libc::id_t::try_from(pid).expect("a pid is not negative");
     let wait = |options| {
         let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
@@ -146,13 +193,28 @@ fn wait_for_stop(pid: i32) -> bool {
             (done, info.assume_init())
         };
         Errno::result(done).expect("waitid");
-        info.si_code
+        // SAFETY: the siginfo is that of a child.
+        (info.si_code, unsafe { info.si_status() })
     };
-    let stopped = wait(libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT) == libc::CLD_TRAPPED;
+    let (code, signal) = wait(libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT);
+    let stopped = code == libc::CLD_TRAPPED;
     if stopped {
         wait(libc::WSTOPPED);
     }
-    stopped
+    stopped.then_some(signal)
+}
+
+fn set_options(pid: i32, options: libc::c_int) {
+    // SAFETY: the request takes an integer.
+    let done = unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, pid, 0, libc::c_long::from(options)) };
+    Errno::result(done).expect("PTRACE_SETOPTIONS");
+}
+
+/// Delivers the signal that has stopped the member, and continues to the next stop.
+fn continue_with(pid: i32, signal: libc::c_int) {
+    // SAFETY: the request takes an integer.
+    let done = unsafe { libc::ptrace(libc::PTRACE_SYSCALL, pid, 0, libc::c_long::from(signal)) };
+    Errno::result(done).expect("PTRACE_SYSCALL");
 }
 
 fn request(request: libc::c_uint, pid: i32) {
