@@ -31,6 +31,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("mount_root", mount_root),
     ("mount_id", mount_id),
     ("release", release),
+    ("namespace", namespace),
 ];
 
 /// Splits one input into two: the text before the first newline, and the rest.
@@ -267,4 +268,10 @@ fn release(text: &[u8]) {
     let candidate = if release.candidate > 0 { format!("-rc{}", release.candidate) } else { String::new() };
     let again = format!("{version}.{patch}.{sub}{candidate}");
     assert_eq!(parse::release(again.as_bytes()), Some(release));
+}
+
+fn namespace(link: &[u8]) {
+    if let Some(number) = parse::namespace(link) {
+        assert_eq!(parse::namespace(format!("cgroup:[{number}]").as_bytes()), Some(number));
+    }
 }

@@ -73,7 +73,7 @@ impl Agent {
             return match self.killer().kill_all(deadline) {
                 // The group and its files are about to be removed.
                 Err(kill::Failure::NotRestored(_)) => Ok(()),
-                killed => killed.map_err(|failure| self.not_killed(failure)),
+                killed => killed.map(|_| ()).map_err(|failure| self.not_killed(failure)),
             };
         }
         let empty = self.killer().wait_empty(Deadline::after(Duration::ZERO));

@@ -109,7 +109,7 @@ impl Agent {
     /// afterwards.
     pub fn kill_all(&self, deadline: Deadline) -> Result<()> {
         let killed = self.killer().kill_all(deadline).map_err(|failure| self.not_killed(failure));
-        self.after_kill(killed, deadline)
+        self.after_kill(killed, deadline).map(|_| ())
     }
 
     /// Sends SIGTERM to all processes and kills those that live at `grace`. The kill may take `kill_within`, or any
@@ -164,19 +164,20 @@ impl Agent {
         .on("cgroup.kill")
     }
 
-    /// Restores the files that the kill has changed and, if all processes were killed, makes the group usable again.
-    fn after_kill<T>(&self, killed: Result<T>, deadline: Deadline) -> Result<T> {
+    /// Restores the files that the kill has changed and, unless it failed, makes the group usable again. The result and
+    /// `outcome` are true if processes were killed.
+    fn after_kill(&self, outcome: Result<bool>, deadline: Deadline) -> Result<bool> {
         let restored = self.restore_overrides();
-        let outcome = killed?;
+        let killed = outcome?;
         restored?;
         let killer = self.killer();
         let events = killer.events().map_err(|e| self.failed("read", "cgroup.events", e))?;
         self.wake_watchers_after_death(&events);
-        match reuse::make_usable(&self.dir, &events, deadline) {
-            Err((Errno::ENODEV, _)) | Ok(()) => Ok(outcome),
+        match reuse::make_usable(&self.dir, &events, killed, deadline) {
+            Err((Errno::ENODEV, _)) | Ok(()) => Ok(killed),
             // Without a free descriptor no program can be started in the group anyway. A freeze that remains was read,
             // and is reported.
-            Err((Errno::EMFILE | Errno::ENFILE, file)) if file != c"cgroup.freeze" => Ok(outcome),
+            Err((Errno::EMFILE | Errno::ENFILE, file)) if file != c"cgroup.freeze" => Ok(killed),
             Err(e) => Err(self.failed_on("reset", e)),
         }
     }

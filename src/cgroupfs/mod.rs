@@ -200,7 +200,7 @@ impl Dir {
     /// Passes the name of each direct child cgroup to `each`, until `each` fails.
     fn each_child(&self, mut each: impl FnMut(&CStr) -> nix::Result<()>) -> nix::Result<()> {
         // Most groups need no listing.
-        if fstat(&self.fd)?.st_nlink == LINKS_WITHOUT_CHILDREN {
+        if !self.has_children()? {
             return Ok(());
         }
         // A new descriptor, because the position of a listing belongs to the open file.
@@ -229,6 +229,11 @@ impl Dir {
             })?;
         }
         names.iter().try_for_each(|name| each(name))
+    }
+
+    /// Returns true if the cgroup has child cgroups.
+    pub fn has_children(&self) -> nix::Result<bool> {
+        Ok(fstat(&self.fd)?.st_nlink > LINKS_WITHOUT_CHILDREN)
     }
 
     /// Returns true if the parent has child cgroups, also if this cgroup was removed.

@@ -302,7 +302,7 @@ impl Guarded {
             return true;
         }
         match self.killer().kill_all(Deadline::after(TURN)) {
-            Ok(()) | Err(Failure::NotRestored(_)) => {}
+            Ok(_) | Err(Failure::NotRestored(_)) => {}
             Err(Failure::Errno(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => {
                 return self.end_without_descriptors();
             }

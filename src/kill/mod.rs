@@ -132,15 +132,16 @@ const LONGEST_PAUSE_WITHOUT_FORKS: Duration = Duration::from_millis(200);
 const PAUSE_PER_SWEEP: u32 = 20;
 
 impl Killer<'_> {
-    /// Kills all processes in the group and in the cgroups inside it, and waits until none lives.
-    pub fn kill_all(&self, deadline: Deadline) -> Result<(), Failure> {
+    /// Kills all processes in the group and in the cgroups inside it, and waits until none lives. Returns false if there
+    /// was none.
+    pub fn kill_all(&self, deadline: Deadline) -> Result<bool, Failure> {
         if self.contains_caller(deadline)? {
             return Err(Failure::CallerInside);
         }
         match self.events().and_then(|events| events.state()) {
             // cgroup.kill is not written in an empty group: most kernels of 2025-26 kill every process that is later
             // created in a cgroup whose cgroup.kill was written (kernel commit 8e3599202166).
-            Ok(state) if !state.populated => return Ok(()),
+            Ok(state) if !state.populated => return Ok(false),
             Err(Errno::ENODEV) => return Err(Errno::ENODEV.into()),
             _ => {}
         }
@@ -161,7 +162,7 @@ impl Killer<'_> {
             };
         let restored = overrides.restore();
         outcome?;
-        restored.map_err(Failure::NotRestored)
+        restored.map_err(Failure::NotRestored).map(|()| true)
     }
 
     /// Waits until no process lives in the group. Returns false at the deadline.

@@ -17,8 +17,14 @@ const SUBTREE_CONTROL: &CStr = c"cgroup.subtree_control";
 /// The directory of agents that an agent has made.
 const NESTED: &CStr = c"synwire/agents";
 
-/// Thaws the group and disables the controllers. No process may live in the group.
-pub fn make_usable(dir: &Dir, events: &Events<'_>, deadline: Deadline) -> Result<(), FileError> {
+/// Thaws the group and disables the controllers. No process may live in the group. `killed` means that some lived in it until
+/// they were killed.
+pub fn make_usable(
+    dir: &Dir,
+    events: &Events<'_>,
+    killed: bool,
+    deadline: Deadline,
+) -> Result<(), FileError> {
     if events.state().map_err(|e| (e, c"cgroup.events"))?.frozen {
         match dir.write(FREEZE, b"0") {
             Err(Errno::ENOENT) => {}
@@ -26,6 +32,11 @@ pub fn make_usable(dir: &Dir, events: &Events<'_>, deadline: Deadline) -> Result
         }
     }
     let on_subtree_control = |e| (e, SUBTREE_CONTROL);
+    // Without cgroups inside, the killed processes were in the group itself. Then no controller that keeps processes out was
+    // enabled.
+    if killed && !dir.has_children().map_err(on_subtree_control)? {
+        return Ok(());
+    }
     if !enables_any(dir).map_err(on_subtree_control)?
         || contains_owned_agents(dir).map_err(on_subtree_control)?
     {

@@ -12,6 +12,11 @@ pub fn own_cgroup(text: &[u8]) -> Option<&[u8]> {
     text.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(b"0::"))
 }
 
+/// Returns the number of a namespace: of the link `/proc/PID/ns/cgroup`, which reads `cgroup:[4026531835]`.
+pub fn namespace(link: &[u8]) -> Option<u64> {
+    number(link.strip_prefix(b"cgroup:[")?.strip_suffix(b"]")?)
+}
+
 /// Returns the controllers of the v1 hierarchies in `/proc/PID/cgroup`. Named hierarchies have none.
 pub fn v1_controllers(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|&b| b == b'\n')

@@ -2,6 +2,14 @@
 use super::*;
 
 #[test]
+fn a_namespace_has_the_number_in_its_link() {
+    assert_eq!(namespace(b"cgroup:[4026531835]"), Some(4_026_531_835));
+    assert_eq!(namespace(b"net:[4026531835]"), None);
+    assert_eq!(namespace(b"cgroup:[4026531835"), None);
+    assert_eq!(namespace(b"cgroup:[]"), None);
+}
+
+#[test]
 fn our_own_cgroup_is_the_line_of_hierarchy_zero() {
     let hybrid = b"12:cpu:/x\n1:name=systemd:/y\n0::/user.slice/a.scope\n";
     assert_eq!(own_cgroup(hybrid), Some(b"/user.slice/a.scope".as_slice()));

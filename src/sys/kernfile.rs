@@ -4,6 +4,7 @@
 
 use super::try_alloc;
 use nix::errno::Errno;
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};
 
@@ -55,4 +56,12 @@ pub fn errno(e: &io::Error) -> Errno {
         return Errno::ENOMEM;
     }
     Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))
+}
+
+/// Reads a symbolic link into `buf`, which cuts it off. Allocates nothing, unlike the function of nix. In /proc it takes half the
+/// time of stat(2), which follows the link.
+pub fn read_link<'a>(path: &CStr, buf: &'a mut [u8]) -> nix::Result<&'a [u8]> {
+    // SAFETY: the path is NUL-terminated, and the kernel writes at most buf.len() bytes to the buffer.
+    let length = Errno::result(unsafe { libc::readlink(path.as_ptr(), buf.as_mut_ptr().cast(), buf.len()) })?;
+    Ok(buf.get(..usize::try_from(length).unwrap_or_default()).unwrap_or_default())
 }
