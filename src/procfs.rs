@@ -17,7 +17,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// Returns the `0::` path of a process (`self` or a pid), or `None` if no cgroup2 hierarchy was ever mounted.
 pub fn cgroup_of(process: &str) -> nix::Result<Option<Vec<u8>>> {
@@ -29,20 +29,20 @@ pub fn cgroup_of(process: &str) -> nix::Result<Option<Vec<u8>>> {
 const LINE_MAX: usize = 4096 + 64;
 
 /// Calls `visit` with the `0::` path of the calling thread, as the kernel shows it in the caller's cgroup namespace.
-/// Allocates nothing, and needs no free descriptor after [`keep_own_cgroup`]. Returns `None` if no cgroup2 hierarchy was
+/// Allocates nothing, and needs no free descriptor after [`keep_own_files`]. Returns `None` if no cgroup2 hierarchy was
 /// ever mounted, or if the path is longer than the kernel shows.
 ///
 /// It reads the path of the thread, because the path of the process is that of its main thread, which a dead main thread
 /// keeps when the process is moved.
 pub fn with_own_cgroup<T>(visit: impl FnOnce(&[u8]) -> T) -> nix::Result<Option<T>> {
-    let kept = OWN_CGROUP.lock().upgrade();
-    // This takes half the time of opening the file of the thread.
-    if let Some(kept) = kept.as_ref().filter(|kept| kept.main_thread == gettid()) {
-        return own_path(&kept.file, visit);
+    let kept = OWN_FILES.lock().upgrade();
+    // To open the file of the thread takes as long as to read it.
+    if let Some(files) = kept.as_ref().filter(|files| files.main_thread == gettid()) {
+        return own_path(&files.cgroup, visit);
     }
     match (open("/proc/thread-self/cgroup"), kept) {
         (Ok(file), _) => own_path(&file, visit),
-        (Err(_), Some(kept)) => own_path(&kept.file, visit),
+        (Err(_), Some(files)) => own_path(&files.cgroup, visit),
         (Err(e), None) => Err(e),
     }
 }
@@ -73,39 +73,59 @@ fn own_path<T>(file: &File, visit: impl FnOnce(&[u8]) -> T) -> nix::Result<Optio
 /// The kernel cuts longer paths.
 const PATH_MAX: usize = 4095;
 
-/// `/proc/self/cgroup`, open while an agent of the process needs it. A forked child does not use it.
-static OWN_CGROUP: ForkMutex<Weak<KeptFile>> = ForkMutex::new();
+/// The files of the calling process that are open while an agent of the process needs them. A forked child does not use them.
+static OWN_FILES: ForkMutex<Weak<ProcessFiles>> = ForkMutex::new();
 
-/// `/proc/self/cgroup`, open. It belongs to the main thread, whose id is the process's.
+/// Open files in `/proc/self`.
 #[derive(Debug)]
-struct KeptFile {
-    file: File,
+struct ProcessFiles {
+    cgroup: File,
+    /// The thread to which the files belong. Its id is the process's.
     main_thread: Pid,
+    /// Opened at the first use.
+    oom_score_adj: OnceLock<File>,
 }
 
-/// Keeps `/proc/self/cgroup` open.
+/// Keeps the files of the calling process open.
 #[derive(Debug)]
-pub struct OwnCgroup(Arc<KeptFile>);
+pub struct OwnFiles(Arc<ProcessFiles>);
 
 /// Keeps `/proc/self/cgroup` open, for the case that the process has no descriptor left later. All agents share it.
-pub fn keep_own_cgroup() -> nix::Result<OwnCgroup> {
-    let mut kept = OWN_CGROUP.lock();
-    if let Some(file) = kept.upgrade() {
-        return Ok(OwnCgroup(file));
+pub fn keep_own_files() -> nix::Result<OwnFiles> {
+    let mut kept = OWN_FILES.lock();
+    if let Some(files) = kept.upgrade() {
+        return Ok(OwnFiles(files));
     }
-    let file = Arc::new(KeptFile { file: open("/proc/self/cgroup")?, main_thread: getpid() });
-    *kept = Arc::downgrade(&file);
-    Ok(OwnCgroup(file))
+    let cgroup = open("/proc/self/cgroup")?;
+    let files = Arc::new(ProcessFiles { cgroup, main_thread: getpid(), oom_score_adj: OnceLock::new() });
+    *kept = Arc::downgrade(&files);
+    Ok(OwnFiles(files))
 }
 
 /// The last one frees the memory.
-impl Drop for OwnCgroup {
+impl Drop for OwnFiles {
     fn drop(&mut self) {
-        let mut kept = OWN_CGROUP.lock();
+        let mut kept = OWN_FILES.lock();
         if Arc::strong_count(&self.0) == 1 {
             *kept = Weak::new();
         }
     }
+}
+
+/// Returns false if the oom_score_adj of the calling process is not -1000. Returns true if it is, and if it is unknown because
+/// no file of the process is kept open or another one cannot be opened.
+pub fn oom_score_adj_may_be_least() -> bool {
+    let Some(files) = OWN_FILES.lock().upgrade() else { return true };
+    let file = match files.oom_score_adj.get() {
+        Some(file) => file,
+        None => match open("/proc/self/oom_score_adj") {
+            Ok(file) => files.oom_score_adj.get_or_init(|| file),
+            Err(_) => return true,
+        },
+    };
+    let mut text = [0; 8];
+    retry_on_eintr(|| file.read_at(&mut text, 0).map_err(|e| errno(&e))).is_err()
+        || text.starts_with(b"-1000")
 }
 
 /// Returns the number of the calling process's cgroup namespace, or 0 if it is unknown.

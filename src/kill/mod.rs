@@ -68,7 +68,7 @@ pub struct KillFiles {
     kill: Option<OwnedFd>,
     events: Option<OwnedFd>,
     /// Kept open for [`procfs::with_own_cgroup`], which finds out if the caller is in the group.
-    _own_cgroup: Option<procfs::OwnCgroup>,
+    _own_files: Option<procfs::OwnFiles>,
 }
 
 impl KillFiles {
@@ -84,7 +84,7 @@ impl KillFiles {
             opened => Some(opened?),
         };
         let events = dir.open_file(c"cgroup.events", OFlag::O_RDONLY)?;
-        Ok(Self { kill, events: Some(events), _own_cgroup: Some(procfs::keep_own_cgroup()?) })
+        Ok(Self { kill, events: Some(events), _own_files: Some(procfs::keep_own_files()?) })
     }
 
     /// Returns true if the files are open.

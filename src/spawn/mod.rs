@@ -36,6 +36,7 @@ pub mod supervised;
 use crate::cgroupfs::{CachedFile, Dir};
 use crate::kill::freeze;
 use crate::parse;
+use crate::procfs;
 use crate::stats;
 use crate::sys::deadline::Deadline;
 use crate::sys::kernel;
@@ -204,7 +205,8 @@ impl Spawner<'_> {
         let changes_ids = command.uid.is_some() || command.gid.is_some();
         let copies_memory = is_oom_group || dumps_core || changes_ids;
         let before = if oom_group.is_some() { self.memory_events()? } else { MemoryEvents::default() };
-        let options = Options { containment, copies_memory, pidfd, raise_oom_score: true, supervision };
+        let raise_oom_score = procfs::oom_score_adj_may_be_least();
+        let options = Options { containment, copies_memory, pidfd, raise_oom_score, supervision };
         let mut result = Err(parent::Failure::NotCreated(Errno::ENOSYS));
         if !self.cache.kills_born_inside.load(Ordering::Relaxed) {
             result = parent::start(Entry::BornInside(self.dir.as_fd()), command, options);

@@ -31,16 +31,18 @@ fn oom_score_in(group: &Group, contain: bool) -> String {
     output
 }
 
-/// A role that sets its own oom_score_adj and expects another one for its agents.
+/// A role that sets its own oom_score_adj to 0 and to another value by turns, and expects a given one for its agents with that.
 pub fn host_with_an_oom_score(args: &[String]) {
     let [own, agents] = args else { panic!("two scores") };
-    fs::write(OOM_SCORE, own).unwrap();
     for path in SpawnPath::ALL {
         let (own, agents) = (own.clone(), agents.clone());
         let thread = std::thread::spawn(move || {
             let group = Group::plain();
             path.close(&group);
-            for contain in [false, true] {
+            for (contain, own, agents) in
+                [(false, "0", "0"), (false, &own, &agents), (true, "0", "0"), (true, &own, &agents)]
+            {
+                fs::write(OOM_SCORE, own).unwrap();
                 assert_eq!(oom_score_in(&group, contain), format!("{agents}\n"));
                 assert_eq!(
                     fs::read_to_string(OOM_SCORE).unwrap(),
