@@ -1,62 +1,66 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-/* agentcg-run's command line. All options are checked before a cgroup is made. */
+/* agentcg-run's command line. All options are checked before a cgroup is made. docs/agentcg-run.md is the manual. */
 #include "run.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
-
-#define EXIT_USAGE 2
-#define PIDS_MAX 4194304        /* PID_MAX_LIMIT on 64-bit kernels; pids.max takes no more */
 
 static const char help[] =
 	"usage: agentcg-run [OPTION...] [--] COMMAND [ARG...]\n"
 	"\n"
 	"Run COMMAND in its own cgroup, under limits, and report what it used.\n"
-	"When agentcg-run returns, no process that COMMAND started is left.\n"
+	"When agentcg-run has ended, however it ends, no process that COMMAND started is left.\n"
 	"\n"
-	"  --memory SIZE   memory; above it the out-of-memory killer acts: 64M, 1.5G\n"
-	"  --swap SIZE     swap in addition. With --memory the default is 0, so that\n"
-	"                  --memory limits both; \"max\" allows all swap of the system\n"
-	"  --cpu NUMBER    CPUs: 0.5 is half of one, 2 is two; 0.001 or more\n"
-	"  --pids NUMBER   processes and threads, COMMAND included\n"
-	"  --time TIME     kill everything after this long: 500ms, 10s, 2m, 1h; 10 is 10 s\n"
-	"  --parent DIR    make the cgroup below this one; agentcg finds no place itself\n"
-	"  --quiet         no live line, no report; errors are printed\n"
-	"  --help          show this\n"
-	"  --version       show the version\n"
+	"Limits:\n"
+	"  --memory SIZE      memory; above it the out-of-memory killer acts: 64M, 1.5G\n"
+	"  --swap SIZE        swap in addition. With --memory the default is 0, so that\n"
+	"                     --memory limits both; \"max\" allows all swap of the system\n"
+	"  --cpu NUMBER       CPUs: 0.5 is half of one, 2 is two; 0.001 or more\n"
+	"  --pids NUMBER      processes and threads, COMMAND included\n"
+	"  --time TIME        ask everything to end (SIGTERM) after this long: 500ms, 10s, 2min\n"
+	"  --grace TIME       kill what has not ended this long after that; the default is 10s\n"
+	"  -p, --property NAME=VALUE\n"
+	"                     a property of systemd: MemoryMax, MemoryHigh, MemoryLow,\n"
+	"                     MemoryMin, MemorySwapMax, CPUQuota, CPUWeight, IOWeight,\n"
+	"                     TasksMax, OOMPolicy, RuntimeMaxSec or TimeoutStopSec\n"
+	"  --parent DIR       make the cgroup below this one; agentcg finds no place itself\n"
 	"\n"
-	"SIZE is in bytes, or ends in K, M, G or T (powers of 1024), or is \"max\".\n"
+	"The command:\n"
+	"  --uid USER         run it as this user, with the user's groups\n"
+	"  --gid GROUP        run it with this group\n"
+	"  --nice NUMBER      its niceness, from -20 to 19\n"
+	"  --chdir DIR        its working directory\n"
+	"  --setenv NAME[=VALUE]\n"
+	"                     add this to its environment\n"
+	"  --pty              run it on a terminal of its own\n"
+	"  --contain          do not let it leave its cgroup or change its limits\n"
+	"\n"
+	"Output:\n"
+	"  --report FORMAT    text, json or none; the default is text\n"
+	"  --report-fd FD     the descriptor of the report and of --stats; the default is 2\n"
+	"  --stats json       also print the measurements while COMMAND runs\n"
+	"  --every TIME       how often; the default is 1s\n"
+	"  --label TEXT       name the job in messages and in JSON\n"
+	"  --quiet            no live line; no report either without --report\n"
+	"  -h, --help         show this\n"
+	"  --version          show the version\n"
+	"\n"
+	"SIZE is in bytes, or ends in K, M, G or T (powers of 1024), KB, MB, GB or TB (of\n"
+	"1000) or %, of the memory of the system; \"max\" and \"infinity\" are no limit.\n"
 	"\n"
 	"SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGTSTP and SIGCONT reach COMMAND,\n"
-	"too. A second SIGINT (Ctrl-C) kills everything at once.\n"
+	"too. A second SIGINT (Ctrl-C) within two seconds kills everything at once.\n"
 	"\n"
-	"Exit status: COMMAND's own, or 128 + N if signal N ended it; 124 if the time was up;\n"
-	"125 if agentcg-run failed; 126 if COMMAND cannot be executed; 127 if COMMAND was not\n"
-	"found; 2 for an invalid command line.\n";
+	"Exit status: COMMAND's own. If a signal has ended COMMAND, it ends agentcg-run, too (128\n"
+	"+ N in a shell). 124 if the time was up; 125 if agentcg-run failed, also for an invalid\n"
+	"command line; 126 if COMMAND cannot be executed; 127 if COMMAND was not found.\n";
 
-struct unit {
-	const char *name;
-	uint64_t factor;
-};
-
-static const struct unit size_units[] = {
-	{ "", 1 }, { "K", 1ull << 10 }, { "M", 1ull << 20 }, { "G", 1ull << 30 }, { "T", 1ull << 40 }, { NULL, 0 },
-};
-
-static const struct unit time_units[] = {
-	{ "", NS_PER_S }, { "ms", NS_PER_MS }, { "s", NS_PER_S }, { "m", 60 * NS_PER_S }, { "h", 3600 * NS_PER_S },
-	{ NULL, 0 },
-};
-
-static const struct unit millicpu_units[] = { { "", 1000 }, { NULL, 0 } };
-static const struct unit count_units[] = { { "", 1 }, { NULL, 0 } };
-
-__attribute__((noreturn, format(printf, 1, 2))) static void refuse(const char *format, ...)
+void refuse(const char *format, ...)
 {
 	va_list args;
 
@@ -65,139 +69,152 @@ __attribute__((noreturn, format(printf, 1, 2))) static void refuse(const char *f
 	vfprintf(stderr, format, args);
 	va_end(args);
 	fputs("\nTry 'agentcg-run --help'.\n", stderr);
-	exit(EXIT_USAGE);
+	exit(EXIT_OWN_FAILURE);
 }
 
-/*
- * Parses a decimal number into thousandths, with integers: in floating point 1.001 CPUs would become 1000. Decimals
- * after the third must be zeros. Returns the text after the number, or NULL if there is no number, or if it has too
- * many decimals or is too large.
- */
-static const char *parse_thousandths(const char *text, uint64_t *ret_thousandths)
+static void set_environment(struct run_options *options, char *text)
 {
-	size_t digits = strspn(text, "0123456789");
-	size_t decimals = text[digits] == '.' ? strspn(text + digits + 1, "0123456789") : 0;
-	const char *end = text + digits + (text[digits] == '.') + decimals;
-	uint64_t value = 0;
+	char *value = strchr(text, '=');
 
-	if (digits + decimals == 0)
-		return NULL;
-	for (size_t i = 0; i < digits; i++) {
-		if (value > UINT64_MAX / 10000 - 1)
-			return NULL;
-		value = value * 10 + (uint64_t)(text[i] - '0');
+	if (value == text || !*text)
+		refuse("--setenv %s: not a variable; write NAME=VALUE, or NAME for the caller's value", text);
+	if (value) {
+		*value = '\0';
+		add_to_environment(options, text, value + 1);
+		*value = '=';
+	} else if (getenv(text)) {
+		add_to_environment(options, text, getenv(text));
 	}
-	text += digits + 1;
-	for (size_t i = 0; i < 3; i++)
-		value = value * 10 + (i < decimals ? (uint64_t)(text[i] - '0') : 0);
-	for (size_t i = 3; i < decimals; i++)
-		if (text[i] != '0')
-			return NULL;
-	*ret_thousandths = value;
-	return end;
 }
 
-static bool parse_quantity(const char *text, const struct unit *units, uint64_t *ret_value)
+static enum report parse_report(const char *text)
 {
-	uint64_t thousandths;
-	const char *unit = parse_thousandths(text, &thousandths);
+	static const char *const names[] = { "text", "json", "none" };
 
-	if (!unit)
-		return false;
-	while (units->name && strcasecmp(unit, units->name) != 0)
-		units++;
-	if (!units->name || thousandths / 1000 > UINT64_MAX / units->factor - 1)
-		return false;
-	*ret_value = thousandths / 1000 * units->factor + thousandths % 1000 * units->factor / 1000;
-	return true;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(text, names[i]) == 0)
+			return (enum report)i;
+	refuse("--report %s: neither text, json nor none", text);
 }
 
-static uint64_t parse_size(const char *option, const char *text)
+static int parse_descriptor(const char *text)
 {
-	uint64_t bytes;
+	int fd = parse_int("--report-fd", text, 0, 1 << 20);
+	int flags = fcntl(fd, F_GETFL);
 
-	if (strcasecmp(text, "max") == 0)
-		return AGENTCG_UNLIMITED;
-	if (!parse_quantity(text, size_units, &bytes))
-		refuse("%s %s: not a size; write a number and K, M, G or T, such as 64M, or max", option, text);
-	return bytes;
-}
-
-static uint64_t parse_memory(const char *text)
-{
-	uint64_t bytes = parse_size("--memory", text);
-	long page = sysconf(_SC_PAGESIZE);
-
-	if (bytes < (uint64_t)page)
-		refuse("--memory %s: less than one page (%ld bytes): no program can run in it", text, page);
-	return bytes;
-}
-
-static uint64_t parse_millicpu(const char *text)
-{
-	uint64_t millicpu;
-
-	if (!parse_quantity(text, millicpu_units, &millicpu) || millicpu == 0)
-		refuse("--cpu %s: not a number of CPUs; write 0.001 or more, at most three decimals, such as 0.5", text);
-	return millicpu;
-}
-
-static uint64_t parse_pids(const char *text)
-{
-	uint64_t pids;
-
-	if (strchr(text, '.') || !parse_quantity(text, count_units, &pids) || pids < 1 || pids > PIDS_MAX)
-		refuse("--pids %s: not a number of processes; write a whole number from 1 to %d", text, PIDS_MAX);
-	return pids;
-}
-
-static uint64_t parse_time(const char *text)
-{
-	uint64_t ns;
-
-	if (!parse_quantity(text, time_units, &ns) || ns == 0 || ns > INT64_MAX)
-		refuse("--time %s: not a length of time; write a number and ms, s, m or h, such as 10s", text);
-	return ns;
+	if (flags < 0)
+		refuse("--report-fd %s: %s", text, strerror(errno));
+	if (flags & O_PATH || (flags & O_ACCMODE) == O_RDONLY)
+		refuse("--report-fd %s: it is not open for writing", text);
+	return fd;
 }
 
 void parse_options(struct run_options *options, int argc, char **argv)
 {
-	enum { MEMORY, SWAP, CPU, PIDS, TIME, PARENT, QUIET, HELP, VERSION };
+	enum {
+		HELP = 'h', PROPERTY = 'p', MEMORY = 256, SWAP, CPU, PIDS, TIME, GRACE, PARENT, UID, GID, NICE, CHDIR, SETENV,
+		PTY, CONTAIN, REPORT, REPORT_FD, STATS, EVERY, LABEL, QUIET, VERSION,
+	};
 	static const struct option names[] = {
-		{ "memory", required_argument, NULL, MEMORY }, { "swap", required_argument, NULL, SWAP },
-		{ "cpu", required_argument, NULL, CPU },       { "pids", required_argument, NULL, PIDS },
-		{ "time", required_argument, NULL, TIME },     { "parent", required_argument, NULL, PARENT },
-		{ "quiet", no_argument, NULL, QUIET },         { "help", no_argument, NULL, HELP },
-		{ "version", no_argument, NULL, VERSION },     { NULL, 0, NULL, 0 },
+		{ "memory", required_argument, NULL, MEMORY },     { "swap", required_argument, NULL, SWAP },
+		{ "cpu", required_argument, NULL, CPU },           { "pids", required_argument, NULL, PIDS },
+		{ "time", required_argument, NULL, TIME },         { "grace", required_argument, NULL, GRACE },
+		{ "property", required_argument, NULL, PROPERTY }, { "parent", required_argument, NULL, PARENT },
+		{ "uid", required_argument, NULL, UID },           { "gid", required_argument, NULL, GID },
+		{ "nice", required_argument, NULL, NICE },         { "chdir", required_argument, NULL, CHDIR },
+		{ "setenv", required_argument, NULL, SETENV },     { "pty", no_argument, NULL, PTY },
+		{ "contain", no_argument, NULL, CONTAIN },         { "report", required_argument, NULL, REPORT },
+		{ "report-fd", required_argument, NULL, REPORT_FD }, { "stats", required_argument, NULL, STATS },
+		{ "every", required_argument, NULL, EVERY },       { "label", required_argument, NULL, LABEL },
+		{ "quiet", no_argument, NULL, QUIET },             { "help", no_argument, NULL, HELP },
+		{ "version", no_argument, NULL, VERSION },         { NULL, 0, NULL, 0 },
 	};
 	agentcg_limits *limits = &options->limits;
+	bool swap_is_none = false, has_report = false, has_stats = false;
+	uint64_t every_ns = 0;
 	int option;
 
 	memset(options, 0, sizeof(*options));
+	options->grace_ns = 10 * NS_PER_S;
+	options->report_fd = STDERR_FILENO;
 	/* "+": stop at COMMAND. The options after it belong to COMMAND. */
-	while ((option = getopt_long(argc, argv, "+", names, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "+hp:", names, NULL)) != -1) {
 		switch (option) {
 		case MEMORY:
-			limits->memory_max_bytes = parse_memory(optarg);
+			limits->memory_max_bytes = parse_memory("--memory", optarg);
 			limits->mask |= AGENTCG_LIMIT_MEMORY_MAX;
+			/* Otherwise a group above its memory limit continues to grow in swap. */
+			swap_is_none = true;
 			break;
 		case SWAP:
 			limits->swap_max_bytes = parse_size("--swap", optarg);
 			limits->mask |= AGENTCG_LIMIT_SWAP_MAX;
 			break;
 		case CPU:
-			limits->cpu_max_millicpu = parse_millicpu(optarg);
+			limits->cpu_max_millicpu = parse_cpus("--cpu", optarg);
 			limits->mask |= AGENTCG_LIMIT_CPU_MAX;
 			break;
 		case PIDS:
-			limits->pids_max = parse_pids(optarg);
+			limits->pids_max = parse_tasks("--pids", optarg);
 			limits->mask |= AGENTCG_LIMIT_PIDS_MAX;
 			break;
 		case TIME:
-			options->time_limit_ns = parse_time(optarg);
+			options->time_limit_ns = parse_time("--time", optarg);
+			if (options->time_limit_ns == 0)
+				refuse("--time %s: the command would have no time", optarg);
+			if (options->time_limit_ns == NEVER)
+				options->time_limit_ns = 0;
+			break;
+		case GRACE:
+			options->grace_ns = parse_time("--grace", optarg);
+			break;
+		case PROPERTY:
+			set_property(options, optarg);
 			break;
 		case PARENT:
 			options->parent = optarg;
+			break;
+		case UID:
+			set_user(options, optarg);
+			break;
+		case GID:
+			set_group(options, optarg);
+			break;
+		case NICE:
+			options->nice = parse_int("--nice", optarg, -20, 19);
+			options->has_nice = true;
+			break;
+		case CHDIR:
+			options->directory = optarg;
+			break;
+		case SETENV:
+			set_environment(options, optarg);
+			break;
+		case PTY:
+			options->pty = true;
+			break;
+		case CONTAIN:
+			options->contain = true;
+			break;
+		case REPORT:
+			options->report = parse_report(optarg);
+			has_report = true;
+			break;
+		case REPORT_FD:
+			options->report_fd = parse_descriptor(optarg);
+			break;
+		case STATS:
+			if (strcmp(optarg, "json") != 0)
+				refuse("--stats %s: the only format is json", optarg);
+			has_stats = true;
+			break;
+		case EVERY:
+			every_ns = parse_time("--every", optarg);
+			if (every_ns < NS_PER_MS)
+				refuse("--every %s: less than a millisecond", optarg);
+			break;
+		case LABEL:
+			options->label = message_label = optarg;
 			break;
 		case QUIET:
 			options->quiet = true;
@@ -210,13 +227,18 @@ void parse_options(struct run_options *options, int argc, char **argv)
 			exit(EXIT_SUCCESS);
 		default:                /* getopt_long() has printed what is wrong */
 			fputs("Try 'agentcg-run --help'.\n", stderr);
-			exit(EXIT_USAGE);
+			exit(EXIT_OWN_FAILURE);
 		}
 	}
 	if (optind == argc)
 		refuse("no command given");
 	options->command = argv + optind;
-	/* swap_max_bytes is 0 by default: otherwise a group above its memory limit continues to grow in swap. */
-	if (limits->mask & AGENTCG_LIMIT_MEMORY_MAX)
+	if (swap_is_none)
 		limits->mask |= AGENTCG_LIMIT_SWAP_MAX;
+	if (every_ns && !has_stats)
+		refuse("--every needs --stats json");
+	if (has_stats)
+		options->stats_ns = every_ns ? every_ns : NS_PER_S;
+	if (options->quiet && !has_report)
+		options->report = REPORT_NONE;
 }

@@ -11,11 +11,21 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+const char *message_label;
+
+static void begin(FILE *file)
+{
+	if (message_label)
+		fprintf(file, "agentcg-run[%s]: ", message_label);
+	else
+		fputs("agentcg-run: ", file);
+}
+
 void say(const char *format, ...)
 {
 	va_list args;
 
-	fputs("agentcg-run: ", stderr);
+	begin(stderr);
 	va_start(args, format);
 	vfprintf(stderr, format, args);
 	va_end(args);
@@ -92,86 +102,89 @@ void append_live_line(char *line, size_t size, const agentcg_limits *limits, uin
 	}
 }
 
-static void print_end(const struct run_options *options, const struct outcome *outcome)
+static void print_end(FILE *file, const struct run_options *options, const struct outcome *outcome)
 {
 	double wall_s = seconds(outcome->wall_ns);
 	int status = outcome->wait_status;
 
+	begin(file);
 	if (outcome->time_is_up)
-		say("the time limit of %g s was reached, everything was killed", seconds(options->time_limit_ns));
+		fprintf(file, "the time limit of %g s was reached, everything %s", seconds(options->time_limit_ns),
+		        outcome->killed ? "was killed" : "ended by SIGTERM");
 	else if (outcome->interrupted_twice)
-		say("interrupted twice, everything was killed after %.3f s", wall_s);
+		fprintf(file, "interrupted twice, everything was killed after %.3f s", wall_s);
 	else if (WIFEXITED(status))
-		say("exit status %d after %.3f s", WEXITSTATUS(status), wall_s);
+		fprintf(file, "exit status %d after %.3f s", WEXITSTATUS(status), wall_s);
 	else if (sigabbrev_np(WTERMSIG(status)))
-		say("ended by SIG%s after %.3f s", sigabbrev_np(WTERMSIG(status)), wall_s);
+		fprintf(file, "ended by SIG%s after %.3f s", sigabbrev_np(WTERMSIG(status)), wall_s);
 	else
-		say("ended by signal %d after %.3f s", WTERMSIG(status), wall_s);
+		fprintf(file, "ended by signal %d after %.3f s", WTERMSIG(status), wall_s);
+	fputc('\n', file);
 }
 
-static void print_cpu(const agentcg_stats *stats, uint64_t wall_ns)
+static void print_cpu(FILE *file, const agentcg_stats *stats, uint64_t wall_ns)
 {
-	fprintf(stderr, "  cpu        %.3f s user, %.3f s system, %.1f %% of one CPU", seconds(stats->cpu_user_ns),
+	fprintf(file, "  cpu        %.3f s user, %.3f s system, %.1f %% of one CPU", seconds(stats->cpu_user_ns),
 	        seconds(stats->cpu_system_ns), 100.0 * (double)stats->cpu_usage_ns / (double)wall_ns);
 	if (stats->cpu_throttled_ns > 0)
-		fprintf(stderr, ", throttled %.3f s", seconds(stats->cpu_throttled_ns));
-	fputc('\n', stderr);
+		fprintf(file, ", throttled %.3f s", seconds(stats->cpu_throttled_ns));
+	fputc('\n', file);
 }
 
-static void print_memory(const agentcg_stats *stats, const agentcg_limits *limits)
+static void print_memory(FILE *file, const agentcg_stats *stats, const agentcg_limits *limits)
 {
 	char text[BYTES_TEXT_SIZE];
 
-	fprintf(stderr, "  memory     %s at the end", format_bytes(text, stats->memory_current_bytes));
+	fprintf(file, "  memory     %s at the end", format_bytes(text, stats->memory_current_bytes));
 	if (stats->mask & AGENTCG_STAT_MEMORY_PEAK)
-		fprintf(stderr, ", %s at most", format_bytes(text, stats->memory_peak_bytes));
+		fprintf(file, ", %s at most", format_bytes(text, stats->memory_peak_bytes));
 	if (is_limited(limits, AGENTCG_LIMIT_MEMORY_MAX, limits->memory_max_bytes))
-		fprintf(stderr, ", limit %s", format_bytes(text, limits->memory_max_bytes));
-	fputc('\n', stderr);
+		fprintf(file, ", limit %s", format_bytes(text, limits->memory_max_bytes));
+	fputc('\n', file);
 	if (stats->memory_events_oom_kill > 0)
-		fprintf(stderr, "             %" PRIu64 " killed by the out-of-memory killer\n",
+		fprintf(file, "             %" PRIu64 " killed by the out-of-memory killer\n",
 		        stats->memory_events_oom_kill);
 }
 
-static void print_processes(const agentcg_stats *stats, const agentcg_limits *limits)
+static void print_processes(FILE *file, const agentcg_stats *stats, const agentcg_limits *limits)
 {
-	fprintf(stderr, "  processes  %" PRIu64 " at the end", stats->pids_current);
+	fprintf(file, "  processes  %" PRIu64 " at the end", stats->pids_current);
 	if (stats->mask & AGENTCG_STAT_PIDS_PEAK)
-		fprintf(stderr, ", %" PRIu64 " at most", stats->pids_peak);
+		fprintf(file, ", %" PRIu64 " at most", stats->pids_peak);
 	if (is_limited(limits, AGENTCG_LIMIT_PIDS_MAX, limits->pids_max))
-		fprintf(stderr, ", limit %" PRIu64, limits->pids_max);
+		fprintf(file, ", limit %" PRIu64, limits->pids_max);
 	if (stats->pids_events_max > 0)
-		fprintf(stderr, ", %" PRIu64 " refused", stats->pids_events_max);
-	fputc('\n', stderr);
+		fprintf(file, ", %" PRIu64 " refused", stats->pids_events_max);
+	fputc('\n', file);
 }
 
-static void print_killed(const struct outcome *outcome, const struct measurements *measured)
+static void print_killed(FILE *file, const struct outcome *outcome, const struct measurements *measured)
 {
-	bool everything = outcome->time_is_up || outcome->interrupted_twice;
+	bool at_its_end = outcome->killed || outcome->time_is_up;
 	uint64_t processes = measured->processes, nested = measured->stats.nr_descendants;
 
-	fprintf(stderr, "  %-9s  ", everything ? "killed" : "left over");
+	fprintf(file, "  %-9s  ", outcome->killed ? "killed" : at_its_end ? "ended" : "left over");
 	if (processes == UNKNOWN)
-		fputs("processes", stderr);
+		fputs("processes", file);
 	else
-		fprintf(stderr, "%" PRIu64 " process%s", processes, processes == 1 ? "" : "es");
+		fprintf(file, "%" PRIu64 " process%s", processes, processes == 1 ? "" : "es");
 	if (nested > 0)
-		fprintf(stderr, " and what was in %" PRIu64 " nested cgroup%s", nested, nested == 1 ? "" : "s");
-	fputs(everything ? "\n" : ", killed\n", stderr);
+		fprintf(file, " and what was in %" PRIu64 " nested cgroup%s", nested, nested == 1 ? "" : "s");
+	fputs(at_its_end ? "\n" : ", killed\n", file);
 }
 
-void print_report(const struct run_options *options, const struct outcome *outcome,
+void print_report(FILE *file, const struct run_options *options, const struct outcome *outcome,
                   const struct measurements *measured)
 {
 	const agentcg_stats *stats = &measured->stats;
 
-	print_end(options, outcome);
+	print_end(file, options, outcome);
 	if (stats->mask & AGENTCG_STAT_CPU)
-		print_cpu(stats, outcome->wall_ns);
+		print_cpu(file, stats, outcome->wall_ns);
 	if (stats->mask & AGENTCG_STAT_MEMORY)
-		print_memory(stats, &options->limits);
+		print_memory(file, stats, &options->limits);
 	if (stats->mask & AGENTCG_STAT_PIDS)
-		print_processes(stats, &options->limits);
+		print_processes(file, stats, &options->limits);
 	if (stats->populated)
-		print_killed(outcome, measured);
+		print_killed(file, outcome, measured);
 }
