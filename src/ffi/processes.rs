@@ -59,6 +59,31 @@ pub unsafe extern "C" fn agentcg_move_pidfd(
 /// execve(2). The process keeps its oom_score_adj: see agentcg_move_pid().
 /// Async-signal-safe.
 ///
+/// In a login session (ssh, su, a text console) this returns -EACCES. The agent is
+/// in a scope of the user's systemd, and the directory that the scope and the
+/// session have in common belongs to root: only systemd can move a process from one
+/// to the other, and a child between fork(2) and execve(2) cannot ask it. The same
+/// holds for other callers with a place of the kind AGENTCG_PLACE_SYSTEMD.
+/// agentcg_spawn() works there. If the child has to be made by fork(2), the parent
+/// moves it with agentcg_move_pid(), which asks systemd, and the child waits:
+///
+///   int go[2];                           // the child reads a byte when it is in the group
+///   if (pipe2(go, O_CLOEXEC) < 0)
+///       return -errno;
+///   pid_t pid = fork();
+///   if (pid == 0) {
+///       char byte;
+///       close(go[1]);                // otherwise it would wait if the parent ends
+///       if (read(go[0], &byte, 1) == 1)
+///           execv(argv[0], argv);
+///       _exit(127);
+///   }
+///   int rc = pid < 0 ? -errno : agentcg_move_pid(cg, pid, &error);
+///   if (rc == 0 && write(go[1], "", 1) != 1)
+///       rc = -errno;                 // go[0] is open here, so that there is no SIGPIPE
+///   close(go[0]);
+///   close(go[1]);                        // after a failure the child ends: wait for it
+///
 /// Returns 0. Errors, as agentcg_move_pid(). -ESRCH is never returned.
 #[unsafe(no_mangle)]
 #[must_use]

@@ -34,6 +34,12 @@ pub const AGENTCG_SPAWN_NEW_SESSION: u64 = 1u64 << 1;
 /// the memory of cgroups is charged to nobody. The working directory must not be
 /// in the hierarchy (-EINVAL). docs/containment.md lists what is contained and
 /// what is not.
+///
+/// AGENTCG_SPAWN_UID, AGENTCG_SPAWN_GID and AGENTCG_SPAWN_GROUPS are -EINVAL with
+/// it. The program's user namespace has only the caller's user and group id, for
+/// which no root is needed, and the kernel lets no program take an id that its
+/// namespace does not have. To contain a program of another user, start a program
+/// of that user outside, which makes the agent and contains what it starts there.
 pub const AGENTCG_SPAWN_CONTAIN: u64 = 1u64 << 2;
 
 /// Give the program the user id uid, as the real, effective and saved one. The
