@@ -73,7 +73,7 @@ pub fn is_orphan(dir: &Dir) -> nix::Result<bool> {
 /// Write the note: the calling process owns the group, and the time when it was made. The boot need not be recorded, since
 /// no cgroup outlives it.
 pub fn write_note(dir: &Dir, created_unix_ns: u64) {
-    let (pid, start_ticks) = (std::process::id(), procfs::own_start_ticks());
+    let (pid, start_ticks) = procfs::own_pid_and_start_ticks();
     let note = format!("pid={pid} start={start_ticks} created_ns={created_unix_ns}");
     let _ = sys::set_xattr(dir.as_fd(), NOTE, note.as_bytes()); // EOPNOTSUPP: before Linux 5.7.
 }

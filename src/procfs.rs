@@ -16,7 +16,7 @@ use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// Returns the `0::` path of a process (`self` or a pid), or `None` if no cgroup2 hierarchy was ever mounted.
@@ -128,10 +128,28 @@ pub fn oom_score_adj_may_be_least() -> bool {
         || text.starts_with(b"-1000")
 }
 
+/// The process that was in the initial cgroup namespace at the last look.
+static IN_INITIAL_NAMESPACE: AtomicForkId = AtomicForkId::new();
+
 /// Returns the number of the calling process's cgroup namespace, or 0 if it is unknown.
 pub fn cgroup_namespace() -> u64 {
+    let namespace = read_cgroup_namespace();
+    if namespace == INITIAL_CGROUP_NAMESPACE {
+        IN_INITIAL_NAMESPACE.set_current();
+    } else {
+        IN_INITIAL_NAMESPACE.clear();
+    }
+    namespace
+}
+
+fn read_cgroup_namespace() -> u64 {
     let mut link = [0; 64];
     kernfile::read_link(c"/proc/self/ns/cgroup", &mut link).ok().and_then(parse::namespace).unwrap_or(0)
+}
+
+/// Returns true if the calling process was in the initial cgroup namespace when [`cgroup_namespace`] was last called.
+pub fn was_in_initial_cgroup_namespace() -> bool {
+    IN_INITIAL_NAMESPACE.is_current()
 }
 
 /// PROC_CGROUP_INIT_INO of include/linux/proc_ns.h: the number of the initial namespace, in which paths are absolute.
@@ -313,18 +331,22 @@ impl Process {
     }
 }
 
-/// Returns the start time of the calling process in clock ticks since boot, or 0 if it is unknown. It is read once.
-pub fn own_start_ticks() -> u64 {
+/// Returns the pid of the calling process, and its start time in clock ticks since boot, or 0 if it is unknown. They are read
+/// once.
+pub fn own_pid_and_start_ticks() -> (u32, u64) {
     static READ_BY: AtomicForkId = AtomicForkId::new();
+    static PID: AtomicU32 = AtomicU32::new(0);
     static TICKS: AtomicU64 = AtomicU64::new(0);
     if READ_BY.is_current() {
-        return TICKS.load(Ordering::Relaxed);
+        return (PID.load(Ordering::Relaxed), TICKS.load(Ordering::Relaxed));
     }
-    let own = i32::try_from(std::process::id()).map_err(|_| Errno::ESRCH).and_then(Process::open);
-    let Ok(stat) = own.and_then(|process| process.stat()) else { return 0 };
+    let pid = std::process::id();
+    let own = i32::try_from(pid).map_err(|_| Errno::ESRCH).and_then(Process::open);
+    let Ok(stat) = own.and_then(|process| process.stat()) else { return (pid, 0) };
+    PID.store(pid, Ordering::Relaxed);
     TICKS.store(stat.start_ticks, Ordering::Relaxed);
     READ_BY.set_current();
-    stat.start_ticks
+    (pid, stat.start_ticks)
 }
 
 /// Returns true if the system has no swap: /proc/swaps has only its heading, or does not exist.

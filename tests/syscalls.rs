@@ -19,7 +19,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-roles![makes_each_call];
+roles![makes_each_call, makes_an_agent];
 
 /// The calls of the library that are traced, by the names of the table.
 const NAMES: [&str; 16] = [
@@ -40,6 +40,9 @@ const NAMES: [&str; 16] = [
     "list of 2",
     "kill_all of an empty group",
 ];
+/// The same call in other places.
+const PLACES: [&str; 3] =
+    ["new where no controller is available", "new where cpu is not available", "new in the best place"];
 
 /// The system call that begins and ends a section of the trace. Nothing else makes it.
 const MARK: libc::c_long = libc::SYS_sched_get_priority_max;
@@ -48,11 +51,39 @@ const MARK: libc::c_long = libc::SYS_sched_get_priority_max;
 fn each_call_makes_the_system_calls_of_the_table_and_no_other() {
     let scratch = Scratch::new();
     // The number depends on the time that a process needs to die: the fewest of some rounds are exact.
-    let rounds: Vec<_> = (0..ROUNDS).map(|_| trace(&scratch)).collect();
+    let rounds: Vec<_> = (0..ROUNDS).map(|_| trace("makes_each_call", &path_of(&scratch), &NAMES)).collect();
+    let fewest = |at| rounds.iter().map(|round| &round[at]).min_by_key(|made: &&Vec<String>| made.len());
+    let made: Vec<_> = (0..NAMES.len()).map(|at| fewest(at).expect("a round").clone()).collect();
+    compare_with_table(&NAMES, &made);
+}
+
+#[test]
+fn an_agent_is_made_by_the_system_calls_of_the_table_in_places_with_few_controllers() {
+    let made: Vec<_> = [&[] as &[&str], &["memory", "pids"]]
+        .into_iter()
+        .zip(&PLACES)
+        .flat_map(|(controllers, name)| {
+            let scratch = Scratch::with_controllers(controllers);
+            trace("makes_an_agent", &path_of(&scratch), std::slice::from_ref(name))
+        })
+        .collect();
+    compare_with_table(&PLACES[..2], &made);
+}
+
+#[test]
+fn an_agent_is_made_by_the_system_calls_of_the_table_in_the_best_place() {
+    compare_with_table(&PLACES[2..], &trace("makes_an_agent", "", &PLACES[2..]));
+}
+
+fn path_of(scratch: &Scratch) -> String {
+    scratch.path().to_string_lossy().into_owned()
+}
+
+fn compare_with_table(names: &[&str], made: &[Vec<String>]) {
     let mut report = String::new();
-    for section in table() {
-        let at = number_of(&section.name);
-        let made = rounds.iter().map(|round| &round[at]).min_by_key(|made| made.len()).expect("a round");
+    let table = table();
+    for (name, made) in names.iter().zip(made) {
+        let section = table.iter().find(|section| section.name == *name).expect(name);
         if section.applies && *made != section.calls {
             report += &section.compared_with(made);
         }
@@ -92,9 +123,9 @@ impl Section {
     }
 }
 
-/// Returns the system calls of each call of the library.
-fn trace(scratch: &Scratch) -> Vec<Vec<String>> {
-    let member = Member::start("makes_each_call", &[&scratch.path().to_string_lossy()]);
+/// Returns the system calls of each of these calls of the library, which a role makes.
+fn trace(role: &str, parent: &str, names: &[&str]) -> Vec<Vec<String>> {
+    let member = Member::start(role, &[parent]);
     let pid = member.pid();
     let mut sections: Vec<Vec<String>> = Vec::new();
     let mut inside = false;
@@ -109,7 +140,7 @@ fn trace(scratch: &Scratch) -> Vec<Vec<String>> {
             sections.last_mut().expect("a section").extend(described(pid, call));
         }
     });
-    assert!(!inside && sections.len() == NAMES.len(), "the role has ended after {} calls", sections.len());
+    assert!(!inside && sections.len() == names.len(), "the role has ended after {} calls", sections.len());
     sections.iter().map(|calls| without_waiting(calls)).collect()
 }
 
@@ -117,6 +148,8 @@ fn trace(scratch: &Scratch) -> Vec<Vec<String>> {
 enum Object {
     /// By the path that is its second argument, or the descriptor if that is empty.
     Path,
+    /// By the path that is its first argument.
+    FirstPath,
     /// By the descriptor that is its first argument.
     Descriptor,
     /// By its name alone.
@@ -142,8 +175,9 @@ fn described(pid: i32, call: ptrace::Call) -> Option<String> {
         list SYS_getdents64 Descriptor, seek SYS_lseek Descriptor, stat SYS_newfstatat Path,
         fstat SYS_fstat Descriptor, statx SYS_statx Path, statfs SYS_fstatfs Descriptor,
         access SYS_faccessat Path, access2 SYS_faccessat2 Path, readlink SYS_readlinkat Path,
+        readlink SYS_readlink FirstPath,
         flock SYS_flock Descriptor, fcntl SYS_fcntl Descriptor, setxattr SYS_fsetxattr Descriptor,
-        getxattr SYS_fgetxattr Descriptor, handle SYS_name_to_handle_at Path,
+        getxattr SYS_fgetxattr Descriptor, getxattr SYS_getxattr FirstPath, handle SYS_name_to_handle_at Path,
         getrandom SYS_getrandom None, getsid SYS_getsid None, getpid SYS_getpid None, getppid SYS_getppid None,
         gettid SYS_gettid None, geteuid SYS_geteuid None, getrlimit SYS_prlimit64 None, pidfd_open SYS_pidfd_open None,
         pidfd_send_signal SYS_pidfd_send_signal Descriptor, waitid SYS_waitid None, wait4 SYS_wait4 None,
@@ -164,6 +198,7 @@ fn described(pid: i32, call: ptrace::Call) -> Option<String> {
     }
     let path = match object {
         Object::Path => ptrace::text_at(pid, second),
+        Object::FirstPath => ptrace::text_at(pid, first),
         Object::Descriptor | Object::None => String::new(),
     };
     let file = match object {
@@ -183,8 +218,8 @@ fn short(path: &Path) -> String {
     if name.len() == 36 && name.matches('-').count() == 4 { "GROUP" } else { name }.to_owned()
 }
 
-/// Leaves out what depends on the time that processes need to die: a read of `cgroup.events` that shows that some
-/// live, and the pause after it.
+/// Leaves out what depends on time: a read of `cgroup.events` that shows that processes live, and the pause after it; and
+/// the second getrandom(2) while the kernel's generator is not seeded.
 fn without_waiting(calls: &[String]) -> Vec<String> {
     let mut kept: Vec<String> = Vec::new();
     for call in calls {
@@ -192,7 +227,7 @@ fn without_waiting(calls: &[String]) -> Vec<String> {
             && kept.last().is_some_and(|last| last == "pread cgroup.events")
         {
             kept.pop();
-        } else {
+        } else if call != "getrandom" || kept.last().is_none_or(|last| last != call) {
             kept.push(call.clone());
         }
     }
@@ -224,7 +259,7 @@ fn table() -> Vec<Section> {
             sections.push(Section { name, applies, calls: Vec::new() });
         }
     }
-    assert_eq!(sections.len(), NAMES.len(), "the table has each call of the library");
+    assert_eq!(sections.len(), NAMES.len() + PLACES.len(), "sections of the table");
     sections
 }
 
@@ -253,6 +288,22 @@ fn makes_each_call(args: &[String]) {
         mark(number);
     });
     other.destroy(false, deadline(), false).expect("destroy");
+    role::exit(0);
+}
+
+/// Makes one agent, in the parent or in the best place. Another exists there.
+fn makes_an_agent(args: &[String]) {
+    let parent = CString::new(args[0].as_str()).expect("a path");
+    let parent = (!args[0].is_empty()).then_some(parent.as_c_str());
+    let make = || Agent::new(parent, None, &Limits::default()).unwrap_or_else(|e| panic!("new: {e}"));
+    let mut agents = vec![make(), make()];
+    ptrace::wait_for_tracer();
+    mark(0);
+    agents.push(make());
+    mark(0);
+    for agent in agents {
+        agent.destroy(false, deadline(), false).expect("destroy");
+    }
     role::exit(0);
 }
 

@@ -89,6 +89,34 @@ fn a_controller_that_becomes_available_later_is_used() {
     assert!(early.cgroup.has("cpu.max"));
 }
 
+/// The library remembers that a parent has no cpu controller. Each agent has no limits, which would have them enabled.
+#[test]
+fn each_controller_that_becomes_available_is_enabled_for_the_next_agent() {
+    let scratch = Scratch::with_controllers(&[]);
+    let mut agents = Vec::new();
+    let mut next = |files: &[&str]| {
+        let group = Group::under(&scratch, &no_limits());
+        for file in ["memory.max", "pids.max", "cpu.max"] {
+            assert_eq!(group.cgroup.has(file), files.contains(&file), "{file}");
+        }
+        agents.push(group);
+    };
+    let enable = |value| scratch.parent.parent().write("cgroup.subtree_control", value);
+    next(&[]);
+    next(&[]);
+    enable("+memory");
+    next(&["memory.max"]);
+    next(&["memory.max"]);
+    enable("+pids");
+    next(&["memory.max", "pids.max"]);
+    // The level exists as long as the agents.
+    scratch.parent.join("synwire/agents").write("cgroup.subtree_control", "-pids");
+    next(&["memory.max", "pids.max"]);
+    enable("+cpu");
+    next(&["memory.max", "pids.max", "cpu.max"]);
+    next(&["memory.max", "pids.max", "cpu.max"]);
+}
+
 #[test]
 fn available_controllers_are_enabled_and_limits_of_the_others_are_refused() {
     let cpu_max = Some(CpuMax { millicpu: 500, period_us: 0 });

@@ -29,7 +29,7 @@ impl Agent {
         let mut retry = FIRST_RETRY;
         let mut last = Stats::default();
         // Most groups are empty when they are destroyed: then one rmdir(2) is enough.
-        if !measure && !final_counters::is_requested(&self.dir) && remove::leaf(&self.dir, name).is_ok() {
+        if !measure && !final_counters::is_requested(&self.dir) && self.remove_empty_leaf().is_ok() {
             self.finish_removal();
             return Ok(last);
         }
@@ -64,6 +64,22 @@ impl Agent {
                 }
                 Err(e) => return Err(self.not_removed(e)),
             }
+        }
+    }
+
+    /// Removes the group if no process lives in it and no cgroup is inside. Succeeds if it was removed before.
+    fn remove_empty_leaf(&self) -> nix::Result<()> {
+        let name = self.name.path_inside();
+        if !self.kill_state.files.are_open() {
+            return remove::leaf(&self.dir, name);
+        }
+        // The open file shows all that `leaf` finds out with two calls: the group exists, so that its name leads to it,
+        // and rmdir(2) returns. It also spares a group that is not empty the attempt.
+        match self.killer().events()?.state() {
+            Ok(state) if state.populated => Err(Errno::EBUSY),
+            Ok(_) => self.dir.remove(name),
+            Err(Errno::ENODEV) => Ok(()),
+            Err(e) => Err(e),
         }
     }
 

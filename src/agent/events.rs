@@ -7,6 +7,7 @@ use crate::cgroupfs::events_file::wait_for;
 use crate::error::{Error, Reason, Result, shown};
 use crate::events::Watch;
 use crate::sys::deadline::Deadline;
+use crate::sys::descriptors::occupy_stdio_for_several;
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::epoll::Epoll;
@@ -18,6 +19,7 @@ impl Agent {
     /// readable when an event may have happened.
     pub fn event_fd(&self, which: u64) -> Result<RawFd> {
         let mut watch = self.watch.lock();
+        let _stdio = occupy_stdio_for_several().map_err(|e| self.failed("have a descriptor for", "", e))?;
         let mut fresh = None;
         let selected = match &mut *watch {
             Some(watch) => watch,

@@ -24,6 +24,7 @@ use crate::kill::{KillState, Killer};
 use crate::limits::Limits;
 use crate::owner;
 use crate::place::{self, AgentDir, Kind, KnownParent, Place, PlaceRequest};
+use crate::procfs;
 use crate::stats::{Files, Stats};
 use crate::sys::descriptors::occupy_stdio_for_several;
 use crate::sys::fork_id::AtomicForkId;
@@ -125,7 +126,7 @@ impl Agent {
                 agent_dir.undo();
                 return Err(e);
             }
-            let overrides = Overrides::of(&agent_dir.dir).map_err(|e| {
+            let overrides = Overrides::of_id(agent_dir.id).map_err(|e| {
                 agent_dir.undo();
                 not_opened(e, &shown(&place.path), &name)
             })?;
@@ -162,7 +163,11 @@ impl Agent {
 
     /// Records the calling process as the owner. It must hold the lock of the group.
     fn become_owner(&self, created_unix_ns: u64) {
-        self.killer().cache_namespace();
+        // In the initial namespace a kill needs nothing that would have to be found out now. A process that leaves it
+        // finds out what it needs at its next kill.
+        if !procfs::was_in_initial_cgroup_namespace() {
+            self.killer().cache_namespace();
+        }
         self.owner.set_current();
         owner::write_note(&self.dir, created_unix_ns);
     }

@@ -12,6 +12,7 @@ use crate::owner;
 use crate::parse::OwnerNote;
 use crate::place::{self, Place};
 use crate::sys::deadline::Deadline;
+use crate::sys::descriptors::occupy_stdio_for_several;
 use crate::sys::try_alloc;
 use nix::errno::Errno;
 use std::ffi::CStr;
@@ -38,6 +39,7 @@ impl Agent {
     pub fn open(parent: Option<&CStr>, uuid: &str, own: bool) -> Result<Self> {
         let name = name_of(uuid)?;
         let places = place::existing(parent)?;
+        let _stdio = occupy_stdio_for_several().map_err(not_begun)?;
         for place in &places {
             let dir = match place.agents().and_then(|agents| agents.agents_child(name.as_c_str())) {
                 Ok(dir) => dir,
@@ -95,6 +97,11 @@ fn not_listed(errno: Errno, place: &str) -> Error {
     refused(errno, format!("cannot list synwire/agents in {place}: {}", words(errno)))
 }
 
+/// Returns the error of a call for which no descriptor can be made.
+fn not_begun(errno: Errno) -> Error {
+    refused(errno, format!("cannot open the directory of the agents: {}", words(errno)))
+}
+
 fn refused(errno: Errno, message: String) -> Error {
     match errno {
         Errno::EACCES => Error::new(errno, message).because(Reason::NotDelegated),
@@ -105,7 +112,9 @@ fn refused(errno: Errno, message: String) -> Error {
 /// Returns all agents that can be found, in no particular order.
 pub fn list(parent: Option<&CStr>) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
-    each_agent(&place::existing(parent)?, |place, dir, name| {
+    let places = place::existing(parent)?;
+    let _stdio = occupy_stdio_for_several().map_err(not_begun)?;
+    each_agent(&places, |place, dir, name| {
         let entry = match dir.map(|dir| entry(&dir, &name)) {
             Some(Err(Errno::ENODEV)) => return Ok(()),
             Some(known) => known.map_err(|e| not_opened(e, &shown(&place.path), &name))?,

@@ -69,6 +69,17 @@ impl Controllers {
         self.0 & other.0 == other.0
     }
 
+    /// Returns a file that a group has if the wanted controller of this set that is enabled last is enabled.
+    pub fn file_of_last(self) -> Option<&'static CStr> {
+        let files = [
+            (Self::CPU, c"cpu.max"),
+            (Self::PIDS, c"pids.max"),
+            (Self::IO, c"io.stat"),
+            (Self::MEMORY, c"memory.max"),
+        ];
+        files.iter().find(|(one, _)| self.contains(*one)).map(|(_, file)| *file)
+    }
+
     /// Returns each controller in the order of enabling, with the values that enable and disable it.
     pub fn each(self) -> impl DoubleEndedIterator<Item = (Self, &'static CStr, &'static CStr)> {
         ALL.iter().filter(move |(_, one, ..)| self.contains(*one)).map(|(_, one, on, off)| (*one, *on, *off))

@@ -87,12 +87,14 @@ impl Dir {
         Ok(())
     }
 
-    /// Creates an agent's group, and opens it: the inner result. Other uids cannot open it, and therefore cannot lock it. They
-    /// can read its files, because a program of another uid may look up its own limits.
-    pub fn make_private(&self, path: &CStr) -> nix::Result<nix::Result<Self>> {
+    /// Creates an agent's group, and opens it: the inner result, with the id of the group. Other uids cannot open it, and
+    /// therefore cannot lock it. They can read its files, because a program of another uid may look up its own limits.
+    pub fn make_private(&self, path: &CStr) -> nix::Result<nix::Result<(Self, u64)>> {
         self.make_with(path, 0o711)?;
-        Ok(self.agents_child(path).inspect(|dir| {
-            dir.restore_directory(); // The caller's umask may have removed rights that the owner needs.
+        Ok(self.agents_child(path).and_then(|dir| {
+            let stat = fstat(&dir.fd)?;
+            dir.restore_directory_from(stat.st_mode); // The caller's umask may have removed rights that the owner needs.
+            Ok((dir, stat.st_ino))
         }))
     }
 

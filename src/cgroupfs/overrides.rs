@@ -93,7 +93,12 @@ impl Overrides {
     /// Returns the overrides of a group. All handles of the process share them. Otherwise a second handle would save
     /// the temporary value that the first has written, and restore it last.
     pub fn of(dir: &Dir) -> nix::Result<Arc<Self>> {
-        OF_GROUPS.lock().get(fstat(dir)?.st_ino)
+        Self::of_id(fstat(dir)?.st_ino)
+    }
+
+    /// The same for the group with this id, which exists.
+    pub fn of_id(id: u64) -> nix::Result<Arc<Self>> {
+        OF_GROUPS.lock().get(id)
     }
 
     /// Begins a call that changes files temporarily.

@@ -87,8 +87,12 @@ impl Dir {
 
     /// Restores the rights of the directory itself, in the same way.
     pub(super) fn restore_directory(&self) -> bool {
-        let lacking = fstat(&self.fd).ok().and_then(|stat| with(stat.st_mode, DIRECTORY));
-        self.restores && lacking.is_some_and(|mode| fchmod(&self.fd, mode).is_ok())
+        self.restores && fstat(&self.fd).is_ok_and(|stat| self.restore_directory_from(stat.st_mode))
+    }
+
+    /// Does the same for a directory that has this mode.
+    pub(super) fn restore_directory_from(&self, mode: mode_t) -> bool {
+        with(mode, DIRECTORY).is_some_and(|mode| fchmod(&self.fd, mode).is_ok())
     }
 
     /// Sets the mode of a file to its present mode, which inotify(7) reports as a change of attributes.

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The parent that the caller named. No directory above it is tried.
 
+use super::enable;
 use super::refusal::refused;
 use super::types::{Kind, KnownParent, Occupancy, Place};
-use crate::cgroupfs::{Dir, worth_keeping};
+use crate::cgroupfs::controllers::Controllers;
+use crate::cgroupfs::{CachedFile, Dir, FILE_MAX, worth_keeping};
 use crate::error::{Error, Reason, Result, out_of_memory, shown, words};
 use crate::sys::fork_mutex::ForkMutex;
 use crate::sys::kernfile::errno;
@@ -13,6 +15,7 @@ use nix::errno::Errno;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStringExt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 /// The parent that was named last, as long as an agent that was made there needs it. Most programs name the same parent each
@@ -33,9 +36,35 @@ impl KnownParent {
             identity,
             dir: Arc::clone(&place.dir),
             path: try_alloc::copy(&place.path)?,
+            controllers: CachedFile::new(c"cgroup.controllers"),
+            lacks_cpu: AtomicBool::new(false),
         });
         *LAST.lock() = Arc::downgrade(&known);
         Ok(known)
+    }
+}
+
+impl KnownParent {
+    /// Finds out if the parent has the cpu controller.
+    pub fn look_for_cpu(&self) {
+        // Not by the open file: most parents have cpu and need none.
+        let lacks_cpu = enable::available(&self.dir).is_ok_and(|all| !all.contains(Controllers::CPU));
+        self.lacks_cpu.store(lacks_cpu, Ordering::Relaxed);
+    }
+
+    /// Returns the available controllers that are wanted. Returns none if the parent has cpu, if that is unknown, or if it
+    /// had cpu at the last look.
+    pub fn available_without_cpu(&self) -> Option<Controllers> {
+        if !self.lacks_cpu.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.available().filter(|available| !available.contains(Controllers::CPU))
+    }
+
+    fn available(&self) -> Option<Controllers> {
+        let mut buf = [0; FILE_MAX];
+        let text = self.controllers.read(&self.dir, &mut buf).ok()??;
+        Some(Controllers::listed(text) & Controllers::WANTED)
     }
 }
 

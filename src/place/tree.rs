@@ -27,6 +27,8 @@ const TRIES: usize = 100;
 pub struct AgentDir {
     /// The directory, held open and locked.
     pub dir: Dir,
+    /// The id of the group in the kernel.
+    pub id: u64,
     /// The files by which the group can be killed.
     pub kill_files: KillFiles,
     /// The absolute path, as mounted here.
@@ -55,14 +57,17 @@ pub fn make_agent_dir(place: &Place, name: &AgentName, needed: Controllers) -> R
     for _ in 0..TRIES {
         match make_and_claim(&place.dir, &relative) {
             Ok(None) => {}
-            Ok(Some((dir, kill_files))) => {
+            Ok(Some((dir, id, kill_files))) => {
                 let path = place.path_of(name);
-                let mut made = AgentDir { dir, kill_files, path, relative, place: place.clone(), built };
+                let mut made = AgentDir { dir, id, kill_files, path, relative, place: place.clone(), built };
                 // cpu is enabled last, so if the group has cpu.max all controllers are enabled.
-                if !needed.contains(Controllers::CPU) && !made.dir.has(c"cpu.max") {
+                if !needed.contains(Controllers::CPU) && !made.is_complete() {
                     if let Err(e) = made.complete() {
                         made.undo();
                         return Err(e);
+                    }
+                    if let Some(known) = &made.place.known_parent {
+                        known.look_for_cpu();
                     }
                 }
                 return Ok(made);
@@ -139,15 +144,15 @@ fn is_guard(name: &CStr) -> bool {
 
 /// Make the group and become its owner. Until it is locked a reaper takes it for an orphan: returns `None` if one has
 /// removed it.
-fn make_and_claim(place: &Dir, name: &CStr) -> nix::Result<Option<(Dir, KillFiles)>> {
-    let claim = |dir: Dir| {
+fn make_and_claim(place: &Dir, name: &CStr) -> nix::Result<Option<(Dir, u64, KillFiles)>> {
+    let claim = |(dir, id): (Dir, u64)| {
         if !owner::claim_new(&dir)? {
             return Ok(None);
         }
         // Opened before a process in the group can prevent that. Fails with ENODEV if the group was removed.
         let kill_files = KillFiles::open(&dir)?;
         let lives = kill_files.are_open() || dir.is_alive();
-        Ok(lives.then_some((dir, kill_files)))
+        Ok(lives.then_some((dir, id, kill_files)))
     };
     match place.make_private(name)?.and_then(claim) {
         Err(Errno::ENOENT | Errno::ENODEV) => Ok(None),
@@ -213,6 +218,19 @@ fn enable_level(
 }
 
 impl AgentDir {
+    /// Returns true if the tree lacks no controller that is available. The controller that is enabled last shows that all
+    /// are. In most places it is cpu; where the last call has found no cpu, the place says which it is.
+    fn is_complete(&self) -> bool {
+        if self.place.wanted().is_empty() {
+            return true;
+        }
+        let without_cpu = self.place.known_parent.as_ref().and_then(|known| known.available_without_cpu());
+        match without_cpu {
+            None => self.dir.has(c"cpu.max"),
+            Some(available) => available.file_of_last().is_none_or(|file| self.dir.has(file)),
+        }
+    }
+
     /// Enable the controllers that the tree lacks. The process that made the tree may not have finished, or may have
     /// ended before.
     pub fn complete(&mut self) -> Result<()> {

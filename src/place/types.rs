@@ -2,7 +2,7 @@
 //! The types of places. What is done with them is in the other files.
 
 use crate::cgroupfs::controllers::Controllers;
-use crate::cgroupfs::{AgentName, Dir};
+use crate::cgroupfs::{AgentName, CachedFile, Dir};
 use crate::error::Error;
 use crate::guard::Scope;
 use crate::parse;
@@ -10,6 +10,7 @@ use crate::sys::statx::MountedFile;
 use crate::systemd::Manager;
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 /// The upper level of the tree, below a place.
 pub const SYNWIRE: &CStr = c"synwire";
@@ -133,6 +134,10 @@ pub struct KnownParent {
     pub dir: Arc<Dir>,
     /// The real path.
     pub path: Vec<u8>,
+    /// Its `cgroup.controllers`, kept open if it lacks cpu.
+    pub controllers: CachedFile,
+    /// The parent had no cpu controller at the last look.
+    pub lacks_cpu: AtomicBool,
 }
 
 impl Candidate {
