@@ -14,10 +14,11 @@
 //	}
 //	defer g.Destroy(context.Background())
 //	cmd := exec.Command("make", "-j8")
-//	if err := g.Start(cmd); err != nil { // in the group before its first instruction
+//	process, err := g.Spawn(ctx, cmd, agentcg.SpawnOptions{Contain: true}) // in the group before its first instruction
+//	if err != nil {
 //		log.Fatal(err)
 //	}
-//	err = cmd.Wait()
+//	err = process.Wait()
 //
 // # Errors
 //
@@ -38,5 +39,5 @@
 // group.
 //
 // The package is not a security boundary between processes of one uid: an agent with the uid of the program can undo
-// its limits.
+// its limits, unless it was started with [SpawnOptions].Contain.
 package agentcg

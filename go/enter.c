@@ -20,6 +20,7 @@
 #define FAILED 253
 
 static int constructed;
+static struct rlimit nofile_at_start;
 
 static int
 read_all(int fd, void *to, size_t size)
@@ -87,6 +88,9 @@ stand_in(void)
 	const char *fd = getenv(AGENTCG_GO_FD);
 
 	constructed = 1;
+	/* Before Go begins. */
+	if (getrlimit(RLIMIT_NOFILE, &nofile_at_start) != 0)
+		nofile_at_start.rlim_max = 0;
 	if (fd == NULL)
 		return;
 	/* A user who sets the variables of a set-user-ID program must not choose what it executes. The variable says that
@@ -117,4 +121,18 @@ agentcg_go_stand_in(void)
 	if (getauxval(AT_SECURE) != 0)
 		return AGENTCG_GO_SECURE;
 	return constructed && dl_iterate_phdr(contains_this_code, NULL) == 1 ? AGENTCG_GO_OK : AGENTCG_GO_NOT_MAIN;
+}
+
+int
+agentcg_go_raised_nofile(struct rlimit *ret_before)
+{
+	struct rlimit now;
+
+	/* Newer versions of Go leave one, to tell their own change from that of others. */
+	if (!constructed || getrlimit(RLIMIT_NOFILE, &now) != 0 || now.rlim_max != nofile_at_start.rlim_max ||
+	    (now.rlim_cur != now.rlim_max && now.rlim_cur + 1 != now.rlim_max) ||
+	    nofile_at_start.rlim_cur >= now.rlim_cur)
+		return 0;
+	*ret_before = nofile_at_start;
+	return 1;
 }

@@ -3,6 +3,7 @@
 #define AGENTCG_GO_ENTER_H
 
 #include <stdint.h>
+#include <sys/resource.h>
 
 /* The environment variable that makes the program a stand-in. Its value is the descriptor of the socket to the program
  * that has started it. */
@@ -19,6 +20,10 @@ struct agentcg_go_order {
 	uint32_t args;
 	uint32_t env;
 };
+
+/* Returns 1 and the former limit if RLIMIT_NOFILE of this process has been raised to its hard limit since it began, as
+ * Go does, else 0. */
+int agentcg_go_raised_nofile(struct rlimit *ret_before);
 
 /* Returns AGENTCG_GO_OK if this program can be executed as a stand-in, else the reason, AGENTCG_GO_... */
 int agentcg_go_stand_in(void);

@@ -28,6 +28,7 @@ func verbs(ctx context.Context) map[string]func(*Group) error {
 		"ReadFile":       func(g *Group) error { _, err := g.ReadFile("cgroup.type"); return err },
 		"SetLimits":      func(g *Group) error { return g.SetLimits(Limits{}) },
 		"SignalAll":      func(g *Group) error { _, err := g.SignalAll(0); return err },
+		"Spawn":          func(g *Group) error { _, err := g.Spawn(ctx, exec.Command("true"), SpawnOptions{}); return err },
 		"Start":          func(g *Group) error { return g.Start(exec.Command("true")) },
 		"Stats":          func(g *Group) error { _, err := g.Stats(StatAll); return err },
 		"Terminate":      func(g *Group) error { _, err := g.Terminate(ctx, patience); return err },

@@ -11,8 +11,10 @@ import (
 	"syscall"
 )
 
-// Start is cmd.Start for a program in the group. The program, and everything that it starts, is in the group before its
-// first instruction. All fields of cmd are used, SysProcAttr included, except SysProcAttr.UseCgroupFD and CgroupFD,
+// Start is cmd.Start for a program in the group, by the means of Go. Spawn does the same by agentcg_spawn, which has no
+// need of a stand-in, and can contain the program; Start is for what Spawn cannot do, such as SysProcAttr.Chroot and
+// cmd.Wait of a Cmd with a context. The program, and everything that it starts, is in the group before its first
+// instruction. All fields of cmd are used, SysProcAttr included, except SysProcAttr.UseCgroupFD and CgroupFD,
 // which Start sets. Call cmd.Wait as usual. If a program cannot be executed, the error is that of cmd.Start.
 //
 // If possible, the kernel makes the process in the group: clone3(2) with CLONE_INTO_CGROUP, which needs Linux 5.7 and

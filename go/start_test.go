@@ -124,8 +124,8 @@ set -- $(cat /proc/$$/stat); echo $(( $5 == $1 )) $(( $6 == $1 ))
 cat
 cat <&3`
 
-// description runs the script with start, and uses all fields of Cmd.
-func description(t *testing.T, start func(*exec.Cmd) error) string {
+// description runs the script with run, and uses all fields of Cmd.
+func description(t *testing.T, run func(*exec.Cmd) error) string {
 	t.Helper()
 	extra, err := os.Open("/proc/version")
 	must(t, err)
@@ -139,8 +139,7 @@ func description(t *testing.T, start func(*exec.Cmd) error) string {
 	cmd.ExtraFiles = []*os.File{extra}
 	sys := &syscall.SysProcAttr{Setsid: true}
 	cmd.SysProcAttr = sys
-	must(t, start(cmd))
-	must(t, cmd.Wait())
+	must(t, run(cmd))
 	if cmd.Path != "/bin/sh" || len(cmd.Args) != 7 || len(cmd.Env) != 4 || len(cmd.ExtraFiles) != 1 ||
 		cmd.SysProcAttr != sys || !reflect.DeepEqual(*sys, syscall.SysProcAttr{Setsid: true}) {
 		t.Fatalf("the Cmd was changed: %+v", cmd)
@@ -149,13 +148,18 @@ func description(t *testing.T, start func(*exec.Cmd) error) string {
 }
 
 func TestACommandGetsAllSettingsOfExecCmd(t *testing.T) {
-	want := description(t, (*exec.Cmd).Start)
+	want := description(t, (*exec.Cmd).Run)
 	if !strings.Contains(want, "input") {
 		t.Fatal(want)
 	}
 	ways(t, func(t *testing.T, start func(*Group, *exec.Cmd) error) {
 		g := group(t, Options{})
-		got := description(t, func(cmd *exec.Cmd) error { return start(g, cmd) })
+		got := description(t, func(cmd *exec.Cmd) error {
+			if err := start(g, cmd); err != nil {
+				return err
+			}
+			return cmd.Wait()
+		})
 		if got != want {
 			t.Fatalf("%s\nis not\n%s", got, want)
 		}

@@ -298,8 +298,7 @@ fn every_function_is_in_go() {
     let exceptions = [
         ("agentcg_diagnose", "Diagnose calls agentcg_diagnose_new, which does the same without limits."),
         ("agentcg_move_self", "A Go program has threads and cannot run code between fork and execve."),
-        ("agentcg_spawn", "Start takes an exec.Cmd and starts it in the group with the means of Go."),
-        ("agentcg_spawn_result", "Start does not call agentcg_spawn()."),
+        ("agentcg_spawn_result", "Spawn waits until the program begins, as exec.Cmd.Start does."),
         (
             "agentcg_terminate",
             "Terminate calls the other functions, so that a context can end the grace period.",

@@ -121,7 +121,8 @@ func (r *runner) job(ctx context.Context, n int) (end string, final agentcg.Stat
 
 	cmd := exec.Command("sh", "-c", r.commands[n])
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	if err := g.Start(cmd); err != nil {
+	process, err := g.Spawn(context.Background(), cmd, agentcg.SpawnOptions{Contain: r.contain})
+	if err != nil {
 		return "", final, err
 	}
 	var late <-chan time.Time
@@ -131,7 +132,7 @@ func (r *runner) job(ctx context.Context, n int) (end string, final agentcg.Stat
 		late = timer.C
 	}
 	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
+	go func() { done <- process.Wait() }()
 	kill := func() error {
 		dead, cancel := context.WithTimeout(context.Background(), untilDead)
 		defer cancel()
