@@ -17,7 +17,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 
 /// Returns the `0::` path of a process (`self` or a pid), or `None` if no cgroup2 hierarchy was ever mounted.
 pub fn cgroup_of(process: &str) -> nix::Result<Option<Vec<u8>>> {
@@ -82,22 +82,26 @@ struct ProcessFiles {
     cgroup: File,
     /// The thread to which the files belong. Its id is the process's.
     main_thread: Pid,
-    /// Opened at the first use.
-    oom_score_adj: OnceLock<File>,
+    /// None if it could not be opened.
+    oom_score_adj: Option<File>,
 }
 
 /// Keeps the files of the calling process open.
 #[derive(Debug)]
 pub struct OwnFiles(Arc<ProcessFiles>);
 
-/// Keeps `/proc/self/cgroup` open, for the case that the process has no descriptor left later. All agents share it.
+/// Keeps `/proc/self/cgroup` open, for the case that the process has no descriptor left later, and `/proc/self/oom_score_adj`,
+/// which each spawn reads. All agents share them.
 pub fn keep_own_files() -> nix::Result<OwnFiles> {
     let mut kept = OWN_FILES.lock();
     if let Some(files) = kept.upgrade() {
         return Ok(OwnFiles(files));
     }
-    let cgroup = open("/proc/self/cgroup")?;
-    let files = Arc::new(ProcessFiles { cgroup, main_thread: getpid(), oom_score_adj: OnceLock::new() });
+    let files = Arc::new(ProcessFiles {
+        cgroup: open("/proc/self/cgroup")?,
+        main_thread: getpid(),
+        oom_score_adj: open("/proc/self/oom_score_adj").ok(),
+    });
     *kept = Arc::downgrade(&files);
     Ok(OwnFiles(files))
 }
@@ -113,16 +117,10 @@ impl Drop for OwnFiles {
 }
 
 /// Returns false if the oom_score_adj of the calling process is not -1000. Returns true if it is, and if it is unknown because
-/// no file of the process is kept open or another one cannot be opened.
+/// the file is not kept open.
 pub fn oom_score_adj_may_be_least() -> bool {
-    let Some(files) = OWN_FILES.lock().upgrade() else { return true };
-    let file = match files.oom_score_adj.get() {
-        Some(file) => file,
-        None => match open("/proc/self/oom_score_adj") {
-            Ok(file) => files.oom_score_adj.get_or_init(|| file),
-            Err(_) => return true,
-        },
-    };
+    let files = OWN_FILES.lock().upgrade();
+    let Some(file) = files.as_ref().and_then(|files| files.oom_score_adj.as_ref()) else { return true };
     let mut text = [0; 8];
     retry_on_eintr(|| file.read_at(&mut text, 0).map_err(|e| errno(&e))).is_err()
         || text.starts_with(b"-1000")

@@ -140,17 +140,27 @@ def operations(result, where, plots):
     return lines
 
 
-def libraries(facts, memory):
-    lines = ["| library | version | on disk, stripped | dependencies | memory of 1,000 groups | descriptors of a group |",
-             "| --- | --- | ---: | ---: | ---: | ---: |"]
+def load_times(path):
+    """Reads the lines `./NAME.so NS`. There are none if only the lab was measured."""
+    if not os.path.exists(path):
+        return {}
+    with open(path, encoding="ascii") as file:
+        pairs = map(str.split, file)
+        return {os.path.basename(library).removesuffix(".so"): int(ns) for library, ns in pairs}
+
+
+def libraries(facts, memory, loads):
+    lines = ["| library | version | on disk, stripped | dlopen | dependencies | memory of 1,000 groups | descriptors of a group |",
+             "| --- | --- | ---: | ---: | ---: | ---: | ---: |"]
     for name in LABELS:
         fact, of = facts.get(name, {}), memory.get(name, {})
         if not fact and not of:
             continue
         size = f"{fact['size'] / 1024:,.0f} KiB" if fact else ""
+        load = time_of(loads[name]) if name in loads else ""
         kib = f"{of['kib']:,} KiB" if "kib" in of else "-"
         descriptors = f"{of['descriptors']:.0f}" if "descriptors" in of else "-"
-        lines.append(f"| {LABELS[name]} | {fact.get('version', '')} | {size} | {fact.get('dependencies', '')} | {kib} | "
+        lines.append(f"| {LABELS[name]} | {fact.get('version', '')} | {size} | {load} | {fact.get('dependencies', '')} | {kib} | "
                      f"{descriptors} |")
     return lines + [""]
 
@@ -181,7 +191,8 @@ def main():
                   "times as long there, and not each by the same factor: compare the numbers of system calls. The "
                   "ratios are too favourable to libraries that make many cheap system calls.", ""]
         lines += summary(loaded["lab"]) + operations(loaded["lab"], "lab", plots)
-    lines += ["### Size", "", *libraries(facts, (loaded.get("native") or loaded["lab"])["memory"])]
+    memory = (loaded.get("native") or loaded["lab"])["memory"]
+    lines += ["### Size", "", *libraries(facts, memory, load_times(f"{results}/load.times"))]
     path = f"{docs}/benchmarks.md"
     with open(path, encoding="utf-8") as file:
         before, rest = file.read().split(BEGIN)

@@ -31,6 +31,11 @@ impl CachedFile {
         self.name
     }
 
+    /// Returns true if a descriptor is cached.
+    pub fn is_open(&self) -> bool {
+        self.slot.get().is_some()
+    }
+
     /// Reads the file by one system call if its descriptor is cached, and looks for a missing file by one system call.
     /// Returns `None` if the file does not exist or the cgroup was removed; [`Dir::is_alive`] shows which. Inlined, because
     /// a call and a copy would cost a twentieth of the kernel's time.

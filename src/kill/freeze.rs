@@ -108,6 +108,11 @@ impl Default for FreezeFiles {
 }
 
 impl FreezeFiles {
+    /// Returns true if the files are kept open.
+    pub fn are_open(&self) -> bool {
+        self.events.is_open()
+    }
+
     /// Returns true if a process that enters the group stops: the group or a cgroup above it is frozen, or a freeze of
     /// the group was requested. Returns false for a group that was removed.
     pub fn is_in_force(&self, dir: &Dir) -> nix::Result<bool> {

@@ -39,6 +39,7 @@ use crate::parse;
 use crate::procfs;
 use crate::stats;
 use crate::sys::deadline::Deadline;
+use crate::sys::descriptors::occupy_stdio_for_several;
 use crate::sys::kernel;
 use crate::sys::thread::is_filtered;
 use child::{Containment, Step};
@@ -179,6 +180,9 @@ impl Spawner<'_> {
     ) -> Result<Child, Failure<E>> {
         self.cache.abandoned.reap();
         let unwatched = UnwatchedSpawn::begin(self.cache);
+        // The first spawn in a group opens the files that the later ones read.
+        let opens_files = !self.cache.freeze_files.are_open();
+        let stdio = opens_files.then(occupy_stdio_for_several).transpose().map_err(Failure::Errno)?;
         self.check_not_frozen()?;
         let is_frozen = || self.cache.freeze_files.is_in_force(self.dir).unwrap_or(false);
         let is_supervised = match command.begin {
@@ -205,6 +209,7 @@ impl Spawner<'_> {
         let changes_ids = command.uid.is_some() || command.gid.is_some();
         let copies_memory = is_oom_group || dumps_core || changes_ids;
         let before = if oom_group.is_some() { self.memory_events()? } else { MemoryEvents::default() };
+        drop(stdio);
         let raise_oom_score = procfs::oom_score_adj_may_be_least();
         let options = Options { containment, copies_memory, pidfd, raise_oom_score, supervision };
         let mut result = Err(parent::Failure::NotCreated(Errno::ENOSYS));

@@ -62,6 +62,8 @@ pub fn errno(e: &io::Error) -> Errno {
 /// time of stat(2), which follows the link.
 pub fn read_link<'a>(path: &CStr, buf: &'a mut [u8]) -> nix::Result<&'a [u8]> {
     // SAFETY: the path is NUL-terminated, and the kernel writes at most buf.len() bytes to the buffer.
-    let length = Errno::result(unsafe { libc::readlink(path.as_ptr(), buf.as_mut_ptr().cast(), buf.len()) })?;
+    let length = Errno::result(unsafe {
+        libc::readlinkat(libc::AT_FDCWD, path.as_ptr(), buf.as_mut_ptr().cast(), buf.len())
+    })?;
     Ok(buf.get(..usize::try_from(length).unwrap_or_default()).unwrap_or_default())
 }

@@ -31,8 +31,7 @@ check "the soname is libagentcg.so.0" "$(dynamic SONAME)" libagentcg.so.0
 check "the header declares what the map lists" "$declared" "$listed"
 check "exactly the symbols of the map are exported, with its versions" \
   "$(grep -v '^AGENTCG_[0-9.]*$' <<<"$exported" | one_line)" "$versioned"
-check "it needs only libc and the unwinder" \
-  "$(dynamic NEEDED | grep -vE '^ld-linux' | one_line)" "libc.so.6 libgcc_s.so.1 "
+check "it needs only libc" "$(dynamic NEEDED | grep -vE '^ld-linux' | one_line)" "libc.so.6 "
 check "it has no RPATH and no RUNPATH" "$(has 'R(UN)?PATH')" no
 check "it has no text relocations" "$(has TEXTREL)" no
 check "all symbols are bound when it is loaded" "$(has 'BIND_NOW|FLAGS.* NOW')" yes
