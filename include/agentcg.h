@@ -529,7 +529,9 @@ int agentcg_get_info(agentcg *cg,
 #define AGENTCG_SPAWN_FILE_FD              (1ull << 13)
 /* Return as soon as there is a child in the group: agentcg_spawn_result() tells
  * how the start went. ret_pidfd must not be NULL. This needs Linux 5.4
- * (-EOPNOTSUPP). */
+ * (-EOPNOTSUPP). Until the program begins, the child holds copies of the caller's
+ * descriptors. What the caller closes meanwhile stays open that long: remove it
+ * from epoll by EPOLL_CTL_DEL, and do not expect the end of a pipe before. */
 #define AGENTCG_SPAWN_ASYNC                (1ull << 14)
 
 /* How a program starts. Begin with AGENTCG_SPAWN_OPTIONS_INIT: a cleared struct

@@ -71,7 +71,9 @@ pub const AGENTCG_SPAWN_FOREGROUND: u64 = 1u64 << 12;
 pub const AGENTCG_SPAWN_FILE_FD: u64 = 1u64 << 13;
 /// Return as soon as there is a child in the group: agentcg_spawn_result() tells
 /// how the start went. ret_pidfd must not be NULL. This needs Linux 5.4
-/// (-EOPNOTSUPP).
+/// (-EOPNOTSUPP). Until the program begins, the child holds copies of the caller's
+/// descriptors. What the caller closes meanwhile stays open that long: remove it
+/// from epoll by EPOLL_CTL_DEL, and do not expect the end of a pipe before.
 pub const AGENTCG_SPAWN_ASYNC: u64 = 1u64 << 14;
 
 /// How a program starts. Begin with AGENTCG_SPAWN_OPTIONS_INIT: a cleared struct
