@@ -45,6 +45,37 @@ func TestAnEndedContextStillKillsAndIsTheError(t *testing.T) {
 	}
 }
 
+func TestKillAllOfKillsManyGroupsAndReturnsTheErrorOfEach(t *testing.T) {
+	groups := make([]*Group, 6)
+	cmds := make([]*exec.Cmd, 4)
+	for i := range cmds {
+		groups[i] = group(t, Options{})
+		cmds[i] = run(t, groups[i], "sleep", "1000")
+	}
+	groups[4] = group(t, Options{})
+	must(t, groups[4].Close())
+	t.Cleanup(func() { Reap(within(t), groups[0].parent()) })
+	groups = append(groups, groups[0]) // groups[5] is nil
+	for i, err := range KillAllOf(within(t), groups) {
+		switch i {
+		case 4:
+			wants(t, err, ErrClosed)
+		case 5:
+			wants(t, err, syscall.EINVAL)
+		default:
+			must(t, err)
+		}
+	}
+	for _, cmd := range cmds {
+		if s := signalOf(cmd.Wait()); s != syscall.SIGKILL {
+			t.Fatalf("it ended by %v", s)
+		}
+	}
+	if errs := KillAllOf(within(t), nil); len(errs) != 0 {
+		t.Fatal(errs)
+	}
+}
+
 func TestWaitEmptyWaitsForTheLastProcess(t *testing.T) {
 	g := group(t, Options{})
 	must(t, g.WaitEmpty(within(t)))

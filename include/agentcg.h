@@ -1168,6 +1168,27 @@ AGENTCG_MUST_CHECK int agentcg_wait_empty(agentcg *cg, int timeout_ms, agentcg_e
  *   -ETIMEDOUT  For example, a process is in uninterruptible sleep. */
 AGENTCG_MUST_CHECK int agentcg_kill_all(agentcg *cg, int timeout_ms, agentcg_error *reterr);
 
+/* Do agentcg_kill_all() to count groups at once: all of them get the kill before
+ * the first is waited for. cgs is an array of their handles, which may be of
+ * several places; it may be NULL if count is 0. timeout_ms is for all of them
+ * together. A failure for one group does not keep the others from being killed.
+ *
+ * If ret_codes is not NULL, the result of each group is stored there, in the
+ * order of cgs: 0, or the error that agentcg_kill_all() would have returned.
+ *
+ * Returns 0 if every group succeeded, else the error of the first that did not,
+ * which reterr describes. If a handle or an argument is invalid, or there is no memory
+ * to begin, ret_codes is not written. Errors, besides the common ones:
+ *   -EDEADLK    The caller is in one of the groups.
+ *   -EINVAL     Also: a handle is invalid. Nothing was killed.
+ *   -ETIMEDOUT  For example, a process is in uninterruptible sleep. */
+AGENTCG_MUST_CHECK
+int agentcg_kill_all_of(agentcg *const *cgs,
+			size_t count,
+			int *ret_codes,
+			int timeout_ms,
+			agentcg_error *reterr);
+
 /* Ask all processes to end, and kill those that do not. Every process gets
  * SIGTERM, stopped ones get SIGCONT, and the group and every cgroup in it are
  * thawed. If a process lives after grace_ms, the call goes on as

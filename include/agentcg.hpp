@@ -308,6 +308,24 @@ private:
 	pid_t owner_ = 0;
 };
 
+/// Kills all processes of many groups with agentcg_kill_all_of(). groups is a container of group, or of
+/// std::reference_wrapper<group>. Returns the result of each: 0, or the error that agentcg_kill_all() would have returned.
+/// Throws if a group is empty; then nothing was killed.
+template <class Groups>
+std::vector<int> kill_all_of(const Groups &groups, timeout wait)
+{
+	std::vector<agentcg *> handles;
+	for (const group &one : groups)
+		handles.push_back(one.get());
+	constexpr int not_written = 1;
+	std::vector<int> codes(handles.size(), not_written);
+	agentcg_error said;
+	int result = agentcg_kill_all_of(handles.data(), handles.size(), codes.data(), wait.c(), &said);
+	if (result < 0 && (codes.empty() || codes.front() == not_written))
+		throw error(said);
+	return codes;
+}
+
 } // namespace agentcgpp
 
 #endif

@@ -11,6 +11,8 @@ mod delays;
 mod gone;
 #[path = "kill/reuse.rs"]
 mod reuse;
+#[path = "kill/together.rs"]
+mod together;
 #[path = "kill/unreaped.rs"]
 mod unreaped;
 
@@ -31,6 +33,7 @@ roles![
     delays::keeps_removing_access,
     delays::has_no_descriptor_left,
     reuse::enters,
+    together::kills_from_inside,
 ];
 
 #[test]

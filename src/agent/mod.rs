@@ -5,11 +5,13 @@ mod destroy;
 mod events;
 mod files;
 mod kill;
+mod kill_together;
 mod limits;
 mod orphans;
 mod processes;
 mod spawn;
 
+pub use kill_together::kill_all_of;
 pub use orphans::{Entry, list, reap};
 pub use spawn::SpawnOptions;
 

@@ -14,7 +14,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 const COMMON: [Errno; 4] = [Errno::EIO, Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM];
 
 /// The code for the caller: `EIO` for an errno that the function does not list. The message names the original.
-fn listed(errno: Errno, codes: &[Errno]) -> Errno {
+pub fn listed(errno: Errno, codes: &[Errno]) -> Errno {
     if codes.contains(&errno) || COMMON.contains(&errno) { errno } else { Errno::EIO }
 }
 

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The header's section "freeze, signal and kill".
 
-use super::boundary;
+use super::boundary::{self, invalid};
 use super::error::agentcg_error;
 use super::handle::{agent, agent_or_errno, agentcg};
 use super::memory::{deadline, is_timeout, number, timeout, waited};
+use crate::agent::kill_all_of;
 use nix::errno::Errno;
 use std::ffi::c_int;
 
@@ -140,6 +141,63 @@ pub unsafe extern "C" fn agentcg_kill_all(
         };
         boundary::call_killing(reterr, &codes, kill, || {
             waited(timeout_ms, agent(cg)?.kill_all(deadline(timeout_ms)?)).map(|()| 0)
+        })
+    }
+}
+
+/// Do agentcg_kill_all() to count groups at once: all of them get the kill before
+/// the first is waited for. cgs is an array of their handles, which may be of
+/// several places; it may be NULL if count is 0. timeout_ms is for all of them
+/// together. A failure for one group does not keep the others from being killed.
+///
+/// If ret_codes is not NULL, the result of each group is stored there, in the
+/// order of cgs: 0, or the error that agentcg_kill_all() would have returned.
+///
+/// Returns 0 if every group succeeded, else the error of the first that did not,
+/// which reterr describes. If a handle or an argument is invalid, or there is no memory
+/// to begin, ret_codes is not written. Errors, besides the common ones:
+///   -EDEADLK    The caller is in one of the groups.
+///   -EINVAL     Also: a handle is invalid. Nothing was killed.
+///   -ETIMEDOUT  For example, a process is in uninterruptible sleep.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn agentcg_kill_all_of(
+    cgs: *const *mut agentcg,
+    count: usize,
+    ret_codes: *mut c_int,
+    timeout_ms: c_int,
+    reterr: *mut agentcg_error,
+) -> c_int {
+    use Errno::*;
+    let codes = [EACCES, EDEADLK, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ETIMEDOUT];
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
+    unsafe {
+        let handles = || (0..if cgs.is_null() { 0 } else { count }).map(|at| cgs.add(at).read());
+        let agents = || handles().filter_map(|cg| agent_or_errno(cg).ok());
+        let kill = || {
+            if is_timeout(timeout_ms) && agents().count() == count {
+                agents().for_each(|agent| agent.send_kill(None));
+            }
+        };
+        boundary::call_killing(reterr, &codes, kill, || {
+            if cgs.is_null() && count > 0 {
+                return invalid("cgs is NULL, but count is not 0");
+            }
+            let deadline = deadline(timeout_ms)?;
+            handles().try_for_each(|cg| agent(cg).map(drop))?;
+            let mut first = Ok(0);
+            kill_all_of(agents(), deadline, |number, killed| {
+                let killed = waited(timeout_ms, killed);
+                let code =
+                    killed.as_ref().map_or_else(|e| -(boundary::listed(e.errno(), &codes) as c_int), |()| 0);
+                if !ret_codes.is_null() {
+                    ret_codes.add(number).write(code);
+                }
+                if let (Err(e), Ok(_)) = (killed, &first) {
+                    first = Err(e);
+                }
+            });
+            first
         })
     }
 }

@@ -284,6 +284,7 @@ static const struct functions {
 	int (*write_file)(agentcg *, const char *, const char *, agentcg_error *);
 	int (*wait_empty)(agentcg *, int, agentcg_error *);
 	int (*kill_all)(agentcg *, int, agentcg_error *);
+	int (*kill_all_of)(agentcg *const *, size_t, int *, int, agentcg_error *);
 	int (*freeze)(agentcg *, int, agentcg_error *);
 	int (*thaw)(agentcg *, int, agentcg_error *);
 	int (*signal_all)(agentcg *, int, agentcg_error *);
@@ -299,7 +300,7 @@ static const struct functions {
 	agentcg_diagnose, agentcg_diagnose_new, agentcg_new, agentcg_open, agentcg_list, agentcg_reap, agentcg_destroy, agentcg_free,
 	agentcg_uuid, agentcg_path, agentcg_fd, agentcg_get_info,
 	agentcg_move_pid, agentcg_move_pidfd, agentcg_spawn, agentcg_spawn_result, agentcg_move_self, agentcg_read_stats,
-	agentcg_read_file, agentcg_write_file, agentcg_wait_empty, agentcg_kill_all,
+	agentcg_read_file, agentcg_write_file, agentcg_wait_empty, agentcg_kill_all, agentcg_kill_all_of,
 	agentcg_freeze, agentcg_thaw, agentcg_signal_all, agentcg_terminate, agentcg_pids, agentcg_contains,
 	agentcg_event_fd, agentcg_next_events,
 	agentcg_set_limits, agentcg_get_limits,

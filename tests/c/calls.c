@@ -481,6 +481,11 @@ static int call_kill_all(agentcg_error *error)
 	return agentcg_kill_all(cg, SOON_MS, error);
 }
 
+static int call_kill_all_of(agentcg_error *error)
+{
+	return agentcg_kill_all_of((agentcg *[]){ cg, cg }, 2, NULL, SOON_MS, error);
+}
+
 static int call_terminate(agentcg_error *error)
 {
 	return agentcg_terminate(cg, 0, SOON_MS, error);
@@ -548,6 +553,7 @@ const struct call calls[] = {
 	{ "agentcg_signal_all", a_populated_group, call_signal_all, end, 0, 0 },
 	{ "agentcg_wait_empty", a_populated_group, call_wait_empty, end, -ETIMEDOUT, 0 },
 	{ "agentcg_kill_all", a_nested_group, call_kill_all, is_killed_at_once, 0, 1 },
+	{ "agentcg_kill_all_of", a_nested_group, call_kill_all_of, is_killed_at_once, 0, 1 },
 	{ "agentcg_terminate", a_populated_group, call_terminate, is_terminated_at_once, 0, 1 },
 };
 

@@ -15,6 +15,12 @@ static void kill_the_own_group(void *cg)
 	PROVOKE(agentcg_kill_all, cg, SOON_MS);
 }
 
+static void kill_the_own_group_with_others(void *cg)
+{
+	CHECK_EQ(agentcg_move_self(cg), 0);
+	PROVOKE(agentcg_kill_all_of, (agentcg *[]){ cg }, 1, NULL, SOON_MS);
+}
+
 static void destroy_the_own_group(void *cg)
 {
 	CHECK_EQ(agentcg_move_self(cg), 0);
@@ -74,6 +80,11 @@ static void in_a_member(void (*body)(void *))
 static void the_killer_is_inside(void)
 {
 	in_a_member(kill_the_own_group);
+}
+
+static void the_killer_of_many_is_inside_one(void)
+{
+	in_a_member(kill_the_own_group_with_others);
 }
 
 static void the_destroyer_is_inside(void)
@@ -174,6 +185,7 @@ static void the_timeout_is_0(void)
 static const struct refusal refusals[] = {
 	ROW(the_timeout_is_0, -ETIMEDOUT, 0, "timeout_ms 0 does not wait", ANYBODY),
 	ROW(the_killer_is_inside, -EDEADLK, WHY(CALLER_INSIDE), "outside", ANYBODY),
+	ROW(the_killer_of_many_is_inside_one, -EDEADLK, WHY(CALLER_INSIDE), "outside", ANYBODY),
 	ROW(the_destroyer_is_inside, -EDEADLK, WHY(CALLER_INSIDE), "outside", ANYBODY),
 	ROW(the_killer_is_in_a_nested_cgroup, -EDEADLK, WHY(CALLER_INSIDE), "outside", ANYBODY),
 	ROW(the_freezer_is_inside, -EDEADLK, WHY(CALLER_INSIDE), "outside", ANYBODY),

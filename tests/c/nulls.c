@@ -61,6 +61,8 @@ static void a_null_handle_is_refused_and_outputs_are_untouched(void)
 	REFUSED(agentcg_write_file, NULL, "pids.max", "1");
 	REFUSED(agentcg_wait_empty, NULL, 0);
 	REFUSED(agentcg_kill_all, NULL, 0);
+	REFUSED(agentcg_kill_all_of, NULL, 1, pids, 0);
+	REFUSED(agentcg_kill_all_of, (agentcg *[]){ NULL }, 1, pids, 0);
 	REFUSED(agentcg_freeze, NULL, 0);
 	REFUSED(agentcg_thaw, NULL, 0);
 	REFUSED(agentcg_signal_all, NULL, 0);
@@ -176,6 +178,7 @@ static void a_negative_timeout_other_than_forever_is_refused(void)
 	for (size_t i = 0; i < sizeof(negative) / sizeof(negative[0]); i++) {
 		REFUSED(agentcg_wait_empty, cg, negative[i]);
 		REFUSED(agentcg_kill_all, cg, negative[i]);
+		REFUSED(agentcg_kill_all_of, &cg, 1, pids, negative[i]);
 		REFUSED(agentcg_reap, NULL, negative[i]);
 		REFUSED(agentcg_freeze, cg, negative[i]);
 		REFUSED(agentcg_thaw, cg, negative[i]);

@@ -322,6 +322,14 @@ static void kill_and_wait(agentcg *cg)
 	CALL(agentcg_kill_all(cg, SOON_MS, &why), 0);
 }
 
+static void kill_with_others(agentcg *cg)
+{
+	int codes[2];
+
+	if (CALL(agentcg_kill_all_of((agentcg *[]){ cg, cg }, 2, codes, SOON_MS, &why), 0) == 0)
+		CHECK_EQ(codes[0] + codes[1], 0);
+}
+
 static void kill_without_waiting(agentcg *cg)
 {
 	CALL(agentcg_kill_all(cg, 0, &why), -ETIMEDOUT);
@@ -364,7 +372,7 @@ static void use(agentcg *cg)
 		take_events, wait_a_moment,
 	};
 	static void (*const rarely[])(agentcg *) = {
-		signal_processes, freeze_and_thaw, kill_and_wait, kill_without_waiting, ask_to_end,
+		signal_processes, freeze_and_thaw, kill_and_wait, kill_with_others, kill_without_waiting, ask_to_end,
 	};
 
 	if (random_below(8))

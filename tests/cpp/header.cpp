@@ -33,6 +33,7 @@ std::size_t use_header(agentcg *cg)
 		group.signal_all(15);
 		if (group.wait_empty(agentcgpp::infinite) || group.terminate(100ms, 3us))
 			group.kill_all(1.5s);
+		agentcgpp::kill_all_of(std::vector<std::reference_wrapper<agentcgpp::group>>{group, other}, 1s);
 		if (group.read_stats().has(AGENTCG_STAT_CPU) && group.destroy(1ns).has(AGENTCG_STAT_STATE))
 			other.free();
 		return group.pids().size() + agentcgpp::list().size() + agentcgpp::diagnose().text.size() +

@@ -203,6 +203,36 @@ void a_group_is_frozen_thawed_and_killed()
 	check_killed(child);
 }
 
+void many_groups_are_killed_by_one_call()
+{
+	std::vector<group> groups;
+	std::vector<pid_t> children;
+	for (int i = 0; i < 3; i++) {
+		groups.push_back(group::make());
+		children.push_back(pausing_child());
+		groups.back().move_pid(children.back());
+	}
+	CHECK(agentcgpp::kill_all_of(groups, soon) == std::vector<int>({0, 0, 0}));
+	for (pid_t child : children)
+		check_killed(child);
+	CHECK(agentcgpp::kill_all_of(std::vector<group>(), soon).empty());
+
+	// With a group that is empty in the sense of C++ no process is killed.
+	pid_t child = pausing_child();
+	groups[0].move_pid(child);
+	group moved = std::move(groups[1]);
+	bool thrown = false;
+	try {
+		agentcgpp::kill_all_of(groups, soon);
+	} catch (const agentcgpp::error &e) {
+		thrown = e.code() == std::errc::invalid_argument;
+	}
+	CHECK(thrown);
+	CHECK_EQ(key_in(groups[0].get(), "cgroup.events", "populated"), 1);
+	groups[0].kill_all(soon);
+	check_killed(child);
+}
+
 void ignore_sigterm(void *)
 {
 	CHECK(signal(SIGTERM, SIG_IGN) != SIG_ERR);
@@ -269,6 +299,7 @@ int main()
 	RUN(a_forked_child_moves_itself);
 	RUN(wait_empty_returns_true_if_the_group_is_empty);
 	RUN(a_group_is_frozen_thawed_and_killed);
+	RUN(many_groups_are_killed_by_one_call);
 	RUN(terminate_returns_true_if_it_has_killed);
 	RUN(events_make_a_descriptor_readable);
 }

@@ -822,6 +822,11 @@ static int kill_all(agentcg_error *error)
 	return agentcg_kill_all(cg, SOON_MS, error);
 }
 
+static int kill_all_of(agentcg_error *error)
+{
+	return agentcg_kill_all_of((agentcg *[]){ cg }, 1, NULL, SOON_MS, error);
+}
+
 static int terminate(agentcg_error *error)
 {
 	return agentcg_terminate(cg, SOON_MS, SOON_MS, error);
@@ -934,6 +939,8 @@ const struct act acts[] = {
 	OF(kill_all, "throttled", throttled_members, kill_all, KILLS | WAITS),
 	OF(kill_all, "leaderless", leaderless_member, kill_all, KILLS | WAITS),
 	OF(kill_all, "frozen", frozen_member, kill_all, KILLS | WAITS),
+	OF(kill_all_of, "empty", group, kill_all_of, KILLS | WAITS),
+	OF(kill_all_of, "nested", nested_members, kill_all_of, KILLS | WAITS),
 	OF(terminate, "willing", nested_members, terminate, KILLS | WAITS | VARIES),
 	OF(terminate, "stubborn", stubborn_member, terminate_at_once, KILLS | WAITS),
 };
