@@ -55,7 +55,7 @@ pub fn set_signals(ignored: u64, blocked: u64) {
     }
     for signal in 1..=64 {
         let previous = null::<u64>();
-        let action = if ignored >> (signal - 1) & 1 == 1 { &ignore } else { &default };
+        let action = if (ignored >> (signal - 1)) & 1 == 1 { &ignore } else { &default };
         // SAFETY: the array lives, and is longer than what the kernel reads. The kernel refuses SIGKILL and SIGSTOP.
         unsafe {
             libc::syscall(libc::SYS_rt_sigaction, signal, action.as_ptr(), previous, size_of::<Mask>());
