@@ -4,31 +4,51 @@
 use super::Agent;
 use crate::error::Result;
 use crate::sys::deadline::Deadline;
+use crate::sys::try_alloc;
 use std::time::Duration;
 
 /// Kills all processes of these agents, and waits until none lives. All agents get the kill before the first is waited for.
-/// Passes the number of each agent and its result, which is that of [`Agent::kill_all`], to `each`. Allocates nothing but
-/// errors.
+/// Passes the number of each agent and its result, which is that of [`Agent::kill_all`], to `each`.
 pub fn kill_all_of<'a>(
     agents: impl Iterator<Item = &'a Agent> + Clone,
     deadline: Deadline,
     mut each: impl FnMut(usize, Result<()>),
 ) {
-    agents.clone().for_each(Agent::begin_kill);
-    agents.enumerate().for_each(|(number, agent)| each(number, agent.kill_all(deadline)));
+    // Without memory for this list each agent gets the kill once more.
+    let mut sent = Vec::new();
+    let has_memory = try_alloc::reserve(&mut sent, agents.clone().count()).is_ok();
+    for agent in agents.clone() {
+        let one = agent.begin_kill();
+        if has_memory {
+            sent.push(one);
+        }
+    }
+    for (number, agent) in agents.enumerate() {
+        if sent.get(number) == Some(&true) {
+            agent.wait_for_death(deadline.at_most(DYING_TIME));
+        }
+        each(number, agent.kill_all(deadline));
+    }
 }
 
+/// How long the processes of one agent may need to die before the kill is sent again.
+const DYING_TIME: Duration = Duration::from_millis(50);
+
 impl Agent {
-    /// Writes cgroup.kill if processes live in the group and the caller is not one of them. [`Self::kill_all`], which must
-    /// follow, does what is left to do, and reports what fails.
-    fn begin_kill(&self) {
+    /// Writes cgroup.kill if processes live in the group and the caller is not one of them. Returns true if it was written.
+    /// [`Self::kill_all`], which must follow, does what is left to do, and reports what fails.
+    fn begin_kill(&self) -> bool {
         let killer = self.killer();
         if killer.contains_caller(Deadline::after(Duration::ZERO)) != Ok(false) {
-            return;
+            return false;
         }
         // Not in an empty group: most kernels then kill what is created in it later.
-        if killer.events().and_then(|events| events.state()).is_ok_and(|state| state.populated) {
-            let _ = killer.send(); // The call that follows tries again.
-        }
+        let populated = killer.events().and_then(|events| events.state()).is_ok_and(|state| state.populated);
+        populated && killer.send() == Ok(true)
+    }
+
+    /// Waits until no process lives. What fails is left to [`Self::kill_all`].
+    fn wait_for_death(&self, deadline: Deadline) {
+        let _ = self.killer().events().and_then(|events| events.wait(deadline, |now| !now.populated));
     }
 }

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* Ends a thousand agents of one process each by agentcg_kill_all_of(), and compares that with the minimum of system calls:
+ * the kill is written to all, and then each is read until it is empty. The same agents are used in all rounds. Also shows
+ * the memory of a handle. */
+#include "measure.h"
+
+#include <agentcg.h>
+#include <err.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define AGENTS 1000
+#define MOST_ROUNDS 51
+
+static agentcg *cgs[AGENTS];
+static pid_t members[AGENTS];
+
+/* The children do not return to this program's memory: each only waits to be killed. */
+static void populate(void)
+{
+	agentcg_error error;
+
+	for (int i = 0; i < AGENTS; i++) {
+		members[i] = fork();
+		if (members[i] < 0)
+			err(2, "fork");
+		if (members[i] == 0)
+			for (;;)
+				pause();
+		if (agentcg_move_pid(cgs[i], members[i], &error) < 0)
+			errx(2, "agentcg_move_pid: %s", error.message);
+	}
+}
+
+static void by_library(void)
+{
+	agentcg_error error;
+
+	if (agentcg_kill_all_of(cgs, AGENTS, NULL, 60000, &error) < 0)
+		errx(2, "agentcg_kill_all_of: %s", error.message);
+}
+
+static int open_in(agentcg *cg, const char *file, int flags)
+{
+	int fd = openat(agentcg_fd(cg), file, flags | O_CLOEXEC);
+
+	if (fd < 0)
+		err(2, "%s", file);
+	return fd;
+}
+
+static void by_hand(void)
+{
+	char text[128];
+
+	for (int i = 0; i < AGENTS; i++) {
+		int fd = open_in(cgs[i], "cgroup.kill", O_WRONLY);
+
+		if (write(fd, "1", 1) != 1)
+			err(2, "cgroup.kill");
+		close(fd);
+	}
+	for (int i = 0; i < AGENTS; i++) {
+		int fd = open_in(cgs[i], "cgroup.events", O_RDONLY);
+
+		for (;;) {
+			ssize_t length = pread(fd, text, sizeof(text) - 1, 0);
+
+			if (length < 0)
+				err(2, "cgroup.events");
+			text[length] = '\0';
+			if (strstr(text, "populated 0"))
+				break;
+			sched_yield();
+		}
+		close(fd);
+	}
+}
+
+static double measured_ms(void (*end)(void))
+{
+	populate();
+	double start = now_ns();
+	end();
+	double time = (now_ns() - start) / 1e6;
+	for (int i = 0; i < AGENTS; i++)
+		if (waitpid(members[i], NULL, 0) != members[i])
+			err(2, "waitpid");
+	return time;
+}
+
+int main(int argc, char **argv)
+{
+	double library[MOST_ROUNDS], hand[MOST_ROUNDS], ratio[MOST_ROUNDS];
+	struct rlimit files = { 20000, 20000 };
+	agentcg_error error;
+	int rounds = argc == 3 ? atoi(argv[1]) : 0;
+
+	if (rounds < 1 || rounds > MOST_ROUNDS)
+		errx(2, "usage: agentcg-bench-together ROUNDS PARENT");
+	setrlimit(RLIMIT_NOFILE, &files);   /* without the right to raise it fewer descriptors are kept open */
+	size_t before = 0;
+	for (int i = 0; i < AGENTS; i++) {
+		if (i == 1)
+			before = mallinfo2().uordblks;
+		if (agentcg_new(argv[2], NULL, NULL, 0, 0, &cgs[i], &error) < 0)
+			errx(2, "agentcg_new: %s", error.message);
+	}
+	printf("a handle has %.0f bytes of the heap\n", (double)(mallinfo2().uordblks - before) / (AGENTS - 1));
+	for (int i = 0; i < rounds; i++) {
+		double first = measured_ms(i % 2 ? by_hand : by_library), second = measured_ms(i % 2 ? by_library : by_hand);
+
+		library[i] = i % 2 ? second : first;
+		hand[i] = i % 2 ? first : second;
+		ratio[i] = library[i] / hand[i];
+	}
+	sort(library, (size_t)rounds);
+	sort(hand, (size_t)rounds);
+	sort(ratio, (size_t)rounds);
+	printf("%d agents of one process ended by one call: floor %.1f ms, agentcg %.1f ms, quartiles of the ratio %.2f-%.2f\n",
+	       AGENTS, hand[rounds / 2], library[rounds / 2], ratio[rounds / 4], ratio[rounds * 3 / 4]);
+	target("1,000 agents ended by one call, times the floor, at most 1.1", ratio[rounds / 2], ratio[rounds / 2] <= 1.1);
+	for (int i = 0; i < AGENTS; i++)
+		if (agentcg_destroy(cgs[i], 0, 60000, NULL, 0, &error) < 0)
+			errx(2, "agentcg_destroy: %s", error.message);
+	return missed > 0;
+}
