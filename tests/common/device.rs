@@ -17,11 +17,13 @@ fn lock_devices() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Runs a command in a shell, where `$modules` is Debian's directory of User-Mode Linux modules for block
-/// devices.
+/// Runs a command in a shell, where `$modules` is the directory of the kernel's modules for block devices: the one that
+/// tests/lab/uml-kernel has unpacked beside the kernel, or that of Debian's package.
 fn run(command: &str) -> String {
-    let modules = "modules=/usr/lib/uml/modules/$(uname -r)/kernel/drivers/block";
-    let done = Command::new("sh").args(["-ec", &format!("{modules}; {command}")]).output().expect("sh");
+    const MODULES: &str = "modules=$0/build/lab/modules/$(uname -r)
+        [ -d $modules ] || modules=/usr/lib/uml/modules/$(uname -r)/kernel/drivers/block";
+    let script = format!("{MODULES}; {command}");
+    let done = Command::new("sh").args(["-ec", &script, env!("CARGO_MANIFEST_DIR")]).output().expect("sh");
     assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
     String::from_utf8_lossy(&done.stdout).trim().to_owned()
 }
