@@ -4,10 +4,11 @@
 use super::Agent;
 use crate::cgroupfs::FileError;
 use crate::cgroupfs::events_file::wait_for;
-use crate::error::{Error, Reason, Result, shown};
+use crate::error::{Error, Reason, Result, out_of_memory, shown};
 use crate::events::Watch;
 use crate::sys::deadline::Deadline;
 use crate::sys::descriptors::occupy_stdio_for_several;
+use crate::sys::try_alloc;
 use nix::errno::Errno;
 use nix::poll::PollFlags;
 use nix::sys::epoll::Epoll;
@@ -23,7 +24,10 @@ impl Agent {
         let mut fresh = None;
         let selected = match &mut *watch {
             Some(watch) => watch,
-            None => fresh.insert(Watch::new().map_err(|e| self.failed("have a descriptor for", "", e))?),
+            None => {
+                let watch = Watch::new().map_err(|e| self.failed("have a descriptor for", "", e))?;
+                fresh.insert(try_alloc::boxed(watch).map_err(out_of_memory)?)
+            }
         };
         selected.select(self.members(), which).map_err(|e| self.not_watched(e))?;
         let fd = selected.epoll().0.as_raw_fd();

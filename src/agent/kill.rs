@@ -166,7 +166,7 @@ impl Agent {
 
     /// Restores the files that the kill has changed and, unless it failed, makes the group usable again. The result and
     /// `outcome` are true if processes were killed.
-    fn after_kill(&self, outcome: Result<bool>, deadline: Deadline) -> Result<bool> {
+    pub(super) fn after_kill(&self, outcome: Result<bool>, deadline: Deadline) -> Result<bool> {
         let restored = self.restore_overrides();
         let killed = outcome?;
         restored?;

@@ -24,10 +24,13 @@ pub fn kill_all_of<'a>(
         }
     }
     for (number, agent) in agents.enumerate() {
-        if sent.get(number) == Some(&true) {
-            agent.wait_for_death(deadline.at_most(DYING_TIME));
-        }
-        each(number, agent.kill_all(deadline));
+        let is_dead = sent.get(number) == Some(&true) && agent.wait_for_death(deadline.at_most(DYING_TIME));
+        let result = if is_dead {
+            agent.after_kill(Ok(true), deadline)
+        } else {
+            agent.kill_all(deadline).map(|()| true)
+        };
+        each(number, result.map(drop));
     }
 }
 
@@ -36,7 +39,7 @@ const DYING_TIME: Duration = Duration::from_millis(50);
 
 impl Agent {
     /// Writes cgroup.kill if processes live in the group and the caller is not one of them. Returns true if it was written.
-    /// [`Self::kill_all`], which must follow, does what is left to do, and reports what fails.
+    /// [`Self::after_kill`] or [`Self::kill_all`], which must follow, does what is left to do, and reports what fails.
     fn begin_kill(&self) -> bool {
         let killer = self.killer();
         if killer.contains_caller(Deadline::after(Duration::ZERO)) != Ok(false) {
@@ -47,8 +50,10 @@ impl Agent {
         populated && killer.send() == Ok(true)
     }
 
-    /// Waits until no process lives. What fails is left to [`Self::kill_all`].
-    fn wait_for_death(&self, deadline: Deadline) {
-        let _ = self.killer().events().and_then(|events| events.wait(deadline, |now| !now.populated));
+    /// Waits until no process lives. Returns false at the deadline, and after a failure, which [`Self::kill_all`] reports.
+    fn wait_for_death(&self, deadline: Deadline) -> bool {
+        let killer = self.killer();
+        let empty = killer.events().and_then(|events| events.wait(deadline, |now| !now.populated));
+        empty == Ok(true)
     }
 }

@@ -61,7 +61,7 @@ pub struct Agent {
     nesting: Nesting,
     spawn_cache: crate::spawn::SpawnCache,
     /// Present after the first call of `event_fd` in this process.
-    watch: ForkMutex<Option<Watch>>,
+    watch: ForkMutex<Option<Box<Watch>>>,
 }
 
 /// The names of an agent, copied before its group is made, because the copies may fail.

@@ -10,32 +10,48 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// One file of one cgroup, with a cached descriptor or without one.
+/// One file of one cgroup, with a cached descriptor or without one. A handle has twenty of them, so its name is not part of it:
+/// [`Self::named`].
 #[derive(Debug)]
 pub struct CachedFile {
-    name: &'static CStr,
     slot: OnceFd,
     /// The file was missing at the last look, and a cached descriptor is dead. Disabling the controller, or
     /// `cgroup.pressure`, removes the file; enabling it makes a new file.
     away: AtomicBool,
 }
 
+/// A cached file together with its name.
+#[derive(Debug, Clone, Copy)]
+pub struct NamedFile<'a> {
+    /// The name, which is always the same for one file.
+    pub name: &'static CStr,
+    file: &'a CachedFile,
+}
+
 impl CachedFile {
     /// Returns an entry without a descriptor.
-    pub const fn new(name: &'static CStr) -> Self {
-        Self { name, slot: OnceFd::new(), away: AtomicBool::new(false) }
+    pub const fn new() -> Self {
+        Self { slot: OnceFd::new(), away: AtomicBool::new(false) }
     }
 
-    /// Returns the name of the file.
-    pub fn name(&self) -> &'static CStr {
-        self.name
+    /// Returns the file of this name.
+    pub const fn named(&self, name: &'static CStr) -> NamedFile<'_> {
+        NamedFile { name, file: self }
     }
 
     /// Returns true if a descriptor is cached.
     pub fn is_open(&self) -> bool {
         self.slot.get().is_some()
     }
+}
 
+impl Default for CachedFile {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl NamedFile<'_> {
     /// Reads the file by one system call if its descriptor is cached, and looks for a missing file by one system call.
     /// Returns `None` if the file does not exist or the cgroup was removed; [`Dir::is_alive`] shows which. Inlined, because
     /// a call and a copy would cost a twentieth of the kernel's time.
@@ -46,8 +62,8 @@ impl CachedFile {
 
     #[inline(always)]
     fn read_length(&self, dir: &Dir, buf: &mut [u8]) -> nix::Result<Option<usize>> {
-        match self.slot.get() {
-            Some(fd) if !self.away.load(Ordering::Relaxed) => match pread_once(fd, buf) {
+        match self.file.slot.get() {
+            Some(fd) if !self.file.away.load(Ordering::Relaxed) => match pread_once(fd, buf) {
                 Err(Errno::ENODEV) => {}
                 other => return offered(other),
             },
@@ -59,22 +75,22 @@ impl CachedFile {
     #[cold]
     fn read_anew(&self, dir: &Dir, buf: &mut [u8]) -> nix::Result<Option<usize>> {
         // An attempt to open a missing file needs a free descriptor, too, and the host may have none.
-        if self.away.load(Ordering::Relaxed) && !dir.has(self.name) {
+        if self.file.away.load(Ordering::Relaxed) && !dir.has(self.name) {
             return Ok(None);
         }
         let Some(fd) = dir.look_up(self.name)? else {
-            self.away.store(true, Ordering::Relaxed);
+            self.file.away.store(true, Ordering::Relaxed);
             return Ok(None);
         };
         let read = pread_once(fd.as_fd(), buf);
         let mut away = false;
-        if self.slot.get().is_some() {
+        if self.file.slot.get().is_some() {
             // The number of the old descriptor must stay in use: another thread may be reading by it.
-            away = self.slot.replace(fd.as_fd()).is_err();
+            away = self.file.slot.replace(fd.as_fd()).is_err();
         } else if worth_keeping(fd.as_raw_fd()) {
-            self.slot.set(fd);
+            self.file.slot.set(fd);
         }
-        self.away.store(away, Ordering::Relaxed);
+        self.file.away.store(away, Ordering::Relaxed);
         offered(read)
     }
 }

@@ -16,7 +16,7 @@ mod permissions;
 mod walk;
 
 pub use agent_name::AgentName;
-pub use cached_file::{CachedFile, worth_keeping};
+pub use cached_file::{CachedFile, NamedFile, worth_keeping};
 pub use walk::{Next, WalkStep};
 
 use crate::parse;

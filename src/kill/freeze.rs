@@ -94,17 +94,10 @@ impl Members<'_> {
 }
 
 /// The cached files that show if a group is frozen, for repeated reads.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct FreezeFiles {
     request: CachedFile,
     events: CachedFile,
-}
-
-impl Default for FreezeFiles {
-    /// Returns the files without opening them.
-    fn default() -> Self {
-        Self { request: CachedFile::new(FREEZE), events: CachedFile::new(c"cgroup.events") }
-    }
 }
 
 impl FreezeFiles {
@@ -116,10 +109,12 @@ impl FreezeFiles {
     /// Returns true if a process that enters the group stops: the group or a cgroup above it is frozen, or a freeze of
     /// the group was requested. Returns false for a group that was removed.
     pub fn is_in_force(&self, dir: &Dir) -> nix::Result<bool> {
-        let requested = self.request.read(dir, &mut [0; 16])?.is_some_and(|text| text.starts_with(b"1"));
+        let requested =
+            self.request.named(FREEZE).read(dir, &mut [0; 16])?.is_some_and(|text| text.starts_with(b"1"));
+        let events = self.events.named(c"cgroup.events");
         let mut buf = [0; 256];
         Ok(requested
-            || self.events.read(dir, &mut buf)?.is_some_and(|text| parse::value(text, b"frozen") == Some(1)))
+            || events.read(dir, &mut buf)?.is_some_and(|text| parse::value(text, b"frozen") == Some(1)))
     }
 }
 

@@ -36,7 +36,7 @@ impl KnownParent {
             identity,
             dir: Arc::clone(&place.dir),
             path: try_alloc::copy(&place.path)?,
-            controllers: CachedFile::new(c"cgroup.controllers"),
+            controllers: CachedFile::new(),
             lacks_cpu: AtomicBool::new(false),
         });
         *LAST.lock() = Arc::downgrade(&known);
@@ -63,7 +63,7 @@ impl KnownParent {
 
     fn available(&self) -> Option<Controllers> {
         let mut buf = [0; FILE_MAX];
-        let text = self.controllers.read(&self.dir, &mut buf).ok()??;
+        let text = self.controllers.named(c"cgroup.controllers").read(&self.dir, &mut buf).ok()??;
         Some(Controllers::listed(text) & Controllers::WANTED)
     }
 }

@@ -95,7 +95,7 @@ impl<E> From<parent::Failure> for Failure<E> {
 
 /// What the library remembers of a group in which it starts programs, and the files that it reads at each start. To open
 /// these files each time would take up to a fifteenth of the time of everything else.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct SpawnCache {
     /// True once the kernel has killed a child that was born in the group.
     kills_born_inside: AtomicBool,
@@ -107,21 +107,6 @@ pub struct SpawnCache {
     unwatched: AtomicU32,
     cpu_max: CachedFile,
     abandoned: AbandonedChildren,
-}
-
-impl Default for SpawnCache {
-    /// Creates an empty cache. No file is open yet.
-    fn default() -> Self {
-        Self {
-            kills_born_inside: AtomicBool::new(false),
-            freeze_files: freeze::FreezeFiles::default(),
-            oom_group: CachedFile::new(c"memory.oom.group"),
-            may_be_frozen: AtomicBool::new(false),
-            unwatched: AtomicU32::new(0),
-            cpu_max: CachedFile::new(c"cpu.max"),
-            abandoned: AbandonedChildren::default(),
-        }
-    }
 }
 
 impl SpawnCache {
@@ -200,7 +185,12 @@ impl Spawner<'_> {
         // With memory.oom.group an OOM kill reaches every process that has the memory of a victim, and until execve(2)
         // the host has the child's memory. When the kernel kills a single victim, it excludes children of vfork(2).
         let mut buf = [0; 32];
-        let oom_group = self.cache.oom_group.read(self.dir, &mut buf).map_err(Failure::Errno)?;
+        let oom_group = self
+            .cache
+            .oom_group
+            .named(c"memory.oom.group")
+            .read(self.dir, &mut buf)
+            .map_err(Failure::Errno)?;
         let is_oom_group = oom_group.is_some_and(|text| text.starts_with(b"1"));
         // A seccomp filter that kills by SIGSYS makes the kernel dump core.
         let dumps_core =
@@ -281,7 +271,7 @@ impl Spawner<'_> {
     /// so much that another one has to wait.
     fn was_throttled<E>(&self) -> Result<bool, Failure<E>> {
         let mut buf = [0; 1024];
-        let text = self.cache.cpu_max.read(self.dir, &mut buf).map_err(Failure::Errno)?;
+        let text = self.cache.cpu_max.named(c"cpu.max").read(self.dir, &mut buf).map_err(Failure::Errno)?;
         if text.and_then(parse::cpu_max).is_none_or(|(quota, _)| quota == parse::UNLIMITED) {
             return Ok(false);
         }

@@ -5,14 +5,14 @@ use super::{
     CPU, CPU_PRESSURE, CPU_THROTTLE, IO, IO_PRESSURE, MEMORY, MEMORY_DETAIL, MEMORY_EVENTS, MEMORY_PEAK,
     MEMORY_PRESSURE, PIDS, PIDS_EVENTS, PIDS_PEAK, STATE, SWAP, Stats,
 };
-use crate::cgroupfs::{CachedFile, Dir, FileError};
+use crate::cgroupfs::{CachedFile, Dir, FileError, NamedFile};
 use crate::parse::{self, Pressure};
 use nix::errno::Errno;
 use nix::time::{ClockId, clock_gettime};
 use std::ffi::CStr;
 
 /// The files of one group that the statistics are read from.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Files {
     memory_current: CachedFile,
     memory_peak: CachedFile,
@@ -32,40 +32,16 @@ pub struct Files {
     cpu_stat: CachedFile,
 }
 
-impl Default for Files {
-    /// Returns entries without descriptors.
-    fn default() -> Self {
-        Self {
-            memory_current: CachedFile::new(c"memory.current"),
-            memory_peak: CachedFile::new(c"memory.peak"),
-            swap_current: CachedFile::new(c"memory.swap.current"),
-            swap_peak: CachedFile::new(c"memory.swap.peak"),
-            memory_events: CachedFile::new(c"memory.events"),
-            memory_stat: CachedFile::new(c"memory.stat"),
-            pids_current: CachedFile::new(c"pids.current"),
-            pids_peak: CachedFile::new(c"pids.peak"),
-            pids_events: CachedFile::new(c"pids.events"),
-            io_stat: CachedFile::new(c"io.stat"),
-            cpu_pressure: CachedFile::new(c"cpu.pressure"),
-            memory_pressure: CachedFile::new(c"memory.pressure"),
-            io_pressure: CachedFile::new(c"io.pressure"),
-            cgroup_events: CachedFile::new(c"cgroup.events"),
-            cgroup_stat: CachedFile::new(c"cgroup.stat"),
-            cpu_stat: CachedFile::new(c"cpu.stat"),
-        }
-    }
-}
-
 impl Files {
     /// Returns `memory.events`, for callers that need other counters of it. A second descriptor of the file would be kept open
     /// otherwise; the same holds for [`Self::cpu_stat`].
-    pub fn memory_events(&self) -> &CachedFile {
-        &self.memory_events
+    pub fn memory_events(&self) -> NamedFile<'_> {
+        self.memory_events.named(c"memory.events")
     }
 
     /// Returns `cpu.stat`.
-    pub fn cpu_stat(&self) -> &CachedFile {
-        &self.cpu_stat
+    pub fn cpu_stat(&self) -> NamedFile<'_> {
+        self.cpu_stat.named(c"cpu.stat")
     }
 
     /// Reads the statistics that `which` asks for into `stats`, which must be all 0. Statistics that the kernel or the place
@@ -74,7 +50,9 @@ impl Files {
         stats.time_ns = monotonic_ns();
         let mut reading = Reading { dir, stats, missing: None };
         if which & MEMORY != 0 {
-            reading.number(&self.memory_current, MEMORY, |s| &mut s.memory_current_bytes)?;
+            reading.number(self.memory_current.named(c"memory.current"), MEMORY, |s| {
+                &mut s.memory_current_bytes
+            })?;
         }
         if which & !(CPU | CPU_THROTTLE | MEMORY) != 0 {
             self.read_more(which, &mut reading)?;
@@ -82,19 +60,19 @@ impl Files {
         // The files that every cgroup has come last. If they can be read the cgroup exists, and files that were missing
         // before need no further check.
         if which & STATE != 0 {
-            reading.pairs(&self.cgroup_events, |stats, key, value| match key {
+            reading.pairs(self.cgroup_events.named(c"cgroup.events"), |stats, key, value| match key {
                 b"populated" => stats.set(STATE, |s| &mut s.populated, value),
                 b"frozen" => stats.set(STATE, |s| &mut s.frozen, value),
                 _ => {}
             })?;
-            reading.pairs(&self.cgroup_stat, |stats, key, value| match key {
+            reading.pairs(self.cgroup_stat.named(c"cgroup.stat"), |stats, key, value| match key {
                 b"nr_descendants" => stats.set(STATE, |s| &mut s.nr_descendants, value),
                 b"nr_dying_descendants" => stats.set(STATE, |s| &mut s.nr_dying_descendants, value),
                 _ => {}
             })?;
         }
         if which & (CPU | CPU_THROTTLE) != 0 {
-            reading.pairs(&self.cpu_stat, |stats, key, value| match key {
+            reading.pairs(self.cpu_stat(), |stats, key, value| match key {
                 b"usage_usec" => stats.set(CPU, |s| &mut s.cpu_usage_ns, ns(value)),
                 b"user_usec" => stats.set(CPU, |s| &mut s.cpu_user_ns, ns(value)),
                 b"system_usec" => stats.set(CPU, |s| &mut s.cpu_system_ns, ns(value)),
@@ -114,14 +92,17 @@ impl Files {
     fn read_more(&self, which: u64, reading: &mut Reading<'_>) -> Result<(), FileError> {
         let asked = |bit: u64| which & bit != 0;
         if asked(MEMORY_PEAK) {
-            reading.number(&self.memory_peak, MEMORY_PEAK, |s| &mut s.memory_peak_bytes)?;
+            reading
+                .number(self.memory_peak.named(c"memory.peak"), MEMORY_PEAK, |s| &mut s.memory_peak_bytes)?;
         }
         if asked(SWAP) {
-            reading.number(&self.swap_peak, SWAP, |s| &mut s.swap_peak_bytes)?;
-            reading.number(&self.swap_current, SWAP, |s| &mut s.swap_current_bytes)?;
+            reading.number(self.swap_peak.named(c"memory.swap.peak"), SWAP, |s| &mut s.swap_peak_bytes)?;
+            reading.number(self.swap_current.named(c"memory.swap.current"), SWAP, |s| {
+                &mut s.swap_current_bytes
+            })?;
         }
         if asked(MEMORY_EVENTS) {
-            reading.pairs(&self.memory_events, |stats, key, value| match key {
+            reading.pairs(self.memory_events(), |stats, key, value| match key {
                 b"high" => stats.set(MEMORY_EVENTS, |s| &mut s.memory_events_high, value),
                 b"max" => stats.set(MEMORY_EVENTS, |s| &mut s.memory_events_max, value),
                 b"oom" => stats.set(MEMORY_EVENTS, |s| &mut s.memory_events_oom, value),
@@ -131,21 +112,21 @@ impl Files {
             })?;
         }
         if asked(MEMORY_DETAIL) {
-            reading.text::<4096>(&self.memory_stat, memory_detail)?;
+            reading.text::<4096>(self.memory_stat.named(c"memory.stat"), memory_detail)?;
         }
         if asked(PIDS) {
-            reading.number(&self.pids_current, PIDS, |s| &mut s.pids_current)?;
+            reading.number(self.pids_current.named(c"pids.current"), PIDS, |s| &mut s.pids_current)?;
         }
         if asked(PIDS_PEAK) {
-            reading.number(&self.pids_peak, PIDS_PEAK, |s| &mut s.pids_peak)?;
+            reading.number(self.pids_peak.named(c"pids.peak"), PIDS_PEAK, |s| &mut s.pids_peak)?;
         }
         if asked(PIDS_EVENTS) {
-            reading.text::<1024>(&self.pids_events, |stats, text| {
+            reading.text::<1024>(self.pids_events.named(c"pids.events"), |stats, text| {
                 stats.set_if_read(PIDS_EVENTS, |s| &mut s.pids_events_max, parse::value(text, b"max"));
             })?;
         }
         if asked(IO) {
-            reading.text::<1024>(&self.io_stat, |stats, text| {
+            reading.text::<1024>(self.io_stat.named(c"io.stat"), |stats, text| {
                 let sum = parse::io_stat(text);
                 stats.set(IO, |s| &mut s.io_read_bytes, sum.rbytes);
                 stats.set(IO, |s| &mut s.io_write_bytes, sum.wbytes);
@@ -154,18 +135,18 @@ impl Files {
             })?;
         }
         if asked(CPU_PRESSURE) {
-            reading.pressure(&self.cpu_pressure, |stats, pressure| {
+            reading.pressure(self.cpu_pressure.named(c"cpu.pressure"), |stats, pressure| {
                 stats.set_if_read(CPU_PRESSURE, |s| &mut s.cpu_pressure_some_us, pressure.some_us);
             })?;
         }
         if asked(MEMORY_PRESSURE) {
-            reading.pressure(&self.memory_pressure, |stats, pressure| {
+            reading.pressure(self.memory_pressure.named(c"memory.pressure"), |stats, pressure| {
                 stats.set_if_read(MEMORY_PRESSURE, |s| &mut s.memory_pressure_some_us, pressure.some_us);
                 stats.set_if_read(MEMORY_PRESSURE, |s| &mut s.memory_pressure_full_us, pressure.full_us);
             })?;
         }
         if asked(IO_PRESSURE) {
-            reading.pressure(&self.io_pressure, |stats, pressure| {
+            reading.pressure(self.io_pressure.named(c"io.pressure"), |stats, pressure| {
                 stats.set_if_read(IO_PRESSURE, |s| &mut s.io_pressure_some_us, pressure.some_us);
                 stats.set_if_read(IO_PRESSURE, |s| &mut s.io_pressure_full_us, pressure.full_us);
             })?;
@@ -186,7 +167,7 @@ impl Reading<'_> {
     /// Reads a file of one number.
     fn number(
         &mut self,
-        file: &CachedFile,
+        file: NamedFile<'_>,
         bit: u64,
         field: impl Fn(&mut Stats) -> &mut u64,
     ) -> Result<(), FileError> {
@@ -200,7 +181,7 @@ impl Reading<'_> {
     #[inline(always)]
     fn pairs(
         &mut self,
-        file: &CachedFile,
+        file: NamedFile<'_>,
         mut store: impl FnMut(&mut Stats, &[u8], u64),
     ) -> Result<(), FileError> {
         self.text::<1024>(file, |stats, text| {
@@ -210,7 +191,7 @@ impl Reading<'_> {
 
     fn pressure(
         &mut self,
-        file: &CachedFile,
+        file: NamedFile<'_>,
         store: impl FnOnce(&mut Stats, Pressure),
     ) -> Result<(), FileError> {
         self.text::<1024>(file, |stats, text| store(stats, parse::pressure(text)))
@@ -219,16 +200,16 @@ impl Reading<'_> {
     /// Reads a whole file that usually has less than `N` bytes. Ignores a missing file.
     fn text<const N: usize>(
         &mut self,
-        file: &CachedFile,
+        file: NamedFile<'_>,
         store: impl FnOnce(&mut Stats, &[u8]),
     ) -> Result<(), FileError> {
         let mut buf = [0; N];
-        let failed = |e| (e, file.name());
+        let failed = |e| (e, file.name);
         match file.read(self.dir, &mut buf).map_err(failed)? {
             Some(text) if text.len() < N => store(self.stats, text),
             Some(_) => store(self.stats, &long_text(file, self.dir, N).map_err(failed)?),
             None => {
-                self.missing = Some(file.name());
+                self.missing = Some(file.name);
                 return Ok(());
             }
         }
@@ -246,7 +227,7 @@ impl Reading<'_> {
 
 /// Reads a file that has filled `least` bytes again from its start, because the rest alone would be of another moment.
 #[cold]
-fn long_text(file: &CachedFile, dir: &Dir, least: usize) -> nix::Result<Vec<u8>> {
+fn long_text(file: NamedFile<'_>, dir: &Dir, least: usize) -> nix::Result<Vec<u8>> {
     let mut buf = vec![0; least];
     loop {
         buf.resize(buf.len() * 4, 0);
