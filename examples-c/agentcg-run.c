@@ -200,27 +200,15 @@ static void note_failed_start(struct run *run, const agentcg_error *error)
 		run->outcome.wait_status = run->outcome.killed ? SIGKILL : run->forwarded;
 		return;
 	}
-	switch (error->reason ? 0 : -error->code) {
-	case ENOENT:
+	if (error->reason != AGENTCG_WHY_NOT_EXECUTED) {
+		fail(run, error);
+	} else if (error->code == -ENOENT) {
 		snprintf(text, sizeof(text), "%s: %s", name, strchr(name, '/') ? strerror(ENOENT) : "command not found");
 		fail_as(run, EXIT_NOT_FOUND, text);
-		return;
-	case EACCES:
-	case E2BIG:
-	case EISDIR:
-	case ELIBBAD:
-	case ELOOP:
-	case ENAMETOOLONG:
-	case ENOEXEC:
-	case ENOTDIR:
-	case ETXTBSY:
-		if (*error->file == '\0' && strncmp(error->message, "cannot start ", 13) == 0) {
-			snprintf(text, sizeof(text), "%s: %s", name, strerror(-error->code));
-			fail_as(run, EXIT_NOT_EXECUTABLE, text);
-			return;
-		}
+	} else {
+		snprintf(text, sizeof(text), "%s: %s", name, strerror(-error->code));
+		fail_as(run, EXIT_NOT_EXECUTABLE, text);
 	}
-	fail(run, error);
 }
 
 /* Changes what the command is started with. The environment is agentcg-run's own, which nothing reads any more. */

@@ -93,6 +93,7 @@ const (
 	CallerInside     Reason = C.AGENTCG_WHY_CALLER_INSIDE     // This process is in the group that it wants to kill or to freeze.
 	NotContained     Reason = C.AGENTCG_WHY_NOT_CONTAINED     // User namespaces are forbidden, or the mount lacks nsdelegate.
 	NoGuard          Reason = C.AGENTCG_WHY_NO_GUARD          // agentcg-guard is missing, or not the one of this library.
+	NotExecuted      Reason = C.AGENTCG_WHY_NOT_EXECUTED      // execve(2) of the program failed, with the errno of Code.
 )
 
 var reasons = map[Reason]string{
@@ -111,6 +112,7 @@ var reasons = map[Reason]string{
 	CallerInside:     "this process is in the group",
 	NotContained:     "the program cannot be contained",
 	NoGuard:          "the program of the guard is missing or does not match",
+	NotExecuted:      "the program cannot be executed",
 }
 
 // String returns the reason in a few words.

@@ -157,6 +157,7 @@ typedef struct agentcg_stats agentcg_stats;
 #define AGENTCG_WHY_CALLER_INSIDE     12u  /* The caller is in the group that it wants to kill or to freeze. */
 #define AGENTCG_WHY_NOT_CONTAINED     13u  /* User namespaces are forbidden, or the mount lacks nsdelegate. */
 #define AGENTCG_WHY_NO_GUARD          14u  /* agentcg-guard is missing, or not the one of this library. */
+#define AGENTCG_WHY_NOT_EXECUTED      15u  /* execve(2) of the program failed, with the errno of code. */
 
 /* What went wrong: codes for programs, and text for people and logs. The size
  * is 256 bytes and does not change. */

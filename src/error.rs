@@ -42,6 +42,8 @@ pub enum Reason {
     NotContained = 13,
     /// The guard's program is missing, or belongs to another version of the library.
     NoGuard = 14,
+    /// The child was ready, and execve(2) failed.
+    NotExecuted = 15,
 }
 
 /// The bytes of a message that fit into the C struct, which has one byte more for the NUL.

@@ -670,6 +670,7 @@ fn every_reason_has_its_names() {
     let exceptions = [
         ("AGENTCG_WHY_NOT_CONTAINED", "Only agentcg_spawn() returns it."),
         ("AGENTCG_WHY_NO_GUARD", "agentcg_diagnose() starts no guard."),
+        ("AGENTCG_WHY_NOT_EXECUTED", "Only agentcg_spawn() returns it."),
     ];
     forgotten.look("examples-c/agentcg-doctor.c, obstacles", &reasons, &exceptions, |name| {
         has_word(obstacles, name)

@@ -37,6 +37,7 @@ enum class why : std::uint32_t {
 	caller_inside = AGENTCG_WHY_CALLER_INSIDE,
 	not_contained = AGENTCG_WHY_NOT_CONTAINED,
 	no_guard = AGENTCG_WHY_NO_GUARD,
+	not_executed = AGENTCG_WHY_NOT_EXECUTED,
 };
 
 /// The exception of all functions. code() is the positive errno value in std::generic_category(), so it can be compared

@@ -188,6 +188,10 @@ impl Agent {
 }
 
 fn not_executed(command: Option<&Command<'_>>, e: Errno) -> Error {
+    exec_error(command, e).because(Reason::NotExecuted)
+}
+
+fn exec_error(command: Option<&Command<'_>>, e: Errno) -> Error {
     let code = if EXECVE_ERRORS.contains(&e) { e } else { Errno::EIO };
     let Some(command) = command else {
         return Error::new(code, format!("cannot start the program: execve(2) failed: {}", words(e)));

@@ -32,6 +32,8 @@ pub const AGENTCG_WHY_CALLER_INSIDE: u32 = 12u32;
 pub const AGENTCG_WHY_NOT_CONTAINED: u32 = 13u32;
 /// agentcg-guard is missing, or not the one of this library.
 pub const AGENTCG_WHY_NO_GUARD: u32 = 14u32;
+/// execve(2) of the program failed, with the errno of code.
+pub const AGENTCG_WHY_NOT_EXECUTED: u32 = 15u32;
 
 /// What went wrong: codes for programs, and text for people and logs. The size
 /// is 256 bytes and does not change.
@@ -63,4 +65,5 @@ const _: () = {
     assert!(Reason::CallerInside as u32 == AGENTCG_WHY_CALLER_INSIDE);
     assert!(Reason::NotContained as u32 == AGENTCG_WHY_NOT_CONTAINED);
     assert!(Reason::NoGuard as u32 == AGENTCG_WHY_NO_GUARD);
+    assert!(Reason::NotExecuted as u32 == AGENTCG_WHY_NOT_EXECUTED);
 };

@@ -6,7 +6,7 @@ use crate::common::group::Group;
 use crate::common::member::Member;
 use crate::common::program::{self, command};
 use crate::common::{deadline, seccomp, wait_until};
-use agentcg::{Child, Command, Errno, Error, Limits, SpawnOptions};
+use agentcg::{Child, Command, Errno, Error, Limits, Reason, SpawnOptions};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::wait::WaitStatus;
 use std::fs::File;
@@ -54,7 +54,7 @@ fn a_start_that_fails_is_reported_with_its_step_on_each_spawn_path() {
         for how in [SpawnOptions::default(), CONTAINED] {
             let start = |command: &Command<'_>| failure(group, &group.spawn_async(command, how).unwrap());
             let e = start(&command(&[c"/nowhere"], [c"x"]));
-            assert_eq!((e.errno(), e.reason()), (Errno::ENOENT, None), "{e}");
+            assert_eq!((e.errno(), e.reason()), (Errno::ENOENT, Some(Reason::NotExecuted)), "{e}");
             let e = start(&Command { oom_score_adj: Some(1001), ..program() });
             assert_eq!(e.errno(), Errno::EINVAL, "{e}");
             assert!(e.message().starts_with("oom_score_adj"), "{e}");

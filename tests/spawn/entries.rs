@@ -4,7 +4,7 @@
 use crate::common::group::Group;
 use crate::common::member::role;
 use crate::common::program::{self, StartOptions};
-use agentcg::{Agent, Errno};
+use agentcg::{Agent, Errno, Reason};
 use nix::sys::wait::WaitStatus;
 
 pub use crate::common::spawn_path::SpawnPath;
@@ -58,7 +58,7 @@ fn a_missing_program_leaves_no_child_on_each_spawn_path() {
     on_each_spawn_path(|_, group| {
         let program = program::command(&[c"/nowhere", c"/proc/self/exe/nowhere"], [c"x"]);
         let e = group.spawn(&program, agentcg::SpawnOptions { pidfd: true, contain: false }).unwrap_err();
-        assert_eq!((e.errno(), e.reason()), (Errno::ENOENT, None), "{e}");
+        assert_eq!((e.errno(), e.reason()), (Errno::ENOENT, Some(Reason::NotExecuted)), "{e}");
         assert!(group.cgroup.members().is_empty() && program::no_child_is_left());
     });
 }

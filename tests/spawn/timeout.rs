@@ -6,7 +6,7 @@ use crate::common::group::Group;
 use crate::common::member::Member;
 use crate::common::program::{self, command};
 use crate::common::{deadline, seccomp, wait_until};
-use agentcg::{BeginTimeout, Command, Errno, Limits, SpawnOptions};
+use agentcg::{BeginTimeout, Command, Errno, Limits, Reason, SpawnOptions};
 use nix::sys::wait::WaitStatus;
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ fn a_program_that_begins_in_time_is_as_without_a_timeout_on_each_spawn_path() {
                 let missing = command(&[c"/nowhere"], [c"x"]);
                 let missing = Command { begin: BeginTimeout::Within(LONG), ..missing };
                 let e = group.spawn(&missing, SpawnOptions { contain, pidfd }).unwrap_err();
-                assert_eq!((e.errno(), e.reason()), (Errno::ENOENT, None), "{e}");
+                assert_eq!((e.errno(), e.reason()), (Errno::ENOENT, Some(Reason::NotExecuted)), "{e}");
             }
         }
         assert!(program::no_child_is_left());
