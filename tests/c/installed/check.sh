@@ -13,8 +13,12 @@ mkdir -p "$scratch"
 DESTDIR=$scratch/root cmake --install "$build" >"$scratch/install.log"
 cd "$scratch/root$prefix"
 
-installed() { find include "$libdir" -type f -o -type l | sed -E 's/(Targets-)[a-z]+\.cmake/\1CONFIG.cmake/' | sort; }
+installed() { find bin include "$libdir" -type f -o -type l | sed -E 's/(Targets-)[a-z]+\.cmake/\1CONFIG.cmake/' | sort; }
 diff -u --label expected --label installed - <(installed) <<L
+bin/agentcg-doctor
+bin/agentcg-reap
+bin/agentcg-run
+bin/agentcg-top
 include/agentcg.h
 include/agentcg.hpp
 include/agentcg/values.hpp
@@ -43,6 +47,12 @@ runs() {
   ldd "$2" | grep -qF "$LD_LIBRARY_PATH/libagentcg.so.0" || { echo "$1: another library was loaded" >&2; exit 1; }
   echo "$1: $printed"
 }
+
+for tool in bin/*; do
+  [ -z "$(readelf -d "$tool" | grep -E 'R(UN)?PATH')" ] || { echo "$tool has a RUNPATH" >&2; exit 1; }
+  printed=$("$tool" --version) || { echo "$tool --version failed" >&2; exit 1; }
+  [[ " $printed " == *" $version "* ]] || { echo "$tool --version printed \"$printed\"" >&2; exit 1; }
+done
 
 cmake -S "$here" -B "$scratch/cmake" -DCMAKE_PREFIX_PATH="$PWD" -DCMAKE_C_COMPILER="$cc" \
   -DCMAKE_CXX_COMPILER="$cxx" >"$scratch/cmake.log"
