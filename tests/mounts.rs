@@ -4,11 +4,11 @@
 #[macro_use]
 mod common;
 
-use agentcg::{Agent, Limits, is_available};
+use agentcg::{Agent, Limits, Reason, is_available};
 use common::cgroup::{Cgroup, Scratch};
-use common::lab;
 use common::member::{Member, role, sleeper};
 use common::mounts::{NONE, TOP, check_role, enter_mount_namespace, expect_agents_in, expect_refusal};
+use common::{deadline, lab};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use std::fs;
@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 roles![
     sleeper,
     covered_by_a_file_system,
+    covered_after_the_first_agent,
+    in_two_cgroups_by_turns,
     covered_with_another_mount,
     covered_with_a_part,
     in_a_part_that_is_mounted,
@@ -39,6 +41,56 @@ fn covered_by_a_file_system(args: &[String]) {
     mount(Some("cover"), TOP, Some("tmpfs"), MsFlags::empty(), NONE).expect("mount");
     assert!(!is_available());
     expect_refusal("ENODEV NoCgroup2");
+}
+
+#[test]
+fn a_place_is_not_used_again_after_its_mount_was_covered() {
+    let scratch = Scratch::new();
+    let own = scratch.parent.make("leaf");
+    check_role("covered_after_the_first_agent", &[&own.0.to_string_lossy()]);
+}
+
+fn covered_after_the_first_agent(args: &[String]) {
+    role::enter(&Cgroup(args[0].clone().into()));
+    enter_mount_namespace();
+    let first = made_in_the_best_place();
+    mount(Some("cover"), TOP, Some("tmpfs"), MsFlags::empty(), NONE).expect("mount");
+    let e = Agent::new(None, None, &Limits::default()).expect_err("new");
+    assert_eq!(e.reason(), Some(Reason::NoCgroup2), "{e}");
+    umount2(TOP, MntFlags::MNT_DETACH).expect("umount");
+    let second = made_in_the_best_place();
+    assert_eq!(Cgroup::at(first.path()).parent(), Cgroup::at(second.path()).parent());
+    end_all([first, second]);
+}
+
+#[test]
+fn a_place_is_not_used_again_after_the_process_was_moved() {
+    let scratches = [Scratch::new(), Scratch::new()];
+    let leaves = scratches.each_ref().map(|scratch| scratch.parent.make("leaf").0);
+    check_role("in_two_cgroups_by_turns", &leaves.each_ref().map(|leaf| leaf.to_str().expect("UTF-8")));
+}
+
+fn in_two_cgroups_by_turns(args: &[String]) {
+    let mut agents = Vec::new();
+    for leaf in [&args[0], &args[1], &args[1], &args[0], &args[0]] {
+        let leaf = Cgroup(leaf.into());
+        role::enter(&leaf);
+        let agent = made_in_the_best_place();
+        assert_eq!(Cgroup::at(agent.path()).parent(), leaf.parent().join("synwire/agents"));
+        agents.push(agent);
+    }
+    end_all(agents);
+}
+
+fn made_in_the_best_place() -> Agent {
+    Agent::new(None, None, &Limits::default()).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn end_all(agents: impl IntoIterator<Item = Agent>) {
+    for agent in agents {
+        agent.destroy(false, deadline(), false).unwrap_or_else(|e| panic!("{e}"));
+    }
+    role::send("ok");
 }
 
 #[test]

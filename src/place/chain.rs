@@ -3,11 +3,11 @@
 
 use super::refusal::refused;
 use super::self_cgroup::{self, SelfCgroup};
-use super::types::{Candidate, Place, PlaceRequest, Probe, Systemd};
-use super::{delegated, given, root, scope, sibling, tracking};
+use super::types::{Candidate, Occupancy, Place, PlaceRequest, Probe, Systemd};
+use super::{delegated, given, known, root, scope, sibling, tracking};
 use crate::error::{Error, Reason, Result, out_of_memory, shown};
 use nix::errno::Errno;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 /// One kind of place in the chain.
 struct Link {
@@ -15,14 +15,16 @@ struct Link {
     name: &'static str,
     probe: fn(&SelfCgroup, PlaceRequest<'_>) -> Probe,
     asks_systemd: bool,
+    /// The next call may use the place again.
+    is_lasting: bool,
 }
 
 const CHAIN: [Link; 5] = [
-    Link { name: "delegated cgroup", probe: delegated::probe, asks_systemd: false },
-    Link { name: "root", probe: root::probe, asks_systemd: false },
-    Link { name: "beside own cgroup", probe: sibling::probe, asks_systemd: false },
-    Link { name: "systemd scope", probe: scope::probe, asks_systemd: true },
-    Link { name: "without limits", probe: tracking::probe, asks_systemd: false },
+    Link { name: "delegated cgroup", probe: delegated::probe, asks_systemd: false, is_lasting: true },
+    Link { name: "root", probe: root::probe, asks_systemd: false, is_lasting: true },
+    Link { name: "beside own cgroup", probe: sibling::probe, asks_systemd: false, is_lasting: true },
+    Link { name: "systemd scope", probe: scope::probe, asks_systemd: true, is_lasting: false },
+    Link { name: "without limits", probe: tracking::probe, asks_systemd: false, is_lasting: false },
 ];
 
 impl PlaceRequest<'_> {
@@ -51,6 +53,23 @@ impl Link {
                 Probe::Refused(caller_must_move(candidate.path()))
             }
             probe => probe,
+        }
+    }
+
+    /// Remembers a place that the next call would choose again: no better one was refused, which may be usable then, and
+    /// the calling process need not move.
+    fn remember(&self, candidate: Candidate, own: &SelfCgroup, refusals: &Refusals) -> Candidate {
+        match candidate {
+            Candidate::Existing(place)
+                if self.is_lasting && refusals.0.is_none() && place.occupancy == Occupancy::Empty =>
+            {
+                let path = CString::new(place.path.as_slice());
+                Candidate::Existing(match path {
+                    Ok(path) => known::remember(place, &path, Some(&own.in_proc)),
+                    Err(_) => place, // A path of the kernel holds no NUL byte.
+                })
+            }
+            other => other,
         }
     }
 }
@@ -89,19 +108,30 @@ fn first_candidate<T>(
         }
         return attempt(Candidate::Existing(given::open(parent)?));
     }
+    if let Some(place) = (request.systemd != Systemd::Only).then(known::found).flatten() {
+        match attempt(Candidate::Existing(place)) {
+            Err(e) if depends_on_place(&e) => {}
+            attempted => return attempted,
+        }
+    }
     let own = self_cgroup::find()?;
     let mut refusals = Refusals::default();
     for link in request.chain() {
         match link.candidate(&own, request) {
             Probe::NotApplicable(_) => {}
             Probe::Refused(e) => refusals.add(e)?,
-            Probe::Found(candidate) => match attempt(candidate) {
+            Probe::Found(candidate) => match attempt(link.remember(candidate, &own, &refusals)) {
                 Ok(done) => return Ok(done),
                 Err(e) => refusals.add(e)?,
             },
         }
     }
     Err(refusals.into_error(request))
+}
+
+/// Returns false if every other place would return the error, too.
+fn depends_on_place(e: &Error) -> bool {
+    !matches!(e.reason(), None | Some(Reason::NoGuard))
 }
 
 /// The most helpful refusal so far.
@@ -112,7 +142,7 @@ impl Refusals {
     /// Add the refusal of one place. Returns the error if it does not depend on the place: every other place would
     /// return it, too.
     fn add(&mut self, e: Error) -> Result<()> {
-        if e.reason().is_none() || e.reason() == Some(Reason::NoGuard) {
+        if !depends_on_place(&e) {
             return Err(e);
         }
         self.0 = Some(match self.0.take() {

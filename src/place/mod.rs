@@ -7,6 +7,7 @@
 //! tracking                                        places without limits
 //! given delegated root sibling scope              the other kinds of places
 //! tree                                            synwire/agents below a place
+//! known                                           the places that were used last
 //! check                                           can a place be used?
 //! vacate                                          moving the calling process out of a place
 //! enable self_cgroup                              controllers of a cgroup; the cgroup of the calling process
@@ -20,6 +21,7 @@ mod check;
 mod delegated;
 mod enable;
 mod given;
+mod known;
 mod refusal;
 mod root;
 mod scope;

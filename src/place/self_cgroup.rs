@@ -25,6 +25,8 @@ pub struct SelfCgroup {
     pub depth: usize,
     /// The mount in which the self cgroup was found.
     pub mount: Mount,
+    /// The self cgroup, as /proc shows it.
+    pub in_proc: Vec<u8>,
 }
 
 impl SelfCgroup {
@@ -149,7 +151,7 @@ fn open(mount: Mount, own_path: &[u8], pid: u32) -> nix::Result<SelfCgroup> {
     }
     let depth = above.split(|&b| b == b'/').filter(|part| !part.is_empty()).count();
     let name = if name.is_empty() { None } else { Some(cstring(name)?) };
-    Ok(SelfCgroup { dir: Arc::new(dir), path, name, depth, mount })
+    Ok(SelfCgroup { dir: Arc::new(dir), path, name, depth, mount, in_proc: own_path.to_vec() })
 }
 
 fn cstring(bytes: &[u8]) -> nix::Result<CString> {

@@ -119,16 +119,20 @@ pub struct Place {
     pub occupancy: Occupancy,
     /// The scope of this process, if the place is one.
     pub scope: Option<Arc<Scope>>,
-    /// The parent that the caller named, if it is remembered for the next call. Each agent there keeps it.
+    /// The same, if it is remembered for the next call. Each agent there keeps it.
     pub known_parent: Option<Arc<KnownParent>>,
 }
 
-/// A parent that the caller has named and the library has opened.
+/// A place that the library has opened and uses again.
 #[derive(Debug)]
 pub struct KnownParent {
-    /// As the caller has named it.
+    /// How the place was found.
+    pub kind: Kind,
+    /// The cgroup of the calling process for which it was found, as /proc shows it. None if the caller has named the place.
+    pub own_cgroup: Option<Vec<u8>>,
+    /// The path by which the caller has named it, or by which it was found.
     pub named: CString,
-    /// The directory that the name led to.
+    /// The directory that the path led to.
     pub identity: MountedFile,
     /// The same, held open.
     pub dir: Arc<Dir>,

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The places that were used last. Most programs make all agents in the same place, and a few system calls find out that it
+//! is still the right one.
+
+use super::enable;
+use super::types::{KnownParent, Occupancy, Place};
+use crate::cgroupfs::controllers::Controllers;
+use crate::cgroupfs::{CachedFile, FILE_MAX, worth_keeping};
+use crate::procfs;
+use crate::sys::fork_mutex::ForkMutex;
+use crate::sys::statx::{identity_of, identity_of_path};
+use crate::sys::try_alloc;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+/// The parent that was named last, as long as an agent that was made there needs it.
+static NAMED: ForkMutex<Weak<KnownParent>> = ForkMutex::new();
+/// The same for the place that was found last.
+static FOUND: ForkMutex<Weak<KnownParent>> = ForkMutex::new();
+
+/// Returns the parent that was named last, if it was named like this and still exists.
+pub fn named(parent: &CStr) -> Option<nix::Result<Place>> {
+    let known = NAMED.lock().upgrade().filter(|known| *known.named == *parent)?;
+    known.place_if_there()
+}
+
+/// Returns the place that was found last, if the calling process is in the same cgroup as then, and the place still exists.
+/// That it still allows agents is not checked.
+pub fn found() -> Option<Place> {
+    let known = FOUND.lock().upgrade()?;
+    let own = known.own_cgroup.as_deref()?;
+    let is_same = procfs::with_own_cgroup(|path| path == own) == Ok(Some(true));
+    known.place_if_there().filter(|_| is_same)?.ok()
+}
+
+/// Remembers a place. `own_cgroup` is for a place that was found: the cgroup of the calling process, as /proc shows it. If
+/// there is no memory or there are few descriptors, the place is looked for anew each time.
+pub fn remember(place: Place, named: &CStr, own_cgroup: Option<&[u8]>) -> Place {
+    let last = slot(own_cgroup).lock().upgrade();
+    let is_same = |known: &Arc<KnownParent>| {
+        *known.named == *named
+            && known.own_cgroup.as_deref() == own_cgroup
+            && identity_of(place.dir.as_fd()) == Ok(known.identity)
+    };
+    // It was not recognised, perhaps by another thread. A second descriptor of the directory would stay open.
+    if let Some(same) = last.filter(is_same).and_then(|known| known.place().ok()) {
+        return same;
+    }
+    let known = if worth_keeping(place.dir.as_fd().as_raw_fd()) {
+        KnownParent::of(&place, named, own_cgroup).ok()
+    } else {
+        None
+    };
+    Place { known_parent: known, ..place }
+}
+
+fn slot(own_cgroup: Option<&[u8]>) -> &'static ForkMutex<Weak<KnownParent>> {
+    if own_cgroup.is_some() { &FOUND } else { &NAMED }
+}
+
+impl KnownParent {
+    fn of(place: &Place, named: &CStr, own_cgroup: Option<&[u8]>) -> nix::Result<Arc<Self>> {
+        let known = Arc::new(Self {
+            kind: place.kind,
+            own_cgroup: own_cgroup.map(try_alloc::copy).transpose()?,
+            named: try_alloc::copy_cstr(named)?,
+            identity: identity_of(place.dir.as_fd())?,
+            dir: Arc::clone(&place.dir),
+            path: try_alloc::copy(&place.path)?,
+            controllers: CachedFile::new(),
+            lacks_cpu: AtomicBool::new(false),
+        });
+        *slot(own_cgroup).lock() = Arc::downgrade(&known);
+        Ok(known)
+    }
+
+    fn place(self: &Arc<Self>) -> nix::Result<Place> {
+        let path = try_alloc::copy(&self.path)?;
+        let place = Place::new(self.kind, Arc::clone(&self.dir), path, Occupancy::Empty);
+        Ok(Place { known_parent: Some(Arc::clone(self)), ..place })
+    }
+
+    /// Returns the place if its name still leads to it. One system call finds that out.
+    fn place_if_there(self: &Arc<Self>) -> Option<nix::Result<Place>> {
+        (identity_of_path(&self.named) == Ok(self.identity)).then(|| self.place())
+    }
+
+    /// Finds out if the place has the cpu controller.
+    pub fn look_for_cpu(&self) {
+        // Not by the open file: most places have cpu and need none.
+        let lacks_cpu = enable::available(&self.dir).is_ok_and(|all| !all.contains(Controllers::CPU));
+        self.lacks_cpu.store(lacks_cpu, Ordering::Relaxed);
+    }
+
+    /// Returns the available controllers that are wanted. Returns none if the place has cpu, if that is unknown, or if it
+    /// had cpu at the last look.
+    pub fn available_without_cpu(&self) -> Option<Controllers> {
+        if !self.lacks_cpu.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.available().filter(|available| !available.contains(Controllers::CPU))
+    }
+
+    fn available(&self) -> Option<Controllers> {
+        let mut buf = [0; FILE_MAX];
+        let text = self.controllers.named(c"cgroup.controllers").read(&self.dir, &mut buf).ok()??;
+        Some(Controllers::listed(text) & Controllers::WANTED)
+    }
+}
+
+/// The last agent has ended: frees the memory, which the weak reference would keep.
+impl Drop for KnownParent {
+    fn drop(&mut self) {
+        let mut last = slot(self.own_cgroup.as_deref()).lock();
+        if last.strong_count() == 0 {
+            *last = Weak::new();
+        }
+    }
+}
