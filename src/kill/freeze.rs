@@ -7,7 +7,7 @@
 
 use crate::cgroupfs::events_file::Events;
 use crate::cgroupfs::overrides::Overrides;
-use crate::cgroupfs::{CachedFile, Dir};
+use crate::cgroupfs::{CachedFile, Dir, NamedFile};
 use crate::kill::members::{Members, NamespaceCache};
 use crate::parse;
 use crate::sys::deadline::Deadline;
@@ -93,29 +93,12 @@ impl Members<'_> {
     }
 }
 
-/// The cached files that show if a group is frozen, for repeated reads.
-#[derive(Debug, Default)]
-pub struct FreezeFiles {
-    request: CachedFile,
-    events: CachedFile,
-}
-
-impl FreezeFiles {
-    /// Returns true if the files are kept open.
-    pub fn are_open(&self) -> bool {
-        self.events.is_open()
-    }
-
-    /// Returns true if a process that enters the group stops: the group or a cgroup above it is frozen, or a freeze of
-    /// the group was requested. Returns false for a group that was removed.
-    pub fn is_in_force(&self, dir: &Dir) -> nix::Result<bool> {
-        let requested =
-            self.request.named(FREEZE).read(dir, &mut [0; 16])?.is_some_and(|text| text.starts_with(b"1"));
-        let events = self.events.named(c"cgroup.events");
-        let mut buf = [0; 256];
-        Ok(requested
-            || events.read(dir, &mut buf)?.is_some_and(|text| parse::value(text, b"frozen") == Some(1)))
-    }
+/// Returns true if a process that enters the group stops: the group or a cgroup above it is frozen, or a freeze of the group
+/// was requested. Returns false for a group that was removed. `freeze` is its cgroup.freeze, `events` its cgroup.events.
+pub fn is_in_force(dir: &Dir, freeze: &CachedFile, events: NamedFile<'_>) -> nix::Result<bool> {
+    let requested = freeze.named(FREEZE).read(dir, &mut [0; 16])?.is_some_and(is_one);
+    let mut buf = [0; 256];
+    Ok(requested || events.read(dir, &mut buf)?.is_some_and(|text| parse::value(text, b"frozen") == Some(1)))
 }
 
 fn is_one(text: &[u8]) -> bool {

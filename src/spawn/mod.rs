@@ -99,7 +99,7 @@ impl<E> From<parent::Failure> for Failure<E> {
 pub struct SpawnCache {
     /// True once the kernel has killed a child that was born in the group.
     kills_born_inside: AtomicBool,
-    freeze_files: freeze::FreezeFiles,
+    freeze: CachedFile,
     oom_group: CachedFile,
     /// True once the group was seen frozen, or [`SpawnCache::expect_freeze`] was called.
     may_be_frozen: AtomicBool,
@@ -166,10 +166,10 @@ impl Spawner<'_> {
         self.cache.abandoned.reap();
         let unwatched = UnwatchedSpawn::begin(self.cache);
         // The first spawn in a group opens the files that the later ones read.
-        let opens_files = !self.cache.freeze_files.are_open();
+        let opens_files = !self.cache.freeze.is_open();
         let stdio = opens_files.then(occupy_stdio_for_several).transpose().map_err(Failure::Errno)?;
         self.check_not_frozen()?;
-        let is_frozen = || self.cache.freeze_files.is_in_force(self.dir).unwrap_or(false);
+        let is_frozen = || self.is_frozen().unwrap_or(false);
         let is_supervised = match command.begin {
             BeginTimeout::Within(_) => true,
             BeginTimeout::Default => unwatched.is_none() || self.was_throttled()?,
@@ -258,9 +258,13 @@ impl Spawner<'_> {
         child.map_err(Failure::from)
     }
 
+    fn is_frozen(&self) -> nix::Result<bool> {
+        freeze::is_in_force(self.dir, &self.cache.freeze, self.stats_files.cgroup_events())
+    }
+
     /// Fails if the group is frozen, and remembers that.
     fn check_not_frozen<E>(&self) -> Result<(), Failure<E>> {
-        if self.cache.freeze_files.is_in_force(self.dir).map_err(Failure::Errno)? {
+        if self.is_frozen().map_err(Failure::Errno)? {
             self.cache.may_be_frozen.store(true, Ordering::SeqCst);
             return Err(Failure::Frozen);
         }

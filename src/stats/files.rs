@@ -34,9 +34,14 @@ pub struct Files {
 
 impl Files {
     /// Returns `memory.events`, for callers that need other counters of it. A second descriptor of the file would be kept open
-    /// otherwise; the same holds for [`Self::cpu_stat`].
+    /// otherwise; the same holds for the next two.
     pub fn memory_events(&self) -> NamedFile<'_> {
         self.memory_events.named(c"memory.events")
+    }
+
+    /// Returns `cgroup.events`.
+    pub fn cgroup_events(&self) -> NamedFile<'_> {
+        self.cgroup_events.named(c"cgroup.events")
     }
 
     /// Returns `cpu.stat`.
@@ -60,7 +65,7 @@ impl Files {
         // The files that every cgroup has come last. If they can be read the cgroup exists, and files that were missing
         // before need no further check.
         if which & STATE != 0 {
-            reading.pairs(self.cgroup_events.named(c"cgroup.events"), |stats, key, value| match key {
+            reading.pairs(self.cgroup_events(), |stats, key, value| match key {
                 b"populated" => stats.set(STATE, |s| &mut s.populated, value),
                 b"frozen" => stats.set(STATE, |s| &mut s.frozen, value),
                 _ => {}
