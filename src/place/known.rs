@@ -87,10 +87,11 @@ impl KnownParent {
         (identity_of_path(&self.named) == Ok(self.identity)).then(|| self.place())
     }
 
-    /// Finds out if the place has the cpu controller.
+    /// Finds out if the place has the cpu controller. If it has none, keeps `cgroup.controllers` open from now on.
     pub fn look_for_cpu(&self) {
         // Not by the open file: most places have cpu and need none.
-        let lacks_cpu = enable::available(&self.dir).is_ok_and(|all| !all.contains(Controllers::CPU));
+        let lacks_cpu = enable::available(&self.dir).is_ok_and(|all| !all.contains(Controllers::CPU))
+            && self.available().is_some();
         self.lacks_cpu.store(lacks_cpu, Ordering::Relaxed);
     }
 
