@@ -17,7 +17,7 @@ use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// Returns the `0::` path of a process (`self` or a pid), or `None` if no cgroup2 hierarchy was ever mounted.
 pub fn cgroup_of(process: &str) -> nix::Result<Option<Vec<u8>>> {
@@ -82,16 +82,15 @@ struct ProcessFiles {
     cgroup: File,
     /// The thread to which the files belong. Its id is the process's.
     main_thread: Pid,
-    /// None if it could not be opened.
-    oom_score_adj: Option<File>,
+    /// Empty in the guard, and if it could not be opened.
+    oom_score_adj: OnceLock<File>,
 }
 
 /// Keeps the files of the calling process open.
 #[derive(Debug)]
 pub struct OwnFiles(Arc<ProcessFiles>);
 
-/// Keeps `/proc/self/cgroup` open, for the case that the process has no descriptor left later, and `/proc/self/oom_score_adj`,
-/// which each spawn reads. All agents share them.
+/// Keeps `/proc/self/cgroup` open, for the case that the process has no descriptor left later. All agents share it.
 pub fn keep_own_files() -> nix::Result<OwnFiles> {
     let mut kept = OWN_FILES.lock();
     if let Some(files) = kept.upgrade() {
@@ -100,7 +99,7 @@ pub fn keep_own_files() -> nix::Result<OwnFiles> {
     let files = Arc::new(ProcessFiles {
         cgroup: open("/proc/self/cgroup")?,
         main_thread: getpid(),
-        oom_score_adj: open("/proc/self/oom_score_adj").ok(),
+        oom_score_adj: OnceLock::new(),
     });
     *kept = Arc::downgrade(&files);
     Ok(OwnFiles(files))
@@ -116,11 +115,20 @@ impl Drop for OwnFiles {
     }
 }
 
+/// Keeps `/proc/self/oom_score_adj` open, too, which each spawn reads.
+pub fn keep_oom_score_adj() {
+    if let Some(files) = OWN_FILES.lock().upgrade().filter(|files| files.oom_score_adj.get().is_none()) {
+        if let Ok(file) = open("/proc/self/oom_score_adj") {
+            files.oom_score_adj.get_or_init(|| file);
+        }
+    }
+}
+
 /// Returns false if the oom_score_adj of the calling process is not -1000. Returns true if it is, and if it is unknown because
 /// the file is not kept open.
 pub fn oom_score_adj_may_be_least() -> bool {
     let files = OWN_FILES.lock().upgrade();
-    let Some(file) = files.as_ref().and_then(|files| files.oom_score_adj.as_ref()) else { return true };
+    let Some(file) = files.as_ref().and_then(|files| files.oom_score_adj.get()) else { return true };
     let mut text = [0; 8];
     retry_on_eintr(|| file.read_at(&mut text, 0).map_err(|e| errno(&e))).is_err()
         || text.starts_with(b"-1000")

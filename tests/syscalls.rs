@@ -166,6 +166,8 @@ fn described(pid: i32, call: ptrace::Call) -> Option<String> {
         ($($name:ident $number:ident $object:ident),* $(,)?) => {
             match call.number {
                 $(libc::$number => (stringify!($name).to_owned(), Object::$object),)*
+                // newfstatat(2) with some C libraries.
+                libc::SYS_fstat => ("stat".to_owned(), Object::Descriptor),
                 libc::SYS_clock_gettime | libc::SYS_brk | libc::SYS_mmap | libc::SYS_munmap | libc::SYS_mremap
                 | libc::SYS_madvise => return None,
                 other => (format!("#{other}"), Object::None),
@@ -176,7 +178,7 @@ fn described(pid: i32, call: ptrace::Call) -> Option<String> {
         read SYS_read Descriptor, pread SYS_pread64 Descriptor, write SYS_write Descriptor,
         open SYS_openat Path, close SYS_close Descriptor, mkdir SYS_mkdirat Path, rmdir SYS_unlinkat Path,
         list SYS_getdents64 Descriptor, seek SYS_lseek Descriptor, stat SYS_newfstatat Path,
-        fstat SYS_fstat Descriptor, statx SYS_statx Path, statfs SYS_fstatfs Descriptor,
+        statx SYS_statx Path, statfs SYS_fstatfs Descriptor,
         access SYS_faccessat Path, access2 SYS_faccessat2 Path, readlink SYS_readlinkat Path,
         readlink SYS_readlink FirstPath,
         flock SYS_flock Descriptor, fcntl SYS_fcntl Descriptor, setxattr SYS_fsetxattr Descriptor,

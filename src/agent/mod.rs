@@ -170,6 +170,7 @@ impl Agent {
         if !procfs::was_in_initial_cgroup_namespace() {
             self.killer().cache_namespace();
         }
+        procfs::keep_oom_score_adj();
         self.owner.set_current();
         owner::write_note(&self.dir, created_unix_ns);
     }

@@ -24,6 +24,7 @@ pub fn remedies(here: &Surroundings) -> Vec<Remedy> {
         unmounted,
         populated_root,
         container,
+        outer_namespace,
         give_to_uid,
         unit,
         library,
@@ -160,6 +161,18 @@ fn container(here: &Surroundings) -> Option<Remedy> {
         Some(Runtime::Unknown) | None => "the container's runtime",
     };
     remedy(format!("Have {runtime} give the container a cgroup namespace and a writable cgroupfs:"), &lines)
+}
+
+/// No container runtime has made the namespace.
+fn outer_namespace(here: &Surroundings) -> Option<Remedy> {
+    let is_outside = here.obstacle == Some(Reason::OutsideNamespace);
+    if !is_outside || here.namespace_root || here.runtime.is_some() || here.v1 || !here.proc {
+        return None;
+    }
+    remedy(
+        "This process was moved out of its cgroup namespace. Start the program in the namespace that contains its cgroup, as root:",
+        &["nsenter --target 1 --cgroup PROGRAM"],
+    )
 }
 
 /// The cgroupfs is writable, but only for root.

@@ -95,7 +95,7 @@ static inline const char *check_error_flaw(const agentcg_error *error, int code)
 
 	if (error->code != code)
 		return "has another code";
-	if (error->reason > AGENTCG_WHY_NOT_CONTAINED)
+	if (error->reason > AGENTCG_WHY_NOT_EXECUTED)
 		return "has an unknown reason";
 	if (!memchr(error->file, 0, sizeof(error->file)))
 		return "has a file name without NUL";
