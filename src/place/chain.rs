@@ -87,12 +87,20 @@ impl Candidate {
 /// Call `attempt` with the parent that the caller named, or with each place of the chain until `attempt` succeeds. If
 /// all fail, the error is that of the first place, which is the best one.
 pub fn first_usable<T>(request: PlaceRequest<'_>, mut attempt: impl FnMut(&Place) -> Result<T>) -> Result<T> {
-    first_candidate(request, |candidate| {
+    let mut use_place = |candidate: Candidate| {
         let place = candidate.into_place()?;
         let done = attempt(&place).map_err(|e| place.explain(e))?;
         scope::keep(&place);
         Ok(done)
-    })
+    };
+    let is_for_found = request.parent.is_none() && request.systemd != Systemd::Only;
+    if let Some(place) = is_for_found.then(known::found).flatten() {
+        match use_place(Candidate::Existing(place)) {
+            Err(e) if depends_on_place(&e) => {}
+            used => return used,
+        }
+    }
+    first_candidate(request, use_place)
 }
 
 fn first_candidate<T>(
@@ -107,12 +115,6 @@ fn first_candidate<T>(
             ));
         }
         return attempt(Candidate::Existing(given::open(parent)?));
-    }
-    if let Some(place) = (request.systemd != Systemd::Only).then(known::found).flatten() {
-        match attempt(Candidate::Existing(place)) {
-            Err(e) if depends_on_place(&e) => {}
-            attempted => return attempted,
-        }
     }
     let own = self_cgroup::find()?;
     let mut refusals = Refusals::default();
