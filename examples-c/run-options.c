@@ -38,7 +38,7 @@ static const char help[] =
 	"  --setenv NAME[=VALUE]\n"
 	"                     add this to its environment\n"
 	"  --pty              run it on a terminal of its own\n"
-	"  --contain          do not let it leave its cgroup or change its limits\n"
+	"  --contain          the command cannot leave its cgroup or change its limits\n"
 	"\n"
 	"Output:\n"
 	"  --report FORMAT    text, json or none; the default is text\n"

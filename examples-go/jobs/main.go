@@ -102,7 +102,7 @@ func parse(args []string) (o options, file string, err error) {
 	flags.Var(cpus{&o.limits.CPUMaxMillicpu}, "cpu", "CPU time for each job, in `CPUS`: 0.5 is half of one")
 	flags.Var(count{&o.limits.PIDsMax}, "pids", "`N` processes and threads for each job")
 	flags.DurationVar(&o.time, "time", 0, "kill a job after this `TIME`, such as 10s; 0 never")
-	flags.BoolVar(&o.contain, "contain", false, "do not let a job leave its cgroup")
+	flags.BoolVar(&o.contain, "contain", false, "a job cannot leave its cgroup")
 	flags.DurationVar(&o.every, "stats", time.Second, "print what the running jobs use, each `TIME`; 0 never")
 	if err := flags.Parse(args); err != nil {
 		return o, "", err

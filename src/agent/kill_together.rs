@@ -25,12 +25,9 @@ pub fn kill_all_of<'a>(
     }
     for (number, agent) in agents.enumerate() {
         let is_dead = sent.get(number) == Some(&true) && agent.wait_for_death(deadline.at_most(DYING_TIME));
-        let result = if is_dead {
-            agent.after_kill(Ok(true), deadline)
-        } else {
-            agent.kill_all(deadline).map(|()| true)
-        };
-        each(number, result.map(drop));
+        let killed =
+            if is_dead { agent.after_kill(Ok(true), deadline).map(drop) } else { agent.kill_all(deadline) };
+        each(number, killed);
     }
 }
 

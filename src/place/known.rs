@@ -32,7 +32,7 @@ pub fn found() -> Option<Place> {
     let known = FOUND.lock().upgrade()?;
     let own = known.own_cgroup.as_deref()?;
     let is_same = procfs::with_own_cgroup(|path| path == own) == Ok(Some(true));
-    known.place_if_there().filter(|_| is_same)?.ok()
+    is_same.then(|| known.place_if_there()).flatten()?.ok()
 }
 
 /// Remembers a place. `own_cgroup` is for a place that was found: the cgroup of the calling process, as /proc shows it. If
