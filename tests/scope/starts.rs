@@ -3,7 +3,7 @@
 
 use crate::common::cgroup::Cgroup;
 use crate::common::program::{self, StartOptions};
-use crate::common::{deadline, lab};
+use crate::common::{deadline, lab, seccomp};
 use crate::programs::{limits, only_systemd};
 use agentcg::{Agent, BeginTimeout, Command, Errno, Redirection, SpawnOptions};
 use nix::sys::wait::WaitStatus;
@@ -43,10 +43,16 @@ fn check_options(agent: &Agent) {
     assert_eq!(output, "0077\n4\n700\n/dev/null\nword\n");
     assert!(matches!(program::wait(&child), WaitStatus::Exited(_, 0)));
 
-    let late = program::command(&[c"/bin/true"], [c"true"]);
-    let late = Command { begin: BeginTimeout::Within(Duration::from_micros(1)), ..late };
-    let e = agent.spawn(&late, SpawnOptions::default()).unwrap_err();
-    assert_eq!(e.errno(), Errno::ETIMEDOUT, "{e}");
+    // The child waits in execve(2). The filter applies to the thread that installs it, and to its children.
+    std::thread::scope(|threads| {
+        threads.spawn(|| {
+            let _listener = seccomp::listen(libc::SYS_execve);
+            let late = program::command(&[c"/bin/true"], [c"true"]);
+            let late = Command { begin: BeginTimeout::Within(Duration::from_millis(1)), ..late };
+            let e = agent.spawn(&late, SpawnOptions::default()).unwrap_err();
+            assert_eq!(e.errno(), Errno::ETIMEDOUT, "{e}");
+        });
+    });
 }
 
 /// systemd moves the child of a start that is not waited for, too.
