@@ -3,6 +3,7 @@
 
 use super::Agent;
 use crate::error::Result;
+use crate::kill::Begun;
 use crate::sys::deadline::Deadline;
 use crate::sys::try_alloc;
 use std::time::Duration;
@@ -38,13 +39,7 @@ impl Agent {
     /// Writes cgroup.kill if processes live in the group and the caller is not one of them. Returns true if it was written.
     /// [`Self::after_kill`] or [`Self::kill_all`], which must follow, does what is left to do, and reports what fails.
     fn begin_kill(&self) -> bool {
-        let killer = self.killer();
-        if killer.contains_caller(Deadline::after(Duration::ZERO)) != Ok(false) {
-            return false;
-        }
-        // Not in an empty group: most kernels then kill what is created in it later.
-        let populated = killer.events().and_then(|events| events.state()).is_ok_and(|state| state.populated);
-        populated && killer.send() == Ok(true)
+        self.killer().begin(Deadline::after(Duration::ZERO)) == Ok(Begun::Sent)
     }
 
     /// Waits until no process lives. Returns false at the deadline, and after a failure, which [`Self::kill_all`] reports.

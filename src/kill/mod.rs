@@ -113,6 +113,17 @@ pub struct Killer<'a> {
     pub state: &'a KillState,
 }
 
+/// What the first step of a kill did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begun {
+    /// No process lives in the group.
+    Empty,
+    /// cgroup.kill was written.
+    Sent,
+    /// cgroup.kill was not written: the kernel does not have it, or the write failed with this error.
+    NotSent(Option<Errno>),
+}
+
 const KILL: &CStr = c"cgroup.kill";
 /// After cgroup.kill was written: between two counts of the living processes.
 const KILL_FILE_WAIT: Duration = Duration::from_millis(50);
@@ -135,22 +146,10 @@ impl Killer<'_> {
     /// Kills all processes in the group and in the cgroups inside it, and waits until none lives. Returns false if there
     /// was none.
     pub fn kill_all(&self, deadline: Deadline) -> Result<bool, Failure> {
-        if self.contains_caller(deadline)? {
-            return Err(Failure::CallerInside);
-        }
-        match self.events().and_then(|events| events.state()) {
-            // cgroup.kill is not written in an empty group: most kernels of 2025-26 kill every process that is later
-            // created in a cgroup whose cgroup.kill was written (kernel commit 8e3599202166).
-            Ok(state) if !state.populated => return Ok(false),
-            Err(Errno::ENODEV) => return Err(Errno::ENODEV.into()),
-            _ => {}
-        }
-        let (sent, refused) = match self.send() {
-            Ok(sent) => (sent, None),
-            // Access could not be restored, or an agent removes it repeatedly. The sweep can kill that agent.
-            Err(e @ Errno::ENODEV) => return Err(e.into()),
-            Err(e @ Errno::EACCES) if !self.members.dir.is_own() => return Err(e.into()),
-            Err(e) => (false, Some(e)),
+        let (sent, refused) = match self.begin(deadline)? {
+            Begun::Empty => return Ok(false),
+            Begun::Sent => (true, None),
+            Begun::NotSent(refused) => (false, refused),
         };
         let events = self.events()?;
         let overrides = KillOverrides::begin(&self.state.overrides, self.members.dir);
@@ -163,6 +162,28 @@ impl Killer<'_> {
         let restored = overrides.restore();
         outcome?;
         restored.map_err(Failure::NotRestored).map(|()| true)
+    }
+
+    /// Writes cgroup.kill if processes live in the group and the caller is not one of them.
+    pub fn begin(&self, deadline: Deadline) -> Result<Begun, Failure> {
+        if self.contains_caller(deadline)? {
+            return Err(Failure::CallerInside);
+        }
+        match self.events().and_then(|events| events.state()) {
+            // cgroup.kill is not written in an empty group: most kernels of 2025-26 kill every process that is later
+            // created in a cgroup whose cgroup.kill was written (kernel commit 8e3599202166).
+            Ok(state) if !state.populated => return Ok(Begun::Empty),
+            Err(Errno::ENODEV) => return Err(Errno::ENODEV.into()),
+            _ => {}
+        }
+        match self.send() {
+            Ok(true) => Ok(Begun::Sent),
+            Ok(false) => Ok(Begun::NotSent(None)),
+            Err(e @ Errno::ENODEV) => Err(e.into()),
+            Err(e @ Errno::EACCES) if !self.members.dir.is_own() => Err(e.into()),
+            // Access could not be restored, or an agent removes it repeatedly. The sweep can kill that agent.
+            Err(e) => Ok(Begun::NotSent(Some(e))),
+        }
     }
 
     /// Waits until no process lives in the group. Returns false at the deadline.
