@@ -19,7 +19,7 @@
 /* The groups and processes of each side. */
 static struct state {
 	void *groups[MAX_BATCH];
-	pid_t pids[MAX_PROCESSES];
+	pid_t pids[2 * MAX_PROCESSES]; /* syscalls.c kills two groups */
 	unsigned running;
 } states[2];
 
@@ -63,6 +63,8 @@ static void start(const struct side *side, unsigned i, unsigned count)
 	int procs = openat(dir, "cgroup.procs", O_WRONLY | O_CLOEXEC), ready[2];
 	char answer = '+';
 
+	if (state->running + count > sizeof(state->pids) / sizeof(state->pids[0]))
+		errx(2, "more than %zu processes at once", sizeof(state->pids) / sizeof(state->pids[0]));
 	if (procs < 0 || pipe(ready) != 0)
 		err(2, "open cgroup.procs and a pipe");
 	for (unsigned n = 0; n < count; n++) {
