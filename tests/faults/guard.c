@@ -372,8 +372,15 @@ static void arm(void)
 {
 	watched.armed = true;
 	ptrace(PTRACE_INTERRUPT, watched.guards[0], NULL, NULL);
-	if (!until(guard_sleeps))
-		die("the guard does not sleep");
+	if (!until(guard_sleeps)) {
+		char path[64], call[256], state[512];
+
+		snprintf(path, sizeof(path), "/proc/%d/syscall", watched.guards[0]);
+		read_text(path, call, sizeof(call));
+		snprintf(path, sizeof(path), "/proc/%d/stat", watched.guards[0]);
+		read_text(path, state, sizeof(state));
+		die("the guard does not sleep: in a call: %d, /proc/PID/syscall: %s, /proc/PID/stat: %.40s", watched.in_call, call, state);
+	}
 }
 
 static int reap_in_a_child(void)
