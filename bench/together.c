@@ -114,7 +114,8 @@ int main(int argc, char **argv)
 		if (agentcg_new(argv[2], NULL, NULL, 0, 0, &cgs[i], &error) < 0)
 			errx(2, "agentcg_new: %s", error.message);
 	}
-	printf("a handle has %.0f bytes of the heap\n", (double)(mallinfo2().uordblks - before) / (AGENTS - 1));
+	double handle = (double)(mallinfo2().uordblks - before) / (AGENTS - 1);
+	target("bytes of the heap for each handle, at most 512", handle, handle <= 512);
 	for (int i = 0; i < rounds; i++) {
 		double first = measured_ms(i % 2 ? by_hand : by_library), second = measured_ms(i % 2 ? by_library : by_hand);
 

@@ -272,7 +272,7 @@ fn moves_itself(_: &[String]) {
     let before = Cgroup::own();
     let agent = Agent::new(None, None, &Limits::default()).expect("new");
     agent.move_self().expect("move_self");
-    role::send(&String::from_utf8_lossy(agent.path()));
+    role::send(&String::from_utf8_lossy(&agent.path()));
     role::receive();
     role::enter(&before);
     agent.destroy(false, deadline(), false).expect("destroy");

@@ -69,7 +69,7 @@ fn a_cgroup_at_the_top_whose_name_begins_with_two_dots_is_used() {
 }
 
 fn in_the_named_cgroup(args: &[String]) {
-    let own = Cgroup::at(&unhex(&args[0]));
+    let own = Cgroup::at(unhex(&args[0]));
     role::enter(&own);
     expect_agents_in(&own.parent().0);
 }
@@ -85,7 +85,7 @@ fn a_mount_point_can_have_any_name() {
 }
 
 fn under_a_strange_mount_point(args: &[String]) {
-    let own = Cgroup::at(&unhex(&args[0]));
+    let own = Cgroup::at(unhex(&args[0]));
     role::enter(&own);
     enter_mount_namespace();
     let base = PathBuf::from(format!("/tmp/mounts-{}", std::process::id()));

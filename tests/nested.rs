@@ -38,6 +38,6 @@ fn has_an_agent(_: &[String]) {
     assert_eq!(agent.info().expect("info").place, PlaceKind::Delegated);
     let member = Member::start("sleeper", &[]);
     agent.move_pid(member.pid()).expect("move_pid");
-    role::send(&String::from_utf8_lossy(agent.path()));
+    role::send(&String::from_utf8_lossy(&agent.path()));
     role::sleep();
 }

@@ -94,14 +94,14 @@ fn a_freed_agent_can_be_taken_over() {
     let scratch = Scratch::new();
     let agent = Agent::new(Some(&scratch.path()), None, &Limits::default()).unwrap();
     assert!(agent.info().unwrap().owned);
-    let (uuid, path) = (agent.uuid().to_owned(), agent.path().to_owned());
+    let (uuid, path) = (agent.uuid().to_owned(), agent.path());
     let created = listed(&scratch)[0].owner.created_unix_ns;
     let mut member = Member::start("sleeper", &[]);
     agent.move_pid(member.pid()).unwrap();
     drop(agent);
     assert!(listed(&scratch)[0].orphan);
     let agent = Agent::open(Some(&scratch.path()), &uuid, true).unwrap();
-    assert_eq!((agent.uuid(), agent.path()), (uuid.as_str(), path.as_slice()));
+    assert_eq!((agent.uuid(), agent.path()), (uuid.as_str(), path));
     assert!(agent.info().unwrap().owned);
     let entry = listed(&scratch).remove(0);
     assert_eq!((entry.orphan, entry.owner.created_unix_ns), (false, created));

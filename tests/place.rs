@@ -80,7 +80,7 @@ fn new_makes_an_agent_where_discover_parent_says_or_fails_with_the_same_error() 
             let info = agent.info().unwrap();
             assert_eq!(info.place, kind);
             let expected = format!("{path}/synwire/agents/{}", agent.uuid());
-            assert_eq!(String::from_utf8_lossy(agent.path()), expected);
+            assert_eq!(String::from_utf8_lossy(&agent.path()), expected);
             assert_eq!(discover_parent().unwrap(), path.as_bytes(), "the same while the agent exists");
             let cgroup = Cgroup::at(agent.path());
             assert_eq!(info.controllers.to_string(), in_order(&cgroup));

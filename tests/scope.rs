@@ -92,7 +92,7 @@ fn a_scope_contains_the_agents_and_leaves_no_trace() {
     };
     let agent = agent.unwrap_or_else(|e| panic!("{e}"));
     let scope = scope_of(&agent);
-    assert!(!last_resort || Cgroup::at(&parent) == scope, "{}", String::from_utf8_lossy(&parent));
+    assert!(!last_resort || Cgroup::at(parent.as_slice()) == scope, "{}", String::from_utf8_lossy(&parent));
     let info = agent.info().expect("info");
     assert_eq!(info.place, PlaceKind::Systemd);
     assert!(info.controllers.to_string().starts_with("memory"), "{}", info.controllers);
@@ -106,7 +106,7 @@ fn a_scope_contains_the_agents_and_leaves_no_trace() {
     // The second agent is in the same scope.
     let second = Agent::new_where(only_systemd(), None, &limits()).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(scope_of(&second), scope);
-    assert_eq!(discover_parent().map(|parent| !last_resort || Cgroup::at(&parent) == scope), Ok(true));
+    assert_eq!(discover_parent().map(|parent| !last_resort || Cgroup::at(parent) == scope), Ok(true));
 
     let mut member = Member::start("sleeper", &[]);
     if last_resort {

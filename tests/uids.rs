@@ -71,7 +71,7 @@ fn users_agent(args: &[String]) {
     become_user();
     let parent = CString::new(args[0].as_str()).expect("no NUL");
     let agent = Agent::new(Some(&parent), None, &Limits::default()).expect("new");
-    role::send(&String::from_utf8_lossy(agent.path()));
+    role::send(&String::from_utf8_lossy(&agent.path()));
     loop {
         let wait = agentcg::Deadline::after(std::time::Duration::from_secs(1));
         let done = match role::receive().as_str() {

@@ -96,12 +96,12 @@ impl Agent {
         if empty.map_err(|e| self.failed("read", "cgroup.events", e))? {
             return Ok(());
         }
-        let group = shown(&self.path);
+        let group = shown(&self.path());
         Err(Error::new(Errno::EBUSY, format_args!("processes live in {group}")).on("cgroup.events"))
     }
 
     fn not_removed(&self, errno: Errno) -> Error {
-        let group = shown(&self.path);
+        let group = shown(&self.path());
         match errno {
             Errno::EBUSY => Error::new(Errno::ETIMEDOUT, self.not_yet_removed(&group)),
             Errno::EACCES => Error::new(

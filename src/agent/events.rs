@@ -66,7 +66,7 @@ impl Agent {
         if errno != Errno::ENOENT {
             return self.failed("watch", file, errno);
         }
-        let (group, controller) = (shown(&self.path), file.split('.').next().unwrap_or_default());
+        let (group, controller) = (shown(&self.path()), file.split('.').next().unwrap_or_default());
         Error::new(
             Errno::EOPNOTSUPP,
             format_args!("{group} has no {file}: its events need the {controller} controller"),

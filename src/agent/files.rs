@@ -57,7 +57,7 @@ impl Agent {
     /// does not exist. `ENOENT` means that the file does not exist or, for cgroup.subtree_control, that the controller
     /// is not available.
     fn file_refused(&self, value: Option<&[u8]>, name: &CStr, file: &str, errno: Errno) -> Error {
-        let (group, shown_file) = (shown(&self.path), shown(file.as_bytes()));
+        let (group, shown_file) = (shown(&self.path()), shown(file.as_bytes()));
         if errno == Errno::ENODEV && !self.dir.is_alive() {
             return self.failed("use", "", errno).on(file.to_owned());
         }
@@ -96,7 +96,7 @@ impl Agent {
     /// Returns the error of writing cgroup.type. The kernel makes a cgroup threaded only if its parent enables no
     /// domain controller for it, it contains no process, and its parent is a domain.
     fn not_threaded(&self, file: &str) -> Error {
-        let group = shown(&self.path);
+        let group = shown(&self.path());
         let mut buf = [0; FILE_MAX];
         let enabled = self.dir.read(c"../cgroup.subtree_control", &mut buf).map(Controllers::listed);
         let domain = enabled.unwrap_or_default() - Controllers::THREADED;
@@ -110,7 +110,7 @@ impl Agent {
     }
 
     fn file_missing(&self, file: &str) -> Error {
-        let (group, shown_file) = (shown(&self.path), shown(file.as_bytes()));
+        let (group, shown_file) = (shown(&self.path()), shown(file.as_bytes()));
         let controller = file.split('.').next().unwrap_or_default();
         let wanted = Controllers::listed(controller.as_bytes());
         let mut buf = [0; FILE_MAX];

@@ -33,7 +33,7 @@ impl Agent {
 
     fn not_frozen(&self, verb: &str, failure: freeze::Failure) -> Error {
         use freeze::Failure;
-        let group = shown(&self.path);
+        let group = shown(&self.path());
         let timed_out = |message: String| Error::new(Errno::ETIMEDOUT, message);
         match failure {
             Failure::CallerInside => Error::new(
@@ -73,7 +73,7 @@ impl Agent {
             .members()
             .signal_all(signal, Deadline::FOREVER)
             .map_err(|e| self.failed("read", "cgroup.procs", e))?;
-        let (group, count) = (shown(&self.path), sent.count);
+        let (group, count) = (shown(&self.path()), sent.count);
         let not_all = |reason: &str| {
             let message = format!(
                 "signalled {count} processes in {group}, but some {reason}: only agentcg_kill_all() reaches those"
@@ -100,7 +100,7 @@ impl Agent {
         if empty {
             return Ok(());
         }
-        let group = shown(&self.path);
+        let group = shown(&self.path());
         Err(Error::new(Errno::ETIMEDOUT, format_args!("processes live in {group} after the timeout"))
             .on("cgroup.events"))
     }
@@ -134,7 +134,7 @@ impl Agent {
 
     pub(super) fn not_killed(&self, failure: kill::Failure) -> Error {
         use kill::Failure;
-        let group = shown(&self.path);
+        let group = shown(&self.path());
         match failure {
             Failure::CallerInside => Error::new(
                 Errno::EDEADLK,

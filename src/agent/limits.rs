@@ -34,7 +34,7 @@ impl Agent {
             other => other?,
         }
         let _stdio = occupy_stdio_for_several().map_err(|e| self.failed("set limits of", "", e))?;
-        limits.change(&self.dir, &self.path, force, &self.kill_state.overrides, || {
+        limits.change(&self.dir, &self.path(), force, &self.kill_state.overrides, || {
             self.read_stats(stats::MEMORY).map(|stats| stats.memory_current_bytes)
         })?;
         self.kill_state.overrides.forget(&files);

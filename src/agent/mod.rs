@@ -25,17 +25,18 @@ use crate::kill::members::Members;
 use crate::kill::{KillState, Killer};
 use crate::limits::Limits;
 use crate::owner;
-use crate::place::{self, AgentDir, Kind, KnownParent, Place, PlaceRequest};
+use crate::parse;
+use crate::place::{self, AgentDir, Kind, PlacePath, PlaceRequest, path_parts};
 use crate::procfs;
 use crate::stats::{Files, Stats};
 use crate::sys::descriptors::occupy_stdio_for_several;
 use crate::sys::fork_id::AtomicForkId;
 use crate::sys::fork_mutex::ForkMutex;
-use crate::sys::try_alloc;
 use limits::Nesting;
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use orphans::not_opened;
+use std::borrow::Cow;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -44,16 +45,12 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub struct Agent {
     dir: Dir,
-    path: Vec<u8>,
     name: AgentName,
     place: Kind,
-    /// The unit of the place if systemd made it. systemd moves processes into it that the caller may not move.
-    unit: Option<String>,
+    place_path: PlacePath,
     /// The process that owns the agent through this handle, or none. A forked child has a copy of the handle and is not
     /// the owner.
     owner: AtomicForkId,
-    /// The parent that the caller named, which is remembered as long as an agent has it.
-    _known_parent: Option<Arc<KnownParent>>,
     /// Present if the guard kills and removes the agent when this process ends.
     guarded: Option<Guarded>,
     files: Files,
@@ -62,27 +59,6 @@ pub struct Agent {
     spawn_cache: crate::spawn::SpawnCache,
     /// Present after the first call of `event_fd` in this process.
     watch: ForkMutex<Option<Box<Watch>>>,
-}
-
-/// The names of an agent, copied before its group is made, because the copies may fail.
-struct Location {
-    name: AgentName,
-    path: Vec<u8>,
-    unit: Option<String>,
-}
-
-impl Location {
-    /// Copies the names by [`try_alloc`], which never takes memory from the reserve: they live longer than the call.
-    fn of(place: &Place, name: AgentName) -> Result<Self> {
-        let copy = || {
-            Ok(Self {
-                name,
-                path: try_alloc::copy(&place.path_of(&name))?,
-                unit: place.unit().map(|unit| try_alloc::copy_str(&unit)).transpose()?,
-            })
-        };
-        copy().map_err(out_of_memory)
-    }
 }
 
 /// Facts about an agent.
@@ -114,7 +90,8 @@ impl Agent {
         let name = uuid.map_or_else(|| Ok(AgentName::random()), name_of)?;
         let request = PlaceRequest { needs: limits.controllers(), ..request };
         place::first_usable(request, |place| {
-            let location = Location::of(place, name)?;
+            // Before the group is made, because it may fail.
+            let path = PlacePath::share(place).map_err(out_of_memory)?;
             let stdio = occupy_stdio_for_several().map_err(|e| not_opened(e, &shown(&place.path), &name))?;
             let mut agent_dir = place::make_agent_dir(place, &name, request.needs)?;
             let applied = match limits.apply(&agent_dir.dir, &agent_dir.path) {
@@ -134,8 +111,7 @@ impl Agent {
             })?;
             drop(stdio);
             let guarded = if request.guard { Some(guard_or_undo(&agent_dir, &name)?) } else { None };
-            let mut agent = Self::from_parts(place.kind, agent_dir.dir, location, overrides);
-            agent._known_parent = place.known_parent.clone();
+            let mut agent = Self::from_parts(place.kind, path, name, agent_dir.dir, overrides);
             agent.guarded = guarded;
             agent.kill_state.files = agent_dir.kill_files;
             agent.nesting.mark_set(limits);
@@ -145,15 +121,19 @@ impl Agent {
     }
 
     /// Returns the handle of an existing group, which owns nothing yet.
-    fn from_parts(place: Kind, dir: Dir, location: Location, overrides: Arc<Overrides>) -> Self {
+    fn from_parts(
+        place: Kind,
+        place_path: PlacePath,
+        name: AgentName,
+        dir: Dir,
+        overrides: Arc<Overrides>,
+    ) -> Self {
         Self {
             dir,
-            path: location.path,
-            name: location.name,
+            name,
             place,
-            unit: location.unit,
+            place_path,
             owner: AtomicForkId::default(),
-            _known_parent: None,
             guarded: None,
             files: Files::default(),
             kill_state: KillState { overrides, ..KillState::default() },
@@ -185,8 +165,13 @@ impl Agent {
     }
 
     /// Returns the absolute path of the group, as the hierarchy is mounted in this mount namespace.
-    pub fn path(&self) -> &[u8] {
-        &self.path
+    pub fn path(&self) -> Vec<u8> {
+        self.path_parts().concat()
+    }
+
+    /// Returns the parts of [`Self::path`], which is their concatenation. Allocates nothing.
+    pub fn path_parts(&self) -> [&[u8]; 4] {
+        path_parts(self.place_path.as_bytes(), &self.name)
     }
 
     /// Returns facts about the agent.
@@ -218,6 +203,12 @@ impl Agent {
         self.files.read(&self.dir, which, stats).map_err(|e| self.failed_on("read", e))
     }
 
+    /// Returns the unit of the place if systemd made it. systemd moves processes into it that the caller may not move.
+    fn unit(&self) -> Option<Cow<'_, str>> {
+        let (_, unit) = parse::split_last(self.place_path.as_bytes());
+        (self.place == Kind::Systemd).then(|| String::from_utf8_lossy(unit))
+    }
+
     fn members(&self) -> Members<'_> {
         Members { dir: &self.dir, component: self.name.component() }
     }
@@ -232,7 +223,7 @@ impl Agent {
     }
 
     fn not_restored(&self, (errno, file): FileError) -> Error {
-        let (group, name) = (shown(&self.path), file.to_str().unwrap_or_default());
+        let (group, name) = (shown(&self.path()), file.to_str().unwrap_or_default());
         let code = match errno {
             Errno::EACCES | Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM => errno,
             _ => Errno::EIO,
@@ -247,7 +238,7 @@ impl Agent {
     }
 
     fn failed(&self, verb: &str, file: &'static str, errno: Errno) -> Error {
-        let group = shown(&self.path);
+        let group = shown(&self.path());
         if errno == Errno::ENODEV && !self.dir.is_alive() {
             return Error::new(errno, format_args!("{group} was removed by another process"))
                 .because(Reason::Gone)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Existing agents: opening, listing and adopting them, and reaping orphans.
 
-use super::{Agent, Location, name_of};
+use super::{Agent, name_of};
 use crate::cgroupfs::events_file::Events;
 use crate::cgroupfs::overrides::Overrides;
 use crate::cgroupfs::{AgentName, Dir};
@@ -10,7 +10,7 @@ use crate::guard;
 use crate::kill::KillFiles;
 use crate::owner;
 use crate::parse::OwnerNote;
-use crate::place::{self, Place};
+use crate::place::{self, Place, PlacePath};
 use crate::sys::deadline::Deadline;
 use crate::sys::descriptors::occupy_stdio_for_several;
 use crate::sys::try_alloc;
@@ -47,7 +47,8 @@ impl Agent {
                 Err(e) => return Err(not_opened(e, &shown(&place.path), &name)),
             };
             let overrides = Overrides::of(&dir).map_err(|e| not_opened(e, &shown(&place.path), &name))?;
-            let mut agent = Self::from_parts(place.kind, dir, Location::of(place, name)?, overrides);
+            let path = PlacePath::copy(place).map_err(out_of_memory)?;
+            let mut agent = Self::from_parts(place.kind, path, name, dir, overrides);
             if own {
                 agent.adopt()?;
             }
@@ -71,7 +72,7 @@ impl Agent {
             self.become_owner(note.created_unix_ns);
             return Ok(());
         }
-        let group = shown(&self.path);
+        let group = shown(&self.path());
         if claimed {
             return Err(Error::new(Errno::ENOENT, format_args!("{group} was removed during the call")));
         }
@@ -154,11 +155,9 @@ pub fn reap(parent: Option<&CStr>, deadline: Deadline) -> Result<usize> {
                 return Ok(());
             }
             let overrides = Overrides::of(&dir).map_err(|e| not_opened(e, &shown(&place.path), &name))?;
-            match Agent::from_parts(place.kind, dir, Location::of(place, name)?, overrides).destroy(
-                false,
-                deadline.at_most(TURN),
-                false,
-            ) {
+            let path = PlacePath::copy(place).map_err(out_of_memory)?;
+            let agent = Agent::from_parts(place.kind, path, name, dir, overrides);
+            match agent.destroy(false, deadline.at_most(TURN), false) {
                 Ok(_) => removed += 1,
                 Err(e) if e.errno() == Errno::ETIMEDOUT => late = Some(e),
                 Err(e) => refused = Some(e),

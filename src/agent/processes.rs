@@ -45,10 +45,10 @@ impl Agent {
     pub fn move_pid(&self, pid: i32) -> Result<()> {
         check_pid(pid)?;
         self.restore_overrides()?;
-        let by_systemd = || match &self.unit {
+        let by_systemd = || match self.unit() {
             None => Err(Failure::Errno(Errno::EACCES)),
             Some(unit) => Manager::connect()
-                .and_then(|manager| manager.attach(unit, &format!("/synwire/agents/{}", self.name), pid))
+                .and_then(|manager| manager.attach(&unit, &format!("/synwire/agents/{}", self.name), pid))
                 .map_err(Failure::Systemd),
         };
         move_into(&self.dir, pid, by_systemd).map_err(|failure| {
@@ -130,7 +130,7 @@ impl Agent {
     /// with SCHED_DEADLINE can neither fork nor leave its CPUs.
     pub(super) fn not_moved_for_policy(&self, process: &str, tid: i32, errno: Errno) -> Option<Error> {
         let policy = sys::realtime_policy(tid).filter(|_| matches!(errno, Errno::EINVAL | Errno::EAGAIN))?;
-        let group = shown(&self.path);
+        let group = shown(&self.path());
         let message = format!(
             "{process} has the policy {policy}, which {group} does not allow: set SCHED_OTHER, or SCHED_RESET_ON_FORK"
         );
@@ -138,7 +138,7 @@ impl Agent {
     }
 
     pub(super) fn not_moved(&self, process: &str, errno: Errno) -> Error {
-        let group = shown(&self.path);
+        let group = shown(&self.path());
         match errno {
             Errno::EACCES => Error::new(
                 errno,

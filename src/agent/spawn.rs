@@ -83,7 +83,7 @@ impl Agent {
             dir: &self.dir,
             cache: &self.spawn_cache,
             stats_files: &self.files,
-            moved_by_systemd: self.unit.is_some(),
+            moved_by_systemd: self.unit().is_some(),
         }
     }
 
@@ -110,7 +110,7 @@ impl Agent {
                 return error.on("cgroup.procs");
             }
         }
-        let group = shown(&self.path);
+        let group = shown(&self.path());
         match failure {
             Failure::Frozen => Error::new(
                 Errno::EBUSY,

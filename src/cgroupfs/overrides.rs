@@ -11,7 +11,6 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 /// The temporarily changed files of one group, shared by all threads of the process. In a forked child there are none:
@@ -19,8 +18,6 @@ use std::sync::{Arc, Weak};
 #[derive(Debug, Default)]
 pub struct Overrides {
     state: ForkMutex<State>,
-    /// `State::saved` is not empty.
-    any: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -113,7 +110,6 @@ impl Overrides {
             // An older saved value is the one that the caller of the library has set.
             if state.find(file).is_none() && state.saved.try_reserve(1).is_ok() {
                 state.saved.push(SavedFile { file, fd, value });
-                self.any.store(true, Ordering::Relaxed);
             }
         });
     }
@@ -127,7 +123,7 @@ impl Overrides {
             };
             saved.value.clear();
             try_alloc::extend(&mut saved.value, value.iter().copied())?;
-            self.restore_if_unused(state, dir).map_err(|(e, _)| e)
+            state.restore_if_unused(dir).map_err(|(e, _)| e)
         })
     }
 
@@ -139,30 +135,16 @@ impl Overrides {
 
     /// Discards the saved values of these files, because the caller has given the files new values.
     pub fn forget(&self, files: &[&CStr]) {
-        if self.any.load(Ordering::Relaxed) {
-            self.with_state(|state| state.saved.retain(|saved| !files.contains(&saved.file)));
-        }
+        self.with_state(|state| state.saved.retain(|saved| !files.contains(&saved.file)));
     }
 
     /// Restores the files that earlier calls could not restore. Does nothing while another call needs the changes.
     pub fn restore_remaining(&self, dir: &Dir) -> Result<(), FileError> {
-        if !self.any.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        self.with_state(|state| self.restore_if_unused(state, dir))
+        self.with_state(|state| state.restore_if_unused(dir))
     }
 
     fn with_state<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
         work(&mut self.state.lock())
-    }
-
-    fn restore_if_unused(&self, state: &mut State, dir: &Dir) -> Result<(), FileError> {
-        if state.users > 0 {
-            return Ok(());
-        }
-        let outcome = state.restore(dir);
-        self.any.store(!state.saved.is_empty(), Ordering::Relaxed);
-        outcome
     }
 }
 
@@ -207,7 +189,6 @@ impl OverrideUser<'_> {
             let written = write_once(fd.as_fd(), value).map_err(|e| dir.settle(e));
             if written != Err(Errno::ENOENT) {
                 state.saved.push(SavedFile { file, fd, value: before.to_vec() });
-                self.overrides.any.store(true, Ordering::Relaxed);
             }
             match written {
                 Err(Errno::ENOENT) => Ok(false),
@@ -226,7 +207,7 @@ impl OverrideUser<'_> {
         self.ended = true;
         self.overrides.with_state(|state| {
             state.users = state.users.saturating_sub(1);
-            self.overrides.restore_if_unused(state, dir)
+            state.restore_if_unused(dir)
         })
     }
 }
@@ -243,6 +224,11 @@ impl Drop for OverrideUser<'_> {
 impl State {
     fn find(&self, file: &CStr) -> Option<&SavedFile> {
         self.saved.iter().find(|saved| saved.file == file)
+    }
+
+    /// Restores the files if no call needs the changes.
+    fn restore_if_unused(&mut self, dir: &Dir) -> Result<(), FileError> {
+        if self.users > 0 { Ok(()) } else { self.restore(dir) }
     }
 
     /// Restores the files, the last changed first. Keeps those that could not be restored.

@@ -4,7 +4,7 @@
 use super::boundary;
 use super::error::agentcg_error;
 use super::handle::{agent, agent_or_errno, agentcg};
-use super::memory::{Plain, check_struct, copy_out_string, copy_out_struct};
+use super::memory::{Plain, check_struct, copy_out_parts, copy_out_string, copy_out_struct};
 use nix::errno::Errno;
 use std::ffi::{c_char, c_int};
 use std::os::fd::{AsFd, AsRawFd};
@@ -53,7 +53,7 @@ pub unsafe extern "C" fn agentcg_path(cg: *mut agentcg, buf: *mut c_char, size: 
     // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
         boundary::call_without_error(&[Errno::EINVAL], || {
-            copy_out_string(agent_or_errno(cg)?.path(), buf, size).map_err(|e| e.errno())
+            copy_out_parts(&agent_or_errno(cg)?.path_parts(), buf, size).map_err(|e| e.errno())
         })
     }
 }

@@ -50,19 +50,32 @@ pub unsafe fn borrow<'a>(fd: c_int, what: &str) -> Result<BorrowedFd<'a>> {
 /// # Safety
 /// `buf` is NULL or points to `size` writable bytes.
 pub unsafe fn copy_out_string(text: &[u8], buf: *mut c_char, size: usize) -> Result<c_int> {
+    // SAFETY: as the caller promises.
+    unsafe { copy_out_parts(&[text], buf, size) }
+}
+
+/// Copy the concatenation of these parts as [`copy_out_string`] does. Allocates nothing.
+///
+/// # Safety
+/// As for [`copy_out_string`].
+pub unsafe fn copy_out_parts(parts: &[&[u8]], buf: *mut c_char, size: usize) -> Result<c_int> {
     if let Some(room) = size.checked_sub(1) {
         if buf.is_null() {
             return invalid("buf is NULL, but size is not 0");
         }
-        let fits = text.len().min(room);
-        // SAFETY: `fits` + 1 is at most `size`, as the caller promises. The two do not overlap, because `text` belongs to
-        // the library.
-        unsafe {
-            std::ptr::copy_nonoverlapping(text.as_ptr(), buf.cast::<u8>(), fits);
-            buf.add(fits).write(0);
+        let mut end = 0;
+        for part in parts {
+            let fits = part.len().min(room - end);
+            // SAFETY: `end` + `fits` is less than `size`, the number of bytes of `buf`. The two do not overlap, because `part`
+            // belongs to the library.
+            unsafe { std::ptr::copy_nonoverlapping(part.as_ptr(), buf.add(end).cast::<u8>(), fits) };
+            end += fits;
         }
+        // SAFETY: `end` is less than `size`.
+        unsafe { buf.add(end).write(0) };
     }
-    c_int::try_from(text.len()).or_else(|_| invalid("the length of the text is greater than an int can hold"))
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    c_int::try_from(length).or_else(|_| invalid("the length of the text is greater than an int can hold"))
 }
 
 /// A struct that C and Rust share. It can be copied byte by byte, and all values of its bytes are valid.

@@ -36,4 +36,4 @@ pub use chain::{Outcome, Survey, discover, existing, first_usable, is_available,
 pub use scope::failed;
 pub use self_cgroup::exit_cgroups;
 pub use tree::{AgentDir, make_agent_dir};
-pub use types::{Candidate, Kind, KnownParent, Occupancy, Place, PlaceRequest, Systemd};
+pub use types::{Candidate, Kind, Occupancy, Place, PlacePath, PlaceRequest, Systemd, path_parts};

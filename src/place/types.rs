@@ -5,8 +5,8 @@ use crate::cgroupfs::controllers::Controllers;
 use crate::cgroupfs::{AgentName, CachedFile, Dir};
 use crate::error::Error;
 use crate::guard::Scope;
-use crate::parse;
 use crate::sys::statx::MountedFile;
+use crate::sys::try_alloc;
 use crate::systemd::Manager;
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
@@ -123,6 +123,15 @@ pub struct Place {
     pub known_parent: Option<Arc<KnownParent>>,
 }
 
+/// The path of a place, which the handle of an agent keeps. The path of the group is composed of it and the name.
+#[derive(Debug)]
+pub enum PlacePath {
+    /// All agents that are made in one place share it. The place is remembered as long as an agent has it.
+    Shared(Arc<KnownParent>),
+    /// A copy.
+    Own(Box<[u8]>),
+}
+
 /// A place that the library has opened and uses again.
 #[derive(Debug)]
 pub struct KnownParent {
@@ -180,13 +189,35 @@ impl Place {
 
     /// The absolute path of an agent's group, which need not exist.
     pub fn path_of(&self, name: &AgentName) -> Vec<u8> {
-        let here = self.path.strip_suffix(b"/").unwrap_or(&self.path);
-        [here, AGENTS.to_bytes(), name.as_str().as_bytes()].join(&b'/')
+        path_parts(&self.path, name).concat()
+    }
+}
+
+impl PlacePath {
+    /// For an agent that is made in the place: shared if the place is remembered.
+    pub fn share(place: &Place) -> nix::Result<Self> {
+        match &place.known_parent {
+            Some(known) => Ok(Self::Shared(Arc::clone(known))),
+            None => Self::copy(place),
+        }
     }
 
-    /// The name of the unit, if systemd made the place.
-    pub fn unit(&self) -> Option<String> {
-        let name = parse::split_last(&self.path).1;
-        (self.kind == Kind::Systemd).then(|| String::from_utf8_lossy(name).into_owned())
+    /// For an existing agent, whose handle does not keep the place open.
+    pub fn copy(place: &Place) -> nix::Result<Self> {
+        // The vector has an exact capacity, so that the box does not allocate.
+        try_alloc::copy(&place.path).map(|path| Self::Own(path.into_boxed_slice()))
     }
+
+    /// The absolute path, as mounted here.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Shared(known) => &known.path,
+            Self::Own(path) => path,
+        }
+    }
+}
+
+/// The parts of the absolute path of an agent's group in the place with this path.
+pub fn path_parts<'a>(place: &'a [u8], name: &'a AgentName) -> [&'a [u8]; 4] {
+    [place.strip_suffix(b"/").unwrap_or(place), b"/", AGENTS.to_bytes(), name.component()]
 }

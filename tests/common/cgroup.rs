@@ -23,8 +23,8 @@ pub struct Cgroup(pub PathBuf);
 
 impl Cgroup {
     /// From its absolute path.
-    pub fn at(path: &[u8]) -> Self {
-        Self(PathBuf::from(OsString::from_vec(path.to_vec())))
+    pub fn at(path: impl Into<Vec<u8>>) -> Self {
+        Self(PathBuf::from(OsString::from_vec(path.into())))
     }
 
     /// Returns the cgroup of this process.

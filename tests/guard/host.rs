@@ -89,7 +89,7 @@ pub fn host(args: &[String]) {
 }
 
 fn send_path(agents: &[Agent]) {
-    role::send(&String::from_utf8_lossy(agents.last().expect("one").path()));
+    role::send(&String::from_utf8_lossy(&agents.last().expect("one").path()));
 }
 
 fn place_request(parent: &CString) -> PlaceRequest<'_> {

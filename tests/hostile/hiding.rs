@@ -81,7 +81,7 @@ fn members_listed_as_pid_0_die_by_cgroup_kill_and_no_other_process_does() {
 pub fn kills_from_a_pid_namespace(args: &[String]) {
     let parent = CString::new(args[0].as_str()).expect("no NUL");
     let agent = Agent::new(Some(&parent), None, &no_limits()).expect("new");
-    let path = String::from_utf8_lossy(agent.path()).into_owned();
+    let path = String::from_utf8_lossy(&agent.path()).into_owned();
     let flags = if lab::is_root() { CloneFlags::empty() } else { CloneFlags::CLONE_NEWUSER };
     unshare(flags | CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS).expect("unshare");
     if !role::fork() {

@@ -33,7 +33,7 @@ pub fn host(args: &[String]) {
         let agent = Agent::new(Some(&parent), None, &Limits::default()).unwrap_or_else(|e| panic!("{e}"));
         if role::fork() {
             agent.move_self().expect("move_self");
-            let path = String::from_utf8_lossy(agent.path()).into_owned();
+            let path = String::from_utf8_lossy(&agent.path()).into_owned();
             // The copies of the child would keep the agents owned.
             drop(agents);
             drop(agent);

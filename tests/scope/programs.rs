@@ -31,7 +31,7 @@ pub fn guarded_twice(_: &[String]) {
     let made = [elsewhere, only_systemd()].map(|request| {
         let agent = Agent::new_where(PlaceRequest { guard: true, ..request }, None, &Limits::default());
         let agent = agent.unwrap_or_else(|e| panic!("{e}"));
-        role::send(&String::from_utf8_lossy(agent.path()));
+        role::send(&String::from_utf8_lossy(&agent.path()));
         role::receive();
         agent
     });
@@ -41,7 +41,7 @@ pub fn guarded_twice(_: &[String]) {
 fn use_agents(request: PlaceRequest<'_>) {
     let agent = Agent::new_where(request, None, &limits()).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(agent.info().map(|info| info.guarded), Ok(request.guard));
-    role::send(&String::from_utf8_lossy(agent.path()));
+    role::send(&String::from_utf8_lossy(&agent.path()));
     loop {
         let command = role::receive();
         match command.split_once(' ') {
@@ -51,7 +51,7 @@ fn use_agents(request: PlaceRequest<'_>) {
             }
             None if command == "again" => {
                 let again = Agent::new_where(request, None, &limits()).unwrap_or_else(|e| panic!("{e}"));
-                role::send(&String::from_utf8_lossy(again.path()));
+                role::send(&String::from_utf8_lossy(&again.path()));
                 std::mem::forget(again);
             }
             None if command == "retry" => {
@@ -68,7 +68,7 @@ fn use_agents(request: PlaceRequest<'_>) {
 
 /// A program with a child that uses agentcg too. Each of them sends the path of its agent.
 pub fn parent(_: &[String]) {
-    let send_path = |agent: &Agent| role::send(&String::from_utf8_lossy(agent.path()));
+    let send_path = |agent: &Agent| role::send(&String::from_utf8_lossy(&agent.path()));
     let own = Agent::new_where(only_systemd(), None, &limits()).unwrap_or_else(|e| panic!("{e}"));
     send_path(&own);
     if role::fork() {
