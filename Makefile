@@ -44,7 +44,7 @@ lint:
 fuzz:
 	fuzz/run
 
-# Generates include/agentcg.h (build.rs).
+# Generates include/agentcg.h and the manual pages (build.rs).
 header:
 	tools/header
 

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Gives the cdylib its soname and writes the C header to OUT_DIR, where tests/header.rs compares it with the header that
-//! is checked in. This program never writes into the source tree.
+//! Gives the cdylib its soname and writes the C header and the manual pages to OUT_DIR, where tests/header.rs compares them
+//! with those that are checked in. This program never writes into the source tree.
+
+#[cfg(feature = "header")]
+#[path = "man/make/mod.rs"]
+mod manual;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -25,7 +29,7 @@ fn guard_program() -> String {
 
 #[cfg(feature = "header")]
 mod header {
-    use super::typeset;
+    use super::{manual, typeset};
     use cbindgen::{Builder, Config, ItemType, Style};
     use std::fmt::Write;
     use std::path::{Path, PathBuf};
@@ -79,8 +83,23 @@ mod header {
             page += &bodies.join("\n");
         }
         page += config.trailer.as_deref().unwrap();
-        let out = PathBuf::from(env::var_os("OUT_DIR").unwrap()).join("agentcg.h");
-        fs::write(out, page).unwrap();
+        let out = PathBuf::from(env::var_os("OUT_DIR").unwrap());
+        fs::write(out.join("agentcg.h"), &page).unwrap();
+        make_manual(&page, &out.join("man"));
+    }
+
+    fn make_manual(header: &str, out: &Path) {
+        println!("cargo::rerun-if-changed=man/make");
+        for source in manual::sources() {
+            println!("cargo::rerun-if-changed={source}");
+        }
+        // A page that is not made any more must not be found there.
+        let _ = fs::remove_dir_all(out);
+        for (path, text) in manual::pages(header, &env::var("CARGO_PKG_VERSION").unwrap()) {
+            let path = out.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
     }
 
     /// The items of one kind in one file.

@@ -458,12 +458,13 @@ struct agentcg_info {
 	uint32_t reserved;     /* Always 0. */
 };
 
-/* Copy the agent's uuid, 36 characters, to buf. Returns their number. The only
- * error is -EINVAL. */
+/* Copy the agent's uuid, 36 characters, to buf. Returns the length of the uuid.
+ * The only error is -EINVAL. */
 int agentcg_uuid(agentcg *cg, char *buf, size_t size);
 
 /* Copy the absolute path of the group's directory, as mounted in the caller's
- * mount namespace, to buf. Returns its length. The only error is -EINVAL. */
+ * mount namespace, to buf. Returns the length of the path. The only error is
+ * -EINVAL. */
 int agentcg_path(agentcg *cg, char *buf, size_t size);
 
 /* Return the descriptor of the group's directory, for CLONE_INTO_CGROUP, Go's
@@ -845,7 +846,7 @@ struct agentcg_limits {
  * are not serialized with agentcg_kill_all() either, which may lift cpu.max
  * while it kills, and then restores the value that it found.
  *
- * Errors, besides the common ones:
+ * Returns 0. Errors, besides the common ones:
  *   -E2BIG       limits has a bit or a field set that this library does not
  *                know.
  *   -EBUSY       memory_max_bytes is less than the memory in use.

@@ -468,6 +468,63 @@ fn the_codes_in_the_comment_of_a_function_are_those_that_the_panic_boundary_lets
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The programs that CMake installs.
+fn installed_programs() -> Vec<String> {
+    let cmake = read("examples-c/CMakeLists.txt");
+    let targets = between(&cmake, "install(TARGETS ", " RUNTIME");
+    targets.split(' ').map(str::to_owned).collect()
+}
+
+#[test]
+fn every_function_and_program_has_a_manual_page() {
+    let cannot_fail = ["agentcg_version_number", "agentcg_version_string", "agentcg_is_available"];
+    let functions = functions();
+    let mut forgotten = Forgotten::default();
+    let is_there = |path: String, name: &str| {
+        fs::read_to_string(root(&path)).is_ok_and(|page| page.contains(&format!("\n.Nm {name}\n")))
+    };
+    forgotten.look("man/man3", names(&functions), &[], |name| is_there(format!("man/man3/{name}.3"), name));
+    forgotten
+        .look("man/man1", installed_programs(), &[], |name| is_there(format!("man/man1/{name}.1"), name));
+    forgotten.check();
+
+    for function in functions {
+        let page = read(&format!("man/man3/{}.3", function.name));
+        let errors = between(&page, ".Sh ERRORS\n", ".Sh SEE ALSO\n");
+        let listed: Codes =
+            errors.lines().filter_map(|line| line.strip_prefix(".It Er \\-")).map(str::to_owned).collect();
+        let expected = match function.result == "void" || cannot_fail.contains(&function.name.as_str()) {
+            true => Codes::new(),
+            false => codes_of_comment(&self::functions(), &function),
+        };
+        assert_eq!(listed, expected, "the errors in man/man3/{}.3", function.name);
+        assert!(page.contains("\n.Sh RETURN VALUE\n"), "man/man3/{}.3 has no return value", function.name);
+    }
+}
+
+#[test]
+fn every_constant_and_field_is_in_a_manual_page() {
+    let pages = texts(read_all("man/man3", ".3")) + &read("man/man7/agentcg.7");
+    let items: Vec<&str> = pages.lines().filter_map(|line| line.strip_prefix(".It ")).collect();
+    let exceptions = [
+        ("AGENTCG_H", "It guards against a second inclusion and has no value."),
+        ("AGENTCG_MUST_CHECK", "It is an attribute of the compiler."),
+    ];
+    let mut forgotten = Forgotten::default();
+    forgotten.look("man/", macros(), &exceptions, |name| {
+        items.iter().any(|item| item.strip_prefix("Dv ").is_some_and(|rest| first_word(rest) == name))
+    });
+    for (name, fields) in structs() {
+        assert!(pages.contains(&format!("\n.Ss struct {name}\n")), "{name} is in no manual page");
+        let page = between(&pages, &format!("\n.Ss struct {name}\n"), "\n.S");
+        forgotten.look(&format!("man/, struct {name}"), fields, &[], |field| {
+            let item = format!("Va {field}");
+            page.lines().any(|line| line.starts_with(".It ") && has_word(line, &item))
+        });
+    }
+    forgotten.check();
+}
+
 // ---- constants and structs --------------------------------------------------
 
 #[test]

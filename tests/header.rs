@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The checked-in header, the generated header and the map of exported symbols agree.
+//! The checked-in header and manual pages, the generated ones and the map of exported symbols agree.
 
 #![cfg(feature = "header")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
 
 const CHECKED_IN: &str = include_str!("../include/agentcg.h");
 const GENERATED: &str = include_str!(concat!(env!("OUT_DIR"), "/agentcg.h"));
@@ -36,6 +38,27 @@ fn declared() -> BTreeSet<&'static str> {
 #[test]
 fn the_checked_in_header_is_the_generated_one() {
     assert!(CHECKED_IN == GENERATED, "include/agentcg.h is out of date: run `make header`");
+}
+
+/// The texts of the files in the directories man1 to man9, by their paths.
+fn pages(man: &Path) -> BTreeMap<String, String> {
+    let sections =
+        (1..10).map(|section| man.join(format!("man{section}"))).filter(|section| section.exists());
+    let files =
+        sections.flat_map(|section| fs::read_dir(section).unwrap()).map(|entry| entry.unwrap().path());
+    let name = |file: &Path| file.strip_prefix(man).unwrap().to_str().unwrap().to_owned();
+    files.map(|file| (name(&file), fs::read_to_string(&file).unwrap())).collect()
+}
+
+#[test]
+fn the_checked_in_manual_pages_are_the_generated_ones() {
+    let generated = pages(&Path::new(env!("OUT_DIR")).join("man"));
+    let checked_in = pages(&Path::new(env!("CARGO_MANIFEST_DIR")).join("man"));
+    assert!(!generated.is_empty());
+    let names: BTreeSet<&String> = generated.keys().chain(checked_in.keys()).collect();
+    let differ: Vec<_> =
+        names.into_iter().filter(|name| generated.get(*name) != checked_in.get(*name)).collect();
+    assert!(differ.is_empty(), "out of date in man/: {differ:?}: run `make header`");
 }
 
 #[test]

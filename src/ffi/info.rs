@@ -34,8 +34,8 @@ unsafe impl Plain for agentcg_info {
 
 const _: () = assert!(size_of::<agentcg_info>() == agentcg_info::SIZE_V0);
 
-/// Copy the agent's uuid, 36 characters, to buf. Returns their number. The only
-/// error is -EINVAL.
+/// Copy the agent's uuid, 36 characters, to buf. Returns the length of the uuid.
+/// The only error is -EINVAL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn agentcg_uuid(cg: *mut agentcg, buf: *mut c_char, size: usize) -> c_int {
     // SAFETY: the C caller passes valid pointers, as the header's conventions say.
@@ -47,7 +47,8 @@ pub unsafe extern "C" fn agentcg_uuid(cg: *mut agentcg, buf: *mut c_char, size: 
 }
 
 /// Copy the absolute path of the group's directory, as mounted in the caller's
-/// mount namespace, to buf. Returns its length. The only error is -EINVAL.
+/// mount namespace, to buf. Returns the length of the path. The only error is
+/// -EINVAL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn agentcg_path(cg: *mut agentcg, buf: *mut c_char, size: usize) -> c_int {
     // SAFETY: the C caller passes valid pointers, as the header's conventions say.

@@ -246,7 +246,7 @@ impl From<Limits> for agentcg_limits {
 /// are not serialized with agentcg_kill_all() either, which may lift cpu.max
 /// while it kills, and then restores the value that it found.
 ///
-/// Errors, besides the common ones:
+/// Returns 0. Errors, besides the common ones:
 ///   -E2BIG       limits has a bit or a field set that this library does not
 ///                know.
 ///   -EBUSY       memory_max_bytes is less than the memory in use.

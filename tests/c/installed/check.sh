@@ -38,6 +38,10 @@ for header in agentcg.h agentcg.hpp agentcg/values.hpp; do
   cmp "include/$header" "$here/../../../include/$header"
 done
 
+for section in 1 3 7; do
+  diff -r "$here/../../../man/man$section" "share/man/man$section" >&2
+done
+
 export LD_LIBRARY_PATH=$PWD/$libdir
 # runs HOW PROGRAM: the program loads the installed library and prints its version
 runs() {
