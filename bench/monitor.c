@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* Measures the cost of monitoring a thousand agents, and the time until their ends are reported. */
+/* Measures the cost of monitoring a thousand and ten thousand agents, and the time until their ends are reported. */
 #include "measure.h"
 
 #include <agentcg.h>
+#include <dirent.h>
 #include <err.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,12 +15,15 @@
 #include <unistd.h>
 
 #define AGENTS 1000
+#define MANY_AGENTS 10000
+/* Each agent has at most five: the directory, cgroup.kill, cgroup.events, and the two files that BASIC reads. */
+#define MANY_DESCRIPTORS (2 * 5 * MANY_AGENTS)
 #define POLLING_S 5
 #define REPORTED_WITHIN_MS 50
 #define END_TIMEOUT_MS 10000
 
 static const char *parent;
-static agentcg *agents[AGENTS], *watchers[AGENTS];
+static agentcg *agents[MANY_AGENTS], *watchers[AGENTS];
 static agentcg_error error;
 
 static void or_die(int result, const char *what)
@@ -37,16 +41,24 @@ static double cpu_ms(void)
 	       (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e3;
 }
 
-/* The library caches descriptors only while half of the soft limit is left to the host. */
-static void make_room_for_descriptors(void)
+/* The library caches descriptors only while half of the soft limit is left to the host. Returns the limit. */
+static rlim_t make_room_for_descriptors(void)
 {
 	struct rlimit files;
 
 	getrlimit(RLIMIT_NOFILE, &files);
 	files.rlim_cur = files.rlim_max;
+	if (files.rlim_max < MANY_DESCRIPTORS) {
+		struct rlimit more = { MANY_DESCRIPTORS, MANY_DESCRIPTORS };
+
+		/* Only root may do that. */
+		if (setrlimit(RLIMIT_NOFILE, &more) == 0)
+			files = more;
+	}
 	if (setrlimit(RLIMIT_NOFILE, &files) != 0)
 		err(2, "setrlimit");
 	printf("with %lu descriptors\n", (unsigned long)files.rlim_cur);
+	return files.rlim_cur;
 }
 
 static void expire_each_second(int timer)
@@ -57,8 +69,8 @@ static void expire_each_second(int timer)
 		err(2, "timerfd");
 }
 
-/* Returns the CPU time of the polling in thousandths of a core. */
-static double polling(uint64_t which)
+/* Returns the CPU time of the polling of this many agents in thousandths of a core. */
+static double polling(int count, uint64_t which)
 {
 	int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
 	double began_cpu = 0, began = 0;
@@ -71,7 +83,7 @@ static double polling(uint64_t which)
 			began_cpu = cpu_ms();
 			began = now_ns();
 		}
-		for (int i = 0; i < AGENTS; i++) {
+		for (int i = 0; i < count; i++) {
 			agentcg_stats stats;
 
 			or_die(agentcg_read_stats(agents[i], which, &stats, sizeof(stats), &error), "read_stats");
@@ -146,6 +158,40 @@ static double end_reported_within_ms(int set, int agent)
 	return (now_ns() - ended) / 1e6;
 }
 
+static void make(int count)
+{
+	for (int i = 0; i < count; i++)
+		or_die(agentcg_new(parent, NULL, NULL, 0, 0, &agents[i], &error), "new");
+}
+
+static int open_descriptors(void)
+{
+	DIR *list = opendir("/proc/self/fd");
+	int count = 0;
+
+	if (!list)
+		err(2, "/proc/self/fd");
+	while (readdir(list))
+		count++;
+	closedir(list);
+	return count;
+}
+
+static void many_agents(void)
+{
+	int before = open_descriptors();
+
+	make(MANY_AGENTS);
+	double basic = polling(MANY_AGENTS, AGENTCG_STAT_BASIC);
+	double descriptors = (double)(open_descriptors() - before) / MANY_AGENTS;
+
+	target("BASIC of 10,000 agents takes at most 50/1000 of a core", basic, basic <= 50);
+	/* One more is the place. */
+	target("descriptors of each, at most 5", descriptors, descriptors < 5.01);
+	for (int i = 0; i < MANY_AGENTS; i++)
+		or_die(agentcg_destroy(agents[i], 0, 0, NULL, 0, &error), "destroy");
+}
+
 int main(int argc, char **argv)
 {
 	static double ends[AGENTS];
@@ -154,15 +200,14 @@ int main(int argc, char **argv)
 	if (argc != 2)
 		errx(2, "usage: %s PARENT", argv[0]);
 	parent = argv[1];
-	make_room_for_descriptors();
-	for (int i = 0; i < AGENTS; i++)
-		or_die(agentcg_new(parent, NULL, NULL, 0, 0, &agents[i], &error), "new");
+	rlim_t descriptors = make_room_for_descriptors();
 
+	make(AGENTS);
 	printf("a thousand agents, statistics read once a second for %d s:\n", POLLING_S);
-	double basic = polling(AGENTCG_STAT_BASIC);
+	double basic = polling(AGENTS, AGENTCG_STAT_BASIC);
 
 	target("BASIC of 1,000 agents takes at most 10/1000 of a core", basic, basic <= 10);
-	printf("        ALL of them takes %.3g/1000\n", polling(AGENTCG_STAT_ALL));
+	printf("        ALL of them takes %.3g/1000\n", polling(AGENTS, AGENTCG_STAT_ALL));
 
 	int set = watch(AGENTCG_EVENT_EMPTY | AGENTCG_EVENT_GONE);
 
@@ -183,5 +228,9 @@ int main(int argc, char **argv)
 	target("ends reported later than 50 ms", late, late == 0);
 	for (int i = 0; i < AGENTS; i++)
 		agentcg_free(watchers[i]);
+	if (descriptors >= MANY_DESCRIPTORS)
+		many_agents();
+	else
+		printf("10,000 agents are not measured: that needs %d descriptors\n", MANY_DESCRIPTORS);
 	return missed != 0;
 }
