@@ -27,6 +27,7 @@ $libdir/cmake/agentcg/agentcgConfig.cmake
 $libdir/cmake/agentcg/agentcgConfigVersion.cmake
 $libdir/cmake/agentcg/agentcgTargets-CONFIG.cmake
 $libdir/cmake/agentcg/agentcgTargets.cmake
+$libdir/libagentcg.a
 $libdir/libagentcg.so
 $libdir/libagentcg.so.0
 $libdir/libagentcg.so.$version
@@ -42,15 +43,24 @@ for section in 1 3 7; do
   diff -r "$here/../../../man/man$section" "share/man/man$section" >&2
 done
 
-export LD_LIBRARY_PATH=$PWD/$libdir
-# runs HOW PROGRAM: the program loads the installed library and prints its version
-runs() {
+# prints HOW PROGRAM: the program prints the version of the library
+prints() {
   local printed
   printed=$("$2") || { echo "$1: the program failed" >&2; exit 1; }
   [ "$printed" = "$version" ] || { echo "$1: the program printed \"$printed\", not \"$version\"" >&2; exit 1; }
-  ldd "$2" | grep -qF "$LD_LIBRARY_PATH/libagentcg.so.0" || { echo "$1: another library was loaded" >&2; exit 1; }
   echo "$1: $printed"
 }
+# runs HOW PROGRAM: the program loads the library of $LD_LIBRARY_PATH, too
+runs() {
+  ldd "$2" | grep -qF "$LD_LIBRARY_PATH/libagentcg.so.0" || { echo "$1: another library was loaded" >&2; exit 1; }
+  prints "$@"
+}
+# runs_alone HOW PROGRAM: the program needs no libagentcg.so
+runs_alone() {
+  ! readelf -dW "$2" | grep -F libagentcg || { echo "$1: the program needs the shared library" >&2; exit 1; }
+  LD_LIBRARY_PATH='' prints "$@"
+}
+export LD_LIBRARY_PATH=$PWD/$libdir
 
 for tool in bin/*; do
   [ -z "$(readelf -d "$tool" | grep -E 'R(UN)?PATH')" ] || { echo "$tool has a RUNPATH" >&2; exit 1; }
@@ -63,8 +73,10 @@ cmake -S "$here" -B "$scratch/cmake" -DCMAKE_PREFIX_PATH="$PWD" -DCMAKE_C_COMPIL
 cmake --build "$scratch/cmake" >>"$scratch/cmake.log"
 runs "C by find_package" "$scratch/cmake/in_c"
 runs "C++ by find_package" "$scratch/cmake/in_cxx"
+runs_alone "C, linked with the archive, by find_package" "$scratch/cmake/in_c_static"
+runs_alone "C++, without any shared library, by find_package" "$scratch/cmake/in_cxx_static"
 
-# agentcg.pc names the final paths; the sysroot is DESTDIR.
+# As when cross compiling: the sysroot is DESTDIR.
 export PKG_CONFIG_LIBDIR=$PWD/$libdir/pkgconfig PKG_CONFIG_SYSROOT_DIR=$scratch/root
 export PKG_CONFIG_ALLOW_SYSTEM_CFLAGS=1 PKG_CONFIG_ALLOW_SYSTEM_LIBS=1
 [ "$(pkg-config --modversion agentcg)" = "$version" ] || { echo "agentcg.pc has another version" >&2; exit 1; }
@@ -73,3 +85,20 @@ read -ra flags <<<"$(pkg-config --cflags --libs agentcg)"
 "$cxx" "$here/version.cc" -o "$scratch/pc_cxx" "${flags[@]}"
 runs "C by pkg-config" "$scratch/pc_c"
 runs "C++ by pkg-config" "$scratch/pc_cxx"
+
+# Programs without shared libraries. glibc warns that dlopen(3), which the library uses for libsystemd, needs shared libraries.
+read -ra flags <<<"$(pkg-config --static --cflags --libs agentcg)"
+"$cc" -static "$here/version.c" -o "$scratch/static_c" "${flags[@]}" 2>"$scratch/static.log" || { cat "$scratch/static.log" >&2; exit 1; }
+"$cxx" -static "$here/version.cc" -o "$scratch/static_cxx" "${flags[@]}" 2>>"$scratch/static.log"
+runs_alone "C without shared libraries" "$scratch/static_c"
+runs_alone "C++ without shared libraries" "$scratch/static_cxx"
+[ "$(readelf -dW "$scratch/static_c" | grep -c NEEDED)" = 0 ] || { echo "the static program needs shared libraries" >&2; exit 1; }
+
+# agentcg.pc is correct wherever it is.
+mv "$PWD" "$scratch/moved"
+cd "$scratch/moved"
+export LD_LIBRARY_PATH=$PWD/$libdir PKG_CONFIG_LIBDIR=$PWD/$libdir/pkgconfig
+unset PKG_CONFIG_SYSROOT_DIR
+read -ra flags <<<"$(pkg-config --cflags --libs agentcg)"
+"$cc" "$here/version.c" -o "$scratch/moved_c" "${flags[@]}"
+runs "C by pkg-config, from another directory" "$scratch/moved_c"
