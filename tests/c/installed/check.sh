@@ -42,6 +42,9 @@ done
 for section in 1 3 7; do
   diff -r "$here/../../../man/man$section" "share/man/man$section" >&2
 done
+for directory in bash-completion/completions=bash zsh/site-functions=zsh fish/vendor_completions.d=fish; do
+  diff -r "$here/../../../completions/${directory#*=}" "share/${directory%=*}" >&2
+done
 
 # prints HOW PROGRAM: the program prints the version of the library
 prints() {
