@@ -177,7 +177,8 @@ static struct {
 	pid_t host, guards[MAX_GUARDS];
 	size_t guard_count;
 	bool host_ended, guard_ended[MAX_GUARDS];
-	bool arm_at_start, armed;       /* the system calls of guards are counted */
+	bool arm_at_start, armed;       /* the system calls of guards are traced */
+	bool counting;                  /* from the guard's first sleep on: before, it may still work for the step before */
 	bool host_held;                 /* the host is stopped, so that it does not see the guard stopped by the tracer */
 	bool in_call, failing, listing, sleeps;
 	struct fault fault;
@@ -241,6 +242,9 @@ static void on_call(pid_t pid)
 	}
 	call_number = number_of(pid);
 	watched.sleeps = call_number == SYS_pselect6;
+	watched.counting |= watched.sleeps;
+	if (!watched.counting)
+		return;
 	if (watched.listing) {
 		if (traced->calls == watched.room) {
 			watched.room = watched.room ? 2 * watched.room : 256;
@@ -270,10 +274,10 @@ static void on_call(pid_t pid)
 	}
 }
 
-static bool is_counted(pid_t pid)
+static bool is_traced(pid_t pid)
 {
 	return watched.armed && guard_number(pid) == 0 && watched.guard_count > 0 &&
-	       (watched.listing || watched.failing || watched.fault.lasting || watched.traced->calls < watched.fault.at);
+	       (!watched.counting || watched.listing || watched.failing || watched.fault.lasting || watched.traced->calls < watched.fault.at);
 }
 
 /* Handle an event of a traced process, or the end of a child. Returns false if there is none. */
@@ -301,7 +305,7 @@ static bool take_event(void)
 		watched.guards[watched.guard_count] = pid;
 		watched.guard_ended[watched.guard_count++] = false;
 		if (watched.arm_at_start && watched.guard_count == 1) {
-			watched.armed = watched.in_call = true;
+			watched.armed = watched.counting = watched.in_call = true;
 			hold_host(true);
 		}
 	}
@@ -313,11 +317,11 @@ static bool take_event(void)
 	}
 	if (pid == watched.host && watched.host_held && event == PTRACE_EVENT_STOP)
 		return true;
-	bool counted = is_counted(pid);
+	bool traced = is_traced(pid);
 
-	ptrace(counted ? PTRACE_SYSCALL : PTRACE_CONT, pid, NULL, signal);
+	ptrace(traced ? PTRACE_SYSCALL : PTRACE_CONT, pid, NULL, signal);
 	/* The process is not stopped any more, or is being killed. */
-	if (guard_number(pid) == 0 && watched.guard_count > 0 && (!counted || watched.sleeps))
+	if (guard_number(pid) == 0 && watched.guard_count > 0 && (!traced || watched.sleeps))
 		hold_host(false);
 	return true;
 }
@@ -367,19 +371,17 @@ static bool guard_sleeps(void)
 	return watched.sleeps || guards_ended();
 }
 
-/* Count from here on. The guard sleeps now, and sleeps again before the host inspects it. */
+/* Count from the guard's next sleep on. It sleeps before the host inspects it. */
 static void arm(void)
 {
 	watched.armed = true;
 	ptrace(PTRACE_INTERRUPT, watched.guards[0], NULL, NULL);
 	if (!until(guard_sleeps)) {
-		char path[64], call[256], state[512];
+		char path[64], state[512];
 
-		snprintf(path, sizeof(path), "/proc/%d/syscall", watched.guards[0]);
-		read_text(path, call, sizeof(call));
 		snprintf(path, sizeof(path), "/proc/%d/stat", watched.guards[0]);
 		read_text(path, state, sizeof(state));
-		die("the guard does not sleep: in a call: %d, /proc/PID/syscall: %s, /proc/PID/stat: %.40s", watched.in_call, call, state);
+		die("the guard does not sleep; /proc/PID/stat: %.40s", state);
 	}
 }
 
