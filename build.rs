@@ -41,7 +41,11 @@ mod header {
         ("errors", "Reasons: the values of agentcg_error.reason.", &["src/ffi/error.rs"]),
         ("version", "", &["src/ffi/handle.rs"]),
         ("1. is it available?", "", &["src/ffi/place.rs", "src/ffi/diagnose.rs"]),
-        ("2. make, find and end agents", "", &["src/ffi/new.rs", "src/ffi/orphans.rs", "src/ffi/destroy.rs"]),
+        (
+            "2. make, find and end agents",
+            "",
+            &["src/ffi/new.rs", "src/ffi/orphans.rs", "src/ffi/find.rs", "src/ffi/destroy.rs"],
+        ),
         ("3. facts about a handle", "", &["src/ffi/info.rs"]),
         ("4. processes", "", &["src/ffi/processes.rs", "src/ffi/spawn.rs"]),
         ("5. limits", "", &["src/ffi/limits.rs"]),

@@ -87,6 +87,20 @@ func ExampleList() {
 	// Output: orphan: false populated: false ours: true
 }
 
+func ExampleFind() {
+	g := example(agentcg.Limits{})
+	defer g.Destroy(context.Background())
+	cmd := exec.Command("sleep", "1000")
+	if err := g.Start(cmd); err != nil {
+		log.Fatal(err)
+	}
+	defer cmd.Wait()
+	found, err := agentcg.Find(cmd.Process.Pid)
+	fmt.Println(found.UUID == g.UUID(), err)
+	g.KillAll(context.Background())
+	// Output: true <nil>
+}
+
 func ExampleReap() {
 	g := example(agentcg.Limits{})
 	g.Close() // a crash has the same effect

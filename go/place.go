@@ -7,6 +7,7 @@ import "C"
 
 import (
 	"context"
+	"math"
 	"time"
 	"unsafe"
 )
@@ -176,6 +177,65 @@ func agentFromC(c *C.agentcg_entry) Agent {
 		a.Created = time.Unix(0, int64(c.created_unix_ns))
 	}
 	return a
+}
+
+// Found is the agent of a process, as Find finds it.
+type Found struct {
+	// UUID is the uuid of the agent.
+	UUID string
+	// Place is the path of the agent's place, for OpenOptions.Parent. It is empty, and the owner unknown, if no mount of
+	// this program shows the group.
+	Place string
+	// Below is true if the process is in a cgroup below the group, and not in the group itself.
+	Below bool
+	// OwnerPID is the pid of the owner in its own pid namespace, or 0 if unknown. Like Created it is for people: an
+	// agent can change both.
+	OwnerPID int
+	// Created is the time when the agent was made, or zero if unknown.
+	Created time.Time
+}
+
+// Find finds the agent in which a process is. If agents are inside one another, it is the outermost one in which this
+// program is not, so that an agent cannot pass for another. Find returns ENOENT if the process is in no agent, and ESRCH
+// if there is no such process. Use FindPidfd if the pid may have been reused.
+func Find(pid int) (Found, error) {
+	const op = "find"
+	if err := checkPID(op, pid); err != nil {
+		return Found{}, err
+	}
+	return found(op, func(c *C.agentcg_found, place *C.char, n C.size_t, e *C.agentcg_error) C.int {
+		return C.agentcg_find(C.pid_t(pid), c, C.size_t(unsafe.Sizeof(*c)), place, n, e)
+	})
+}
+
+// FindPidfd is Find by a pidfd, such as that of the other end of a socket (SO_PEERPIDFD). From Linux 6.15 on it also finds
+// the agent of a process that has ended and was waited for, as long as its cgroup exists.
+func FindPidfd(pidfd int) (Found, error) {
+	const op = "find pidfd"
+	if pidfd < 0 || pidfd > math.MaxInt32 {
+		return Found{}, invalid(op, "the pidfd is not a descriptor")
+	}
+	return found(op, func(c *C.agentcg_found, place *C.char, n C.size_t, e *C.agentcg_error) C.int {
+		return C.agentcg_find_pidfd(C.int(pidfd), c, C.size_t(unsafe.Sizeof(*c)), place, n, e)
+	})
+}
+
+func found(op string, find func(*C.agentcg_found, *C.char, C.size_t, *C.agentcg_error) C.int) (Found, error) {
+	var c C.agentcg_found
+	var e C.agentcg_error
+	r := C.int(0)
+	place := longText(func(p *C.char, n C.size_t) C.int {
+		r = find(&c, p, n, &e)
+		return r
+	})
+	if r < 0 {
+		return Found{}, failure(op, r, &e)
+	}
+	f := Found{UUID: text(c.uuid[:]), Place: place, Below: c.below != 0, OwnerPID: int(c.owner_pid)}
+	if c.created_unix_ns != 0 {
+		f.Created = time.Unix(0, int64(c.created_unix_ns))
+	}
+	return f, nil
 }
 
 // Reap kills and removes the orphans under parent, or, if that is empty, in all places: what a crashed program has

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func outside(t *testing.T) *exec.Cmd {
@@ -50,6 +51,32 @@ func TestAProcessIsMovedByItsPidfd(t *testing.T) {
 	wants(t, g.MovePidfd(-1), syscall.EINVAL)
 }
 
+func TestTheAgentOfAProcessIsFound(t *testing.T) {
+	g := group(t, Options{})
+	cmd := outside(t)
+	_, err := Find(cmd.Process.Pid)
+	wants(t, err, syscall.ENOENT)
+	must(t, g.MovePID(cmd.Process.Pid))
+	const pidfdOpen = 434
+	fd, _, errno := syscall.Syscall(pidfdOpen, uintptr(cmd.Process.Pid), 0, 0)
+	if errno != 0 {
+		t.Fatal(errno)
+	}
+	defer syscall.Close(int(fd))
+	f, err := Find(cmd.Process.Pid)
+	must(t, err)
+	if f.UUID != g.UUID() || f.Place != g.parent() || f.Below || f.OwnerPID != os.Getpid() || time.Since(f.Created) > time.Hour {
+		t.Fatalf("%+v", f)
+	}
+	if same, err := FindPidfd(int(fd)); err != nil || same != f {
+		t.Fatalf("%+v, %v", same, err)
+	}
+	_, err = FindPidfd(g.FD())
+	wants(t, err, syscall.EBADF)
+	_, err = FindPidfd(-1)
+	wants(t, err, syscall.EINVAL)
+}
+
 func TestAllOfManyProcessesAreListed(t *testing.T) {
 	g := group(t, Options{})
 	defer func(room int) { pidRoom = room }(pidRoom)
@@ -72,6 +99,8 @@ func TestInvalidPidsAreRefused(t *testing.T) {
 	for _, pid := range []int{0, -1, math.MaxInt32 + 1, 1 << 32} {
 		wants(t, g.MovePID(pid), syscall.EINVAL)
 		_, err := g.Contains(pid)
+		wants(t, err, syscall.EINVAL)
+		_, err = Find(pid)
 		wants(t, err, syscall.EINVAL)
 	}
 	gone := exec.Command("true")

@@ -134,6 +134,7 @@ typedef struct agentcg_error agentcg_error;
 typedef struct agentcg_diagnosis agentcg_diagnosis;
 typedef struct agentcg_limits agentcg_limits;
 typedef struct agentcg_entry agentcg_entry;
+typedef struct agentcg_found agentcg_found;
 typedef struct agentcg_info agentcg_info;
 typedef struct agentcg_spawn_fd agentcg_spawn_fd;
 typedef struct agentcg_spawn_options agentcg_spawn_options;
@@ -307,6 +308,19 @@ struct agentcg_entry {
 	uint64_t created_unix_ns;      /* When the agent was made, 0 if unknown. */
 };
 
+/* The agent of a process, as agentcg_find() finds it. */
+struct agentcg_found {
+	char uuid[AGENTCG_UUID_SIZE];  /* The uuid as text. */
+	/* 1 if the process is in a cgroup below the group, 0 if it is in the group. */
+	uint8_t below;
+	uint16_t reserved;             /* Always 0. */
+	/* The pid of the owner in its own pid namespace, 0 if unknown. As in
+	 * agentcg_entry it and created_unix_ns are for people: an agent can change both. */
+	uint32_t owner_pid;
+	uint32_t reserved2;            /* Always 0. */
+	uint64_t created_unix_ns;      /* When the agent was made, 0 if unknown. */
+};
+
 /* Make an agent: make the group <parent>/synwire/agents/<uuid>, enable the cpu,
  * memory, pids and io controllers that are available on the way down, set the
  * limits, and open a handle.
@@ -413,6 +427,56 @@ int agentcg_list(const char *parent,
  *   -EOPNOTSUPP  The caller is in a threaded cgroup.
  *   -ETIMEDOUT   Some did not die within timeout_ms. */
 AGENTCG_MUST_CHECK int agentcg_reap(const char *parent, int timeout_ms, agentcg_error *reterr);
+
+/* Find the agent in which a process is. size is sizeof(*ret_found). place
+ * receives the path of the agent's place, which agentcg_open() takes as parent;
+ * place may be NULL if place_size is 0. It is "", and the owner unknown, if no
+ * mount of the caller shows the group.
+ *
+ * A process in a cgroup below a group is in that agent. An agent may make agents
+ * in its own group. The agent that is found is then the outermost one in which
+ * the caller is not, so that an agent cannot pass for another by the names of the
+ * cgroups that it makes. If the caller is in all of them, it is the innermost.
+ *
+ * A zombie is in the agent in which it ended. The cgroup's name in
+ * /proc/PID/cgroup decides. If pid is reused during the call, the result is that
+ * of one of the two processes, or -ESRCH. With agentcg_find_pidfd() there is no
+ * doubt which process is meant.
+ *
+ * Returns the length of the place's path. Errors, besides the common ones:
+ *   -EACCES  Also: /proc does not allow reading it, or is not mounted.
+ *   -EINVAL  Also: pid is less than 1.
+ *   -ENODEV  The process has ended, and its group was removed.
+ *   -ENOENT  The process is in no agent, or outside the caller's cgroup
+ *            namespace.
+ *   -ESRCH   The process does not exist, or is hidden from the caller. */
+AGENTCG_MUST_CHECK
+int agentcg_find(pid_t pid,
+		 agentcg_found *ret_found,
+		 size_t size,
+		 char *place,
+		 size_t place_size,
+		 agentcg_error *reterr);
+
+/* Find the agent in which a process is, like agentcg_find(), by its pidfd. The
+ * result is never that of a process that reuses the pid. The pidfd can be that of
+ * the other end of a socket (SO_PEERPIDFD, Linux 6.5).
+ *
+ * A process that has ended and was waited for can be found from Linux 6.15 on, as
+ * long as its cgroup exists. The kernel tells only the id of the cgroup: the places
+ * of agentcg_list(NULL, ...) are searched, which takes longer than that function.
+ *
+ * Returns the length of the place's path. Errors, as agentcg_find(), and:
+ *   -EBADF  pidfd is not a pidfd.
+ *   -ESRCH  Also: the process has ended and was waited for, and the kernel does
+ *           not tell its cgroup, or it is in no agent that was searched. */
+AGENTCG_MUST_CHECK
+int agentcg_find_pidfd(int pidfd,
+		       agentcg_found *ret_found,
+		       size_t size,
+		       char *place,
+		       size_t place_size,
+		       agentcg_error *reterr);
 
 /* End an agent: kill all processes, wait until they are dead, take the last
  * measurements, remove the group and every cgroup that the agent made inside

@@ -64,6 +64,26 @@ inline std::vector<agentcg_entry> list(zstring parent = nullptr)
 	});
 }
 
+/// Returns the agent of a process, as agentcg_find() finds it.
+inline found find(pid_t pid)
+{
+	found agent{};
+	agent.place = detail::text(255, [&](char *buf, std::size_t size, agentcg_error *reterr) {
+		return agentcg_find(pid, &agent, sizeof(agentcg_found), buf, size, reterr);
+	});
+	return agent;
+}
+
+/// Returns the agent of the process of a pidfd, as agentcg_find_pidfd() finds it.
+inline found find_pidfd(int pidfd)
+{
+	found agent{};
+	agent.place = detail::text(255, [&](char *buf, std::size_t size, agentcg_error *reterr) {
+		return agentcg_find_pidfd(pidfd, &agent, sizeof(agentcg_found), buf, size, reterr);
+	});
+	return agent;
+}
+
 /// Calls agentcg_reap(). Returns the number of agents that were removed.
 inline int reap(timeout wait, zstring parent = nullptr)
 {

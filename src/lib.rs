@@ -45,7 +45,7 @@ pub mod stats;
 mod sys;
 mod systemd;
 
-pub use agent::{Agent, Entry, Info, SpawnOptions, kill_all_of, list, reap};
+pub use agent::{Agent, Entry, Found, Info, SpawnOptions, find, find_pidfd, kill_all_of, list, reap};
 pub use cgroupfs::controllers::Controllers;
 pub use diagnose::{Diagnosis, diagnose, diagnose_for, feature};
 pub use error::{Error, Reason, Result};

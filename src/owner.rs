@@ -88,6 +88,17 @@ pub fn read_note(dir: &Dir) -> nix::Result<OwnerNote> {
     }
 }
 
+/// Read the note of the group at `path`, without opening it. Returns none if there is no such directory.
+pub fn read_note_at(path: &CStr) -> nix::Result<Option<OwnerNote>> {
+    let mut buf = [0; 256];
+    match sys::get_xattr_at(path, NOTE, &mut buf) {
+        Ok(text) => Ok(Some(parse::owner_note(text))),
+        Err(Errno::ENOENT | Errno::ENODEV | Errno::ENOTDIR) => Ok(None),
+        Err(e @ (Errno::EIO | Errno::ENOMEM)) => Err(e),
+        Err(_) => Ok(Some(OwnerNote::default())),
+    }
+}
+
 /// The time for a new note, in nanoseconds since 1970.
 pub fn now_unix_ns() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

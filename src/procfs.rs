@@ -25,6 +25,65 @@ pub fn cgroup_of(process: &str) -> nix::Result<Option<Vec<u8>>> {
     kernfile::find_line(file, |line| parse::own_cgroup(line).map(try_alloc::copy))?.transpose()
 }
 
+/// The file `/proc/PID/cgroup`. It belongs to the process and not to its pid: it never shows a later process with the same pid.
+#[derive(Debug)]
+pub struct CgroupFile(File);
+
+impl CgroupFile {
+    /// Opens the file of a process or of a thread. Fails with `ENOENT` if there is none, or if hidepid hides it.
+    pub fn of(pid: i32) -> nix::Result<Self> {
+        let mut path = [0; NUMBERED_MAX];
+        open(numbered_file(&mut path, pid, "cgroup")?).map(Self)
+    }
+
+    /// Returns the present `0::` path, which is empty if no cgroup2 hierarchy was ever mounted. Fails with `ESRCH` if the
+    /// process was reaped.
+    pub fn path(&self) -> nix::Result<Vec<u8>> {
+        let copy = |path: &[u8]| {
+            if path.len() < PATH_MAX { try_alloc::copy(path) } else { Err(Errno::ENAMETOOLONG) }
+        };
+        read_path(&self.0, copy)?.unwrap_or_else(|| Ok(Vec::new()))
+    }
+}
+
+/// Returns a thread that lives, if the main thread of a process has ended and another one lives.
+pub fn living_thread(pid: i32) -> nix::Result<Option<i32>> {
+    let mut path = [0; NUMBERED_MAX];
+    let mut text = [0; 2];
+    let statm = open(numbered_file(&mut path, pid, "statm")?)?;
+    retry_on_eintr(|| statm.read_at(&mut text, 0).map_err(|e| errno(&e)))?;
+    // A thread that has ended has no memory. A kernel thread has none, either.
+    if &text != b"0 " {
+        return Ok(None);
+    }
+    for thread in threads_of(pid)? {
+        match Process::open(thread).and_then(|thread| thread.stat()) {
+            Ok(stat) if matches!(stat.state, b'Z' | b'X' | b'x') => {}
+            Ok(_) => return Ok((thread != pid).then_some(thread)),
+            Err(Errno::ESRCH) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(None)
+}
+
+/// Returns true if /proc numbers processes as the pid namespace of the calling process does. A process finds this out once.
+pub fn shows_own_pid_namespace() -> nix::Result<bool> {
+    static SHOWS: AtomicForkId = AtomicForkId::new();
+    if SHOWS.is_current() {
+        return Ok(true);
+    }
+    let shows = match read("/proc/self/status") {
+        Ok(text) => parse::is_numbered_once(&text),
+        Err(e @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => return Err(e),
+        Err(_) => false,
+    };
+    if shows {
+        SHOWS.set_current();
+    }
+    Ok(shows)
+}
+
 /// More than the kernel's longest line, which it cuts at PATH_MAX.
 const LINE_MAX: usize = 4096 + 64;
 
@@ -48,6 +107,10 @@ pub fn with_own_cgroup<T>(visit: impl FnOnce(&[u8]) -> T) -> nix::Result<Option<
 }
 
 fn own_path<T>(file: &File, visit: impl FnOnce(&[u8]) -> T) -> nix::Result<Option<T>> {
+    read_path(file, |path| (path.len() < PATH_MAX).then(|| visit(path))).map(Option::flatten)
+}
+
+fn read_path<T>(file: &File, visit: impl FnOnce(&[u8]) -> T) -> nix::Result<Option<T>> {
     let mut buf = [0; LINE_MAX];
     let (mut at, mut filled) = (0u64, 0);
     loop {
@@ -58,8 +121,7 @@ fn own_path<T>(file: &File, visit: impl FnOnce(&[u8]) -> T) -> nix::Result<Optio
         let text = buf.get(..filled).unwrap_or_default();
         // The line is the last one. If there was room for more, the read has returned the rest of the file.
         if read == 0 || (filled < buf.len() && parse::own_cgroup(text).is_some() && text.ends_with(b"\n")) {
-            let path = parse::own_cgroup(text).filter(|path| path.len() < PATH_MAX);
-            return Ok(path.map(visit));
+            return Ok(parse::own_cgroup(text).map(visit));
         }
         if filled == buf.len() {
             // The lines of v1 hierarchies come first.
@@ -242,6 +304,15 @@ const NUMBERED_MAX: usize = 40;
 fn numbered<'b>(buf: &'b mut [u8; NUMBERED_MAX], path: &str, number: i32) -> nix::Result<&'b str> {
     let mut rest = buf.as_mut_slice();
     write!(rest, "{path}{number}").map_err(|_| Errno::ENAMETOOLONG)?;
+    let left = rest.len();
+    let text = buf.get(..NUMBERED_MAX - left).unwrap_or_default();
+    std::str::from_utf8(text).map_err(|_| Errno::EILSEQ)
+}
+
+/// The path of a file of a process.
+fn numbered_file<'b>(buf: &'b mut [u8; NUMBERED_MAX], pid: i32, file: &str) -> nix::Result<&'b str> {
+    let mut rest = buf.as_mut_slice();
+    write!(rest, "/proc/{pid}/{file}").map_err(|_| Errno::ENAMETOOLONG)?;
     let left = rest.len();
     let text = buf.get(..NUMBERED_MAX - left).unwrap_or_default();
     std::str::from_utf8(text).map_err(|_| Errno::EILSEQ)

@@ -6,7 +6,7 @@
 mod common;
 
 use agentcg::stats::{CPU, CPU_THROTTLE, MEMORY};
-use agentcg::{Agent, CpuMax, Deadline, Limits, SpawnOptions, events, kill_all_of, list};
+use agentcg::{Agent, CpuMax, Deadline, Limits, SpawnOptions, events, find, find_pidfd, kill_all_of, list};
 use common::cgroup::Scratch;
 use common::member::{Member, role};
 use common::program::{self, command};
@@ -16,17 +16,20 @@ use nix::unistd::ForkResult;
 use std::ffi::CString;
 use std::fmt::Write;
 use std::fs;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
 roles![makes_each_call, makes_an_agent];
 
 /// The calls of the library that are traced, by the names of the table.
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 19] = [
     "new without limits",
     "new with 3 limits",
     "set_limits of 3",
     "move_pid",
+    "find",
+    "find_pidfd",
     "read_stats BASIC",
     "read_stats ALL",
     "event_fd",
@@ -194,7 +197,7 @@ fn described(pid: i32, call: ptrace::Call) -> Option<String> {
         timerfd_settime SYS_timerfd_settime Descriptor, inotify_init SYS_inotify_init1 None,
         inotify_add_watch SYS_inotify_add_watch Path, sched_getaffinity SYS_sched_getaffinity None,
         socketpair SYS_socketpair None, dup3 SYS_dup3 Descriptor, chmod SYS_fchmodat Path, fchmod SYS_fchmod Descriptor,
-        getresuid SYS_getresuid None, getresgid SYS_getresgid None, prctl SYS_prctl None, tgkill SYS_tgkill None,
+        getresuid SYS_getresuid None, getresgid SYS_getresgid None, prctl SYS_prctl None, ioctl SYS_ioctl Descriptor, tgkill SYS_tgkill None,
     ];
     let [first, second] = call.arguments;
     // std checks a descriptor before it closes it, only without optimization.
@@ -216,8 +219,11 @@ fn described(pid: i32, call: ptrace::Call) -> Option<String> {
     Some(format!("{name} {file}"))
 }
 
-/// Returns the last name of a path, or GROUP for the uuid of an agent.
+/// Returns the last name of a path, GROUP for the uuid of an agent, or FDINFO for what /proc says about a descriptor.
 fn short(path: &Path) -> String {
+    if path.parent().is_some_and(|parent| parent.ends_with("fdinfo")) {
+        return "FDINFO".to_owned();
+    }
     let name = path.file_name().map_or_else(|| path.to_string_lossy(), |name| name.to_string_lossy());
     let name = name.trim_end_matches(" (deleted)").trim_start_matches("anon_inode:[").trim_end_matches(']');
     if name.len() == 36 && name.matches('-').count() == 4 { "GROUP" } else { name }.to_owned()
@@ -336,6 +342,10 @@ fn every_call(parent: &CString, section: &dyn Fn(usize, &mut dyn FnMut())) {
     run("set_limits of 3", &mut || limited.set_limits(&limits(32), false).expect("set_limits"));
     let sleeper = start_sleeper();
     run("move_pid", &mut || limited.move_pid(sleeper).expect("move_pid"));
+    run("find", &mut || assert_eq!(find(sleeper).expect("find").uuid, limited.uuid()));
+    let pidfd = pidfd_of(sleeper);
+    run("find_pidfd", &mut || assert_eq!(find_pidfd(pidfd.as_fd()).expect("find").uuid, limited.uuid()));
+    drop(pidfd);
     for which in [BASIC, u64::MAX] {
         limited.read_stats(which).expect("read_stats");
     }
@@ -383,6 +393,16 @@ fn ignore_children(how: SigHandler) -> SigHandler {
     // SAFETY: no handler is a function.
     #[allow(unsafe_code, reason = "see SAFETY")]
     unsafe { signal(Signal::SIGCHLD, how) }.expect("signal")
+}
+
+fn pidfd_of(pid: i32) -> OwnedFd {
+    // SAFETY: the call takes two integers and returns a new descriptor or an error.
+    #[allow(unsafe_code, reason = "nix has no pidfd_open")]
+    unsafe {
+        let fd = i32::try_from(libc::syscall(libc::SYS_pidfd_open, pid, 0)).expect("an int");
+        assert!(fd >= 0, "{}", std::io::Error::last_os_error());
+        OwnedFd::from_raw_fd(fd)
+    }
 }
 
 /// Starts a child that waits to be killed.

@@ -223,6 +223,12 @@ struct diagnosis : agentcg_diagnosis {
 	std::string text;
 };
 
+/// agentcg_found, with the place.
+struct found : agentcg_found {
+	/// The path of the agent's place, or "" if no mount shows the group.
+	std::string place;
+};
+
 namespace detail {
 
 /// A field of limits, the field of agentcg_limits that corresponds to it, and its bit in the mask.

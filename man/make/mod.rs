@@ -47,6 +47,7 @@ const STRUCTS: &[(&str, &str)] = &[
     ("agentcg_error", "agentcg"),
     ("agentcg_diagnosis", "agentcg_diagnose"),
     ("agentcg_entry", "agentcg_list"),
+    ("agentcg_found", "agentcg_find"),
     ("agentcg_info", "agentcg_get_info"),
     ("agentcg_limits", "agentcg_set_limits"),
     ("agentcg_spawn_fd", "agentcg_spawn"),

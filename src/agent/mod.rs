@@ -4,6 +4,7 @@
 mod destroy;
 mod events;
 mod files;
+mod find;
 mod kill;
 mod kill_together;
 mod limits;
@@ -11,6 +12,7 @@ mod orphans;
 mod processes;
 mod spawn;
 
+pub use find::{Found, find, find_pidfd};
 pub use kill_together::kill_all_of;
 pub use orphans::{Entry, list, reap};
 pub use spawn::SpawnOptions;

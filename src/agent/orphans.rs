@@ -177,7 +177,7 @@ pub fn reap(parent: Option<&CStr>, deadline: Deadline) -> Result<usize> {
 
 /// Passes each agent to `visit`, with its open directory if the caller may open it. Ignores directories that are not
 /// agents.
-fn each_agent(
+pub(super) fn each_agent(
     places: &[Place],
     mut visit: impl FnMut(&Place, Option<Dir>, AgentName) -> Result<()>,
 ) -> Result<()> {

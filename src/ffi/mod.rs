@@ -21,6 +21,7 @@ pub mod diagnose;
 pub mod error;
 pub mod events;
 pub mod files;
+pub mod find;
 pub mod handle;
 pub mod info;
 pub mod kill;

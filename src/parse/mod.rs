@@ -329,6 +329,13 @@ pub fn task(text: &[u8]) -> Option<Task> {
     })
 }
 
+/// Returns true if `/proc/ID/status` shows one pid. It shows one for each pid namespace from that of /proc down to that of the
+/// process, so that one means that they are the same.
+pub fn is_numbered_once(text: &[u8]) -> bool {
+    let pids = text.split(|&b| b == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"));
+    pids.is_some_and(|pids| words(pids).count() == 1)
+}
+
 /// Parses `/proc/self/fdinfo/FD` of a pidfd: the pid, or 0 for a process that has been reaped or has no pid in the reader's
 /// namespace. Returns `None` for other descriptors.
 pub fn pidfd(text: &[u8]) -> Option<i32> {

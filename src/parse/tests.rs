@@ -254,3 +254,11 @@ fn a_mount_is_found_by_its_id() {
     assert_eq!(mount_root(line, 23), None);
     assert_eq!(mount_root(b"28 23", 28), None);
 }
+
+#[test]
+fn a_process_has_one_pid_for_each_pid_namespace() {
+    assert!(is_numbered_once(b"Name:\tx\nNSpid:\t12\nNSpgid:\t1\t2\n"));
+    for text in [&b"Name:\tx\nNSpid:\t12\t1\n"[..], b"NSpid:\t\n", b"Name:\tx\n", b""] {
+        assert!(!is_numbered_once(text), "{text:?}");
+    }
+}

@@ -9,6 +9,7 @@
 //! tree                                            synwire/agents below a place
 //! known                                           the places that were used last
 //! check                                           can a place be used?
+//! locate                                          from the path of a cgroup to its agent and its directory
 //! vacate                                          moving the calling process out of a place
 //! enable self_cgroup                              controllers of a cgroup; the cgroup of the calling process
 //! types refusal                                   the types; the errors that several files return
@@ -22,6 +23,7 @@ mod delegated;
 mod enable;
 mod given;
 mod known;
+mod locate;
 mod refusal;
 mod root;
 mod scope;
@@ -33,6 +35,7 @@ mod types;
 mod vacate;
 
 pub use chain::{Outcome, Survey, discover, existing, first_usable, is_available, survey};
+pub use locate::{AgentInPath, agent_of, in_any_mount, in_last_mount, without_mark};
 pub use scope::failed;
 pub use self_cgroup::exit_cgroups;
 pub use tree::{AgentDir, make_agent_dir};

@@ -6,7 +6,7 @@
 //! descriptors kernfile                   creating descriptors; reading files of procfs
 //! fork_mutex random                      a mutex that survives a fork; uuids
 //! fork_id getdents syscall               which process this is; directories; system calls by number
-//! file_lock inotify process              locks on files; inotify(7); processes
+//! file_lock inotify process pidfd_info   locks on files; inotify(7); processes; what a pidfd says
 //! statx try_alloc                        the identity of a directory; allocations that may fail
 //! retry reserve_allocator                calls that are made again; the C library's allocator
 //! deadline kernel once_fd                time; the kernel's version; a descriptor that threads share
@@ -29,6 +29,7 @@ pub mod kernel;
 pub mod kernfile;
 pub mod library_path;
 pub mod once_fd;
+pub mod pidfd_info;
 pub mod process;
 pub mod random;
 #[cfg(feature = "c-library")]

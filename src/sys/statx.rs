@@ -24,6 +24,11 @@ pub fn identity_of(fd: BorrowedFd<'_>) -> nix::Result<MountedFile> {
     identity(fd.as_raw_fd(), c"", libc::AT_EMPTY_PATH)
 }
 
+/// Returns the id of the mount on which an absolute path leads to a file. Fails with `ENOSYS` before Linux 5.8.
+pub fn mount_of_path(path: &CStr) -> nix::Result<u64> {
+    identity_of_path(path).map(|file| file.mount)
+}
+
 fn identity(dir: RawFd, path: &CStr, flags: libc::c_int) -> nix::Result<MountedFile> {
     let wanted = libc::STATX_INO | libc::STATX_MNT_ID;
     let mut found = MaybeUninit::<libc::statx>::zeroed();

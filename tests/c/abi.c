@@ -135,6 +135,14 @@ AT(agentcg_entry, owner_pid, 40, 4);
 AT(agentcg_entry, reserved2, 44, 4);
 AT(agentcg_entry, created_unix_ns, 48, 8);
 
+SIZE(agentcg_found, 56);
+AT(agentcg_found, uuid, 0, 37);
+AT(agentcg_found, below, 37, 1);
+AT(agentcg_found, reserved, 38, 2);
+AT(agentcg_found, owner_pid, 40, 4);
+AT(agentcg_found, reserved2, 44, 4);
+AT(agentcg_found, created_unix_ns, 48, 8);
+
 SIZE(agentcg_diagnosis, 32);
 AT(agentcg_diagnosis, obstacle, 0, 4);
 AT(agentcg_diagnosis, place, 4, 4);
@@ -268,6 +276,8 @@ static const struct functions {
 	int (*open)(const char *, const char *, uint64_t, agentcg **, agentcg_error *);
 	int (*list)(const char *, agentcg_entry *, size_t, size_t, agentcg_error *);
 	int (*reap)(const char *, int, agentcg_error *);
+	int (*find)(pid_t, agentcg_found *, size_t, char *, size_t, agentcg_error *);
+	int (*find_pidfd)(int, agentcg_found *, size_t, char *, size_t, agentcg_error *);
 	int (*destroy)(agentcg *, uint64_t, int, agentcg_stats *, size_t, agentcg_error *);
 	void (*free)(agentcg *);
 	int (*uuid)(agentcg *, char *, size_t);
@@ -298,7 +308,8 @@ static const struct functions {
 	int (*get_limits)(agentcg *, agentcg_limits *, size_t, agentcg_error *);
 } functions = {
 	agentcg_version_number, agentcg_version_string, agentcg_is_available, agentcg_discover_parent,
-	agentcg_diagnose, agentcg_diagnose_new, agentcg_new, agentcg_open, agentcg_list, agentcg_reap, agentcg_destroy, agentcg_free,
+	agentcg_diagnose, agentcg_diagnose_new, agentcg_new, agentcg_open, agentcg_list, agentcg_reap,
+	agentcg_find, agentcg_find_pidfd, agentcg_destroy, agentcg_free,
 	agentcg_uuid, agentcg_path, agentcg_fd, agentcg_get_info,
 	agentcg_move_pid, agentcg_move_pidfd, agentcg_spawn, agentcg_spawn_result, agentcg_move_self, agentcg_read_stats,
 	agentcg_read_file, agentcg_write_file, agentcg_wait_empty, agentcg_kill_all, agentcg_kill_all_of,

@@ -324,6 +324,21 @@ static int call_move_pidfd(agentcg_error *error)
 	return agentcg_move_pidfd(cg, child_pidfd, error);
 }
 
+static int call_find(agentcg_error *error)
+{
+	char place[PATH_SIZE];
+	agentcg_found found;
+
+	return agentcg_find(child, &found, sizeof(found), place, sizeof(place), error);
+}
+
+static int call_find_pidfd(agentcg_error *error)
+{
+	agentcg_found found;
+
+	return agentcg_find_pidfd(child_pidfd, &found, sizeof(found), NULL, 0, error);
+}
+
 static int call_contains(agentcg_error *error)
 {
 	return agentcg_contains(cg, child, error);
@@ -531,6 +546,8 @@ const struct call calls[] = {
 	{ "agentcg_move_self", a_group_to_be_in, call_move_self, move_back, 0, 0 },
 	{ "agentcg_move_pid", a_group_and_a_child, call_move_pid, end_child_too, 0, 0 },
 	{ "agentcg_move_pidfd", a_group_and_a_child, call_move_pidfd, end_child_too, 0, 0 },
+	{ "agentcg_find", a_populated_group, call_find, end, 0, 0 },
+	{ "agentcg_find_pidfd", a_group_and_a_child, call_find_pidfd, end_child_too, -ENOENT, 0 },
 	{ "agentcg_contains", a_populated_group, call_contains, end, 0, 0 },
 	{ "agentcg_contains of no pid", a_group, call_contains_nobody, end, -EINVAL, 0 },
 	{ "agentcg_pids", a_nested_group, call_pids, end, 0, 0 },

@@ -3,9 +3,11 @@
 #include "refusal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 static pid_t victim;
 
@@ -144,6 +146,63 @@ static void the_process_to_look_for_is_a_zombie(void)
 	CHECK_EQ(reap(child), 0);
 }
 
+static void find(pid_t pid)
+{
+	agentcg_found found;
+	char place[PATH_SIZE];
+
+	PROVOKE(agentcg_find, pid, &found, sizeof(found), place, sizeof(place));
+}
+
+static void the_process_to_find_is_gone(void)
+{
+	pid_t child = pausing_child();
+
+	kill_and_reap(child);
+	find(child);
+}
+
+static void the_process_to_find_is_in_no_agent(void)
+{
+	find(getpid());
+}
+
+static void the_pid_to_find_is_negative(void)
+{
+	find(-1);
+}
+
+static void find_by(int pidfd)
+{
+	agentcg_found found;
+
+	PROVOKE(agentcg_find_pidfd, pidfd, &found, sizeof(found), NULL, 0);
+}
+
+static void the_descriptor_to_find_by_is_no_pidfd(void)
+{
+	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	find_by(null);
+	close(null);
+}
+
+static void the_descriptor_to_find_by_is_closed(void)
+{
+	find_by(1000);
+}
+
+static void the_process_to_find_by_its_pidfd_is_gone(void)
+{
+	pid_t child = pausing_child();
+	int pidfd = (int)syscall(SYS_pidfd_open, child, 0);
+
+	CHECK(pidfd >= 0);
+	kill_and_reap(child);
+	find_by(pidfd);
+	close(pidfd);
+}
+
 static void the_pid_to_look_for_is_0(void)
 {
 	look_for(0);
@@ -194,6 +253,12 @@ static const struct refusal refusals[] = {
 	ROW(there_is_no_such_signal, -EINVAL, 0, "65", ANYBODY),
 	ROW(the_process_to_look_for_is_gone, -ESRCH, 0, "ended", ANYBODY),
 	ROW(the_process_to_look_for_is_a_zombie, -ESRCH, 0, "zombie", ANYBODY),
+	ROW(the_process_to_find_is_gone, -ESRCH, 0, "ended", ANYBODY),
+	ROW(the_process_to_find_is_in_no_agent, -ENOENT, 0, "in no agent", ANYBODY),
+	ROW(the_pid_to_find_is_negative, -EINVAL, 0, "-1 ", ANYBODY),
+	ROW(the_descriptor_to_find_by_is_no_pidfd, -EBADF, 0, "pidfd", ANYBODY),
+	ROW(the_descriptor_to_find_by_is_closed, -EBADF, 0, "pidfd", ANYBODY),
+	ROW(the_process_to_find_by_its_pidfd_is_gone, -ESRCH, 0, "ended", ANYBODY),
 	ROW(the_pid_to_look_for_is_0, -EINVAL, 0, "0 ", ANYBODY),
 	ROW(a_group_to_destroy_if_empty_has_a_process, -EBUSY, 0, "process", ANYBODY),
 	ROW(the_group_does_not_become_empty_in_time, -ETIMEDOUT, 0, "process", ANYBODY),

@@ -22,6 +22,7 @@ static char text[64];
 static char *no_words[] = { NULL };
 static pid_t pids[2];
 static uint64_t events;
+static agentcg_found found;
 
 static void poison_outputs(void)
 {
@@ -32,6 +33,7 @@ static void poison_outputs(void)
 	check_poison(text, sizeof(text));
 	check_poison(pids, sizeof(pids));
 	check_poison(&events, sizeof(events));
+	check_poison(&found, sizeof(found));
 }
 
 static void check_outputs_untouched(void)
@@ -43,6 +45,7 @@ static void check_outputs_untouched(void)
 	CHECK(check_untouched(text, sizeof(text)));
 	CHECK(check_untouched(pids, sizeof(pids)));
 	CHECK(check_untouched(&events, sizeof(events)));
+	CHECK(check_untouched(&found, sizeof(found)));
 }
 
 static void a_null_handle_is_refused_and_outputs_are_untouched(void)
@@ -108,6 +111,11 @@ static void a_null_output_is_refused(void)
 	CHECK_EQ(agentcg_diagnose(&diagnosis, sizeof(diagnosis), NULL, sizeof(text)), -EINVAL);
 	REFUSED(agentcg_diagnose_new, NULL, 0, 0, NULL, sizeof(diagnosis), text, sizeof(text));
 	REFUSED(agentcg_diagnose_new, NULL, 0, 0, &diagnosis, sizeof(diagnosis), NULL, sizeof(text));
+	REFUSED(agentcg_find, getpid(), NULL, sizeof(found), text, sizeof(text));
+	REFUSED(agentcg_find, getpid(), &found, sizeof(found), NULL, sizeof(text));
+	REFUSED(agentcg_find, 0, &found, sizeof(found), text, sizeof(text));
+	REFUSED(agentcg_find_pidfd, 0, NULL, sizeof(found), text, sizeof(text));
+	REFUSED(agentcg_find_pidfd, 0, &found, sizeof(found), NULL, sizeof(text));
 	check_outputs_untouched();
 	CHECK_EQ(agentcg_uuid(cg, NULL, sizeof(text)), -EINVAL);
 	CHECK_EQ(agentcg_path(cg, NULL, sizeof(text)), -EINVAL);

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* The bytes that a newer program's struct has more. */
@@ -142,6 +143,8 @@ static void limits_are_not_written_to(void)
 
 /* The functions that fill a struct, with the same arguments. */
 static agentcg *shared;
+static pid_t member;           /* a process in it */
+static int member_pidfd;
 
 static int read_stats(void *ret, size_t size)
 {
@@ -156,6 +159,16 @@ static int get_info(void *ret, size_t size)
 static int get_limits(void *ret, size_t size)
 {
 	return agentcg_get_limits(shared, ret, size, &why);
+}
+
+static int find(void *ret, size_t size)
+{
+	return agentcg_find(member, ret, size, NULL, 0, &why);
+}
+
+static int find_pidfd(void *ret, size_t size)
+{
+	return agentcg_find_pidfd(member_pidfd, ret, size, NULL, 0, &why);
 }
 
 static int diagnose(void *ret, size_t size)
@@ -194,6 +207,8 @@ static const struct output {
 	{ read_stats, sizeof(agentcg_stats), AGENTCG_STATS_SIZE_V0 },
 	{ get_info, sizeof(agentcg_info), 32 },
 	{ get_limits, sizeof(agentcg_limits), AGENTCG_LIMITS_SIZE_V0 },
+	{ find, sizeof(agentcg_found), 56 },
+	{ find_pidfd, sizeof(agentcg_found), 56 },
 	{ diagnose, sizeof(agentcg_diagnosis), 32 },
 	{ diagnose_new, sizeof(agentcg_diagnosis), 32 },
 	{ destroy, sizeof(agentcg_stats), AGENTCG_STATS_SIZE_V0 },
@@ -286,6 +301,26 @@ static void a_files_text_is_cut_to_its_size_and_ends_with_nul(void)
 	check_only_written(0);
 }
 
+static void the_path_of_a_place_is_cut_to_its_size_and_ends_with_nul(void)
+{
+	char path[PATH_SIZE];
+	agentcg_found found;
+	int length;
+
+	CHECK_OK(length = agentcg_find(member, &found, sizeof(found), path, sizeof(path), &why));
+	CHECK_EQ(strlen(path), length);
+	CHECK_EQ(agentcg_find(member, &found, sizeof(found), NULL, 0, &why), length);
+	for (size_t size = 1; size <= (size_t)length + 2; size++) {
+		char *place = at_page_end(size);
+		size_t fits = size <= (size_t)length ? size - 1 : (size_t)length;
+
+		CHECK_EQ(agentcg_find(member, &found, sizeof(found), place, size, &why), length);
+		CHECK_EQ(strlen(place), fits);
+		CHECK(memcmp(place, path, fits) == 0);
+		check_only_written(size);
+	}
+}
+
 int main(void)
 {
 	RUN(limits_of_the_first_release_work);
@@ -296,6 +331,10 @@ int main(void)
 	RUN(limits_are_not_written_to);
 
 	shared = new_group();
+	member = pausing_child();
+	CHECK_OK(agentcg_move_pid(shared, member, &why));
+	member_pidfd = (int)syscall(SYS_pidfd_open, member, 0);
+	CHECK(member_pidfd >= 0);
 	/* From here on its descriptors are cached, and RUN() counts the same number. */
 	CHECK_OK(read_stats(at_page_end(sizeof(agentcg_stats)), sizeof(agentcg_stats)));
 	RUN(an_output_of_the_first_release_is_filled_and_the_memory_around_it_is_untouched);
@@ -303,6 +342,9 @@ int main(void)
 	RUN(the_unknown_part_of_a_larger_output_is_zeroed);
 	RUN(the_error_is_written_within_its_256_bytes);
 	RUN(a_files_text_is_cut_to_its_size_and_ends_with_nul);
+	RUN(the_path_of_a_place_is_cut_to_its_size_and_ends_with_nul);
+	kill_and_reap(member);
+	close(member_pidfd);
 	destroy_group(shared);
 	RUN(pids_are_filled_to_their_count_and_all_are_counted);
 	return 0;

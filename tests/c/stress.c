@@ -117,6 +117,25 @@ static void ask_about_child(agentcg *cg)
 	CHECK(CALL(agentcg_contains(cg, getpid(), &why), 0) == 0 || self->guest);
 }
 
+static void find_child(agentcg *cg)
+{
+	pid_t child = children[random_below(CHILDREN)];
+	agentcg_found found;
+	int pidfd;
+
+	(void)cg;
+	if (child == 0)
+		return;
+	if (CALL(agentcg_find(child, &found, sizeof(found), NULL, 0, &why), -ENOENT, -ESRCH, -ENODEV) >= 0)
+		CHECK_EQ(strlen(found.uuid), 36);
+	pidfd = (int)syscall(SYS_pidfd_open, child, 0);
+	if (pidfd < 0)
+		return;
+	if (CALL(agentcg_find_pidfd(pidfd, &found, sizeof(found), NULL, 0, &why), -ENOENT, -ESRCH, -ENODEV) >= 0)
+		CHECK_EQ(strlen(found.uuid), 36);
+	close(pidfd);
+}
+
 /* Frozen or being killed; killed at once; more processes than pids_max. */
 #define RACES_OF_SPAWN -EBUSY, -ECANCELED, -EAGAIN
 
@@ -366,7 +385,7 @@ static void take_events(agentcg *cg)
 static void use(agentcg *cg)
 {
 	static void (*const often[])(agentcg *) = {
-		move_by_pid, move_by_pidfd, move_itself, ask_about_child, spawn, spawn, spawn, spawn_missing_program,
+		move_by_pid, move_by_pidfd, move_itself, ask_about_child, find_child, spawn, spawn, spawn, spawn_missing_program,
 		spawn_without_waiting,
 		spawn_and_wait, list_processes, measure, measure, look, change_limits, read_limits, use_files, nest,
 		take_events, wait_a_moment,

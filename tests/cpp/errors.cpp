@@ -54,6 +54,8 @@ void missing_and_invalid_arguments_throw()
 	CHECK(cg.read_file("pids.max") == "max\n");
 	THROWN_BY(cg.move_pid(0), invalid_argument);
 	THROWN_BY(cg.contains(0), invalid_argument);
+	THROWN_BY(agentcgpp::find(0), invalid_argument);
+	THROWN_BY(agentcgpp::find_pidfd(-1), bad_file_descriptor);
 	THROWN_BY(cg.spawn_result(0), invalid_argument);
 	THROWN_BY(cg.signal_all(-1), invalid_argument);
 	THROWN_BY(cg.next_events(0s), invalid_argument);

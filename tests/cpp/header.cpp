@@ -36,6 +36,8 @@ std::size_t use_header(agentcg *cg)
 		agentcgpp::kill_all_of(std::vector<std::reference_wrapper<agentcgpp::group>>{group, other}, 1s);
 		if (group.read_stats().has(AGENTCG_STAT_CPU) && group.destroy(1ns).has(AGENTCG_STAT_STATE))
 			other.free();
+		if (agentcgpp::find(1).place != agentcgpp::find_pidfd(0).place)
+			return 1;
 		return group.pids().size() + agentcgpp::list().size() + agentcgpp::diagnose().text.size() +
 		       agentcgpp::discover_parent().size() + (other.release() != group.get());
 	} catch (const agentcgpp::error &e) {

@@ -152,6 +152,8 @@ void spawn_returns_a_pidfd_that_moves_the_process()
 	CHECK(fcntl(pidfd, F_GETFD) & FD_CLOEXEC);
 	other.move_pidfd(pidfd);
 	CHECK(holds(other.get(), pid) && !cg.contains(pid));
+	agentcgpp::found agent = agentcgpp::find_pidfd(pidfd);
+	CHECK(agent.uuid == other.uuid() && agent.place + "/synwire/agents/" + agent.uuid == other.path());
 	other.kill_all(soon);
 	pollfd ended = {pidfd, POLLIN, 0};
 	CHECK_EQ(poll(&ended, 1, SOON_MS), 1);

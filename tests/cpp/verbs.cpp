@@ -147,6 +147,8 @@ void processes_are_moved_found_and_counted()
 	CHECK(cg.pids().empty());
 	cg.move_pid(child);
 	CHECK(cg.contains(child) && holds(cg.get(), child));
+	agentcgpp::found agent = agentcgpp::find(child);
+	CHECK(agent.uuid == cg.uuid() && agent.place + "/synwire/agents/" + agent.uuid == cg.path() && !agent.below);
 	CHECK(cg.pids() == std::vector<pid_t>{child});
 
 	agentcgpp::stats stats = cg.read_stats(AGENTCG_STAT_PIDS | AGENTCG_STAT_STATE);

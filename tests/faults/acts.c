@@ -242,6 +242,13 @@ static void outside_member(void)
 	REQUIRE(pidfd >= 0);
 }
 
+static void nested_member_by_pidfd(void)
+{
+	nested_members();
+	pidfd = (int)syscall(SYS_pidfd_open, members[0], 0);
+	REQUIRE(pidfd >= 0);
+}
+
 static void limited_member(void)
 {
 	limited_group();
@@ -551,6 +558,33 @@ static int contains(agentcg_error *error)
 
 	RESULT(code);
 	return code;
+}
+
+static int find_with(int code, const agentcg_found *found, const char *place)
+{
+	char own[AGENTCG_UUID_SIZE] = "";
+
+	agentcg_uuid(cg, own, sizeof(own));
+	RESULT((uint64_t)code * 1000 + (strcmp(found->uuid, own) == 0) * 100 + (strcmp(place, scratch) == 0) * 10 + found->below);
+	return code;
+}
+
+static int find(agentcg_error *error)
+{
+	agentcg_found found = { 0 };
+	char place[4400] = "";
+	int code = agentcg_find(members[0], &found, sizeof(found), place, sizeof(place), error);
+
+	return find_with(code, &found, place);
+}
+
+static int find_pidfd(agentcg_error *error)
+{
+	agentcg_found found = { 0 };
+	char place[4400] = "";
+	int code = agentcg_find_pidfd(pidfd, &found, sizeof(found), place, sizeof(place), error);
+
+	return find_with(code, &found, place);
 }
 
 static int pids(agentcg_error *error)
@@ -888,6 +922,9 @@ const struct act acts[] = {
 	OF(move_pid, "", outside_member, move_pid, 0),
 	OF(move_pidfd, "", outside_member, move_pidfd, 0),
 	OF(move_self, "", group, move_self, 0),
+	OF(find, "inside", nested_members, find, 0),
+	OF(find, "leaderless", leaderless_member, find, 0),
+	OF(find_pidfd, "inside", nested_member_by_pidfd, find_pidfd, 0),
 	OF(contains, "inside", nested_members, contains, 0),
 	OF(contains, "outside", outside_member, contains, 0),
 	OF(pids, "nested", nested_members, pids, 0),
