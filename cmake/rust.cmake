@@ -75,23 +75,26 @@ if(AGENTCG_VENDOR_DIR)
 		--config "source.agentcg-vendor.directory='${AGENTCG_VENDOR_DIR}'")
 endif()
 
-# The programs are linked by the C compiler, with CMake's flags for programs, which begin with LDFLAGS.
-set(program_link_options -Clinker=${CMAKE_C_COMPILER})
-separate_arguments(flags UNIX_COMMAND "${CMAKE_EXE_LINKER_FLAGS}")
+# The C compiler links agentcg-guard, and the cdylib that cargo builds with it.
+list(APPEND cargo_options --config "target.${AGENTCG_RUST_TARGET}.linker='${CMAKE_C_COMPILER}'")
+# What the C compiler needs for every link, which cmake/rustc passes on.
+set(linker_flags "")
 if(CMAKE_SYSROOT)
-	list(APPEND flags --sysroot=${CMAKE_SYSROOT})
+	list(APPEND linker_flags -Clink-arg=--sysroot=${CMAKE_SYSROOT})
 endif()
 if(CMAKE_C_COMPILER_TARGET)
-	list(APPEND flags --target=${CMAKE_C_COMPILER_TARGET})
+	list(APPEND linker_flags -Clink-arg=--target=${CMAKE_C_COMPILER_TARGET})
 endif()
-foreach(flag IN LISTS flags)
-	list(APPEND program_link_options -Clink-arg=${flag})
-endforeach()
+string(REPLACE ";" " " linker_flags "${linker_flags}")
+# CMake's flags for programs, which begin with LDFLAGS. They are not for the cdylib.
+separate_arguments(program_link_options UNIX_COMMAND "${CMAKE_EXE_LINKER_FLAGS}")
+list(TRANSFORM program_link_options PREPEND -Clink-arg=)
 
 # agentcg_cargo(OUTPUT TARGET_DIR COMMENT ARGUMENT...): OUTPUT is made by "cargo rustc ARGUMENT...", which writes to TARGET_DIR.
 function(agentcg_cargo output target_dir comment)
 	add_custom_command(OUTPUT ${output}
 		COMMAND ${CMAKE_COMMAND} -E env AGENTCG_GUARD_PROGRAM=${installed_guard} AGENTCG_RUSTC=${RUSTC}
+			"AGENTCG_LINKER_FLAGS=${linker_flags}"
 			RUSTC=${CMAKE_CURRENT_SOURCE_DIR}/cmake/rustc
 			${CARGO} rustc ${cargo_options} --target-dir ${target_dir} ${ARGN}
 		DEPENDS ${rust_sources} Cargo.toml Cargo.lock build.rs cmake/rustc
