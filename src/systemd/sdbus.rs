@@ -14,6 +14,11 @@ use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 use std::ptr::{NonNull, null, null_mut};
 use std::time::Duration;
 
+/// How long a lack of memory or descriptors may last until the wait for a message fails.
+const LONGEST_LACK: Duration = Duration::from_secs(1);
+/// How long to wait between two attempts.
+const LACK_PAUSE: Duration = Duration::from_millis(10);
+
 /// The address of a method.
 pub struct Method {
     /// The bus name of the program.
@@ -90,22 +95,36 @@ impl Bus {
         Ok(cookie)
     }
 
-    /// Wait for the next message of any kind. `ETIMEDOUT` if none arrives.
+    /// Wait for the next message of any kind. `ETIMEDOUT` if none arrives. The connection survives a lack of memory or
+    /// descriptors, which may pass. If the answer to a request were given up, nobody would know if systemd did it.
     pub fn next(&self, deadline: Deadline) -> nix::Result<Message<'_>> {
+        let mut lack: Option<Deadline> = None;
         while !deadline.passed() {
-            let mut raw = null_mut();
-            // SAFETY: the object is live. The call does not block. It returns a message that the caller owns, or null.
-            let worked = match check(unsafe { (self.library.process)(self.bus.as_ptr(), &raw mut raw) }) {
-                Err(Errno::EINTR | Errno::EAGAIN) => continue,
-                worked => worked?,
-            };
-            match NonNull::new(raw) {
-                Some(raw) => return Ok(Message { raw, bus: self }),
-                None if worked > 0 => {}
-                None => self.wait(deadline)?,
+            match self.process(deadline) {
+                Ok(Some(message)) => return Ok(message),
+                Ok(None) | Err(Errno::EINTR | Errno::EAGAIN) => {}
+                Err(e @ (Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE)) => {
+                    if lack.get_or_insert_with(|| Deadline::after(LONGEST_LACK)).passed() {
+                        return Err(e);
+                    }
+                    std::thread::sleep(LACK_PAUSE);
+                }
+                Err(e) => return Err(e),
             }
         }
         Err(Errno::ETIMEDOUT)
+    }
+
+    /// Do one step of the connection's work, and wait if there is none. Returns a message if one was received.
+    fn process(&self, deadline: Deadline) -> nix::Result<Option<Message<'_>>> {
+        let mut raw = null_mut();
+        // SAFETY: the object is live. The call does not block. It returns a message that the caller owns, or null.
+        let worked = check(unsafe { (self.library.process)(self.bus.as_ptr(), &raw mut raw) })?;
+        match NonNull::new(raw) {
+            Some(raw) => Ok(Some(Message { raw, bus: self })),
+            None if worked > 0 => Ok(None),
+            None => self.wait(deadline).map(|()| None),
+        }
     }
 
     /// Wait until the socket is ready or a signal has arrived. No timer of sd-bus can expire before: it does not know the
