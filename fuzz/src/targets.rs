@@ -32,6 +32,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("mount_id", mount_id),
     ("release", release),
     ("namespace", namespace),
+    ("is_numbered_once", is_numbered_once),
 ];
 
 /// Splits one input into two: the text before the first newline, and the rest.
@@ -274,4 +275,11 @@ fn namespace(link: &[u8]) {
     if let Some(number) = parse::namespace(link) {
         assert_eq!(parse::namespace(format!("cgroup:[{number}]").as_bytes()), Some(number));
     }
+}
+
+fn is_numbered_once(text: &[u8]) {
+    let line = text.split(|&b| b == b'\n').find(|line| line.starts_with(b"NSpid:"));
+    let pids =
+        line.map_or(0, |line| line[6..].split(u8::is_ascii_whitespace).filter(|pid| !pid.is_empty()).count());
+    assert_eq!(parse::is_numbered_once(text), pids == 1);
 }
