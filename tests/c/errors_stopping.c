@@ -7,7 +7,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 static pid_t victim;
 
@@ -194,11 +193,13 @@ static void the_descriptor_to_find_by_is_closed(void)
 
 static void the_process_to_find_by_its_pidfd_is_gone(void)
 {
-	pid_t child = pausing_child();
-	int pidfd = (int)syscall(SYS_pidfd_open, child, 0);
+	agentcg *cg = new_group();
+	pid_t child;
+	int pidfd;
 
-	CHECK(pidfd >= 0);
+	CHECK_OK(agentcg_spawn(cg, "/bin/sleep", (char *const[]){ "sleep", "1000", NULL }, NULL, NULL, 0, &child, &pidfd, &why));
 	kill_and_reap(child);
+	destroy_group(cg);
 	find_by(pidfd);
 	close(pidfd);
 }

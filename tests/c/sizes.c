@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 /* The bytes that a newer program's struct has more. */
@@ -331,10 +330,7 @@ int main(void)
 	RUN(limits_are_not_written_to);
 
 	shared = new_group();
-	member = pausing_child();
-	CHECK_OK(agentcg_move_pid(shared, member, &why));
-	member_pidfd = (int)syscall(SYS_pidfd_open, member, 0);
-	CHECK(member_pidfd >= 0);
+	CHECK_OK(agentcg_spawn(shared, "/bin/sleep", (char *const[]){ "sleep", "1000", NULL }, NULL, NULL, 0, &member, &member_pidfd, &why));
 	/* From here on its descriptors are cached, and RUN() counts the same number. */
 	CHECK_OK(read_stats(at_page_end(sizeof(agentcg_stats)), sizeof(agentcg_stats)));
 	RUN(an_output_of_the_first_release_is_filled_and_the_memory_around_it_is_untouched);
