@@ -12,6 +12,7 @@ use crate::sys::try_alloc;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::unistd::{AccessFlags, Pid, access, getpid, gettid};
+use std::fmt;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
@@ -302,17 +303,17 @@ const NUMBERED_MAX: usize = 40;
 
 /// A path that ends with a number, in a buffer: a kill is sent where nothing can be allocated.
 fn numbered<'b>(buf: &'b mut [u8; NUMBERED_MAX], path: &str, number: i32) -> nix::Result<&'b str> {
-    let mut rest = buf.as_mut_slice();
-    write!(rest, "{path}{number}").map_err(|_| Errno::ENAMETOOLONG)?;
-    let left = rest.len();
-    let text = buf.get(..NUMBERED_MAX - left).unwrap_or_default();
-    std::str::from_utf8(text).map_err(|_| Errno::EILSEQ)
+    formatted(buf, format_args!("{path}{number}"))
 }
 
 /// The path of a file of a process.
 fn numbered_file<'b>(buf: &'b mut [u8; NUMBERED_MAX], pid: i32, file: &str) -> nix::Result<&'b str> {
+    formatted(buf, format_args!("/proc/{pid}/{file}"))
+}
+
+fn formatted<'b>(buf: &'b mut [u8; NUMBERED_MAX], path: fmt::Arguments<'_>) -> nix::Result<&'b str> {
     let mut rest = buf.as_mut_slice();
-    write!(rest, "/proc/{pid}/{file}").map_err(|_| Errno::ENAMETOOLONG)?;
+    rest.write_fmt(path).map_err(|_| Errno::ENAMETOOLONG)?;
     let left = rest.len();
     let text = buf.get(..NUMBERED_MAX - left).unwrap_or_default();
     std::str::from_utf8(text).map_err(|_| Errno::EILSEQ)
