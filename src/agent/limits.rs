@@ -37,7 +37,6 @@ impl Agent {
         limits.change(&self.dir, &self.path(), force, &self.kill_state.overrides, || {
             self.read_stats(stats::MEMORY).map(|stats| stats.memory_current_bytes)
         })?;
-        self.kill_state.overrides.forget(&files);
         self.nesting.mark_set(limits);
         Ok(())
     }

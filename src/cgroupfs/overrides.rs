@@ -3,14 +3,14 @@
 //! open until its value is restored: neither a lack of descriptors nor a change of the file's mode can then prevent
 //! that. A value that cannot be restored is remembered, and the next call tries again.
 
-use crate::cgroupfs::{Dir, FileError, read_once, write_once};
+use crate::cgroupfs::{Dir, FILE_MAX, FileError, read_once, write_once};
 use crate::sys::fork_mutex::ForkMutex;
 use crate::sys::try_alloc;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
 use std::ffi::CStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Weak};
 
 /// The temporarily changed files of one group, shared by all threads of the process. In a forked child there are none:
@@ -133,9 +133,23 @@ impl Overrides {
         self.with_state(|state| state.find(file).map(|saved| parse(&saved.value)))
     }
 
-    /// Discards the saved values of these files, because the caller has given the files new values.
-    pub fn forget(&self, files: &[&CStr]) {
-        self.with_state(|state| state.saved.retain(|saved| !files.contains(&saved.file)));
+    /// Passes the permanent value of an open file to `parse` and returns its result. While calls override the file, that is
+    /// the saved value. No call begins or ends to override the file in the meantime.
+    pub fn permanent_value<R>(
+        &self,
+        file: &CStr,
+        fd: BorrowedFd<'_>,
+        parse: impl FnOnce(&[u8]) -> R,
+    ) -> nix::Result<R> {
+        self.with_state(|state| match state.find(file) {
+            Some(saved) => Ok(parse(&saved.value)),
+            None => read_once(fd, &mut [0; FILE_MAX]).map(parse),
+        })
+    }
+
+    /// Discards the saved value of a file, because the caller has given the file a new value.
+    pub fn forget(&self, file: &CStr) {
+        self.with_state(|state| state.saved.retain(|saved| saved.file != file));
     }
 
     /// Restores the files that earlier calls could not restore. Does nothing while another call needs the changes.

@@ -242,9 +242,10 @@ impl From<Limits> for agentcg_limits {
 /// 100.
 ///
 /// Concurrent calls, in one process or several, are not serialized: each file
-/// ends with one caller's value, and a mismatch on read-back is -ERANGE. They
-/// are not serialized with agentcg_kill_all() either, which may lift cpu.max
-/// while it kills, and then restores the value that it found.
+/// ends with one caller's value, and a mismatch on read-back is -ERANGE.
+/// agentcg_kill_all() may lift cpu.max while it kills. A new cpu.max that the
+/// same process sets in the meantime stays. After one that another process
+/// sets, agentcg_kill_all() restores the value that it found.
 ///
 /// Returns 0. Errors, besides the common ones:
 ///   -E2BIG       limits has a bit or a field set that this library does not

@@ -2,12 +2,13 @@
 //! Changes the limits of a living group: all of them or, if the call fails, none.
 //!
 //! All files are opened and read before any is written. Therefore a missing file, a missing right or a lack of descriptors
-//! changes nothing. If the kernel refuses a value, or stores another one, the old values are written back.
+//! changes nothing. If the kernel refuses a value, or stores another one, the old values are written back. Another thread
+//! may kill the group at the same time, and override `cpu.max` for that: the old and the new value are the permanent ones.
 
 use super::setting::{Setting, Value, first_line};
 use super::{Limits, name};
 use crate::cgroupfs::overrides::Overrides;
-use crate::cgroupfs::{Dir, FILE_MAX, read_once, write_once};
+use crate::cgroupfs::{Dir, FILE_MAX, write_once};
 use crate::error::{Error, Result, shown, words};
 use crate::parse::{self, UNLIMITED};
 use nix::errno::Errno;
@@ -16,16 +17,17 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
 /// An open file with its old value.
-struct Held {
+struct Held<'a> {
     file: &'static CStr,
     fd: OwnedFd,
     before: Vec<u8>,
+    overrides: &'a Overrides,
 }
 
 /// An open file with its new value.
-struct Change {
+struct Change<'a> {
     setting: Setting,
-    held: Held,
+    held: Held<'a>,
 }
 
 impl Limits {
@@ -41,7 +43,7 @@ impl Limits {
     ) -> Result<()> {
         let mut changes = Vec::new();
         for setting in self.settings()? {
-            match Held::open(dir, setting.file, force) {
+            match Held::open(dir, setting.file, force, overrides) {
                 Ok(held) => changes.push(Change { setting, held }),
                 Err(Errno::ENOENT) if setting.is_moot() => {}
                 Err(e) => return Err(setting.refused(dir, path, e)),
@@ -50,12 +52,12 @@ impl Limits {
         if let Some(max) = self.memory_max.filter(|&max| max != UNLIMITED && !force) {
             check_room(max, in_use()?, path)?;
         }
-        let weight = weight_to_lose(dir, path, &changes)?;
+        let weight = weight_to_lose(dir, path, &changes, overrides)?;
         arrange(&mut changes);
         let outcome = changes.iter().try_for_each(|change| change.write(dir, path));
         outcome.and_then(|()| changes.iter().try_for_each(|change| change.confirm(dir, path))).map_err(|e| {
             let held = weight.into_iter().chain(changes.into_iter().map(|change| change.held)).collect();
-            put_back(dir, held, overrides, e)
+            put_back(dir, held, e)
         })
     }
 }
@@ -75,10 +77,15 @@ fn check_room(max: u64, in_use: u64, path: &[u8]) -> Result<()> {
 }
 
 /// Opens `cpu.weight` if the change makes the group idle: the kernel then resets the weight to 100.
-fn weight_to_lose(dir: &Dir, path: &[u8], changes: &[Change]) -> Result<Option<Held>> {
+fn weight_to_lose<'a>(
+    dir: &Dir,
+    path: &[u8],
+    changes: &[Change<'_>],
+    overrides: &'a Overrides,
+) -> Result<Option<Held<'a>>> {
     let idle = changes.iter().find(|change| change.setting.file == c"cpu.idle" && change.held.before == b"0");
     match idle.filter(|change| matches!(change.setting.value, Value::Count(1))) {
-        Some(idle) => Held::open(dir, c"cpu.weight", false)
+        Some(idle) => Held::open(dir, c"cpu.weight", false, overrides)
             .map(Some)
             .map_err(|e| idle.setting.failed(e, path, "its cpu.weight cannot be opened, to be put back")),
         None => Ok(None),
@@ -87,10 +94,11 @@ fn weight_to_lose(dir: &Dir, path: &[u8], changes: &[Change]) -> Result<Option<H
 
 /// Orders the writes by the values that the group has. Between two writes no limit is tighter than both its old and its new
 /// value. The kernel accepts no burst above the quota.
-fn arrange(changes: &mut [Change]) {
-    let at = |changes: &[Change], file| changes.iter().position(|change| change.setting.file == file);
-    let before =
-        |changes: &[Change], at: usize| changes.get(at).and_then(|change| parse::limit(&change.held.before));
+fn arrange(changes: &mut [Change<'_>]) {
+    let at = |changes: &[Change<'_>], file| changes.iter().position(|change| change.setting.file == file);
+    let before = |changes: &[Change<'_>], at: usize| {
+        changes.get(at).and_then(|change| parse::limit(&change.held.before))
+    };
     if let (Some(quota), Some(burst)) = (at(changes, c"cpu.max"), at(changes, c"cpu.max.burst")) {
         let new_quota_us = changes.get(quota).map(|change| change.setting.value.amount());
         if before(changes, burst) > new_quota_us {
@@ -101,7 +109,7 @@ fn arrange(changes: &mut [Change]) {
         let raised =
             changes.get(max).is_some_and(|change| before(changes, max) < Some(change.setting.value.amount()));
         let makes_room =
-            |change: &Change| [c"memory.swap.max", c"memory.high"].contains(&change.setting.file);
+            |change: &Change<'_>| [c"memory.swap.max", c"memory.high"].contains(&change.setting.file);
         let first = changes.iter().position(makes_room).unwrap_or(max);
         if let Some(last) = changes.get_mut(first..).filter(|_| raised) {
             last.reverse();
@@ -109,19 +117,20 @@ fn arrange(changes: &mut [Change]) {
     }
 }
 
-impl Change {
+impl Change<'_> {
     fn write(&self, dir: &Dir, path: &[u8]) -> Result<()> {
-        write_once(self.held.fd.as_fd(), self.setting.value.text().as_bytes())
+        self.held
+            .write(self.setting.value.text().as_bytes())
             .map_err(|e| self.refused(dir, path, dir.settle(e)))
     }
 
     /// Reads the value back after all writes, because a later write may have changed it: before Linux 6.10 a write of
     /// `cpu.max` cuts `cpu.max.burst` to a thousandth. A value that differs is written once more.
     fn confirm(&self, dir: &Dir, path: &[u8]) -> Result<()> {
-        let mut buf = [0; FILE_MAX];
-        let mut is_so = || {
-            let kernel_has = read_once(self.held.fd.as_fd(), &mut buf)?;
-            Ok(if self.setting.value.is(kernel_has) { None } else { Some(first_line(kernel_has).to_vec()) })
+        let is_so = || {
+            self.held.permanent(|kernel_has| {
+                if self.setting.value.is(kernel_has) { None } else { Some(first_line(kernel_has).to_vec()) }
+            })
         };
         let refused = |e| self.setting.refused(dir, path, dir.settle(e));
         if is_so().map_err(refused)?.is_none() {
@@ -162,17 +171,27 @@ impl Change {
     }
 }
 
-impl Held {
-    fn open(dir: &Dir, file: &'static CStr, force: bool) -> nix::Result<Self> {
+impl<'a> Held<'a> {
+    fn open(dir: &Dir, file: &'static CStr, force: bool, overrides: &'a Overrides) -> nix::Result<Self> {
         let memory = [c"memory.max", c"memory.high"].contains(&file);
         // From Linux 6.16 on O_NONBLOCK sets these without reclaim or kills in the write, in case more memory is in use
         // than at the check. With `force` the caller has asked for the kills.
         let access = if memory && !force { OFlag::O_RDWR | OFlag::O_NONBLOCK } else { OFlag::O_RDWR };
-        let fd = dir.open_file(file, access)?;
-        let mut buf = [0; FILE_MAX];
-        let before = read_once(fd.as_fd(), &mut buf).map_err(|e| dir.settle(e))?;
-        let before = first_line(before).to_vec();
-        Ok(Self { file, fd, before })
+        let mut held = Self { file, fd: dir.open_file(file, access)?, before: Vec::new(), overrides };
+        held.before = held.permanent(|before| first_line(before).to_vec()).map_err(|e| dir.settle(e))?;
+        Ok(held)
+    }
+
+    fn permanent<R>(&self, parse: impl FnOnce(&[u8]) -> R) -> nix::Result<R> {
+        self.overrides.permanent_value(self.file, self.fd.as_fd(), parse)
+    }
+
+    /// Writes a permanent value. Calls that override the file do not restore the old one. If one of them has done so in the
+    /// meantime, the caller finds the old value, and writes again.
+    fn write(&self, value: &[u8]) -> nix::Result<()> {
+        write_once(self.fd.as_fd(), value)?;
+        self.overrides.forget(self.file);
+        Ok(())
     }
 
     /// Returns true if the file has its old value, or no longer exists because its controller was disabled.
@@ -185,33 +204,32 @@ impl Held {
     }
 
     fn now(&self) -> nix::Result<bool> {
-        let mut buf = [0; FILE_MAX];
-        read_once(self.fd.as_fd(), &mut buf).map(|now| first_line(now) == self.before)
+        self.permanent(|now| first_line(now) == self.before)
     }
 
     fn put_back(&self) {
         if self.now() != Ok(true) {
             // Lowering a raised memory.max again must not kill, with `force` neither.
             let _ = fcntl(&self.fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
-            let _ = write_once(self.fd.as_fd(), &self.before); // The caller checks the value.
+            let _ = self.write(&self.before); // The caller checks the value.
         }
     }
 }
 
 /// Restores the old values, the last written first and then in the other order, because burst and quota depend on each
 /// other. Values that cannot be restored are left to the next call. Returns the error, or one that says "half set".
-fn put_back(dir: &Dir, held: Vec<Held>, overrides: &Overrides, e: Error) -> Error {
+fn put_back(dir: &Dir, held: Vec<Held<'_>>, e: Error) -> Error {
     if !dir.is_alive() {
         return e;
     }
     held.iter().rev().chain(&held).for_each(Held::put_back);
-    let (left, _): (Vec<Held>, Vec<Held>) = held.into_iter().partition(|one| !one.is_as_before(dir));
+    let (left, _): (Vec<Held<'_>>, Vec<Held<'_>>) = held.into_iter().partition(|one| !one.is_as_before(dir));
     let worse = half_set(&left, e);
-    left.into_iter().for_each(|one| overrides.remember(one.file, one.fd, one.before));
+    left.into_iter().for_each(|one| one.overrides.remember(one.file, one.fd, one.before));
     worse
 }
 
-fn half_set(left: &[Held], e: Error) -> Error {
+fn half_set(left: &[Held<'_>], e: Error) -> Error {
     let mut left = left.iter().map(|one| name(one.file));
     let Some(first) = left.next() else { return e };
     let others = match left.count() {
@@ -227,5 +245,56 @@ fn half_set(left: &[Held], e: Error) -> Error {
     match e.reason() {
         Some(reason) => half_set.because(reason),
         None => half_set,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::descriptors::open;
+
+    /// The name of the test's thread. Like a file of a group, it takes each write as a whole value; unlike one, it
+    /// needs no kernel of the lab.
+    const FILE: &CStr = c"comm";
+
+    fn of_this_thread() -> Dir {
+        let dir = Dir::from(open(c"/proc/thread-self", OFlag::O_RDONLY | OFlag::O_DIRECTORY).expect("/proc"));
+        dir.write(FILE, b"before").expect("it can be written");
+        dir
+    }
+
+    fn value(dir: &Dir) -> String {
+        String::from_utf8(dir.read_all(FILE).expect("it can be read")).expect("text").trim_end().to_owned()
+    }
+
+    #[test]
+    fn a_change_that_fails_during_a_kill_puts_back_the_value_from_before_the_kill() {
+        let (dir, overrides) = (of_this_thread(), Overrides::default());
+        let kill = overrides.begin();
+        assert_eq!(kill.set(&dir, FILE, b"lifted", |_| true), Ok(true));
+        let held = Held::open(&dir, FILE, false, &overrides).expect("it can be opened");
+        assert_eq!(held.before, b"before");
+        // Nothing was written, so the kill still needs the value that it has set.
+        held.put_back();
+        assert_eq!(value(&dir), "lifted");
+        assert_eq!(held.write(b"new"), Ok(()));
+        held.put_back();
+        assert!(held.is_as_before(&dir));
+        assert_eq!(kill.restore(&dir), Ok(()));
+        assert_eq!(value(&dir), "before");
+    }
+
+    #[test]
+    fn a_kill_that_ends_after_a_change_leaves_the_new_value() {
+        let (dir, overrides) = (of_this_thread(), Overrides::default());
+        let (kill, later) = (overrides.begin(), overrides.begin());
+        assert_eq!(kill.set(&dir, FILE, b"lifted", |_| true), Ok(true));
+        let held = Held::open(&dir, FILE, false, &overrides).expect("it can be opened");
+        assert_eq!(held.write(b"new"), Ok(()));
+        assert_eq!(later.set(&dir, FILE, b"lifted", |_| true), Ok(true));
+        assert_eq!(held.permanent(|text| text.to_vec()), Ok(b"new".to_vec()));
+        assert_eq!(kill.restore(&dir), Ok(()));
+        assert_eq!(later.restore(&dir), Ok(()));
+        assert_eq!(value(&dir), "new");
     }
 }
