@@ -5,7 +5,7 @@
 BUILD ?= build
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all demo check check-all test lint fuzz header bench bench-peers install clean
+.PHONY: all demo check check-all test lint fuzz header bench bench-peers dist install clean
 
 all:
 	cmake -S . -B $(BUILD)
@@ -54,6 +54,10 @@ bench: all
 # Compares with other libraries, whose adapters are built in $(BUILD)/peers, and writes docs/benchmarks.md.
 bench-peers: all
 	bench/peers/run $(BUILD)
+
+# The tarballs of a release, checksums and a list of the crates in them, from the commit that is checked out.
+dist:
+	tools/dist $(BUILD)/dist
 
 install:
 	cmake --install $(BUILD)
