@@ -21,6 +21,7 @@ bin/agentcg-run
 bin/agentcg-top
 include/agentcg.h
 include/agentcg.hpp
+include/agentcg/cffi.h
 include/agentcg/values.hpp
 $libdir/agentcg/agentcg-guard
 $libdir/cmake/agentcg/agentcgConfig.cmake
