@@ -92,7 +92,10 @@ runs "C++ by pkg-config" "$scratch/pc_cxx"
 
 # Programs without shared libraries. glibc warns that dlopen(3), which the library uses for libsystemd, needs shared libraries.
 read -ra flags <<<"$(pkg-config --static --cflags --libs agentcg)"
-"$cc" -static "$here/version.c" -o "$scratch/static_c" "${flags[@]}" 2>"$scratch/static.log" || { cat "$scratch/static.log" >&2; exit 1; }
+# The command of docs/packaging.md.
+cp "$here/version.c" "$scratch/program.c"
+command=$(sed -n 's/^    gcc -static/"$cc" -o static_c -static/p' "$here/../../../docs/packaging.md")
+(cd "$scratch" && eval "$command") 2>"$scratch/static.log" || { cat "$scratch/static.log" >&2; exit 1; }
 "$cxx" -static "$here/version.cc" -o "$scratch/static_cxx" "${flags[@]}" 2>>"$scratch/static.log"
 runs_alone "C without shared libraries" "$scratch/static_c"
 runs_alone "C++ without shared libraries" "$scratch/static_cxx"
