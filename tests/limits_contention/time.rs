@@ -65,11 +65,11 @@ fn a_tenth_of_the_weight_is_a_tenth_of_the_time() {
     let groups = [100, 1_000].map(|of| Group::under(&scratch, &weight(of)));
     let _light = groups[0].start("counts", &["60000"]);
     let mut heavy = groups[1].start("counts", &["100"]);
-    let tenth = share(&groups, &mut heavy, 4_000);
+    let tenth = share(&groups, &mut heavy, 2_000);
     assert!((0.8..=1.2).contains(&(tenth * 11.0)), "{tenth:.3} of the time of both");
     // The weight of a living agent changes.
     set(&groups[0], &weight(1_000));
-    let half = share(&groups, &mut heavy, 2_000);
+    let half = share(&groups, &mut heavy, 1_000);
     assert!((0.8..=1.2).contains(&(half * 2.0)), "{half:.3} of the time of both");
     for group in &groups {
         group.destroy();
@@ -83,7 +83,7 @@ fn an_idle_agent_gets_almost_no_time_beside_a_busy_one_and_all_time_alone() {
     let groups = [idle, none()].map(|limits| Group::under(&scratch, &limits));
     let mut idle = groups[0].start("counts", &["1000"]);
     let mut busy = groups[1].start("counts", &["100"]);
-    let rest = share(&groups, &mut busy, 3_000);
+    let rest = share(&groups, &mut busy, 1_500);
     assert!(rest < 0.03, "{rest:.3} of the time of both");
     groups[1].destroy();
     idle.expect_line("used");

@@ -2,10 +2,10 @@
 //! The cases in which no program is started. Nothing is left of it.
 
 use super::entries::SpawnPath;
-use crate::common::deadline;
 use crate::common::group::Group;
 use crate::common::member::role;
 use crate::common::program::{self, StartOptions};
+use crate::common::{deadline, repetitions};
 use agentcg::{Errno, Limits, Reason};
 use nix::sys::wait::WaitStatus;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -75,7 +75,7 @@ fn a_program_killed_while_it_starts_has_begun_or_is_cancelled() {
             }
         });
         let _even_if_this_panics = SetOnDrop(&over);
-        for _ in 0..500 {
+        for _ in 0..repetitions(500) {
             match program::start(&group, "sleeps", StartOptions::default()) {
                 Ok(child) => {
                     assert!(matches!(program::wait(&child), WaitStatus::Signaled(..)));
