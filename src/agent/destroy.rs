@@ -70,7 +70,7 @@ impl Agent {
     /// Removes the group if no process lives in it and no cgroup is inside. Succeeds if it was removed before.
     fn remove_empty_leaf(&self) -> nix::Result<()> {
         let name = self.name.path_inside();
-        if !self.kill_state.files.are_open() {
+        if !self.kill_state.files.has_events() {
             return remove::leaf(&self.dir, name);
         }
         // The open file shows all that `leaf` finds out with two calls: the group exists, so that its name leads to it,

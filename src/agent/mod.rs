@@ -202,7 +202,9 @@ impl Agent {
 
     /// Reads statistics like [`Self::read_stats`] into `stats`, which must be all 0.
     pub fn read_stats_into(&self, which: u64, stats: &mut Stats) -> Result<()> {
-        self.files.read(&self.dir, which, stats).map_err(|e| self.failed_on("read", e))
+        self.files
+            .read(&self.dir, self.kill_state.files.events(), which, stats)
+            .map_err(|e| self.failed_on("read", e))
     }
 
     /// Returns the unit of the place if systemd made it. systemd moves processes into it that the caller may not move.

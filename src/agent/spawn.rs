@@ -83,6 +83,7 @@ impl Agent {
             dir: &self.dir,
             cache: &self.spawn_cache,
             stats_files: &self.files,
+            events: self.kill_state.files.events(),
             moved_by_systemd: self.unit().is_some(),
         }
     }

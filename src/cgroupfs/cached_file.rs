@@ -7,7 +7,7 @@ use crate::sys::OnceFd;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
 use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One file of one cgroup, with a cached descriptor or without one. A handle has twenty of them, so its name is not part of it:
@@ -32,6 +32,18 @@ impl CachedFile {
     /// Returns an entry without a descriptor.
     pub const fn new() -> Self {
         Self { slot: OnceFd::new(), away: AtomicBool::new(false) }
+    }
+
+    /// Returns an entry with this descriptor.
+    pub fn opened(fd: OwnedFd) -> Self {
+        let file = Self::new();
+        file.slot.set(fd);
+        file
+    }
+
+    /// Returns the cached descriptor.
+    pub fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.slot.get()
     }
 
     /// Returns the file of this name.

@@ -23,7 +23,7 @@ pub struct Events<'a>(Descriptor<'a>);
 #[derive(Debug)]
 enum Descriptor<'a> {
     Own(OwnedFd),
-    /// An owner's cached descriptor, which other threads may use at the same time.
+    /// A handle's cached descriptor, which other threads may use at the same time.
     Cached(BorrowedFd<'a>),
 }
 

@@ -17,7 +17,7 @@ pub mod terminate;
 
 use crate::cgroupfs::events_file::Events;
 use crate::cgroupfs::overrides::Overrides;
-use crate::cgroupfs::{self, Dir, FileError, write_once};
+use crate::cgroupfs::{self, CachedFile, Dir, FileError, NamedFile, write_once};
 use crate::kill::members::{Members, NamespaceCache, Process, or_if_gone};
 use crate::parse;
 use crate::procfs;
@@ -66,7 +66,8 @@ pub struct Survivors {
 #[derive(Debug, Default)]
 pub struct KillFiles {
     kill: Option<OwnedFd>,
-    events: Option<OwnedFd>,
+    /// The statistics and spawns read it, too. A handle that does not own the group opens it for them.
+    events: CachedFile,
     /// Kept open for [`procfs::with_own_cgroup`], which finds out if the caller is in the group.
     _own_files: Option<procfs::OwnFiles>,
 }
@@ -84,12 +85,17 @@ impl KillFiles {
             opened => Some(opened?),
         };
         let events = dir.open_file(c"cgroup.events", OFlag::O_RDONLY)?;
-        Ok(Self { kill, events: Some(events), _own_files: Some(procfs::keep_own_files()?) })
+        Ok(Self { kill, events: CachedFile::opened(events), _own_files: Some(procfs::keep_own_files()?) })
     }
 
-    /// Returns true if the files are open.
-    pub fn are_open(&self) -> bool {
-        self.events.is_some()
+    /// Returns `cgroup.events`.
+    pub fn events(&self) -> NamedFile<'_> {
+        self.events.named(c"cgroup.events")
+    }
+
+    /// Returns true if `cgroup.events` is open.
+    pub fn has_events(&self) -> bool {
+        self.events.is_open()
     }
 }
 
@@ -221,7 +227,7 @@ impl Killer<'_> {
     }
 
     fn cached_events(&self) -> Option<Events<'_>> {
-        self.state.files.events.as_ref().map(|fd| Events::cached(fd.as_fd()))
+        self.state.files.events.descriptor().map(Events::cached)
     }
 
     /// Writes `cgroup.kill`. Returns false if the file does not exist (before 5.14) or the group is threaded.

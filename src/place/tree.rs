@@ -151,7 +151,7 @@ fn make_and_claim(place: &Dir, name: &CStr) -> nix::Result<Option<(Dir, u64, Kil
         }
         // Opened before a process in the group can prevent that. Fails with ENODEV if the group was removed.
         let kill_files = KillFiles::open(&dir)?;
-        let lives = kill_files.are_open() || dir.is_alive();
+        let lives = kill_files.has_events() || dir.is_alive();
         Ok(lives.then_some((dir, id, kill_files)))
     };
     match place.make_private(name)?.and_then(claim) {

@@ -33,7 +33,7 @@ pub mod pipes;
 mod redirect;
 pub mod supervised;
 
-use crate::cgroupfs::{CachedFile, Dir};
+use crate::cgroupfs::{CachedFile, Dir, NamedFile};
 use crate::kill::freeze;
 use crate::parse;
 use crate::procfs;
@@ -150,6 +150,8 @@ pub struct Spawner<'a> {
     pub cache: &'a SpawnCache,
     /// The files of the group's statistics.
     pub stats_files: &'a stats::Files,
+    /// The group's `cgroup.events`.
+    pub events: NamedFile<'a>,
     /// True if systemd can move a child into the group where the library has no right to do it.
     pub moved_by_systemd: bool,
 }
@@ -259,7 +261,7 @@ impl Spawner<'_> {
     }
 
     fn is_frozen(&self) -> nix::Result<bool> {
-        freeze::is_in_force(self.dir, &self.cache.freeze, self.stats_files.cgroup_events())
+        freeze::is_in_force(self.dir, &self.cache.freeze, self.events)
     }
 
     /// Fails if the group is frozen, and remembers that.

@@ -27,21 +27,15 @@ pub struct Files {
     cpu_pressure: CachedFile,
     memory_pressure: CachedFile,
     io_pressure: CachedFile,
-    cgroup_events: CachedFile,
     cgroup_stat: CachedFile,
     cpu_stat: CachedFile,
 }
 
 impl Files {
     /// Returns `memory.events`, for callers that need other counters of it. A second descriptor of the file would be kept open
-    /// otherwise; the same holds for the next two.
+    /// otherwise; the same holds for the next one.
     pub fn memory_events(&self) -> NamedFile<'_> {
         self.memory_events.named(c"memory.events")
-    }
-
-    /// Returns `cgroup.events`.
-    pub fn cgroup_events(&self) -> NamedFile<'_> {
-        self.cgroup_events.named(c"cgroup.events")
     }
 
     /// Returns `cpu.stat`.
@@ -50,8 +44,15 @@ impl Files {
     }
 
     /// Reads the statistics that `which` asks for into `stats`, which must be all 0. Statistics that the kernel or the place
-    /// does not offer are left out. Fills the struct in place: at a microsecond a call, a copy of 300 bytes counts.
-    pub fn read(&self, dir: &Dir, which: u64, stats: &mut Stats) -> Result<(), FileError> {
+    /// does not offer are left out. `events` is `cgroup.events`. Fills the struct in place: at a microsecond a call, a copy of
+    /// 300 bytes counts.
+    pub fn read(
+        &self,
+        dir: &Dir,
+        events: NamedFile<'_>,
+        which: u64,
+        stats: &mut Stats,
+    ) -> Result<(), FileError> {
         stats.time_ns = monotonic_ns();
         let mut reading = Reading { dir, stats, missing: None };
         if which & MEMORY != 0 {
@@ -65,7 +66,7 @@ impl Files {
         // The files that every cgroup has come last. If they can be read the cgroup exists, and files that were missing
         // before need no further check.
         if which & STATE != 0 {
-            reading.pairs(self.cgroup_events(), |stats, key, value| match key {
+            reading.pairs(events, |stats, key, value| match key {
                 b"populated" => stats.set(STATE, |s| &mut s.populated, value),
                 b"frozen" => stats.set(STATE, |s| &mut s.frozen, value),
                 _ => {}

@@ -94,7 +94,7 @@ static void only_read_stats_caches_descriptors(void)
 	}
 	for (int i = 0; i < 3; i++) {
 		read_all_stats(cg);
-		CHECK(count_descriptors() - before <= 16);
+		CHECK(count_descriptors() - before <= 15);   /* cgroup.events is open */
 	}
 	destroy_group(cg);
 }
