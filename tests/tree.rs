@@ -237,6 +237,25 @@ fn the_tree_is_removed_even_if_another_process_has_removed_the_last_agent() {
     }
 }
 
+/// The library keeps the directory of the agents open as long as it has a handle of one.
+#[test]
+fn a_tree_that_others_have_removed_is_made_again_and_an_old_handle_spares_an_agent_of_the_same_name() {
+    let scratch = Scratch::new();
+    let (path, nothing) = (scratch.path(), no_limits());
+    let old = Group::under(&scratch, &nothing);
+    for measure in [true, false] {
+        for cgroup in scratch.parent.all().iter().skip(1).rev() {
+            cgroup.remove();
+        }
+        let new = Agent::new(Some(&path), Some(old.uuid()), &nothing).unwrap_or_else(|e| panic!("{e}"));
+        assert!(old.cgroup.exists(), "the new one has the path of the old one");
+        old.agent().destroy(false, deadline(), measure).unwrap();
+        assert!(old.cgroup.exists(), "the old handle has removed the new agent");
+        new.destroy(false, deadline(), measure).unwrap();
+        assert_eq!(scratch.parent.all().len(), 1, "{:?}", scratch.parent.all());
+    }
+}
+
 #[test]
 fn foreign_cgroups_in_the_tree_stay() {
     let scratch = Scratch::new();

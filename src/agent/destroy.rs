@@ -77,7 +77,10 @@ impl Agent {
         // and rmdir(2) returns. It also spares a group that is not empty the attempt.
         match self.killer().events()?.state() {
             Ok(state) if state.populated => Err(Errno::EBUSY),
-            Ok(_) => self.dir.remove(name),
+            Ok(_) => match self.place_path.agents() {
+                Some(agents) => agents.remove(self.name.as_c_str()),
+                None => self.dir.remove(name),
+            },
             Err(Errno::ENODEV) => Ok(()),
             Err(e) => Err(e),
         }
@@ -132,7 +135,7 @@ impl Agent {
 
     /// Removes the directories above the removed group that no other agent uses, and ends the ownership.
     fn finish_removal(&self) {
-        remove::above(&self.dir);
+        remove::above(&self.dir, self.place_path.agents().as_deref());
         self.owner.clear();
     }
 }

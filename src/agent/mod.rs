@@ -271,7 +271,7 @@ impl Drop for Agent {
 }
 
 /// Has the guard kill and remove the agent when this process ends. On failure removes the group.
-fn guard_or_undo(agent_dir: &AgentDir, name: &AgentName) -> Result<Guarded> {
+fn guard_or_undo(agent_dir: &AgentDir<'_>, name: &AgentName) -> Result<Guarded> {
     guard::guard_agent(&agent_dir.dir, *name, place::exit_cgroups).map_err(|failure| {
         agent_dir.undo();
         failure.to_error(&format!("guards {}", shown(&agent_dir.path)))

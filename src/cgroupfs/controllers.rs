@@ -69,15 +69,15 @@ impl Controllers {
         self.0 & other.0 == other.0
     }
 
-    /// Returns a file that a group has if the wanted controller of this set that is enabled last is enabled.
-    pub fn file_of_last(self) -> Option<&'static CStr> {
+    /// Returns the wanted controller of this set that is enabled last, with a file that a group has if it is enabled.
+    pub fn last(self) -> Option<(Self, &'static CStr)> {
         let files = [
             (Self::CPU, c"cpu.max"),
             (Self::PIDS, c"pids.max"),
             (Self::IO, c"io.stat"),
             (Self::MEMORY, c"memory.max"),
         ];
-        files.iter().find(|(one, _)| self.contains(*one)).map(|(_, file)| *file)
+        files.into_iter().find(|(one, _)| self.contains(*one))
     }
 
     /// Returns each controller in the order of enabling, with the values that enable and disable it.

@@ -319,7 +319,7 @@ impl Guarded {
         };
         match removed {
             Ok(()) => {
-                remove::above(&self.dir);
+                remove::above(&self.dir, None);
                 true
             }
             Err(Errno::EBUSY) => false,
@@ -342,7 +342,7 @@ impl Guarded {
         let removed =
             self.dir.remove_children().and_then(|()| remove::leaf(&self.dir, self.name.path_inside()));
         if removed.is_ok() {
-            remove::above(&self.dir);
+            remove::above(&self.dir, None);
             return true;
         }
         self.give_up_after_refusal()

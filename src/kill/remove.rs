@@ -78,10 +78,11 @@ fn remove(dir: &Dir, name: &CStr) -> nix::Result<()> {
 }
 
 /// Removes `synwire/agents` above a group that was removed, if no other agent uses it. The descriptor of the removed
-/// group still leads there. A process that makes an agent there at the same time makes these directories again.
-pub fn above(dir: &Dir) {
+/// group still leads there; `agents` may be that directory, open. A process that makes an agent there at the same time makes
+/// these directories again.
+pub fn above(dir: &Dir, agents: Option<&Dir>) {
     // rmdir(2) takes a lock that all processes share, even if it fails. Of several removers the last one finds no child.
-    if dir.parent_has_children() {
+    if agents.map_or_else(|| dir.parent_has_children(), |agents| agents.has_children() == Ok(true)) {
         return;
     }
     // EBUSY: there are other agents. EACCES: another user made the directories.

@@ -17,14 +17,14 @@ use crate::procfs;
 use crate::sys;
 use crate::sys::retry_transient;
 use nix::errno::Errno;
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 /// How often other processes may remove a level before the call gives up. Each time one of their calls has failed.
 const TRIES: usize = 100;
 
 /// The new group of an agent, which holds no process yet.
 #[derive(Debug)]
-pub struct AgentDir {
+pub struct AgentDir<'p> {
     /// The directory, held open and locked.
     pub dir: Dir,
     /// The id of the group in the kernel.
@@ -33,9 +33,8 @@ pub struct AgentDir {
     pub kill_files: KillFiles,
     /// The absolute path, as mounted here.
     pub path: Vec<u8>,
-    /// The path relative to the place.
-    relative: CString,
-    place: Place,
+    name: AgentName,
+    place: &'p Place,
     built: Built,
 }
 
@@ -50,16 +49,22 @@ struct Built {
 
 /// Make the group of an agent, and the levels of the tree that are missing. An existing group is an error. The caller sets
 /// limits that need the controllers `needed` afterwards, and calls [`AgentDir::complete`] if one is missing.
-pub fn make_agent_dir(place: &Place, name: &AgentName, needed: Controllers) -> Result<AgentDir> {
-    let here = shown(&place.path);
-    let relative = name.path_in(AGENTS);
+pub fn make_agent_dir<'p>(place: &'p Place, name: &AgentName, needed: Controllers) -> Result<AgentDir<'p>> {
     let mut built = Built::default();
     for _ in 0..TRIES {
-        match make_and_claim(&place.dir, &relative) {
+        let agents = place.known_parent.as_ref().and_then(|known| known.agents());
+        let made = match &agents {
+            Some(agents) => make_and_claim(agents, name.as_c_str()),
+            None => make_and_claim(&place.dir, &name.path_in(AGENTS)),
+        };
+        match made {
             Ok(None) => {}
             Ok(Some((dir, id, kill_files))) => {
+                if let (Some(known), None) = (&place.known_parent, &agents) {
+                    known.keep_agents();
+                }
                 let path = place.path_of(name);
-                let mut made = AgentDir { dir, id, kill_files, path, relative, place: place.clone(), built };
+                let mut made = AgentDir { dir, id, kill_files, path, name: *name, place, built };
                 // cpu is enabled last, so if the group has cpu.max all controllers are enabled.
                 if !needed.contains(Controllers::CPU) && !made.is_complete() {
                     if let Err(e) = made.complete() {
@@ -72,7 +77,12 @@ pub fn make_agent_dir(place: &Place, name: &AgentName, needed: Controllers) -> R
                 }
                 return Ok(made);
             }
-            Err(Errno::ENOENT) => match build(place, &here, &mut built) {
+            Err(Errno::ENOENT | Errno::ENODEV) if agents.is_some() => {
+                if let (Some(known), Some(removed)) = (&place.known_parent, &agents) {
+                    known.forget_agents(removed);
+                }
+            }
+            Err(Errno::ENOENT) => match build(place, &shown(&place.path), &mut built) {
                 Ok(()) | Err(StepError::Removed) => {}
                 Err(StepError::Fatal(e)) => {
                     built.undo(&place.dir);
@@ -81,6 +91,7 @@ pub fn make_agent_dir(place: &Place, name: &AgentName, needed: Controllers) -> R
             },
             Err(e) => {
                 built.undo(&place.dir);
+                let here = shown(&place.path);
                 return Err(match e {
                     Errno::EEXIST => Error::new(
                         e,
@@ -94,6 +105,7 @@ pub fn make_agent_dir(place: &Place, name: &AgentName, needed: Controllers) -> R
         }
     }
     built.undo(&place.dir);
+    let here = shown(&place.path);
     Err(Error::new(
         Errno::EBUSY,
         format_args!("other processes keep removing synwire/agents in {here}: try again"),
@@ -217,17 +229,20 @@ fn enable_level(
     Ok(enable::enable(&dir, wanted, &level)?)
 }
 
-impl AgentDir {
+impl AgentDir<'_> {
     /// Returns true if the tree lacks no controller that is available. The controller that is enabled last shows that all
     /// are. In most places it is cpu; where the last call has found no cpu, the place says which it is.
     fn is_complete(&self) -> bool {
         if self.place.wanted().is_empty() {
             return true;
         }
-        let without_cpu = self.place.known_parent.as_ref().and_then(|known| known.available_without_cpu());
-        match without_cpu {
-            None => self.dir.has(c"cpu.max"),
-            Some(available) => available.file_of_last().is_none_or(|file| self.dir.has(file)),
+        let known = self.place.known_parent.as_ref();
+        let available = known.and_then(|known| known.available_without_cpu());
+        let Some((last, file)) = available.unwrap_or(Controllers::CPU).last() else { return true };
+        // To look for the file in the group takes several times as long as to read a file that is open.
+        match known.and_then(|known| known.enabled()) {
+            Some(enabled) => enabled.contains(last),
+            None => self.dir.has(file),
         }
     }
 
@@ -236,7 +251,7 @@ impl AgentDir {
     pub fn complete(&mut self) -> Result<()> {
         let here = &shown(&self.place.path);
         let place = &self.place.dir;
-        self.built.vacate(&self.place, here)?;
+        self.built.vacate(self.place, here)?;
         for _ in 0..TRIES {
             let Enabled { on, added } = enable::enable(place, self.place.wanted(), here)?;
             let level = |name| enable_level(place, name, on, here);
@@ -262,7 +277,7 @@ impl AgentDir {
 
     /// Remove the group, which has never held a process, and what the call has built for it.
     pub fn undo(&self) {
-        let _ = remove_made(&self.place.dir, &self.relative); // ENOENT: it was removed already.
+        let _ = remove_made(&self.place.dir, &self.name.path_in(AGENTS)); // ENOENT: it was removed already.
         self.built.undo(&self.place.dir);
     }
 }

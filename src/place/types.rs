@@ -5,6 +5,7 @@ use crate::cgroupfs::controllers::Controllers;
 use crate::cgroupfs::{AgentName, CachedFile, Dir};
 use crate::error::Error;
 use crate::guard::Scope;
+use crate::sys::fork_mutex::ForkMutex;
 use crate::sys::statx::MountedFile;
 use crate::sys::try_alloc;
 use crate::systemd::Manager;
@@ -145,6 +146,10 @@ pub struct KnownParent {
     pub identity: MountedFile,
     /// The same, held open.
     pub dir: Arc<Dir>,
+    /// The directory that holds the groups of its agents, held open once there was an agent. It may have been removed.
+    pub agents: ForkMutex<Option<Arc<Dir>>>,
+    /// `cgroup.subtree_control` of that directory.
+    pub enabled: CachedFile,
     /// The real path.
     pub path: Vec<u8>,
     /// Its `cgroup.controllers`, kept open if it lacks cpu.
@@ -206,6 +211,15 @@ impl PlacePath {
     pub fn copy(place: &Place) -> nix::Result<Self> {
         // The vector has an exact capacity, so that the box does not allocate.
         try_alloc::copy(&place.path).map(|path| Self::Own(path.into_boxed_slice()))
+    }
+
+    /// The directory that holds the groups of the agents, if it is kept open. If the group of an agent with this path exists,
+    /// it is in this directory.
+    pub fn agents(&self) -> Option<Arc<Dir>> {
+        match self {
+            Self::Shared(known) => known.agents(),
+            Self::Own(_) => None,
+        }
     }
 
     /// The absolute path, as mounted here.
