@@ -63,6 +63,9 @@ pub struct Survivors {
 
 /// The files that an owner keeps open, so that it can kill when no descriptor is left. Any process of its uid can lower
 /// its RLIMIT_NOFILE.
+///
+/// They are opened when the group is made, and not when the first process enters: a forked child that moves itself cannot open
+/// a file in its parent, and another process may move one in.
 #[derive(Debug, Default)]
 pub struct KillFiles {
     kill: Option<OwnedFd>,
