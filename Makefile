@@ -5,7 +5,7 @@
 BUILD ?= build
 MAKEFLAGS += --no-print-directory
 
-.PHONY: all demo check check-all test lint fuzz header bench bench-peers dist install clean
+.PHONY: all demo check check-all check-packages test lint fuzz header bench bench-peers dist install clean
 
 all:
 	cmake -S . -B $(BUILD)
@@ -27,6 +27,11 @@ check:
 check-all:
 	tools/setup test
 	tools/check --all $(BUILD)
+
+# Builds the packages of distributions in bare roots, which it downloads, and tests them. As root.
+check-packages:
+	tools/setup packages
+	tests/packaging/run $(BUILD)/packaging
 
 test: all
 	ctest --test-dir $(BUILD) --output-on-failure -j2
