@@ -66,9 +66,9 @@ impl Agent {
         Ok(())
     }
 
-    /// Returns the limits that are in force.
+    /// Returns the limits. While another thread kills the group, `cpu_max` is the one that applies again after it.
     pub fn limits(&self) -> Result<Limits> {
         self.restore_overrides()?;
-        Limits::of(&self.dir).map_err(|e| self.failed_on("read", e))
+        Limits::of(&self.dir, &self.kill_state.overrides).map_err(|e| self.failed_on("read", e))
     }
 }

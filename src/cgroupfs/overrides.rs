@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Weak};
 
 /// The temporarily changed files of one group, shared by all threads of the process. In a forked child there are none:
@@ -133,17 +133,17 @@ impl Overrides {
         self.with_state(|state| state.find(file).map(|saved| parse(&saved.value)))
     }
 
-    /// Passes the permanent value of an open file to `parse` and returns its result. While calls override the file, that is
-    /// the saved value. No call begins or ends to override the file in the meantime.
+    /// Passes the permanent value of a file to `parse` and returns its result. While calls override the file, that is the
+    /// saved value, otherwise what `read` returns. No call begins or ends to override the file in the meantime.
     pub fn permanent_value<R>(
         &self,
         file: &CStr,
-        fd: BorrowedFd<'_>,
+        read: impl FnOnce(&mut [u8]) -> nix::Result<&[u8]>,
         parse: impl FnOnce(&[u8]) -> R,
     ) -> nix::Result<R> {
         self.with_state(|state| match state.find(file) {
             Some(saved) => Ok(parse(&saved.value)),
-            None => read_once(fd, &mut [0; FILE_MAX]).map(parse),
+            None => read(&mut [0; FILE_MAX]).map(parse),
         })
     }
 
@@ -277,20 +277,20 @@ impl SavedFile {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
     use crate::sys::descriptors::open;
     use std::sync::Barrier;
 
     /// The name of the test's thread. Like a file of a group, it takes each write as a whole value; unlike one, it
     /// needs no kernel of the lab.
-    const FILE: &CStr = c"comm";
+    pub const FILE: &CStr = c"comm";
 
-    fn of_this_thread() -> Dir {
+    pub fn of_this_thread() -> Dir {
         Dir::from(open(c"/proc/thread-self", OFlag::O_RDONLY | OFlag::O_DIRECTORY).expect("/proc"))
     }
 
-    fn value(dir: &Dir) -> String {
+    pub fn value(dir: &Dir) -> String {
         String::from_utf8(dir.read_all(FILE).expect("it can be read")).expect("text").trim_end().to_owned()
     }
 

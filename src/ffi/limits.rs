@@ -286,7 +286,8 @@ pub unsafe extern "C" fn agentcg_set_limits(
 /// mask has the bits of the limits that exist. AGENTCG_UNLIMITED means no limit.
 /// cpu_max_millicpu is rounded up, so that each number that was set is returned
 /// unchanged. An idle group has no cpu_weight. The limits in force may be lower,
-/// because the limits of the cgroups above apply, too.
+/// because the limits of the cgroups above apply, too. While another thread of
+/// the process kills, cpu_max_millicpu is the limit that applies again after it.
 ///
 /// Returns 0. The errors are the common ones.
 #[unsafe(no_mangle)]

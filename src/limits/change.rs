@@ -8,7 +8,7 @@
 use super::setting::{Setting, Value, first_line};
 use super::{Limits, name};
 use crate::cgroupfs::overrides::Overrides;
-use crate::cgroupfs::{Dir, FILE_MAX, write_once};
+use crate::cgroupfs::{Dir, FILE_MAX, read_once, write_once};
 use crate::error::{Error, Result, shown, words};
 use crate::parse::{self, UNLIMITED};
 use nix::errno::Errno;
@@ -183,7 +183,7 @@ impl<'a> Held<'a> {
     }
 
     fn permanent<R>(&self, parse: impl FnOnce(&[u8]) -> R) -> nix::Result<R> {
-        self.overrides.permanent_value(self.file, self.fd.as_fd(), parse)
+        self.overrides.permanent_value(self.file, |buf| read_once(self.fd.as_fd(), buf), parse)
     }
 
     /// Writes a permanent value. Calls that override the file do not restore the old one. If one of them has done so in the
@@ -251,25 +251,12 @@ fn half_set(left: &[Held<'_>], e: Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sys::descriptors::open;
-
-    /// The name of the test's thread. Like a file of a group, it takes each write as a whole value; unlike one, it
-    /// needs no kernel of the lab.
-    const FILE: &CStr = c"comm";
-
-    fn of_this_thread() -> Dir {
-        let dir = Dir::from(open(c"/proc/thread-self", OFlag::O_RDONLY | OFlag::O_DIRECTORY).expect("/proc"));
-        dir.write(FILE, b"before").expect("it can be written");
-        dir
-    }
-
-    fn value(dir: &Dir) -> String {
-        String::from_utf8(dir.read_all(FILE).expect("it can be read")).expect("text").trim_end().to_owned()
-    }
+    use crate::cgroupfs::overrides::tests::{FILE, of_this_thread, value};
 
     #[test]
     fn a_change_that_fails_during_a_kill_puts_back_the_value_from_before_the_kill() {
         let (dir, overrides) = (of_this_thread(), Overrides::default());
+        dir.write(FILE, b"before").expect("it can be written");
         let kill = overrides.begin();
         assert_eq!(kill.set(&dir, FILE, b"lifted", |_| true), Ok(true));
         let held = Held::open(&dir, FILE, false, &overrides).expect("it can be opened");
@@ -287,6 +274,7 @@ mod tests {
     #[test]
     fn a_kill_that_ends_after_a_change_leaves_the_new_value() {
         let (dir, overrides) = (of_this_thread(), Overrides::default());
+        dir.write(FILE, b"before").expect("it can be written");
         let (kill, later) = (overrides.begin(), overrides.begin());
         assert_eq!(kill.set(&dir, FILE, b"lifted", |_| true), Ok(true));
         let held = Held::open(&dir, FILE, false, &overrides).expect("it can be opened");
