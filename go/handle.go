@@ -21,9 +21,9 @@ type handle struct {
 	mu sync.RWMutex
 	cg *C.agentcg // nil if closed
 
-	// While a child of a Go program is between fork and exec, the whole program stands still: its thread is held in
-	// vfork. births is locked shared during that time, and exclusively by Freeze, which must not freeze the child then.
-	births sync.RWMutex
+	// While a child of a Go program is between fork and exec, the whole program is suspended: its thread is in vfork.
+	// starting is locked shared during that time, and exclusively by Freeze, which must not freeze the child then.
+	starting sync.RWMutex
 
 	watchMu sync.Mutex
 	watches map[*watch]struct{}

@@ -67,7 +67,7 @@ func (g *Group) PIDs() ([]int, error) {
 			}
 			return list, nil
 		}
-		room = n + n/4 // more processes may be born before the next call
+		room = n + n/4 // more processes may be created before the next call
 	}
 }
 

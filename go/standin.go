@@ -96,8 +96,8 @@ func errnoOf(raw []byte) syscall.Errno {
 	return syscall.Errno(binary.BigEndian.Uint32(raw))
 }
 
-// socketPair returns a stream. The end ours uses Go's poller.
-func socketPair() (ours, theirs *os.File, err error) {
+// socketPair returns a stream. The end parentEnd uses Go's poller.
+func socketPair() (parentEnd, childEnd *os.File, err error) {
 	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, err

@@ -18,8 +18,8 @@ import (
 // which Start sets. Call cmd.Wait as usual. If a program cannot be executed, the error is that of cmd.Start.
 //
 // If possible, the kernel makes the process in the group: clone3(2) with CLONE_INTO_CGROUP, which needs Linux 5.7 and
-// Go 1.20. Most kernels of 2025 and 2026 do this wrong: once cgroup.kill was used, they kill such processes at birth.
-// Start tests this once for each place, in a group that it makes and removes.
+// Go 1.20. Most kernels of 2025 and 2026 do this wrong: once cgroup.kill was used, they kill every process that is
+// created in the group. Start tests this once for each place, in a group that it makes and removes.
 //
 // Start uses a stand-in on such kernels, if seccomp forbids clone3, and if the group is frozen. The stand-in is this
 // program, executed a second time, up to a point before its init functions and main. This process moves it into the
@@ -61,34 +61,34 @@ func (g *Group) startMoved(cmd *exec.Cmd) error {
 	if err != nil {
 		return &os.PathError{Op: "fork/exec", Path: cmd.Path, Err: err}
 	}
-	ours, theirs, err := socketPair()
+	parentEnd, childEnd, err := socketPair()
 	if err != nil {
 		return os.NewSyscallError("socketpair", err)
 	}
-	defer ours.Close()
-	err = startStandIn(cmd, theirs)
-	theirs.Close()
+	defer parentEnd.Close()
+	err = startStandIn(cmd, childEnd)
+	childEnd.Close()
 	if err != nil {
 		return err
 	}
 
 	// The stand-in sends a byte. Without it the process is not a stand-in, but the program runs as usual.
-	if _, err := io.ReadFull(ours, make([]byte, 1)); err != nil {
+	if _, err := io.ReadFull(parentEnd, make([]byte, 1)); err != nil {
 		status := give(cmd)
 		return &Error{Op: op, Msg: "the stand-in for " + cmd.Path + " ended before it was moved: " + status.Error(),
 			Errno: syscall.ECHILD, cause: contextCause(status)}
 	}
 	if err := g.MovePID(cmd.Process.Pid); err != nil {
-		ours.Close() // this ends the stand-in
+		parentEnd.Close() // this ends the stand-in
 		give(cmd)
 		return renamed(err, op)
 	}
 	// From now on it is in the group and may be killed with it; cmd.Wait reports that.
-	if _, err := ours.Write(order); err != nil {
+	if _, err := parentEnd.Write(order); err != nil {
 		return nil
 	}
 	answer := make([]byte, 4)
-	if n, _ := io.ReadFull(ours, answer); n < len(answer) {
+	if n, _ := io.ReadFull(parentEnd, answer); n < len(answer) {
 		return nil // it has executed the command, and execve(2) has closed its end of the socket
 	}
 	give(cmd)
@@ -96,7 +96,7 @@ func (g *Group) startMoved(cmd *exec.Cmd) error {
 }
 
 // startStandIn starts this program as a stand-in. It restores cmd.
-func startStandIn(cmd *exec.Cmd, theirs *os.File) error {
+func startStandIn(cmd *exec.Cmd, childEnd *os.File) error {
 	env, err := standInEnv(3 + len(cmd.ExtraFiles))
 	if err != nil {
 		return err
@@ -104,7 +104,7 @@ func startStandIn(cmd *exec.Cmd, theirs *os.File) error {
 	path, args, before, extra := cmd.Path, cmd.Args, cmd.Env, cmd.ExtraFiles
 	defer func() { cmd.Path, cmd.Args, cmd.Env, cmd.ExtraFiles = path, args, before, extra }()
 	cmd.Path, cmd.Args, cmd.Env = "/proc/self/exe", []string{"agentcg-stand-in"}, env
-	cmd.ExtraFiles = append(append([]*os.File(nil), extra...), theirs)
+	cmd.ExtraFiles = append(append([]*os.File(nil), extra...), childEnd)
 	err = cmd.Start()
 	var at *os.PathError
 	if errors.As(err, &at) && at.Path == cmd.Path && at.Op == "fork/exec" {

@@ -102,22 +102,22 @@ func TestAKillDuringStartsLeavesNothingIncomplete(t *testing.T) {
 // The stand-in of a program that ends, or that cannot move the stand-in, executes nothing.
 func TestAReleasedStandInRunsNothing(t *testing.T) {
 	for _, send := range []string{"", "half"} {
-		ours, theirs, err := socketPair()
+		parentEnd, childEnd, err := socketPair()
 		must(t, err)
 		env, err := standInEnv(3)
 		must(t, err)
 		var out bytes.Buffer
 		cmd := &exec.Cmd{Path: "/proc/self/exe", Args: []string{"agentcg-stand-in"}, Env: env,
-			ExtraFiles: []*os.File{theirs}, Stdout: &out, Stderr: &out}
+			ExtraFiles: []*os.File{childEnd}, Stdout: &out, Stderr: &out}
 		must(t, cmd.Start())
-		theirs.Close()
-		if n, err := ours.Read(make([]byte, 1)); n != 1 || err != nil {
+		childEnd.Close()
+		if n, err := parentEnd.Read(make([]byte, 1)); n != 1 || err != nil {
 			t.Fatalf("%d, %v", n, err)
 		}
-		if _, err := ours.Write([]byte(send)); err != nil {
+		if _, err := parentEnd.Write([]byte(send)); err != nil {
 			t.Fatal(err)
 		}
-		ours.Close()
+		parentEnd.Close()
 		cmd.Wait()
 		if cmd.ProcessState.ExitCode() != 253 || out.Len() > 0 {
 			t.Fatalf("%v: %s", cmd.ProcessState, out.String())

@@ -27,9 +27,9 @@ func (g *Group) startInto(cmd *exec.Cmd) (tried bool, err error) {
 	if !soundIn(g.parent()) {
 		return false, nil
 	}
-	// If the child were frozen before its exec, this whole program would stand still in vfork.
-	g.h.births.RLock()
-	defer g.h.births.RUnlock()
+	// If the child were frozen before its exec, this whole program would be suspended in vfork.
+	g.h.starting.RLock()
+	defer g.h.starting.RUnlock()
 	if frozen, err := g.freezing(); frozen || err != nil {
 		return err != nil, err
 	}
@@ -89,7 +89,7 @@ func soundIn(parent string) bool {
 }
 
 // trySound tests this in a group that it makes. Linux 6.14, and older kernels with the backported change, count in each
-// cgroup how often cgroup.kill was used, and kill a child at birth if the count of its cgroup differs from that of its
+// cgroup how often cgroup.kill was used, and kill a new child if the count of its cgroup differs from that of its
 // parent's cgroup (fixed in 2026). The test uses three counts, of which at least two differ from that of this process.
 func trySound(parent string) (is, sure bool) {
 	g, err := New(Options{Parent: parent, NoSystemd: true, KeepCaller: true})
@@ -121,10 +121,10 @@ func trySound(parent string) (is, sure bool) {
 // tooLong is a path that no file can have. Only execve(2) fails with ENAMETOOLONG for it.
 var tooLong = "/" + strings.Repeat("x", 2*syscall.PathMax)
 
-// livesIn makes a process in the cgroup that fails in execve(2). If the kernel kills the process at birth, ForkExec
+// livesIn makes a process in the cgroup that fails in execve(2). If the kernel kills the new process, ForkExec
 // succeeds, because the pipe to the child is closed without an error in it.
 func livesIn(cgroup int) (is, sure bool) {
-	pid, err := syscall.ForkExec(tooLong, []string{"agentcg-birth"}, &syscall.ProcAttr{
+	pid, err := syscall.ForkExec(tooLong, []string{"agentcg-probe"}, &syscall.ProcAttr{
 		Sys: &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: cgroup},
 	})
 	switch err {

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// A kernel is sound if it kills no process at birth, however often cgroup.kill of the group was used.
+// A kernel is sound if it kills no new process, however often cgroup.kill of the group was used.
 func TestASoundKernelIsDetected(t *testing.T) {
 	g := group(t, Options{})
 	all := true

@@ -48,7 +48,7 @@ func rounds(t *testing.T, otherwise int) int {
 	return otherwise
 }
 
-// used writes cgroup.kill. Afterwards unsound kernels kill processes at birth. (KillAll does not write it in an empty
+// used writes cgroup.kill. Afterwards unsound kernels kill new processes. (KillAll does not write it in an empty
 // group.)
 func used(g *Group) error {
 	err := g.WriteFile("cgroup.kill", []byte("1"))

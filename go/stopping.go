@@ -91,8 +91,8 @@ func renamed(err error, op string) error {
 // frozen group can be killed. A process that is moved into a frozen group is frozen, too.
 func (g *Group) Freeze(ctx context.Context) error {
 	if g != nil && g.h != nil {
-		g.h.births.Lock()
-		defer g.h.births.Unlock()
+		g.h.starting.Lock()
+		defer g.h.starting.Unlock()
 	}
 	// The library undoes a freeze that timed out. Each attempt is longer, for processes that take long to freeze.
 	longer := func(round int) int {

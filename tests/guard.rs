@@ -4,8 +4,8 @@
 
 #[macro_use]
 mod common;
-#[path = "guard/birth.rs"]
-mod birth;
+#[path = "guard/creation.rs"]
+mod creation;
 #[path = "guard/crippled.rs"]
 mod crippled;
 #[path = "guard/executable.rs"]

@@ -64,7 +64,7 @@ fn inside(cgroup: &GuardCgroup) -> Result<Process> {
         return Err(Failure::Frozen);
     }
     let dir = cgroup.open()?;
-    match as_errno(Process::start(Some(Entry::BornInside(dir.as_fd())))) {
+    match as_errno(Process::start(Some(Entry::CreatedInside(dir.as_fd())))) {
         Err(Failure::NotStarted(
             parent::Failure::Killed(Step::Start)
             | parent::Failure::NotCreated(Errno::ENOSYS | Errno::EPERM | Errno::EINVAL | Errno::E2BIG),

@@ -5,7 +5,7 @@
 //! cgroup before it returns, as a kill of the group must reach the child from then on, while clone3(2) into a cgroup may be
 //! refused or kill the child (see [`super::clone3`]). The child waits until it is moved.
 //!
-//! Nothing is kept in the host: the kernel tells how the start went. Until execve(2) the child's exit signal is 0, so that
+//! Nothing is kept in the host: the kernel shows the result of the start. Until execve(2) the child's exit signal is 0, so that
 //! only a wait with __WCLONE finds it. If a step fails, the child's name is the report.
 
 #![allow(unsafe_code)]

@@ -39,7 +39,7 @@ const KILLED: c_int = -3;
 
 struct Intermediary<'a> {
     shared: *const SharedState,
-    /// The directory of the cgroup in which the child is born, or -1.
+    /// The directory of the cgroup in which the child is created, or -1.
     cgroup: RawFd,
     stack: Stack,
     setup: ChildSetup<'a>,
@@ -65,7 +65,7 @@ pub fn start(entry: Option<Entry<'_>>, command: &Command<'_>) -> Result<i32, Fai
     // A guard that is short of descriptors could not do its work.
     intermediary.setup.redirections.fail_if_short();
     match entry {
-        Some(Entry::BornInside(cgroup)) => intermediary.cgroup = cgroup.as_raw_fd(),
+        Some(Entry::CreatedInside(cgroup)) => intermediary.cgroup = cgroup.as_raw_fd(),
         Some(Entry::WritesItself(procs)) => intermediary.setup.procs = procs.as_raw_fd(),
         None => {}
     }

@@ -4,7 +4,7 @@
 //! There are three ways, tried in this order:
 //! * clone3(2) creates the child inside the group (CLONE_INTO_CGROUP, Linux 5.7).
 //! * The child writes itself into `cgroup.procs`. This is for seccomp filters that refuse clone3(2), and for kernels of
-//!   2025-26 that kill a process born in a group in which `cgroup.kill` was used.
+//!   2025-26 that kill a process created in a group in which `cgroup.kill` was used.
 //! * systemd moves the child, where the kernel allows nobody else to move it.
 //!
 //! ```text
@@ -97,8 +97,8 @@ impl<E> From<parent::Failure> for Failure<E> {
 /// these files each time would take up to a fifteenth of the time of everything else.
 #[derive(Debug, Default)]
 pub struct SpawnCache {
-    /// True once the kernel has killed a child that was born in the group.
-    kills_born_inside: AtomicBool,
+    /// True once the kernel has killed a child that was created in the group.
+    kills_created_inside: AtomicBool,
     freeze: CachedFile,
     oom_group: CachedFile,
     /// True once the group was seen frozen, or [`SpawnCache::expect_freeze`] was called.
@@ -205,15 +205,15 @@ impl Spawner<'_> {
         let raise_oom_score = procfs::oom_score_adj_may_be_least();
         let options = Options { containment, copies_memory, pidfd, raise_oom_score, supervision };
         let mut result = Err(parent::Failure::NotCreated(Errno::ENOSYS));
-        if !self.cache.kills_born_inside.load(Ordering::Relaxed) {
-            result = parent::start(Entry::BornInside(self.dir.as_fd()), command, options);
+        if !self.cache.kills_created_inside.load(Ordering::Relaxed) {
+            result = parent::start(Entry::CreatedInside(self.dir.as_fd()), command, options);
             if result.as_ref().err() == Some(&parent::Failure::NotCreated(Errno::EACCES))
                 && self.dir.restore_write(PROCS)
             {
-                result = parent::start(Entry::BornInside(self.dir.as_fd()), command, options);
+                result = parent::start(Entry::CreatedInside(self.dir.as_fd()), command, options);
             }
             if result.as_ref().err() == Some(&parent::Failure::Killed(Step::Start)) {
-                self.cache.kills_born_inside.store(true, Ordering::Relaxed);
+                self.cache.kills_created_inside.store(true, Ordering::Relaxed);
                 result = Err(parent::Failure::NotCreated(Errno::ENOSYS));
             }
         }
@@ -237,7 +237,7 @@ impl Spawner<'_> {
         result.map_err(Failure::from)
     }
 
-    /// Starts a program and does not wait until it begins: [`asynchronous::outcome`] tells how it went. The child has a
+    /// Starts a program and does not wait until it begins: [`asynchronous::outcome`] returns the result. The child has a
     /// pidfd. `move_in` moves the process of the given pid into the group.
     pub fn start_async<E>(
         &self,
@@ -297,7 +297,7 @@ impl Spawner<'_> {
         command: &Command<'_>,
         options: Options<'_>,
     ) -> Result<Result<Child, parent::Failure>, Failure<E>> {
-        // The kernel applies pids.max to processes that are born in the group, not to those that move into it.
+        // The kernel applies pids.max to processes that are created in the group, not to those that move into it.
         if self.is_full()? {
             return Err(Failure::PidsLimit);
         }

@@ -30,7 +30,7 @@ use std::time::Duration;
 #[derive(Debug, Clone, Copy)]
 pub enum Entry<'a> {
     /// clone3(2) creates the child inside the cgroup (Linux 5.7). The descriptor is the cgroup's directory.
-    BornInside(BorrowedFd<'a>),
+    CreatedInside(BorrowedFd<'a>),
     /// The child writes itself into cgroup.procs before anything else. The descriptor is that file, open to write.
     WritesItself(BorrowedFd<'a>),
 }
@@ -87,7 +87,7 @@ pub enum Failure {
 /// supervised.
 pub fn start(entry: Entry<'_>, command: &Command<'_>, options: Options<'_>) -> Result<Child, Failure> {
     let (cgroup, procs) = match entry {
-        Entry::BornInside(cgroup) => (cgroup.as_raw_fd(), -1),
+        Entry::CreatedInside(cgroup) => (cgroup.as_raw_fd(), -1),
         Entry::WritesItself(procs) => (-1, procs.as_raw_fd()),
     };
     // unshare(2) of a user namespace fails for a process that shares its memory.

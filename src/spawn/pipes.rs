@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 pub struct Pipes {
     /// The caller's ends, for standard input, output and error, of those that are pipes.
     pub callers: [Option<OwnedFd>; 3],
-    /// The program's ends.
+    /// The ends of the pipes that the program gets.
     programs: [Option<OwnedFd>; 3],
 }
 

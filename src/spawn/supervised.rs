@@ -75,7 +75,7 @@ struct State<'a> {
     /// The child's pidfd, in the table of descriptors that the host and the intermediary share; -1 until the child exists.
     pidfd: AtomicI32,
     host: u32,
-    /// The directory of the cgroup in which the child is born, or -1.
+    /// The directory of the cgroup in which the child is created, or -1.
     cgroup: RawFd,
     flags: c_int,
     setup: ChildSetup<'a>,

@@ -94,7 +94,7 @@ impl Arguments {
                 enter_own_namespaces(CloneFlags::empty());
                 self.write_sibling().or_else(|e| self.try_bind().map_err(|_| e))
             }
-            "is born in its sibling through descriptor 0" => super::remaining_access::is_born_in(0),
+            "is created in its sibling through descriptor 0" => super::remaining_access::is_created_in(0),
             "moves to its sibling through descriptor 0" => {
                 Cgroup("/proc/self/fd/0".into()).try_write("cgroup.procs", "0")
             }

@@ -101,7 +101,7 @@ fn an_agent_cannot_find_its_siblings_in_its_own_namespaces() {
 #[test]
 fn an_agent_cannot_enter_a_sibling_through_an_inherited_descriptor() {
     for attempt in
-        ["is born in its sibling through descriptor 0", "moves to its sibling through descriptor 0"]
+        ["is created in its sibling through descriptor 0", "moves to its sibling through descriptor 0"]
     {
         let fixture = Fixture::new();
         let dir = File::open(&fixture.sibling.cgroup.0).unwrap();

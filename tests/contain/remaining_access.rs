@@ -13,7 +13,7 @@ use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
 /// Starts a child in the cgroup, which ends at once.
-pub fn is_born_in(cgroup: RawFd) -> io::Result<()> {
+pub fn is_created_in(cgroup: RawFd) -> io::Result<()> {
     const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
     // struct clone_args: flags first, the exit signal fifth, the cgroup's descriptor eleventh.
     let mut args = [0u64; 11];

@@ -58,8 +58,8 @@ fn check_with_a_reaper(path: SpawnPath) {
 }
 
 #[test]
-fn a_program_born_in_the_group_has_begun_even_with_a_concurrent_reaper() {
-    check_with_a_reaper(SpawnPath::Born);
+fn a_program_created_in_the_group_has_begun_even_with_a_concurrent_reaper() {
+    check_with_a_reaper(SpawnPath::CreatedInside);
 }
 
 #[test]
@@ -68,8 +68,8 @@ fn a_program_that_enters_the_group_has_begun_even_with_a_concurrent_reaper() {
 }
 
 #[test]
-fn a_program_that_would_be_killed_at_birth_has_begun_even_with_a_concurrent_reaper() {
-    check_with_a_reaper(SpawnPath::KilledAtBirth);
+fn a_program_that_would_be_killed_at_its_creation_has_begun_even_with_a_concurrent_reaper() {
+    check_with_a_reaper(SpawnPath::KilledAtCreation);
 }
 
 /// The host ignores SIGCHLD, so that no process can wait for its children.
@@ -137,7 +137,7 @@ pub fn host_of_tiny_group_with_a_reaper(_: &[String]) {
     std::thread::spawn(wait_for_all);
     for oom_group in [false, true] {
         for _ in 0..10 {
-            check_memory_shortage(SpawnPath::Born, oom_group, false);
+            check_memory_shortage(SpawnPath::CreatedInside, oom_group, false);
         }
     }
     role::send("ok");

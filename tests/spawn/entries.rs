@@ -41,9 +41,9 @@ fn the_exit_status_of_a_program_is_received_on_each_spawn_path() {
 
 /// A new handle does not know what another one has learned about the kernel.
 #[test]
-fn each_new_handle_starts_a_program_that_would_be_killed_at_birth() {
+fn each_new_handle_starts_a_program_that_would_be_killed_at_its_creation() {
     let group = Group::plain();
-    SpawnPath::KilledAtBirth.close(&group);
+    SpawnPath::KilledAtCreation.close(&group);
     for _ in 0..20 {
         let handle = Agent::open(None, group.uuid(), false).unwrap();
         let options = StartOptions { args: &["3"], ..StartOptions::default() };

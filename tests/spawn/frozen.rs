@@ -49,8 +49,8 @@ fn check_no_wait(path: SpawnPath) {
 }
 
 #[test]
-fn spawn_does_not_wait_for_a_thaw_if_the_program_is_born_in_the_group() {
-    std::thread::spawn(|| check_no_wait(SpawnPath::Born)).join().unwrap();
+fn spawn_does_not_wait_for_a_thaw_if_the_program_is_created_in_the_group() {
+    std::thread::spawn(|| check_no_wait(SpawnPath::CreatedInside)).join().unwrap();
 }
 
 #[test]

@@ -82,8 +82,8 @@ fn check_all_are_inside(path: SpawnPath) {
 }
 
 #[test]
-fn all_programs_born_in_the_group_are_inside() {
-    check_all_are_inside(SpawnPath::Born);
+fn all_programs_created_in_the_group_are_inside() {
+    check_all_are_inside(SpawnPath::CreatedInside);
 }
 
 #[test]
@@ -93,5 +93,5 @@ fn all_programs_that_enter_the_group_without_clone3_are_inside() {
 
 #[test]
 fn all_programs_started_after_kill_all_are_inside_and_none_is_killed() {
-    check_all_are_inside(SpawnPath::KilledAtBirth);
+    check_all_are_inside(SpawnPath::KilledAtCreation);
 }

@@ -54,7 +54,7 @@ fn check_a_program_that_never_begins(path: SpawnPath) {
 
 #[test]
 fn a_program_that_does_not_begin_in_time_never_begins() {
-    for path in [SpawnPath::Born, SpawnPath::Clone3Refused] {
+    for path in [SpawnPath::CreatedInside, SpawnPath::Clone3Refused] {
         std::thread::spawn(move || check_a_program_that_never_begins(path))
             .join()
             .unwrap_or_else(|_| panic!("spawn path {path:?}"));

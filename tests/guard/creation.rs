@@ -4,14 +4,14 @@
 use crate::common::{lab, wait_until};
 use crate::program::Program;
 
-/// Kernels of 2025-26 kill a process that is born in a cgroup if its parent is in a cgroup that was killed
+/// Kernels of 2025-26 kill a process that is created in a cgroup if its parent is in a cgroup that was killed
 /// more often. Nothing shows this beforehand.
 #[test]
-fn a_guard_that_the_kernel_kills_at_its_birth_is_started_outside_and_moved() {
+fn a_guard_that_the_kernel_kills_at_its_creation_is_started_outside_and_moved() {
     let mut program = Program::start();
     let killed = program.scratch.parent.parent().make("killed before");
     for _ in 0..2 {
-        // Before 5.14 no process is killed at its birth.
+        // Before 5.14 no process is killed at its creation.
         if killed.has("cgroup.kill") || lab::hides("cgroup.kill") {
             killed.write_hidden("cgroup.kill", "1");
         }
