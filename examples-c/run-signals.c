@@ -36,7 +36,7 @@ bool watch_signals(struct signals *signals)
 	if (sigprocmask(SIG_SETMASK, NULL, &mask) != 0)
 		return false;
 	for (int signal = 1; signal <= 64; signal++) {
-		/* The C library does not tell about the two signals that it uses itself. */
+		/* The C library does not report the two signals that it uses itself. */
 		if (sigaction(signal, NULL, &inherited) == 0 && inherited.sa_handler == SIG_IGN)
 			signals->inherited_ignored |= 1ull << (signal - 1);
 		if (sigismember(&mask, signal) == 1)

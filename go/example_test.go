@@ -81,10 +81,10 @@ func ExampleList() {
 	}
 	for _, a := range agents {
 		if a.UUID == g.UUID() {
-			fmt.Println("orphan:", a.Orphan, "populated:", a.Populated, "ours:", a.OwnerPID == os.Getpid())
+			fmt.Println("orphan:", a.Orphan, "populated:", a.Populated, "owned here:", a.OwnerPID == os.Getpid())
 		}
 	}
-	// Output: orphan: false populated: false ours: true
+	// Output: orphan: false populated: false owned here: true
 }
 
 func ExampleFind() {

@@ -71,7 +71,7 @@ type Limits struct {
 	CPUWeight Limit
 	// CPUIdle, if On, gives the group only idle CPU time.
 	CPUIdle Switch
-	// PIDsMax is the limit of threads. Zombies that were not waited for count.
+	// PIDsMax is the limit of threads. Zombies count, too.
 	PIDsMax Limit
 	// IOWeight is the share of I/O, 1 to 10000.
 	IOWeight Limit

@@ -64,8 +64,8 @@ type Process struct {
 // first instruction. Spawn works on every kernel and in every place, and without a second execution of this program, as
 // Start may need it. If this program has an oom_score_adj of -1000, the command gets 0.
 //
-// All fields of cmd are used, but for these, with which the error is EINVAL and names them: Cancel, since a Cmd of
-// exec.CommandContext keeps its context to itself (give it to Spawn); in SysProcAttr, Chroot, Ptrace, Noctty, Cloneflags,
+// All fields of cmd are used, except these, for which the error is EINVAL and names the field: Cancel, because the
+// context of exec.CommandContext cannot be read (give it to Spawn); in SysProcAttr, Chroot, Ptrace, Noctty, Cloneflags,
 // Unshareflags, UidMappings, GidMappings, AmbientCaps, UseCgroupFD and PidFD: use Start for these. Setctty needs Setsid
 // or Contain.
 //
@@ -372,7 +372,7 @@ func same(a, b interface{}) (is bool) {
 }
 
 // childFiles returns the files that StdinPipe, StdoutPipe and StderrPipe have opened for the program. Only Start would
-// close them, and exec.Cmd tells about them nowhere else.
+// close them, and exec.Cmd lists them nowhere else.
 func childFiles(cmd *exec.Cmd) map[*os.File]bool {
 	files := map[*os.File]bool{}
 	list := reflect.ValueOf(cmd).Elem().FieldByName("childIOFiles")

@@ -73,7 +73,7 @@ type Stats struct {
 	// MemoryEventsOOMGroupKill counts the times that an OOM killed a whole group. It is 0 before Linux 5.17.
 	MemoryEventsOOMGroupKill uint64
 
-	// PIDsCurrent counts threads, and zombies that were not waited for. PIDsPeak is the most that there were.
+	// PIDsCurrent counts threads, and zombies, too. PIDsPeak is the most that there were.
 	// PIDsEventsMax counts the forks that were refused.
 	PIDsCurrent, PIDsPeak, PIDsEventsMax uint64
 

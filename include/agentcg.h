@@ -19,7 +19,8 @@
  *                     kills and removes agents when their owner has ended, and
  *                     keeps a systemd scope alive.
  *   descriptor cache  Descriptors of interface files that a handle keeps open, so
- *                     that later calls need not open the files. It takes only
+ *                     that later calls need not open the files. An owner's cache
+ *                     begins with cgroup.kill and cgroup.events. It takes only
  *                     descriptors whose number is less than half of RLIMIT_NOFILE.
  *
  * Return values
@@ -158,7 +159,7 @@ typedef struct agentcg_stats agentcg_stats;
 #define AGENTCG_WHY_CALLER_INSIDE     12u  /* The caller is in the group that it wants to kill or to freeze. */
 #define AGENTCG_WHY_NOT_CONTAINED     13u  /* User namespaces are forbidden, or the mount lacks nsdelegate. */
 #define AGENTCG_WHY_NO_GUARD          14u  /* agentcg-guard is missing, or not the one of this library. */
-#define AGENTCG_WHY_NOT_EXECUTED      15u  /* execve(2) of the program failed, with the errno of code. */
+#define AGENTCG_WHY_NOT_EXECUTED      15u  /* execve(2) of the program failed. code has its errno. */
 
 /* What went wrong: codes for programs, and text for people and logs. The size
  * is 256 bytes and does not change. */
@@ -279,8 +280,8 @@ int agentcg_diagnose_new(const agentcg_limits *limits,
  * (prctl(2)) or the init of its pid namespace. Then a wait(2) for any child
  * finds the guard, a wait for all children does not end while the guard lives,
  * and after its end the next call of the library waits for it. The guard dies
- * with its pid namespace: if the init of that ends, be it the caller or not,
- * the empty group is left to agentcg_reap(). */
+ * with its pid namespace. If the init of that namespace ends, which may be the
+ * caller itself, the empty group is left to agentcg_reap(). */
 #define AGENTCG_NEW_GUARD       (1ull << 0)
 #define AGENTCG_NEW_SYSTEMD     (1ull << 1)  /* agentcg_new(): use no place but a systemd scope. */
 #define AGENTCG_NEW_NO_SYSTEMD  (1ull << 2)  /* agentcg_new(): never ask systemd. */
@@ -342,10 +343,9 @@ struct agentcg_found {
  * sizeof(*limits); limits may be NULL if limits_size is 0. flags are
  * AGENTCG_NEW_...
  *
- * One helper process for each program, the guard, keeps a systemd scope alive.
- * The scope ends after the program and its last agent. In a scope,
- * agentcg_move_pid() may need systemd, and agentcg_move_self() may return
- * -EACCES.
+ * The guard keeps a systemd scope alive. The scope ends after the program and
+ * its last agent. In a scope, agentcg_move_pid() may need systemd, and
+ * agentcg_move_self() may return -EACCES.
  *
  * On failure no directory of this agent is left. Any number of callers, in one
  * process or several, may call this at the same time. The handle is the
@@ -399,8 +399,8 @@ int agentcg_open(const char *parent,
 /* List the agents under parent, or, if it is NULL, in all places in which
  * agentcg_new(NULL, ...) can have made them. At most count entries of
  * entry_size bytes are filled, in no particular order. entry_size is
- * sizeof(*entries); entries may be NULL if count is 0. Of another uid's agents
- * only the uuid is known.
+ * sizeof(*entries); entries may be NULL if count is 0. For an agent of another
+ * uid, only the uuid is known.
  *
  * Returns the number of agents, which may be more than count. Errors, besides
  * the common ones:
@@ -419,8 +419,8 @@ int agentcg_list(const char *parent,
  * program has left; agents that were only half made are included. An agent
  * whose owner is alive is never touched.
  *
- * Returns the number of agents that were removed. On failure, all that could be
- * removed have been. Errors, besides the common ones:
+ * Returns the number of agents that were removed. On failure, all orphans that
+ * could be removed are removed. Errors, besides the common ones:
  *   -EDEADLK     The caller is in one of them.
  *   -ENODEV      Here: there is no usable cgroup2 hierarchy.
  *   -ENOENT      The parent does not exist.
@@ -430,21 +430,22 @@ AGENTCG_MUST_CHECK int agentcg_reap(const char *parent, int timeout_ms, agentcg_
 
 /* Find the agent in which a process is. size is sizeof(*ret_found). place
  * receives the path of the agent's place, which agentcg_open() takes as parent;
- * place may be NULL if place_size is 0. It is "", and the owner unknown, if no
- * mount of the caller shows the group.
+ * place may be NULL if place_size is 0. If no mount of the caller shows the
+ * group, the path is "" and the owner is unknown.
  *
- * A process in a cgroup below a group is in that agent. An agent may make agents
- * in its own group. The agent that is found is then the outermost one in which
- * the caller is not, so that an agent cannot pass for another by the names of the
- * cgroups that it makes. If the caller is in all of them, it is the innermost.
+ * A process in a cgroup below a group is in the agent of that group. An agent
+ * may make agents in its own group. Then the result is the outermost agent in
+ * which the caller is not, so that an agent cannot pass for another by the
+ * names of the cgroups that it makes. If the caller is in all of them, the
+ * result is the innermost.
  *
  * A zombie is in the agent in which it ended. The cgroup's name in
- * /proc/PID/cgroup decides. If pid is reused during the call, the result is that
- * of one of the two processes, or -ESRCH. With agentcg_find_pidfd() there is no
- * doubt which process is meant.
+ * /proc/PID/cgroup decides. If pid is reused during the call, the result is
+ * that of one of the two processes, or -ESRCH. agentcg_find_pidfd() does not
+ * have this problem.
  *
  * Returns the length of the place's path. Errors, besides the common ones:
- *   -EACCES  Also: /proc does not allow reading it, or is not mounted.
+ *   -EACCES  Also: /proc/PID/cgroup cannot be read, or /proc is not mounted.
  *   -EINVAL  Also: pid is less than 1.
  *   -ENODEV  The process has ended, and its group was removed.
  *   -ENOENT  The process is in no agent, or outside the caller's cgroup
@@ -462,14 +463,15 @@ int agentcg_find(pid_t pid,
  * result is never that of a process that reuses the pid. The pidfd can be that of
  * the other end of a socket (SO_PEERPIDFD, Linux 6.5).
  *
- * A process that has ended and was waited for can be found from Linux 6.15 on, as
- * long as its cgroup exists. The kernel tells only the id of the cgroup: the places
- * of agentcg_list(NULL, ...) are searched, which takes longer than that function.
+ * A process that has ended and was waited for can be found from Linux 6.15 on,
+ * as long as its cgroup exists. The kernel reports only the id of the cgroup.
+ * The library searches the places of agentcg_list(NULL, ...) for it, which
+ * takes longer than that function.
  *
  * Returns the length of the place's path. Errors, as agentcg_find(), and:
  *   -EBADF  pidfd is not a pidfd.
  *   -ESRCH  Also: the process has ended and was waited for, and the kernel does
- *           not tell its cgroup, or it is in no agent that was searched. */
+ *           not report its cgroup, or it is in no agent that was searched. */
 AGENTCG_MUST_CHECK
 int agentcg_find_pidfd(int pidfd,
 		       agentcg_found *ret_found,
@@ -495,7 +497,7 @@ int agentcg_find_pidfd(int pidfd,
  * Returns 0. Errors, besides the common ones:
  *   -EBUSY      AGENTCG_DESTROY_IF_EMPTY is set and the group is not empty.
  *   -EDEADLK    The caller is in the group.
- *   -ETIMEDOUT  The end was not reached within timeout_ms. */
+ *   -ETIMEDOUT  A process lives, or the group exists, after timeout_ms. */
 AGENTCG_MUST_CHECK
 int agentcg_destroy(agentcg *cg,
 		    uint64_t flags,
@@ -562,11 +564,12 @@ int agentcg_get_info(agentcg *cg,
  * in the hierarchy (-EINVAL). docs/containment.md lists what is contained and
  * what is not.
  *
- * AGENTCG_SPAWN_UID, AGENTCG_SPAWN_GID and AGENTCG_SPAWN_GROUPS are -EINVAL with
- * it. The program's user namespace has only the caller's user and group id, for
- * which no root is needed, and the kernel lets no program take an id that its
- * namespace does not have. To contain a program of another user, start a program
- * of that user outside, which makes the agent and contains what it starts there. */
+ * AGENTCG_SPAWN_UID, AGENTCG_SPAWN_GID and AGENTCG_SPAWN_GROUPS are -EINVAL
+ * with this flag. The program's user namespace has only the caller's user and
+ * group id, because other ids need root, and a program cannot take an id that its
+ * namespace does not have. To contain a program of another user, start an
+ * uncontained program of that user, which makes an agent and starts the
+ * contained program in it. */
 #define AGENTCG_SPAWN_CONTAIN              (1ull << 2)
 /* Give the program the user id uid, as the real, effective and saved one. The
  * supplementary groups stay the caller's without AGENTCG_SPAWN_GROUPS. */
@@ -593,11 +596,12 @@ int agentcg_get_info(agentcg *cg,
 /* Execute file_fd. The argument file must be NULL. A script (#!) is -ENOENT,
  * because its interpreter cannot open the descriptor. */
 #define AGENTCG_SPAWN_FILE_FD              (1ull << 13)
-/* Return as soon as there is a child in the group: agentcg_spawn_result() tells
- * how the start went. ret_pidfd must not be NULL. This needs Linux 5.4
- * (-EOPNOTSUPP). Until the program begins, the child holds copies of the caller's
- * descriptors. What the caller closes meanwhile stays open that long: remove it
- * from epoll by EPOLL_CTL_DEL, and do not expect the end of a pipe before. */
+/* Return as soon as there is a child in the group. agentcg_spawn_result()
+ * returns the result of the start. ret_pidfd must not be NULL. This needs Linux
+ * 5.4 (-EOPNOTSUPP). Until the program begins, the child holds copies of the
+ * caller's descriptors. A file that the caller closes in the meantime stays
+ * open in the child: remove it from epoll by EPOLL_CTL_DEL, and do not expect
+ * the end of a pipe before the program begins. */
 #define AGENTCG_SPAWN_ASYNC                (1ull << 14)
 
 /* How a program starts. Begin with AGENTCG_SPAWN_OPTIONS_INIT: a cleared struct
@@ -606,11 +610,11 @@ int agentcg_get_info(agentcg *cg,
  * so that the layout is the same for every compiler: (uintptr_t)array. The memory
  * is used only during the call.
  *
- * The child does what is asked for in the group, in this order: containment,
+ * In the group, the child applies the options in this order: containment,
  * session, process group, controlling terminal, foreground, working directory,
  * descriptors, umask, nice, oom_score_adj, resource limits, groups, gid, uid,
  * parent-death signal, no_new_privs, signals, execve(2). The message names the
- * step that fails. What is not used costs no system call. */
+ * step that fails. An option that is not used costs no system call. */
 struct agentcg_spawn_options {
 	uint64_t flags;            /* AGENTCG_SPAWN_... */
 	int32_t stdin_fd;          /* AGENTCG_INHERIT, AGENTCG_DEVNULL or a descriptor. */
@@ -646,9 +650,9 @@ struct agentcg_spawn_options {
 	int32_t terminal_fd;       /* With AGENTCG_SPAWN_CONTROLLING_TERMINAL or AGENTCG_SPAWN_FOREGROUND. */
 	/* The program's file, with AGENTCG_SPAWN_FILE_FD. It may be open with O_PATH. */
 	int32_t file_fd;
-	/* How long agentcg_spawn() waits for the program to begin, in milliseconds. 0 is
-	 * 10 s, in the groups that agentcg_spawn() names. AGENTCG_FOREVER is as long as
-	 * it takes. */
+	/* How long agentcg_spawn() waits for the program to begin, in milliseconds.
+	 * 0 means 10 s, in the groups that the comment of agentcg_spawn() names.
+	 * AGENTCG_FOREVER sets no limit. */
 	int32_t begin_timeout_ms;
 };
 
@@ -666,8 +670,8 @@ struct agentcg_spawn_rlimit {
 };
 
 /* Move a process with all its threads into the group, and check that it has
- * arrived. Children that it already has are not moved. pid is 1 or more; 0,
- * which is the caller to the kernel, is refused. The process keeps its
+ * arrived. Children that it already has are not moved. pid must be 1 or more;
+ * 0, which the kernel takes for the caller, is refused. The process keeps its
  * oom_score_adj: if that is -1000, the OOM killer passes it over, and at
  * memory_max_bytes it uses CPU time instead of being killed.
  *
@@ -725,7 +729,7 @@ AGENTCG_MUST_CHECK int agentcg_move_self(agentcg *cg);
  * decides.
  *
  * Errors, besides the common ones:
- *   -EACCES  Also: /proc does not allow reading it.
+ *   -EACCES  Also: /proc/PID/cgroup cannot be read.
  *   -EINVAL  Also: pid is less than 1.
  *   -ESRCH   The process does not exist, is a zombie, or is hidden from the
  *            caller. */
@@ -760,20 +764,22 @@ int agentcg_pids(agentcg *cg,
  * run a file (-ENOEXEC), no shell is tried.
  *
  * A failure of execve(2) is returned with its code. Then nothing is left of the
- * child, even if other code waits for the caller's children. The caller's memory
- * is not copied, except in these cases: with memory.oom.group, because the kernel
- * would kill the caller with the group; with AGENTCG_SPAWN_CONTAIN under a seccomp
- * filter before Linux 5.16; with AGENTCG_SPAWN_UID and AGENTCG_SPAWN_GID, which
- * would make the caller not dumpable; with AGENTCG_SPAWN_ASYNC. agentcg_fd() with
- * posix_spawn(3) does not take care of this.
+ * child, even if other code waits for the caller's children. The caller's
+ * memory is not copied, except in these cases: with memory.oom.group, because
+ * the kernel would kill the caller with the group; with AGENTCG_SPAWN_CONTAIN
+ * under a seccomp filter before Linux 5.16, because a core dump would kill the
+ * caller; with AGENTCG_SPAWN_UID or AGENTCG_SPAWN_GID, because the caller would
+ * become not dumpable; with AGENTCG_SPAWN_ASYNC, because the caller goes on.
+ * agentcg_fd() with posix_spawn(3) does not make these exceptions.
  *
- * The calling thread stands still until the program begins, but no longer than
- * begin_timeout_ms and a tenth of a second: then the child is killed. If the child
- * gets no CPU time to end in, a later call waits for it; a waitpid(2) without
- * __WALL does not find it. The default of 10 s holds in a group that its cpu.max
- * has throttled, and in one that was seen frozen. In all groups the time holds only
- * if begin_timeout_ms is set: a start then takes two to four times as long, because
- * more processes have to wake each other.
+ * The calling thread is suspended until the program begins. After
+ * begin_timeout_ms the child is killed, and the call returns at most a tenth of
+ * a second later. If the child has not ended by then, because it gets no CPU
+ * time, a later call waits for it; a waitpid(2) without __WALL does not find
+ * it. Without begin_timeout_ms the default of 10 s applies only in a group that
+ * its cpu.max has throttled, and in one that was seen frozen. A
+ * begin_timeout_ms that is set applies in every group. A start then takes two
+ * to four times as long, because more processes have to wake each other.
  *
  * If the group is frozen before the program begins, the child is killed and
  * -EBUSY is returned. This holds for every freeze through this handle; for
@@ -797,13 +803,13 @@ int agentcg_pids(agentcg *cg,
  *   -EINVAL        Also: from execve(2); argv is empty; a field is out of range, or
  *                  fields cannot be combined, which the message names.
  *   -ENOMEM        Also, with the file memory.max: the group's limit leaves too
- *                  little memory to begin in.
+ *                  little memory for the program to begin.
  *   -ENOTDIR       From execve(2); cwd_fd is not a directory.
  *   -EPERM         AGENTCG_WHY_NOT_CONTAINED: user namespaces are forbidden, or
- *                  a seccomp filter kills. Without that reason: from execve(2);
- *                  a seccomp filter kills at another step; the caller may not set
- *                  uid, gid, groups, rlimits, pgroup or terminal_fd, which the
- *                  message names.
+ *                  a seccomp filter kills the child. Without that reason: from
+ *                  execve(2); a seccomp filter kills the child at another step;
+ *                  the caller may not set uid, gid, groups, rlimits, pgroup or
+ *                  terminal_fd, which the message names.
  *   -ENOTTY        terminal_fd is not a terminal, or not that of the session.
  *   -EOPNOTSUPP    AGENTCG_WHY_NOT_CONTAINED: the hierarchy is not mounted
  *                  nsdelegate. Without that reason: the kernel has no
@@ -822,16 +828,17 @@ int agentcg_spawn(agentcg *cg,
 		  int *ret_pidfd,
 		  agentcg_error *reterr);
 
-/* Find out how a start with AGENTCG_SPAWN_ASYNC went. The call does not wait. A
- * child whose start has failed makes its pidfd readable, sends no SIGCHLD, and is
- * no child for a waitpid(2) without __WALL. The caller does not have to wait for
- * it: this function does so. To give up a start, kill the child by
- * pidfd_send_signal(2) or the group. The pidfd stays the caller's.
+/* Find out the result of a start with AGENTCG_SPAWN_ASYNC. The call does not
+ * wait. A child whose start has failed makes its pidfd readable, sends no
+ * SIGCHLD, and is not found by a waitpid(2) without __WALL. The caller does not
+ * have to wait for it: this function does so. To give up a start, kill the
+ * child by pidfd_send_signal(2), or kill the group. The pidfd stays the
+ * caller's.
  *
  * Returns 0 if the program has begun, or has begun and ended: from then on the
- * caller waits for the child. All other values but -EINPROGRESS mean that it does
- * not begin, and that nothing is left of the child. Errors, as agentcg_spawn(),
- * and:
+ * caller waits for the child. Every other value, except -EINPROGRESS, means
+ * that the program does not begin, and that nothing is left of the child.
+ * Errors, as agentcg_spawn(), and:
  *   -EBADF         pidfd is not an open descriptor.
  *   -ECHILD        The pidfd is not that of a child of the caller, or the child
  *                  was waited for.
@@ -884,7 +891,7 @@ struct agentcg_limits {
 	uint64_t cpu_burst_us;       /* Unused quota that can be saved up, at most the quota. */
 	uint64_t cpu_weight;         /* The share of CPU time, 1 to 10000. The kernel's default is 100. */
 	uint64_t cpu_idle;           /* With 1 the group gets only idle CPU time. */
-	uint64_t pids_max;           /* The limit of threads. Zombies that were not waited for count. */
+	uint64_t pids_max;           /* The limit of threads. Zombies count, too. */
 	uint64_t io_weight;          /* The share of I/O, 1 to 10000. */
 	uint64_t max_depth;          /* Levels of cgroups that the agent may make inside its group. */
 	uint64_t max_descendants;    /* Cgroups that the agent may make inside its group. */
@@ -1029,7 +1036,7 @@ int agentcg_write_file(agentcg *cg,
 #define AGENTCG_STAT_STATE           (1ull << 14)
 /* The measurements for polling: they cost one read each of two files. */
 #define AGENTCG_STAT_BASIC           ((AGENTCG_STAT_CPU | AGENTCG_STAT_MEMORY) | AGENTCG_STAT_CPU_THROTTLE)
-/* All measurements. */
+/* All measurements, also those that later versions of the library add. */
 #define AGENTCG_STAT_ALL             UINT64_MAX
 /* The smallest size of agentcg_stats that is accepted. */
 #define AGENTCG_STATS_SIZE_V0        296
@@ -1063,10 +1070,10 @@ struct agentcg_stats {
 	uint64_t memory_events_oom_kill;        /* Processes that the OOM killer killed. Watch this one. */
 	/* Times that an OOM killed a whole group. It is 0 before Linux 5.17. */
 	uint64_t memory_events_oom_group_kill;
-	uint64_t pids_current;                  /* Threads. Zombies that were not waited for count. */
+	uint64_t pids_current;                  /* Threads. Zombies count, too. */
 	uint64_t pids_peak;                     /* The most threads that there were. */
-	/* Forks that were refused: from Linux 6.11 on by the limits of the group and
-	 * below it, before in the group itself by any limit. */
+	/* Forks that were refused. From Linux 6.11 on: by the limits of the group and
+	 * of those below it. Before: in the group itself, by any limit. */
 	uint64_t pids_events_max;
 	uint64_t io_read_bytes;                 /* Bytes read, summed over the devices. */
 	uint64_t io_write_bytes;                /* Bytes written, summed over the devices. */
@@ -1083,8 +1090,9 @@ struct agentcg_stats {
 	uint64_t nr_dying_descendants;          /* Removed cgroups for which the kernel holds memory. */
 };
 
-/* Measure the group and all cgroups below it. which are AGENTCG_STAT_... bits
- * (AGENTCG_STAT_BASIC for a monitoring loop). size is sizeof(*ret_stats).
+/* Measure the group and all cgroups below it. which is a set of
+ * AGENTCG_STAT_... bits (AGENTCG_STAT_BASIC for a monitoring loop). size is
+ * sizeof(*ret_stats).
  *
  * What the kernel, the place or this version of the library does not offer is
  * not an error: its fields are 0 and its bit in ret_stats->mask is clear. A
@@ -1092,8 +1100,8 @@ struct agentcg_stats {
  * file are one consistent snapshot; those of several files are not.
  *
  * Each file, present or not, costs one system call once its descriptor is in
- * the descriptor cache. The cache holds up to 16 descriptors for each group,
- * while descriptors are plentiful.
+ * the descriptor cache. This function caches up to 16 descriptors for each
+ * group, while descriptors are plentiful.
  *
  * Returns 0. The errors are the common ones. */
 AGENTCG_MUST_CHECK
@@ -1115,19 +1123,21 @@ int agentcg_read_stats(agentcg *cg,
 #define AGENTCG_EVENT_PIDS_MAX    (1ull << 7)  /* A fork was refused in the group or below it. */
 #define AGENTCG_EVENT_GONE        (1ull << 8)  /* The group was removed. */
 
-/* Return a descriptor for poll(2), epoll or an event loop. It becomes readable
- * (POLLIN) when an event of which may have happened; which are
- * AGENTCG_EVENT_... bits. Then call agentcg_next_events() with timeout 0, which
- * also makes the descriptor unreadable again. Conditions that already hold
- * produce no event.
+/* Return a descriptor for poll(2), epoll or an event loop. which is the set of
+ * events to report, of AGENTCG_EVENT_... bits. The descriptor becomes readable
+ * (POLLIN) when one of these events may have happened. Then call
+ * agentcg_next_events() with timeout 0, which also makes the descriptor
+ * unreadable again. Conditions that already hold produce no event.
  *
  * The descriptor belongs to the handle: do not read or close it, and remove it
  * from your epoll set before the handle is freed. A second call replaces the
- * set of events and returns the same descriptor. With which 0 the descriptors
- * behind it are released. A forked child has to call this function itself.
+ * set of events and returns the same descriptor. If which is 0, the library
+ * closes the descriptors of the sources of events. A forked child has to call
+ * this function itself.
  *
- * The process uses one inotify instance at most. It reports the removal of up
- * to 64 watched groups at once (Linux 7.1).
+ * The process uses at most one inotify instance, for up to 64 groups. From
+ * Linux 7.1 on, the kernel reports the removal of these groups by it without
+ * delay.
  *
  * Errors, besides the common ones:
  *   -EBADF       The caller has closed the descriptor.
@@ -1198,7 +1208,7 @@ AGENTCG_MUST_CHECK int agentcg_thaw(agentcg *cg, int timeout_ms, agentcg_error *
 /* Send a signal to every process in the group and below it, to each once, not
  * to each of its threads. The caller is never signalled, even if it is in the
  * group. Frozen processes receive the signal when they thaw. Signal 0 sends
- * nothing, as with kill(2). Children that are born during the call are
+ * nothing, as with kill(2). Children that are created during the call are
  * signalled, too, but processes that fork all the time are not ended by this:
  * use agentcg_kill_all().
  *
@@ -1236,17 +1246,19 @@ AGENTCG_MUST_CHECK int agentcg_wait_empty(agentcg *cg, int timeout_ms, agentcg_e
  *   -ETIMEDOUT  For example, a process is in uninterruptible sleep. */
 AGENTCG_MUST_CHECK int agentcg_kill_all(agentcg *cg, int timeout_ms, agentcg_error *reterr);
 
-/* Do agentcg_kill_all() to count groups at once: all of them get the kill before
- * the first is waited for. cgs is an array of their handles, which may be of
- * several places; it may be NULL if count is 0. timeout_ms is for all of them
- * together. A failure for one group does not keep the others from being killed.
+/* Kill the processes of count groups as agentcg_kill_all() does: the kill is
+ * sent to all groups before the call waits for the first. cgs is an array of
+ * their handles, which may be of several places; it may be NULL if count is 0.
+ * timeout_ms is for all of them together. A failure for one group does not keep
+ * the others from being killed.
  *
  * If ret_codes is not NULL, the result of each group is stored there, in the
  * order of cgs: 0, or the error that agentcg_kill_all() would have returned.
  *
- * Returns 0 if every group succeeded, else the error of the first that did not,
- * which reterr describes. If a handle or an argument is invalid, or there is no memory
- * to begin, ret_codes is not written. Errors, besides the common ones:
+ * Returns 0 if every group succeeded, else the error of the first group that
+ * did not. reterr describes that error. If a handle or an argument is invalid,
+ * or there is no memory to begin, ret_codes is not written. Errors, besides the
+ * common ones:
  *   -EDEADLK    The caller is in one of the groups.
  *   -EINVAL     Also: a handle is invalid. Nothing was killed.
  *   -ETIMEDOUT  For example, a process is in uninterruptible sleep. */

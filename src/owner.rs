@@ -3,7 +3,7 @@
 //! kernel releases the lock: a process that gets the lock knows that the owner has ended. Neither a reused pid nor a
 //! clock can falsify this.
 //!
-//! An extended attribute of the directory, the note, tells users which process the owner is. No decision depends on it: it
+//! An extended attribute of the directory, the note, shows users which process is the owner. No decision depends on it: it
 //! does not exist before Linux 5.7, and an agent of the same uid can write it.
 
 use crate::cgroupfs::Dir;

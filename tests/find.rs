@@ -298,7 +298,7 @@ fn connects(args: &[String]) {
     role::sleep()
 }
 
-/// Returns a pidfd of the process at the other end. Before Linux 6.5 the kernel tells only the pid.
+/// Returns a pidfd of the process at the other end. Before Linux 6.5 the kernel reports only the pid.
 fn peer_of(socket: &UnixStream) -> OwnedFd {
     const SO_PEERPIDFD: i32 = 77;
     let pidfd = option_of(socket, SO_PEERPIDFD, -1);

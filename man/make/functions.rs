@@ -15,7 +15,7 @@ pub struct Said {
     added: Vec<(String, String)>,
     /// The function whose codes it returns, too.
     like: Option<String>,
-    /// The only code.
+    /// The code, if the function has only one.
     only: Option<String>,
     never: BTreeSet<String>,
     has_errors: bool,

@@ -309,7 +309,7 @@ fn cell(words: &[Word]) -> String {
     if line.starts_with(['.', '\'']) { format!("\\&{line}") } else { line }
 }
 
-/// A page.
+/// A manual page that is being written.
 pub struct Page {
     pub text: String,
     names: Names,

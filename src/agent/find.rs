@@ -78,12 +78,12 @@ pub fn find_pidfd(pidfd: BorrowedFd<'_>) -> Result<Found> {
 }
 
 /// Returns the pid of the process as /proc shows it, or its cgroup if it was reaped. Fails with `ESRCH` if it was reaped and the
-/// kernel does not tell its cgroup.
+/// kernel does not report its cgroup.
 fn pid_of(pidfd: BorrowedFd<'_>, asked: bool) -> nix::Result<PidfdInfo> {
     if asked {
         match pidfd_info(pidfd) {
             Ok(PidfdInfo::Unreaped { .. }) if !procfs::shows_own_pid_namespace()? => {}
-            told @ (Ok(_) | Err(Errno::ESRCH)) => return told,
+            answer @ (Ok(_) | Err(Errno::ESRCH)) => return answer,
             // An older kernel.
             Err(_) => {}
         }
@@ -194,7 +194,7 @@ fn found_at(path: &[u8], pid: i32) -> Result<Option<Found>> {
 }
 
 /// Returns the agent that has the cgroup with this id in its group, from all places in which the caller's agents can be. Of an
-/// ended process the kernel tells nothing else.
+/// ended process the kernel reports nothing else.
 fn find_by_id(id: u64) -> Result<Found> {
     let places = match place::existing(None) {
         Ok(places) => places,

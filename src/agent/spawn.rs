@@ -52,7 +52,7 @@ impl Agent {
             .map_err(|failure| self.not_spawned(failure, Some(command)))
     }
 
-    /// Starts a program inside the group and does not wait until it begins. [`Agent::spawn_result`] tells how it went. The
+    /// Starts a program inside the group and does not wait until it begins. [`Agent::spawn_result`] returns the result. The
     /// child has a pidfd.
     pub fn spawn_async(&self, command: &Command<'_>, how: SpawnOptions) -> Result<Child> {
         let containment = self.prepare(command, how)?;

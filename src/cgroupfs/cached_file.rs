@@ -10,7 +10,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// One file of one cgroup, with a cached descriptor or without one. A handle has twenty of them, so its name is not part of it:
+/// One file of one cgroup, with a cached descriptor or without one. A handle has about twenty of them, so its name is not part of it:
 /// [`Self::named`].
 #[derive(Debug)]
 pub struct CachedFile {

@@ -5,7 +5,7 @@ use super::surroundings::{Runtime, Surroundings};
 use crate::cgroupfs::controllers::Controllers;
 use crate::error::Reason;
 
-/// One remedy.
+/// What to do about an obstacle.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Remedy {
     /// What it achieves, and where the lines belong.

@@ -30,7 +30,7 @@ pub const AGENTCG_DESTROY_IF_EMPTY: u64 = 1u64 << 0;
 /// Returns 0. Errors, besides the common ones:
 ///   -EBUSY      AGENTCG_DESTROY_IF_EMPTY is set and the group is not empty.
 ///   -EDEADLK    The caller is in the group.
-///   -ETIMEDOUT  The end was not reached within timeout_ms.
+///   -ETIMEDOUT  A process lives, or the group exists, after timeout_ms.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_destroy(

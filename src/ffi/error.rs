@@ -32,7 +32,7 @@ pub const AGENTCG_WHY_CALLER_INSIDE: u32 = 12u32;
 pub const AGENTCG_WHY_NOT_CONTAINED: u32 = 13u32;
 /// agentcg-guard is missing, or not the one of this library.
 pub const AGENTCG_WHY_NO_GUARD: u32 = 14u32;
-/// execve(2) of the program failed, with the errno of code.
+/// execve(2) of the program failed. code has its errno.
 pub const AGENTCG_WHY_NOT_EXECUTED: u32 = 15u32;
 
 /// What went wrong: codes for programs, and text for people and logs. The size

@@ -11,19 +11,21 @@ use std::ffi::c_int;
 
 const KNOWN: u64 = (events::GONE << 1) - 1;
 
-/// Return a descriptor for poll(2), epoll or an event loop. It becomes readable
-/// (POLLIN) when an event of which may have happened; which are
-/// AGENTCG_EVENT_... bits. Then call agentcg_next_events() with timeout 0, which
-/// also makes the descriptor unreadable again. Conditions that already hold
-/// produce no event.
+/// Return a descriptor for poll(2), epoll or an event loop. which is the set of
+/// events to report, of AGENTCG_EVENT_... bits. The descriptor becomes readable
+/// (POLLIN) when one of these events may have happened. Then call
+/// agentcg_next_events() with timeout 0, which also makes the descriptor
+/// unreadable again. Conditions that already hold produce no event.
 ///
 /// The descriptor belongs to the handle: do not read or close it, and remove it
 /// from your epoll set before the handle is freed. A second call replaces the
-/// set of events and returns the same descriptor. With which 0 the descriptors
-/// behind it are released. A forked child has to call this function itself.
+/// set of events and returns the same descriptor. If which is 0, the library
+/// closes the descriptors of the sources of events. A forked child has to call
+/// this function itself.
 ///
-/// The process uses one inotify instance at most. It reports the removal of up
-/// to 64 watched groups at once (Linux 7.1).
+/// The process uses at most one inotify instance, for up to 64 groups. From
+/// Linux 7.1 on, the kernel reports the removal of these groups by it without
+/// delay.
 ///
 /// Errors, besides the common ones:
 ///   -EBADF       The caller has closed the descriptor.

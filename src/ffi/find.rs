@@ -67,21 +67,22 @@ impl From<&Found> for agentcg_found {
 
 /// Find the agent in which a process is. size is sizeof(*ret_found). place
 /// receives the path of the agent's place, which agentcg_open() takes as parent;
-/// place may be NULL if place_size is 0. It is "", and the owner unknown, if no
-/// mount of the caller shows the group.
+/// place may be NULL if place_size is 0. If no mount of the caller shows the
+/// group, the path is "" and the owner is unknown.
 ///
-/// A process in a cgroup below a group is in that agent. An agent may make agents
-/// in its own group. The agent that is found is then the outermost one in which
-/// the caller is not, so that an agent cannot pass for another by the names of the
-/// cgroups that it makes. If the caller is in all of them, it is the innermost.
+/// A process in a cgroup below a group is in the agent of that group. An agent
+/// may make agents in its own group. Then the result is the outermost agent in
+/// which the caller is not, so that an agent cannot pass for another by the
+/// names of the cgroups that it makes. If the caller is in all of them, the
+/// result is the innermost.
 ///
 /// A zombie is in the agent in which it ended. The cgroup's name in
-/// /proc/PID/cgroup decides. If pid is reused during the call, the result is that
-/// of one of the two processes, or -ESRCH. With agentcg_find_pidfd() there is no
-/// doubt which process is meant.
+/// /proc/PID/cgroup decides. If pid is reused during the call, the result is
+/// that of one of the two processes, or -ESRCH. agentcg_find_pidfd() does not
+/// have this problem.
 ///
 /// Returns the length of the place's path. Errors, besides the common ones:
-///   -EACCES  Also: /proc does not allow reading it, or is not mounted.
+///   -EACCES  Also: /proc/PID/cgroup cannot be read, or /proc is not mounted.
 ///   -EINVAL  Also: pid is less than 1.
 ///   -ENODEV  The process has ended, and its group was removed.
 ///   -ENOENT  The process is in no agent, or outside the caller's cgroup
@@ -113,14 +114,15 @@ pub unsafe extern "C" fn agentcg_find(
 /// result is never that of a process that reuses the pid. The pidfd can be that of
 /// the other end of a socket (SO_PEERPIDFD, Linux 6.5).
 ///
-/// A process that has ended and was waited for can be found from Linux 6.15 on, as
-/// long as its cgroup exists. The kernel tells only the id of the cgroup: the places
-/// of agentcg_list(NULL, ...) are searched, which takes longer than that function.
+/// A process that has ended and was waited for can be found from Linux 6.15 on,
+/// as long as its cgroup exists. The kernel reports only the id of the cgroup.
+/// The library searches the places of agentcg_list(NULL, ...) for it, which
+/// takes longer than that function.
 ///
 /// Returns the length of the place's path. Errors, as agentcg_find(), and:
 ///   -EBADF  pidfd is not a pidfd.
 ///   -ESRCH  Also: the process has ended and was waited for, and the kernel does
-///           not tell its cgroup, or it is in no agent that was searched.
+///           not report its cgroup, or it is in no agent that was searched.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_find_pidfd(

@@ -63,7 +63,7 @@ pub unsafe extern "C" fn agentcg_thaw(
 /// Send a signal to every process in the group and below it, to each once, not
 /// to each of its threads. The caller is never signalled, even if it is in the
 /// group. Frozen processes receive the signal when they thaw. Signal 0 sends
-/// nothing, as with kill(2). Children that are born during the call are
+/// nothing, as with kill(2). Children that are created during the call are
 /// signalled, too, but processes that fork all the time are not ended by this:
 /// use agentcg_kill_all().
 ///
@@ -145,17 +145,19 @@ pub unsafe extern "C" fn agentcg_kill_all(
     }
 }
 
-/// Do agentcg_kill_all() to count groups at once: all of them get the kill before
-/// the first is waited for. cgs is an array of their handles, which may be of
-/// several places; it may be NULL if count is 0. timeout_ms is for all of them
-/// together. A failure for one group does not keep the others from being killed.
+/// Kill the processes of count groups as agentcg_kill_all() does: the kill is
+/// sent to all groups before the call waits for the first. cgs is an array of
+/// their handles, which may be of several places; it may be NULL if count is 0.
+/// timeout_ms is for all of them together. A failure for one group does not keep
+/// the others from being killed.
 ///
 /// If ret_codes is not NULL, the result of each group is stored there, in the
 /// order of cgs: 0, or the error that agentcg_kill_all() would have returned.
 ///
-/// Returns 0 if every group succeeded, else the error of the first that did not,
-/// which reterr describes. If a handle or an argument is invalid, or there is no memory
-/// to begin, ret_codes is not written. Errors, besides the common ones:
+/// Returns 0 if every group succeeded, else the error of the first group that
+/// did not. reterr describes that error. If a handle or an argument is invalid,
+/// or there is no memory to begin, ret_codes is not written. Errors, besides the
+/// common ones:
 ///   -EDEADLK    The caller is in one of the groups.
 ///   -EINVAL     Also: a handle is invalid. Nothing was killed.
 ///   -ETIMEDOUT  For example, a process is in uninterruptible sleep.

@@ -82,7 +82,7 @@ pub struct agentcg_limits {
     pub cpu_weight: u64,
     /// With 1 the group gets only idle CPU time.
     pub cpu_idle: u64,
-    /// The limit of threads. Zombies that were not waited for count.
+    /// The limit of threads. Zombies count, too.
     pub pids_max: u64,
     /// The share of I/O, 1 to 10000.
     pub io_weight: u64,

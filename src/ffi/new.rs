@@ -26,8 +26,8 @@ use std::ffi::{c_char, c_int};
 /// (prctl(2)) or the init of its pid namespace. Then a wait(2) for any child
 /// finds the guard, a wait for all children does not end while the guard lives,
 /// and after its end the next call of the library waits for it. The guard dies
-/// with its pid namespace: if the init of that ends, be it the caller or not,
-/// the empty group is left to agentcg_reap().
+/// with its pid namespace. If the init of that namespace ends, which may be the
+/// caller itself, the empty group is left to agentcg_reap().
 pub const AGENTCG_NEW_GUARD: u64 = 1u64 << 0;
 /// agentcg_new(): use no place but a systemd scope.
 pub const AGENTCG_NEW_SYSTEMD: u64 = 1u64 << 1;
@@ -57,10 +57,9 @@ pub const AGENTCG_NEW_KEEP_CALLER: u64 = 1u64 << 3;
 /// sizeof(*limits); limits may be NULL if limits_size is 0. flags are
 /// AGENTCG_NEW_...
 ///
-/// One helper process for each program, the guard, keeps a systemd scope alive.
-/// The scope ends after the program and its last agent. In a scope,
-/// agentcg_move_pid() may need systemd, and agentcg_move_self() may return
-/// -EACCES.
+/// The guard keeps a systemd scope alive. The scope ends after the program and
+/// its last agent. In a scope, agentcg_move_pid() may need systemd, and
+/// agentcg_move_self() may return -EACCES.
 ///
 /// On failure no directory of this agent is left. Any number of callers, in one
 /// process or several, may call this at the same time. The handle is the

@@ -118,8 +118,8 @@ pub unsafe extern "C" fn agentcg_open(
 /// List the agents under parent, or, if it is NULL, in all places in which
 /// agentcg_new(NULL, ...) can have made them. At most count entries of
 /// entry_size bytes are filled, in no particular order. entry_size is
-/// sizeof(*entries); entries may be NULL if count is 0. Of another uid's agents
-/// only the uuid is known.
+/// sizeof(*entries); entries may be NULL if count is 0. For an agent of another
+/// uid, only the uuid is known.
 ///
 /// Returns the number of agents, which may be more than count. Errors, besides
 /// the common ones:
@@ -158,8 +158,8 @@ pub unsafe extern "C" fn agentcg_list(
 /// program has left; agents that were only half made are included. An agent
 /// whose owner is alive is never touched.
 ///
-/// Returns the number of agents that were removed. On failure, all that could be
-/// removed have been. Errors, besides the common ones:
+/// Returns the number of agents that were removed. On failure, all orphans that
+/// could be removed are removed. Errors, besides the common ones:
 ///   -EDEADLK     The caller is in one of them.
 ///   -ENODEV      Here: there is no usable cgroup2 hierarchy.
 ///   -ENOENT      The parent does not exist.

@@ -10,8 +10,8 @@ use nix::errno::Errno;
 use std::ffi::c_int;
 
 /// Move a process with all its threads into the group, and check that it has
-/// arrived. Children that it already has are not moved. pid is 1 or more; 0,
-/// which is the caller to the kernel, is refused. The process keeps its
+/// arrived. Children that it already has are not moved. pid must be 1 or more;
+/// 0, which the kernel takes for the caller, is refused. The process keeps its
 /// oom_score_adj: if that is -1000, the OOM killer passes it over, and at
 /// memory_max_bytes it uses CPU time instead of being killed.
 ///
@@ -99,7 +99,7 @@ pub unsafe extern "C" fn agentcg_move_self(cg: *mut agentcg) -> c_int {
 /// decides.
 ///
 /// Errors, besides the common ones:
-///   -EACCES  Also: /proc does not allow reading it.
+///   -EACCES  Also: /proc/PID/cgroup cannot be read.
 ///   -EINVAL  Also: pid is less than 1.
 ///   -ESRCH   The process does not exist, is a zombie, or is hidden from the
 ///            caller.

@@ -35,11 +35,12 @@ pub const AGENTCG_SPAWN_NEW_SESSION: u64 = 1u64 << 1;
 /// in the hierarchy (-EINVAL). docs/containment.md lists what is contained and
 /// what is not.
 ///
-/// AGENTCG_SPAWN_UID, AGENTCG_SPAWN_GID and AGENTCG_SPAWN_GROUPS are -EINVAL with
-/// it. The program's user namespace has only the caller's user and group id, for
-/// which no root is needed, and the kernel lets no program take an id that its
-/// namespace does not have. To contain a program of another user, start a program
-/// of that user outside, which makes the agent and contains what it starts there.
+/// AGENTCG_SPAWN_UID, AGENTCG_SPAWN_GID and AGENTCG_SPAWN_GROUPS are -EINVAL
+/// with this flag. The program's user namespace has only the caller's user and
+/// group id, because other ids need root, and a program cannot take an id that its
+/// namespace does not have. To contain a program of another user, start an
+/// uncontained program of that user, which makes an agent and starts the
+/// contained program in it.
 pub const AGENTCG_SPAWN_CONTAIN: u64 = 1u64 << 2;
 
 /// Give the program the user id uid, as the real, effective and saved one. The
@@ -69,11 +70,12 @@ pub const AGENTCG_SPAWN_FOREGROUND: u64 = 1u64 << 12;
 /// Execute file_fd. The argument file must be NULL. A script (#!) is -ENOENT,
 /// because its interpreter cannot open the descriptor.
 pub const AGENTCG_SPAWN_FILE_FD: u64 = 1u64 << 13;
-/// Return as soon as there is a child in the group: agentcg_spawn_result() tells
-/// how the start went. ret_pidfd must not be NULL. This needs Linux 5.4
-/// (-EOPNOTSUPP). Until the program begins, the child holds copies of the caller's
-/// descriptors. What the caller closes meanwhile stays open that long: remove it
-/// from epoll by EPOLL_CTL_DEL, and do not expect the end of a pipe before.
+/// Return as soon as there is a child in the group. agentcg_spawn_result()
+/// returns the result of the start. ret_pidfd must not be NULL. This needs Linux
+/// 5.4 (-EOPNOTSUPP). Until the program begins, the child holds copies of the
+/// caller's descriptors. A file that the caller closes in the meantime stays
+/// open in the child: remove it from epoll by EPOLL_CTL_DEL, and do not expect
+/// the end of a pipe before the program begins.
 pub const AGENTCG_SPAWN_ASYNC: u64 = 1u64 << 14;
 
 /// How a program starts. Begin with AGENTCG_SPAWN_OPTIONS_INIT: a cleared struct
@@ -82,11 +84,11 @@ pub const AGENTCG_SPAWN_ASYNC: u64 = 1u64 << 14;
 /// so that the layout is the same for every compiler: (uintptr_t)array. The memory
 /// is used only during the call.
 ///
-/// The child does what is asked for in the group, in this order: containment,
+/// In the group, the child applies the options in this order: containment,
 /// session, process group, controlling terminal, foreground, working directory,
 /// descriptors, umask, nice, oom_score_adj, resource limits, groups, gid, uid,
 /// parent-death signal, no_new_privs, signals, execve(2). The message names the
-/// step that fails. What is not used costs no system call.
+/// step that fails. An option that is not used costs no system call.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct agentcg_spawn_options {
@@ -141,9 +143,9 @@ pub struct agentcg_spawn_options {
     pub terminal_fd: i32,
     /// The program's file, with AGENTCG_SPAWN_FILE_FD. It may be open with O_PATH.
     pub file_fd: i32,
-    /// How long agentcg_spawn() waits for the program to begin, in milliseconds. 0 is
-    /// 10 s, in the groups that agentcg_spawn() names. AGENTCG_FOREVER is as long as
-    /// it takes.
+    /// How long agentcg_spawn() waits for the program to begin, in milliseconds.
+    /// 0 means 10 s, in the groups that the comment of agentcg_spawn() names.
+    /// AGENTCG_FOREVER sets no limit.
     pub begin_timeout_ms: i32,
 }
 
@@ -425,20 +427,22 @@ impl agentcg_spawn_options {
 /// run a file (-ENOEXEC), no shell is tried.
 ///
 /// A failure of execve(2) is returned with its code. Then nothing is left of the
-/// child, even if other code waits for the caller's children. The caller's memory
-/// is not copied, except in these cases: with memory.oom.group, because the kernel
-/// would kill the caller with the group; with AGENTCG_SPAWN_CONTAIN under a seccomp
-/// filter before Linux 5.16; with AGENTCG_SPAWN_UID and AGENTCG_SPAWN_GID, which
-/// would make the caller not dumpable; with AGENTCG_SPAWN_ASYNC. agentcg_fd() with
-/// posix_spawn(3) does not take care of this.
+/// child, even if other code waits for the caller's children. The caller's
+/// memory is not copied, except in these cases: with memory.oom.group, because
+/// the kernel would kill the caller with the group; with AGENTCG_SPAWN_CONTAIN
+/// under a seccomp filter before Linux 5.16, because a core dump would kill the
+/// caller; with AGENTCG_SPAWN_UID or AGENTCG_SPAWN_GID, because the caller would
+/// become not dumpable; with AGENTCG_SPAWN_ASYNC, because the caller goes on.
+/// agentcg_fd() with posix_spawn(3) does not make these exceptions.
 ///
-/// The calling thread stands still until the program begins, but no longer than
-/// begin_timeout_ms and a tenth of a second: then the child is killed. If the child
-/// gets no CPU time to end in, a later call waits for it; a waitpid(2) without
-/// __WALL does not find it. The default of 10 s holds in a group that its cpu.max
-/// has throttled, and in one that was seen frozen. In all groups the time holds only
-/// if begin_timeout_ms is set: a start then takes two to four times as long, because
-/// more processes have to wake each other.
+/// The calling thread is suspended until the program begins. After
+/// begin_timeout_ms the child is killed, and the call returns at most a tenth of
+/// a second later. If the child has not ended by then, because it gets no CPU
+/// time, a later call waits for it; a waitpid(2) without __WALL does not find
+/// it. Without begin_timeout_ms the default of 10 s applies only in a group that
+/// its cpu.max has throttled, and in one that was seen frozen. A
+/// begin_timeout_ms that is set applies in every group. A start then takes two
+/// to four times as long, because more processes have to wake each other.
 ///
 /// If the group is frozen before the program begins, the child is killed and
 /// -EBUSY is returned. This holds for every freeze through this handle; for
@@ -462,13 +466,13 @@ impl agentcg_spawn_options {
 ///   -EINVAL        Also: from execve(2); argv is empty; a field is out of range, or
 ///                  fields cannot be combined, which the message names.
 ///   -ENOMEM        Also, with the file memory.max: the group's limit leaves too
-///                  little memory to begin in.
+///                  little memory for the program to begin.
 ///   -ENOTDIR       From execve(2); cwd_fd is not a directory.
 ///   -EPERM         AGENTCG_WHY_NOT_CONTAINED: user namespaces are forbidden, or
-///                  a seccomp filter kills. Without that reason: from execve(2);
-///                  a seccomp filter kills at another step; the caller may not set
-///                  uid, gid, groups, rlimits, pgroup or terminal_fd, which the
-///                  message names.
+///                  a seccomp filter kills the child. Without that reason: from
+///                  execve(2); a seccomp filter kills the child at another step;
+///                  the caller may not set uid, gid, groups, rlimits, pgroup or
+///                  terminal_fd, which the message names.
 ///   -ENOTTY        terminal_fd is not a terminal, or not that of the session.
 ///   -EOPNOTSUPP    AGENTCG_WHY_NOT_CONTAINED: the hierarchy is not mounted
 ///                  nsdelegate. Without that reason: the kernel has no
@@ -626,16 +630,17 @@ pub unsafe extern "C" fn agentcg_spawn(
     }
 }
 
-/// Find out how a start with AGENTCG_SPAWN_ASYNC went. The call does not wait. A
-/// child whose start has failed makes its pidfd readable, sends no SIGCHLD, and is
-/// no child for a waitpid(2) without __WALL. The caller does not have to wait for
-/// it: this function does so. To give up a start, kill the child by
-/// pidfd_send_signal(2) or the group. The pidfd stays the caller's.
+/// Find out the result of a start with AGENTCG_SPAWN_ASYNC. The call does not
+/// wait. A child whose start has failed makes its pidfd readable, sends no
+/// SIGCHLD, and is not found by a waitpid(2) without __WALL. The caller does not
+/// have to wait for it: this function does so. To give up a start, kill the
+/// child by pidfd_send_signal(2), or kill the group. The pidfd stays the
+/// caller's.
 ///
 /// Returns 0 if the program has begun, or has begun and ended: from then on the
-/// caller waits for the child. All other values but -EINPROGRESS mean that it does
-/// not begin, and that nothing is left of the child. Errors, as agentcg_spawn(),
-/// and:
+/// caller waits for the child. Every other value, except -EINPROGRESS, means
+/// that the program does not begin, and that nothing is left of the child.
+/// Errors, as agentcg_spawn(), and:
 ///   -EBADF         pidfd is not an open descriptor.
 ///   -ECHILD        The pidfd is not that of a child of the caller, or the child
 ///                  was waited for.

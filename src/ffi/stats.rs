@@ -17,8 +17,9 @@ unsafe impl Plain for agentcg_stats {
     const SIZE_V0: usize = stats::SIZE_V0;
 }
 
-/// Measure the group and all cgroups below it. which are AGENTCG_STAT_... bits
-/// (AGENTCG_STAT_BASIC for a monitoring loop). size is sizeof(*ret_stats).
+/// Measure the group and all cgroups below it. which is a set of
+/// AGENTCG_STAT_... bits (AGENTCG_STAT_BASIC for a monitoring loop). size is
+/// sizeof(*ret_stats).
 ///
 /// What the kernel, the place or this version of the library does not offer is
 /// not an error: its fields are 0 and its bit in ret_stats->mask is clear. A
@@ -26,8 +27,8 @@ unsafe impl Plain for agentcg_stats {
 /// file are one consistent snapshot; those of several files are not.
 ///
 /// Each file, present or not, costs one system call once its descriptor is in
-/// the descriptor cache. The cache holds up to 16 descriptors for each group,
-/// while descriptors are plentiful.
+/// the descriptor cache. This function caches up to 16 descriptors for each
+/// group, while descriptors are plentiful.
 ///
 /// Returns 0. The errors are the common ones.
 #[unsafe(no_mangle)]

@@ -101,7 +101,7 @@ pub fn clear_up() {
     }
 }
 
-/// One guarded agent. Dropping it tells the guard to release the agent.
+/// One guarded agent. Dropping it makes the guard release the agent.
 #[derive(Debug)]
 pub struct Guarded {
     guard: Arc<Process>,

@@ -79,7 +79,7 @@ pub(super) fn burst(burst_us: Option<u64>, cpu_max: Option<Value>) -> Result<Opt
     if burst_us > most {
         return Err(out_of_range(
             c"cpu.max.burst",
-            format!("{burst_us} us is more than {most} us, what there is to save up"),
+            format!("{burst_us} us is more than {most} us, the most that can be saved up"),
         ));
     }
     Ok(Some(Value::Count(burst_us)))

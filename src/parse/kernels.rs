@@ -33,8 +33,8 @@ fn mount_shown(mount: &Mount) -> String {
     format!("{} {} {rights}{border}", shown(&mount.root), shown(&mount.point))
 }
 
-/// What `parser` makes of `text`, as a row of the table tells it. Of a file with keys the row names those that matter.
-fn told(parser: &str, text: &[u8], row: &str) -> String {
+/// What `parser` makes of `text`, in the form of a row of the table. For a file with keys, the row names those that matter.
+fn read_by(parser: &str, text: &[u8], row: &str) -> String {
     match parser {
         "number" => or_none(number(text)),
         "limit" => or_none(limit(text).map(limit_shown)),
@@ -69,15 +69,15 @@ fn told(parser: &str, text: &[u8], row: &str) -> String {
     }
 }
 
-/// FILE PARSER what it tells
+/// FILE PARSER the values that it reads
 fn rows(kernel: &str) -> Vec<(String, String, String)> {
     let table = std::fs::read_to_string(home(kernel).join("table")).unwrap();
     let lines = table.lines().filter(|line| !line.starts_with('#'));
     lines
         .map(|line| {
             let (file, rest) = line.split_once(' ').expect(line);
-            let (parser, told) = rest.trim_start().split_once(' ').unwrap_or((rest.trim_start(), ""));
-            (file.to_owned(), parser.to_owned(), told.trim_start().to_owned())
+            let (parser, values) = rest.trim_start().split_once(' ').unwrap_or((rest.trim_start(), ""));
+            (file.to_owned(), parser.to_owned(), values.trim_start().to_owned())
         })
         .collect()
 }
@@ -87,7 +87,7 @@ fn the_files_of_real_kernels_tell_what_a_person_reads_there() {
     for kernel in KERNELS {
         for (file, parser, row) in rows(kernel) {
             let text = std::fs::read(home(kernel).join(&file)).expect(&file);
-            assert_eq!(told(&parser, &text, &row), row, "{kernel}/{file} by {parser}");
+            assert_eq!(read_by(&parser, &text, &row), row, "{kernel}/{file} by {parser}");
         }
     }
 }
@@ -101,8 +101,8 @@ fn each_file_of_a_real_kernel_has_a_row() {
             .flat_map(|group| entries(&group))
             .map(|path| path.strip_prefix(home(kernel)).unwrap().to_str().unwrap().to_owned())
             .collect();
-        let told: BTreeSet<_> = rows(kernel).into_iter().map(|(file, ..)| file).collect();
+        let listed: BTreeSet<_> = rows(kernel).into_iter().map(|(file, ..)| file).collect();
         assert!(found.len() > 90, "{kernel}: only {} files", found.len());
-        assert_eq!(found, told, "{kernel}");
+        assert_eq!(found, listed, "{kernel}");
     }
 }

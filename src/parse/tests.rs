@@ -187,13 +187,13 @@ fn a_thread_tells_its_process_and_whether_that_lives() {
             "Name:\tx\\nTgid:\t9\nUmask:\t0022\nState:\t{state}\nTgid:\t42\nNgid:\t0\nPid:\t43\n{threads}SigQ:\t0/1\n"
         )
     };
-    let told = |state, threads| task(status(state, threads).as_bytes());
-    assert_eq!(told("S (sleeping)", "Threads:\t1\n"), Some(Task { pid: 42, lives: true }));
-    assert_eq!(told("Z (zombie)", "Threads:\t2\n"), Some(Task { pid: 42, lives: true }));
+    let parsed = |state, threads| task(status(state, threads).as_bytes());
+    assert_eq!(parsed("S (sleeping)", "Threads:\t1\n"), Some(Task { pid: 42, lives: true }));
+    assert_eq!(parsed("Z (zombie)", "Threads:\t2\n"), Some(Task { pid: 42, lives: true }));
     for (state, threads) in
         [("Z (zombie)", "Threads:\t1\n"), ("Z (zombie)", ""), ("X (dead)", "Threads:\t1\n")]
     {
-        assert_eq!(told(state, threads), Some(Task { pid: 42, lives: false }), "{state}");
+        assert_eq!(parsed(state, threads), Some(Task { pid: 42, lives: false }), "{state}");
     }
     assert_eq!(task(b""), None);
     assert_eq!(task(b"State:\t\nTgid:\t1\n"), None);

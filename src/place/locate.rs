@@ -149,7 +149,7 @@ pub fn in_any_mount(path: &[u8]) -> nix::Result<Option<CString>> {
 }
 
 /// Returns true if the directory is in the mount that the line of mountinfo describes, and not in one that covers it. Before
-/// Linux 5.8 the kernel does not tell, and a directory that exists is taken for the right one.
+/// Linux 5.8 the kernel does not report it, and a directory that exists is taken for the right one.
 fn is_in_mount(path: &CString, line: &[u8]) -> nix::Result<bool> {
     match statx::mount_of_path(path) {
         Ok(id) => Ok(parse::mount_root(line, id).is_some()),

@@ -129,7 +129,7 @@ pub struct Place {
 pub enum PlacePath {
     /// All agents that are made in one place share it. The place is remembered as long as an agent has it.
     Shared(Arc<KnownParent>),
-    /// A copy.
+    /// A copy of the path.
     Own(Box<[u8]>),
 }
 

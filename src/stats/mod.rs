@@ -42,7 +42,7 @@ pub const IO_PRESSURE: u64 = 1u64 << 13;
 pub const STATE: u64 = 1u64 << 14;
 /// The measurements for polling: they cost one read each of two files.
 pub const BASIC: u64 = CPU | MEMORY | CPU_THROTTLE;
-/// All measurements.
+/// All measurements, also those that later versions of the library add.
 pub const ALL: u64 = u64::MAX;
 
 /// The smallest size of agentcg_stats that is accepted.
@@ -98,12 +98,12 @@ pub struct Stats {
     pub memory_events_oom_kill: u64,
     /// Times that an OOM killed a whole group. It is 0 before Linux 5.17.
     pub memory_events_oom_group_kill: u64,
-    /// Threads. Zombies that were not waited for count.
+    /// Threads. Zombies count, too.
     pub pids_current: u64,
     /// The most threads that there were.
     pub pids_peak: u64,
-    /// Forks that were refused: from Linux 6.11 on by the limits of the group and
-    /// below it, before in the group itself by any limit.
+    /// Forks that were refused. From Linux 6.11 on: by the limits of the group and
+    /// of those below it. Before: in the group itself, by any limit.
     pub pids_events_max: u64,
     /// Bytes read, summed over the devices.
     pub io_read_bytes: u64,

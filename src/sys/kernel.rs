@@ -21,7 +21,7 @@ pub fn populated_outlives_death() -> bool {
 /// Returns true if rmdir(2) of a cgroup with such tasks may sleep uninterruptibly (CVE-2026-46223). It sleeps forever if
 /// the caller is the process that has to reap the tasks.
 ///
-/// This applies from 6.19.11 until commit 1b164b876c36 in 7.1-rc3. A stable kernel 7.0 with that commit can be told from
+/// This applies from 6.19.11 until commit 1b164b876c36 in 7.1-rc3. A stable kernel 7.0 with that commit can be distinguished from
 /// one without it only by trying.
 pub fn rmdir_may_hang() -> bool {
     let [first, fixed] =

@@ -44,16 +44,16 @@ pub fn may_be_asked(fd: BorrowedFd<'_>) -> bool {
     fstatfs(fd).is_ok_and(|system| system.filesystem_type().0 as i64 == PIDFS)
 }
 
-/// Asks a pidfd. Fails with `ESRCH` if the process was reaped and the kernel tells nothing about it, or if it has no pid in the
+/// Asks a pidfd. Fails with `ESRCH` if the process was reaped and the kernel reports nothing about it, or if it has no pid in the
 /// namespace of the caller. Before Linux 6.13 it fails with another error.
 pub fn pidfd_info(pidfd: BorrowedFd<'_>) -> nix::Result<PidfdInfo> {
     let mut info = Info { mask: WITH_CGROUP | WITH_EXIT, ..Info::default() };
     // SAFETY: the kernel reads and writes the 64 bytes of the struct, which the number of the ioctl contains.
     Errno::result(unsafe { libc::ioctl(pidfd.as_raw_fd(), GET_INFO as _, &raw mut info) })?;
-    let told = |bits| info.mask & bits == bits;
+    let reported = |bits| info.mask & bits == bits;
     match i32::try_from(info.pid) {
         Ok(pid) if pid > 0 => Ok(PidfdInfo::Unreaped { pid }),
-        _ if told(WITH_CGROUP | WITH_EXIT) => Ok(PidfdInfo::Reaped { cgroup: info.cgroup }),
+        _ if reported(WITH_CGROUP | WITH_EXIT) => Ok(PidfdInfo::Reaped { cgroup: info.cgroup }),
         _ => Err(Errno::ESRCH),
     }
 }

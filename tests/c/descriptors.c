@@ -70,7 +70,7 @@ static void failures_keep_no_descriptor(void)
 	destroy_group(cg);
 }
 
-static void only_read_stats_caches_descriptors(void)
+static void a_kill_caches_no_descriptor_and_read_stats_at_most_sixteen(void)
 {
 	int before = count_descriptors();
 	agentcg *cg = new_group();
@@ -273,7 +273,7 @@ int main(void)
 {
 	RUN(all_are_closed_with_the_handle);
 	RUN(failures_keep_no_descriptor);
-	RUN(only_read_stats_caches_descriptors);
+	RUN(a_kill_caches_no_descriptor_and_read_stats_at_most_sixteen);
 	RUN(cached_descriptors_are_close_on_exec);
 	RUN(none_is_cached_above_half_of_the_limit);
 	RUN(one_free_descriptor_is_enough_to_measure);

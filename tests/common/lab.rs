@@ -8,7 +8,7 @@ pub fn layout() -> String {
     env::var("LAB_LAYOUT").unwrap_or_else(|_| {
         let program = env::args().next().unwrap_or_default();
         panic!(
-            "no lab around us, so nothing was tested: run all by tests/lab/behaviour, \
+            "this is not the lab, so nothing was tested: run all by tests/lab/behaviour, \
              or this program by tests/lab/run --layout user -- {program}"
         )
     })

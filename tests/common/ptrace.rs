@@ -53,7 +53,7 @@ pub fn count_stops(pid: i32) -> u32 {
 /// One system call of a member.
 #[derive(Debug, Clone, Copy)]
 pub struct Call {
-    /// Its number.
+    /// The number of the system call.
     pub number: libc::c_long,
     /// Its first two arguments.
     pub arguments: [libc::c_long; 2],
