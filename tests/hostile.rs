@@ -7,8 +7,6 @@
 mod common;
 #[path = "hostile/cgroups.rs"]
 mod cgroups;
-#[path = "hostile/closed.rs"]
-mod closed;
 #[path = "hostile/escapes.rs"]
 mod escapes;
 #[path = "hostile/forking.rs"]
@@ -17,6 +15,8 @@ mod forking;
 mod hiding;
 #[path = "hostile/interference.rs"]
 mod interference;
+#[path = "hostile/removed_access.rs"]
+mod removed_access;
 #[path = "hostile/unresponsive.rs"]
 mod unresponsive;
 
@@ -27,7 +27,7 @@ use common::member::sleeper;
 roles![
     sleeper,
     bystander,
-    closed::removes_all_access,
+    removed_access::removes_all_access,
     escapes::fork_bomb,
     escapes::rolling_forkers,
     escapes::threads_that_fork,

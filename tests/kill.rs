@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The results of `kill_all` and the time it takes. tests/hostile.rs checks that nothing survives it.
 
-#[path = "kill/closed.rs"]
-mod closed;
+#[path = "kill/removed_access.rs"]
+mod removed_access;
 #[macro_use]
 mod common;
 #[path = "kill/delays.rs"]
@@ -28,7 +28,7 @@ roles![
     ten_burners,
     burner,
     sleeper,
-    closed::exits,
+    removed_access::exits,
     delays::makes_cgroups,
     delays::keeps_removing_access,
     delays::has_no_descriptor_left,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Can a place be used? All that can be known without changing anything.
+//! Checks if a place can be used, as far as this can be known without changing anything.
 
 use super::refusal::refused;
 use super::types::{AGENTS, Candidate, Kind, Occupancy, Place};

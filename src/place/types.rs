@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The types of places. What is done with them is in the other files.
+//! The types of places. The other files use them.
 
 use crate::cgroupfs::controllers::Controllers;
 use crate::cgroupfs::{AgentName, CachedFile, Dir};

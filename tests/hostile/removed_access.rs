@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Agents that remove their host's access to their files by the modes. The files are theirs too.
+//! Agents that remove their host's access to their files by the modes, as owners of these files.
 
 use crate::common::cgroup::{Cgroup, Scratch};
 use crate::common::group::Group;
