@@ -50,7 +50,7 @@ const (
 	FeatureCloneInto  Features = C.AGENTCG_FEATURE_CLONE_INTO  // clone3(CLONE_INTO_CGROUP) works. It was tried.
 	FeatureMemoryPeak Features = C.AGENTCG_FEATURE_MEMORY_PEAK // memory.peak is available (Linux 5.19).
 	FeaturePIDsPeak   Features = C.AGENTCG_FEATURE_PIDS_PEAK   // pids.peak is available (Linux 6.1).
-	FeaturePressure   Features = C.AGENTCG_FEATURE_PRESSURE    // cpu.pressure and its like are available.
+	FeaturePressure   Features = C.AGENTCG_FEATURE_PRESSURE    // cpu.pressure, memory.pressure and io.pressure exist.
 	FeatureXattr      Features = C.AGENTCG_FEATURE_XATTR       // cgroups take user.* attributes (Linux 5.7).
 	FeatureNSDelegate Features = C.AGENTCG_FEATURE_NSDELEGATE  // The hierarchy is mounted nsdelegate.
 	FeatureSystemd    Features = C.AGENTCG_FEATURE_SYSTEMD     // A systemd manager that serves this process was reached.

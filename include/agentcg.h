@@ -199,7 +199,7 @@ const char *agentcg_version_string(void);
 #define AGENTCG_FEATURE_CLONE_INTO  (1ull << 2)  /* clone3(CLONE_INTO_CGROUP) works. It was tried. */
 #define AGENTCG_FEATURE_MEMORY_PEAK (1ull << 3)  /* memory.peak is available (Linux 5.19). */
 #define AGENTCG_FEATURE_PIDS_PEAK   (1ull << 4)  /* pids.peak is available (Linux 6.1). */
-#define AGENTCG_FEATURE_PRESSURE    (1ull << 5)  /* cpu.pressure and its like are available. */
+#define AGENTCG_FEATURE_PRESSURE    (1ull << 5)  /* cpu.pressure, memory.pressure and io.pressure exist. */
 #define AGENTCG_FEATURE_XATTR       (1ull << 6)  /* cgroups take user.* attributes (Linux 5.7). */
 #define AGENTCG_FEATURE_NSDELEGATE  (1ull << 7)  /* The hierarchy is mounted nsdelegate. */
 #define AGENTCG_FEATURE_SYSTEMD     (1ull << 8)  /* A systemd manager that serves the caller was reached. */
@@ -688,8 +688,8 @@ AGENTCG_MUST_CHECK int agentcg_move_pid(agentcg *cg, pid_t pid, agentcg_error *r
  *
  * Returns 0. Errors, as agentcg_move_pid(), and:
  *   -EBADF  pidfd is not a pidfd.
- *   -ESRCH  Also: the process exited meanwhile. The message says if a process
- *           that reuses its pid was moved. */
+ *   -ESRCH  Also: the process exited during the call. The message says if a
+ *           process that reuses its pid was moved. */
 AGENTCG_MUST_CHECK int agentcg_move_pidfd(agentcg *cg, int pidfd, agentcg_error *reterr);
 
 /* Move the calling process into the group. This is for use between fork(2) and

@@ -98,7 +98,8 @@ inline int reap(timeout wait, zstring parent = nullptr)
 /// and so does an assignment to the object: it kills all processes, waits up to destructor_patience, and removes the
 /// group. If that fails, because a process does not die in that time or because the caller is in the group, the agent
 /// is left to agentcg_reap(). Call destroy() first to get such an error. The destructor of a non-owner's handle only
-/// frees the handle. So it does in a forked child, which owns nothing. Call free() to leave an agent running.
+/// frees the handle, and so does every destructor in a forked child, which owns nothing. Call free() to leave an agent
+/// running.
 ///
 /// Several threads may use an object at the same time, as in C, but not while one of them moves it, ends the agent, or
 /// assigns to the object.

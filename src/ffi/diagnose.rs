@@ -21,7 +21,7 @@ pub const AGENTCG_FEATURE_CLONE_INTO: u64 = 1u64 << 2;
 pub const AGENTCG_FEATURE_MEMORY_PEAK: u64 = 1u64 << 3;
 /// pids.peak is available (Linux 6.1).
 pub const AGENTCG_FEATURE_PIDS_PEAK: u64 = 1u64 << 4;
-/// cpu.pressure and its like are available.
+/// cpu.pressure, memory.pressure and io.pressure exist.
 pub const AGENTCG_FEATURE_PRESSURE: u64 = 1u64 << 5;
 /// cgroups take user.* attributes (Linux 5.7).
 pub const AGENTCG_FEATURE_XATTR: u64 = 1u64 << 6;

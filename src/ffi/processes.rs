@@ -35,8 +35,8 @@ pub unsafe extern "C" fn agentcg_move_pid(cg: *mut agentcg, pid: pid_t, reterr: 
 ///
 /// Returns 0. Errors, as agentcg_move_pid(), and:
 ///   -EBADF  pidfd is not a pidfd.
-///   -ESRCH  Also: the process exited meanwhile. The message says if a process
-///           that reuses its pid was moved.
+///   -ESRCH  Also: the process exited during the call. The message says if a
+///           process that reuses its pid was moved.
 #[unsafe(no_mangle)]
 #[must_use]
 pub unsafe extern "C" fn agentcg_move_pidfd(
