@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
 use std::ffi::CStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Weak};
 
 /// The temporarily changed files of one group, shared by all threads of the process. In a forked child there are none:
@@ -147,9 +147,18 @@ impl Overrides {
         })
     }
 
-    /// Discards the saved value of a file, because the caller has given the file a new value.
-    pub fn forget(&self, file: &CStr) {
-        self.with_state(|state| state.saved.retain(|saved| saved.file != file));
+    /// Writes a permanent value to an open file at once, also while calls override the file. None of them restores the value
+    /// from before.
+    pub fn write_permanent(&self, file: &CStr, fd: BorrowedFd<'_>, value: &[u8]) -> nix::Result<()> {
+        let forget = |state: &mut State| state.saved.retain(|saved| saved.file != file);
+        // To lower a limit of memory can take seconds, and a kill must not wait for that. No call overrides such a file.
+        if file.to_bytes().starts_with(b"memory.") {
+            write_once(fd, value)?;
+            self.with_state(forget);
+            return Ok(());
+        }
+        // A call that began to override the file after the write, and before its value was discarded, would restore nothing.
+        self.with_state(|state| write_once(fd, value).map(|()| forget(state)))
     }
 
     /// Restores the files that earlier calls could not restore. Does nothing while another call needs the changes.

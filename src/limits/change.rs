@@ -8,7 +8,7 @@
 use super::setting::{Setting, Value, first_line};
 use super::{Limits, name};
 use crate::cgroupfs::overrides::Overrides;
-use crate::cgroupfs::{Dir, FILE_MAX, read_once, write_once};
+use crate::cgroupfs::{Dir, FILE_MAX, read_once};
 use crate::error::{Error, Result, shown, words};
 use crate::parse::{self, UNLIMITED};
 use nix::errno::Errno;
@@ -186,12 +186,9 @@ impl<'a> Held<'a> {
         self.overrides.permanent_value(self.file, |buf| read_once(self.fd.as_fd(), buf), parse)
     }
 
-    /// Writes a permanent value. Calls that override the file do not restore the old one. If one of them has done so in the
-    /// meantime, the caller finds the old value, and writes again.
+    /// Writes a permanent value. Calls that override the file do not restore the old one.
     fn write(&self, value: &[u8]) -> nix::Result<()> {
-        write_once(self.fd.as_fd(), value)?;
-        self.overrides.forget(self.file);
-        Ok(())
+        self.overrides.write_permanent(self.file, self.fd.as_fd(), value)
     }
 
     /// Returns true if the file has its old value, or no longer exists because its controller was disabled.
@@ -207,26 +204,39 @@ impl<'a> Held<'a> {
         self.permanent(|now| first_line(now) == self.before)
     }
 
-    fn put_back(&self) {
-        if self.now() != Ok(true) {
-            // Lowering a raised memory.max again must not kill, with `force` neither.
-            let _ = fcntl(&self.fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
-            let _ = self.write(&self.before); // The caller checks the value.
+    /// Returns false if the kernel refuses the old value.
+    fn put_back(&self) -> bool {
+        if self.now() == Ok(true) {
+            return true;
         }
+        // Lowering a raised memory.max again must not kill, with `force` neither.
+        let _ = fcntl(&self.fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
+        self.write(&self.before).is_ok()
     }
 }
 
-/// Restores the old values, the last written first and then in the other order, because burst and quota depend on each
-/// other. Values that cannot be restored are left to the next call. Returns the error, or one that says "half set".
+/// Restores the old values. Values that cannot be restored are left to the next call. Returns the error, or one that says
+/// "half set".
 fn put_back(dir: &Dir, held: Vec<Held<'_>>, e: Error) -> Error {
     if !dir.is_alive() {
         return e;
     }
-    held.iter().rev().chain(&held).for_each(Held::put_back);
-    let (left, _): (Vec<Held<'_>>, Vec<Held<'_>>) = held.into_iter().partition(|one| !one.is_as_before(dir));
+    let left = put_back_all(dir, held);
     let worse = half_set(&left, e);
     left.into_iter().for_each(|one| one.overrides.remember(one.file, one.fd, one.before));
     worse
+}
+
+/// Restores the old values, the last written first and then in the other order, because burst and quota depend on each
+/// other. Returns the files that could not be restored. A file that has another value after its old one was written is not
+/// one of them: another caller has set that value, and the next call must not replace it.
+fn put_back_all<'a>(dir: &Dir, held: Vec<Held<'a>>) -> Vec<Held<'a>> {
+    for one in held.iter().rev() {
+        one.put_back();
+    }
+    let refused: Vec<bool> = held.iter().map(|one| !one.put_back()).collect();
+    let left = held.into_iter().zip(refused).filter(|(one, refused)| *refused && !one.is_as_before(dir));
+    left.map(|(one, _)| one).collect()
 }
 
 fn half_set(left: &[Held<'_>], e: Error) -> Error {
@@ -252,6 +262,10 @@ fn half_set(left: &[Held<'_>], e: Error) -> Error {
 mod tests {
     use super::*;
     use crate::cgroupfs::overrides::tests::{FILE, of_this_thread, value};
+    use crate::procfs::Process;
+    use nix::unistd::gettid;
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
     #[test]
     fn a_change_that_fails_during_a_kill_puts_back_the_value_from_before_the_kill() {
@@ -285,4 +299,68 @@ mod tests {
         assert_eq!(later.restore(&dir), Ok(()));
         assert_eq!(value(&dir), "new");
     }
+
+    #[test]
+    fn a_kill_that_begins_during_a_change_leaves_the_new_value() {
+        let (dir, overrides) = (of_this_thread(), Overrides::default());
+        let held = Held::open(&dir, FILE, false, &overrides).expect("it can be opened");
+        let (kill, begun, writer) = (overrides.begin(), AtomicBool::new(false), AtomicI32::new(0));
+        let is_written_or_waits = || {
+            let stat = Process::open(writer.load(Ordering::Relaxed)).and_then(|writer| writer.stat());
+            value(&dir) == "new" || stat.is_ok_and(|stat| stat.state == b'S')
+        };
+        let (written, lifted) = std::thread::scope(|scope| {
+            let writing = scope.spawn(|| {
+                writer.store(gettid().as_raw(), Ordering::Relaxed);
+                // It does not sleep before the write.
+                while !begun.load(Ordering::Acquire) {
+                    std::thread::yield_now();
+                }
+                held.write(b"new")
+            });
+            let lifted = kill.set(&dir, FILE, b"lifted", |_| {
+                begun.store(true, Ordering::Release);
+                while !is_written_or_waits() {
+                    std::thread::yield_now();
+                }
+                true
+            });
+            (writing.join(), lifted)
+        });
+        assert!(matches!(written, Ok(Ok(()))) && lifted == Ok(true));
+        assert_eq!(kill.restore(&dir), Ok(()));
+        assert_eq!(value(&dir), "new");
+    }
+
+    #[test]
+    fn a_change_that_fails_leaves_nothing_to_the_next_call_if_another_caller_sets_the_value() {
+        let (dir, overrides) = (of_this_thread(), Overrides::default());
+        let (begun, done) = (Barrier::new(2), AtomicBool::new(false));
+        let open = || Held::open(&dir, FILE, false, &overrides).expect("it can be opened");
+        let (mine, others) = (open(), open());
+        let left: usize = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                begun.wait();
+                while !done.load(Ordering::Relaxed) {
+                    let _ = others.write(b"other");
+                }
+            });
+            begun.wait();
+            let round = |_| {
+                let held = Held {
+                    file: FILE,
+                    fd: mine.fd.try_clone().expect("a descriptor"),
+                    before: mine.before.clone(),
+                    overrides: &overrides,
+                };
+                put_back_all(&dir, vec![held]).len()
+            };
+            let left = (0..ROUNDS).map(round).sum();
+            done.store(true, Ordering::Relaxed);
+            left
+        });
+        assert_eq!(left, 0);
+    }
+
+    const ROUNDS: usize = 2000;
 }
