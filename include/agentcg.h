@@ -63,6 +63,11 @@
  *   - Every file descriptor is close-on-exec, and none is 0, 1 or 2. If the caller
  *     has closed one of these, it may be open as an O_PATH descriptor while a
  *     function runs.
+ *   - Nobody else may close a descriptor of the library: a later call would use, or
+ *     close, what then has its number. The process has them while it has a handle,
+ *     and the guard's and the scope's afterwards, too. A forked child may close all
+ *     (closefrom(3)), and makes agents of its own then. It must not use or free its
+ *     copies of the handles.
  *   - Several threads may use a handle at the same time. agentcg_destroy() and
  *     agentcg_free() must not run at the same time as another call on the handle.
  *   - A handle works in a forked child. Freeing it there releases nothing that the

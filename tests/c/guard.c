@@ -8,10 +8,12 @@
  */
 #include "support.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static agentcg *new_guarded(void)
@@ -143,8 +145,88 @@ static void a_guard_without_its_limits_leaves_nothing(void)
 	}
 }
 
+/* Descriptors that a child of the host opens where the host's copies of the library's were. */
+enum { FIRST = 3, LAST = 63 };
+
+static void open_own_files(ino_t *files)
+{
+	for (int fd = FIRST; fd <= LAST; fd++) {
+		char path[] = "/tmp/own-XXXXXX";
+		struct stat stat;
+
+		close(fd);
+		CHECK_EQ(mkostemp(path, O_CLOEXEC), fd);
+		CHECK_EQ(unlink(path), 0);
+		CHECK_EQ(fstat(fd, &stat), 0);
+		files[fd] = stat.st_ino;
+	}
+}
+
+static void check_own_files(const ino_t *files)
+{
+	for (int fd = FIRST; fd <= LAST; fd++) {
+		struct stat stat;
+
+		CHECK_EQ(fstat(fd, &stat), 0);
+		CHECK_EQ(stat.st_ino, files[fd]);
+		CHECK_EQ(stat.st_size, 0);
+	}
+}
+
+static void close_all_and_make_agents(void *parent)
+{
+	ino_t files[LAST + 1];
+	const char *parents[] = { NULL, parent };
+
+	open_own_files(files);
+	for (size_t i = 0; i < 2; i++) {
+		agentcg_stats stats;
+		agentcg *cg = NULL;
+		pid_t child = pausing_child();
+
+		CHECK_OK(agentcg_new(parents[i], NULL, NULL, 0, AGENTCG_NEW_GUARD, &cg, &why));
+		CHECK_EQ(guarded(cg), 1);
+		CHECK_OK(agentcg_move_pid(cg, child, &why));
+		CHECK_OK(agentcg_event_fd(cg, AGENTCG_EVENT_EMPTY | AGENTCG_EVENT_GONE, &why));
+		CHECK_OK(agentcg_read_stats(cg, AGENTCG_STAT_ALL, &stats, sizeof(stats), &why));
+		CHECK_OK(agentcg_kill_all(cg, SOON_MS, &why));
+		check_killed(child);
+		destroy_group(cg);
+		check_own_files(files);
+	}
+}
+
+static void use_agents_and_fork(void *unused)
+{
+	char path[PATH_SIZE], *end;
+	agentcg *found = new_guarded(), *named = NULL;
+	agentcg_stats stats;
+
+	(void)unused;
+	CHECK(agentcg_path(found, path, sizeof(path)) > 0);
+	end = strstr(path, "/synwire");
+	CHECK(end != NULL);
+	*end = 0;
+	CHECK_OK(agentcg_new(path, NULL, NULL, 0, AGENTCG_NEW_GUARD, &named, &why));
+	CHECK_OK(agentcg_event_fd(found, AGENTCG_EVENT_EMPTY | AGENTCG_EVENT_GONE, &why));
+	CHECK_OK(agentcg_event_fd(named, AGENTCG_EVENT_EMPTY | AGENTCG_EVENT_GONE, &why));
+	CHECK_OK(agentcg_read_stats(found, AGENTCG_STAT_ALL, &stats, sizeof(stats), &why));
+	in_child(close_all_and_make_agents, path);
+	CHECK_EQ(guarded(found), 1);
+	CHECK_EQ(guarded(named), 1);
+	destroy_group(named);
+	destroy_group(found);
+}
+
+/* As a daemon does. The library keeps descriptors of the place, the guard and the watches. */
+static void a_forked_child_that_closes_all_descriptors_makes_agents_and_uses_none_of_the_numbers(void)
+{
+	in_child(use_agents_and_fork, NULL);
+}
+
 int main(void)
 {
+	RUN(a_forked_child_that_closes_all_descriptors_makes_agents_and_uses_none_of_the_numbers);
 	RUN(a_guarded_agent_is_reported_as_guarded_and_can_be_destroyed);
 	RUN(a_killed_program_with_busy_threads_leaves_nothing);
 	RUN(a_guard_without_its_limits_leaves_nothing);
