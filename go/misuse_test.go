@@ -137,11 +137,44 @@ func during(t *testing.T, g *Group, end func() error) {
 	noneLeft(t)
 }
 
+// keepThawing thaws the group by another handle until the function that it returns is called: if the last method of g was
+// Freeze, Start waits for that, and a Freeze that has begun may end later.
+func keepThawing(t *testing.T, g *Group) func() {
+	t.Helper()
+	other, err := Open(g.UUID(), OpenOptions{})
+	must(t, err)
+	over, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-over:
+				return
+			default:
+				if err := other.Thaw(context.Background()); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	}()
+	return func() {
+		close(over)
+		<-ended
+		must(t, other.Close())
+	}
+}
+
 func TestCloseDuringEveryOtherMethod(t *testing.T) {
 	for round := 0; round < 5; round++ {
 		g, err := New(Options{})
 		must(t, err)
-		during(t, g, g.Close)
+		var stop func()
+		during(t, g, func() error {
+			err := g.Close()
+			stop = keepThawing(t, g)
+			return err
+		})
+		stop()
 		again, err := Open(g.UUID(), OpenOptions{Own: true})
 		must(t, err)
 		_, err = again.Destroy(within(t))
