@@ -203,14 +203,14 @@ func ExampleGroup_Events() {
 	}
 	cmd.Wait()
 	for e := range events { // the channel is closed after the group was removed
-		fmt.Println(e)
-		if e&agentcg.EventEmpty != 0 {
+		if e&agentcg.EventEmpty != 0 { // may be reported more than once
 			g.Destroy(context.Background())
 		}
+		if e&agentcg.EventGone != 0 {
+			fmt.Println("gone")
+		}
 	}
-	// Output:
-	// empty
-	// gone
+	// Output: gone
 }
 
 func ExampleGroup_KillAll() {
