@@ -48,10 +48,11 @@ impl Members<'_> {
         if self.contains_caller(deadline, &NamespaceCache::default())? {
             return Err(Failure::CallerInside);
         }
-        // The saved value, not the temporary freeze of another thread that kills.
-        let was_requested = match overrides.saved_value(FREEZE, is_one) {
-            Some(requested) => requested,
-            None => is_requested(self.dir)?.ok_or(Failure::NoFreezer)?,
+        // The permanent value, not the temporary freeze of another thread that kills.
+        let requested = overrides.permanent_value(FREEZE, |buf| self.dir.read(FREEZE, buf), is_one);
+        let was_requested = match requested {
+            Err(Errno::ENOENT) => return Err(Failure::NoFreezer),
+            requested => requested?,
         };
         overrides.write(self.dir, FREEZE, b"1")?;
         let frozen = events.wait(deadline, |now| now.frozen);
