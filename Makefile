@@ -40,7 +40,8 @@ lint:
 	cargo fmt --check
 	tools/plain
 	cargo clippy --all-targets --locked -- -D warnings
-	cargo clippy --lib --tests --no-default-features --features c-library --locked -- -D warnings
+	cargo clippy --lib --no-default-features --features c-library --locked -- -D warnings
+	cargo clippy --lib --profile test --no-default-features --features c-library --locked -- -D warnings
 	cargo fmt --manifest-path fuzz/Cargo.toml --check
 	cargo fmt --all --manifest-path bench/peers/rust/Cargo.toml --check
 	cargo clippy --manifest-path fuzz/Cargo.toml --target-dir build/fuzz/lint --locked -- -D warnings

@@ -40,6 +40,7 @@ static enum mode mode;
 static volatile int all_fail;
 static volatile int no_mapping, clock_fails;
 static const char *name_part;
+static long stride;
 static const char *volatile current_call = "no call";
 static volatile long number;
 
@@ -183,7 +184,7 @@ static void survive_failures(enum mode how)
 		current_call = call->name;
 		/* With other threads only some: 1, 2, 3, 4, 6, 9, ... */
 		while (survives_failure(call, first))
-			first += how == ALL_THREADS && first > 3 ? first / 2 : 1;
+			first += how == ALL_THREADS && first > 3 ? first / 2 : stride;
 	}
 	current_call = "no call";
 }
@@ -449,7 +450,7 @@ static void a_panic_prints_nothing(void)
 	CHECK_EQ(reap(panicking), 0);
 }
 
-/* With an argument, only the calls whose names contain it. */
+/* usage: no_memory [NAME-PART [STRIDE]]: for the calls whose names contain NAME-PART, fails every STRIDE-th allocation. */
 int main(int count, char **arguments)
 {
 	struct sigaction action = { .sa_handler = print_where };
@@ -457,6 +458,8 @@ int main(int count, char **arguments)
 	agentcg *guarded;
 
 	name_part = count > 1 ? arguments[1] : "";
+	stride = count > 2 ? strtol(arguments[2], NULL, 10) : 1;
+	CHECK(stride >= 1);
 	CHECK_EQ(sigaction(SIGABRT, &action, NULL), 0);
 	CHECK_EQ(sigaction(SIGSEGV, &action, NULL), 0);
 	/* This agent keeps the guard and the inotify instance, of which a process has one each. */

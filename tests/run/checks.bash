@@ -41,13 +41,17 @@ observe() {
   out=$(<"$scratch/out") err=$(<"$scratch/err")
 }
 run() { "$bin/agentcg-run" "$@"; }
+prints() { # SENTENCE EXPECTED ARG...: agentcg-run --quiet ARG... prints this
+  observe run --quiet "${@:3}"
+  is "$1" "0 $2" "$status $out$err"
+}
 
 # wait_for COMMAND...: waits until it succeeds; fails after 10 s
 wait_for() {
   local end=$((SECONDS + 10))
   until "$@"; do
     [ "$SECONDS" -lt "$end" ] || return 1
-    sleep 0.02
+    sleep 0.1 # a new process takes much CPU time in User-Mode Linux
   done
 }
 

@@ -14,23 +14,30 @@ on_terminal() {
 }
 # shellcheck disable=SC2059 # keys are printf escapes
 press() { printf "$1" >&"$keys"; }
-# shows TEXT: reads until the terminal has shown it, and moves what was read to past. Ends the test after 20 s
+# more: adds what the terminal shows to screen; waits up to 20 s for a first character. Fails at the end of the output.
+# A read of one character costs four system calls, so the rest of the output is read at once.
+more() {
+  local character rest=''
+  IFS= read -r -N 1 -t 20 character <&"$shown" || return 1
+  IFS= read -r -N 65536 -t 0.02 rest <&"$shown" || :
+  screen+=$character$rest
+}
+# shows TEXT: reads until the terminal has shown it, and moves what was shown up to it to past. Ends the test after 20 s
 shows() {
-  local character='' end=$((SECONDS + 20))
+  local end=$((SECONDS + 20)) after
   until [[ $screen == *"$1"* ]]; do
-    if [ "$SECONDS" -gt "$end" ] || ! IFS= read -r -N 1 -t 20 character <&"$shown"; then
+    if [ "$SECONDS" -gt "$end" ] || ! more; then
       failed "the terminal shows: $1" "it shows: ${screen//$escape/^[}"
       kill "$terminal"
       exit 1
     fi
-    screen+=$character
   done
-  past+=$screen screen=''
+  after=${screen#*"$1"}
+  past+=${screen%"$after"} screen=$after
 }
 # ended: waits for the end; sets past to all output and status to the exit status
 ended() {
-  local character
-  while IFS= read -r -N 1 -t 20 character <&"$shown"; do screen+=$character; done
+  while more; do :; done
   exec {shown}<&- {keys}>&-
   wait "$terminal" || status=$?
   past+=$screen
