@@ -109,6 +109,23 @@ func ExampleReap() {
 	// Output: 1 <nil>
 }
 
+// After a restart: adopt this program's own agents, and end those that are left.
+func ExampleReapTagged() {
+	const tag = "com.example.host"
+	agents, err := agentcg.ListTagged("", tag)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, a := range agents {
+		if g, err := agentcg.Open(a.UUID, agentcg.OpenOptions{Own: true, Tag: tag}); err == nil {
+			defer g.Destroy(context.Background())
+		}
+	}
+	n, err := agentcg.ReapTagged(context.Background(), "", tag)
+	fmt.Println(n, err)
+	// Output: 0 <nil>
+}
+
 func ExampleDiagnose() {
 	d, err := agentcg.Diagnose()
 	if err != nil {

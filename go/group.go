@@ -2,6 +2,7 @@
 
 package agentcg
 
+// #include <stdlib.h>
 // #include <agentcg.h>
 import "C"
 
@@ -28,6 +29,11 @@ type Options struct {
 	UUID string
 	// Limits are set before the first process starts.
 	Limits Limits
+	// Label is a text for people: at most 63 bytes of UTF-8 without control characters. SetLabel changes it.
+	Label string
+	// Tag is the name of the program that owns the agent, for ListTagged, OpenOptions.Tag and ReapTagged: at most 63
+	// characters, which are ASCII letters, digits and any of ._-:/. It cannot be changed. Label and Tag need Linux 5.7.
+	Tag string
 	// Guard makes the process agentcg-guard kill and remove the group when this program ends without having done so,
 	// however it ends (SIGKILL included).
 	Guard bool
@@ -50,13 +56,31 @@ func New(o Options) (*Group, error) {
 		return nil, err
 	}
 	defer free(uuid)
+	label, err := cString(op, "Label", o.Label)
+	if err != nil {
+		return nil, err
+	}
+	defer free(label)
+	tag, err := cString(op, "Tag", o.Tag)
+	if err != nil {
+		return nil, err
+	}
+	defer free(tag)
 	limits, err := o.Limits.toC(op)
 	if err != nil {
 		return nil, err
 	}
+	// A struct for C must not refer to memory of Go.
+	copied := (*C.agentcg_limits)(C.malloc(C.size_t(unsafe.Sizeof(limits))))
+	defer freeC(unsafe.Pointer(copied))
+	*copied = limits
+	options := C.agentcg_new_options{
+		parent: parent, uuid: uuid, limits: copied, limits_size: C.size_t(unsafe.Sizeof(limits)), flags: o.flags(),
+		label: label, tag: tag,
+	}
 	var cg *C.agentcg
 	var e C.agentcg_error
-	r := C.agentcg_new(parent, uuid, &limits, C.size_t(unsafe.Sizeof(limits)), o.flags(), &cg, &e)
+	r := C.agentcg_new_with(&options, C.size_t(unsafe.Sizeof(options)), &cg, &e)
 	if r < 0 {
 		return nil, failure(op, r, &e)
 	}
@@ -88,6 +112,8 @@ type OpenOptions struct {
 	// Own makes this process the owner of an orphan. Without it the Group is a non-owner's: it can measure, move and
 	// kill, but does not keep the group from being reaped.
 	Own bool
+	// Tag, if it is not empty, is the tag that the agent must have. An agent of another tag, or without one, is ENOENT.
+	Tag string
 }
 
 // Open opens an existing group, for example after a restart.
@@ -103,13 +129,23 @@ func Open(uuid string, o OpenOptions) (*Group, error) {
 		return nil, err
 	}
 	defer free(name)
+	tag, err := cString(op, "Tag", o.Tag)
+	if err != nil {
+		return nil, err
+	}
+	defer free(tag)
 	var flags C.uint64_t
 	if o.Own {
 		flags = C.AGENTCG_OPEN_OWN
 	}
 	var cg *C.agentcg
 	var e C.agentcg_error
-	r := C.agentcg_open(parent, name, flags, &cg, &e)
+	var r C.int
+	if tag == nil {
+		r = C.agentcg_open(parent, name, flags, &cg, &e)
+	} else {
+		r = C.agentcg_open_tagged(parent, name, tag, flags, &cg, &e)
+	}
 	if r < 0 {
 		return nil, failure(op, r, &e)
 	}
@@ -189,6 +225,9 @@ type Info struct {
 	// Guarded is true if the guard kills and removes the group when this program ends. It is false while the guard is
 	// stopped.
 	Guarded bool
+	// Label and Tag are those of Options and SetLabel, or those that an adopted agent has. If this Group is a
+	// non-owner's, they are read from the group, where an agent can change both.
+	Label, Tag string
 }
 
 // Info returns facts about the Group.
@@ -206,7 +245,21 @@ func (g *Group) Info() (Info, error) {
 		Place:       Place(info.place),
 		Owned:       info.owned != 0,
 		Guarded:     info.guarded != 0,
+		Label:       text(info.label[:]),
+		Tag:         text(info.tag[:]),
 	}, nil
+}
+
+// SetLabel changes the label of the agent. An empty label removes it. Only the owner may change it: EPERM.
+func (g *Group) SetLabel(label string) error {
+	const op = "set label"
+	c, err := cString(op, "the label", label)
+	if err != nil {
+		return err
+	}
+	defer free(c)
+	_, err = g.do(op, func(cg *C.agentcg, e *C.agentcg_error) C.int { return C.agentcg_set_label(cg, c, e) })
+	return err
 }
 
 // Close frees the handle, and leaves the group and its processes as they are. If the Group was the owner's, the agent

@@ -134,6 +134,74 @@ func TestAClosedGroupCanBeOpenedAgain(t *testing.T) {
 	wants(t, err, syscall.ENOENT)
 }
 
+func TestLabelAndTagAreKnownEverywhere(t *testing.T) {
+	g := group(t, Options{Label: "pull request 7: Überprüfung", Tag: "go-test"})
+	run(t, g, "sleep", "1000")
+	pids, err := g.PIDs()
+	must(t, err)
+	check := func(label string) {
+		t.Helper()
+		info, err := g.Info()
+		must(t, err)
+		agents, err := ListTagged("", "go-test")
+		must(t, err)
+		found, err := Find(pids[0])
+		must(t, err)
+		if len(agents) != 1 || agents[0].UUID != g.UUID() {
+			t.Fatalf("%+v", agents)
+		}
+		for _, got := range [][2]string{{info.Label, info.Tag}, {agents[0].Label, agents[0].Tag}, {found.Label, found.Tag}} {
+			if got != [2]string{label, "go-test"} {
+				t.Fatalf("%q", got)
+			}
+		}
+	}
+	check("pull request 7: Überprüfung")
+	must(t, g.SetLabel("pull request 8"))
+	check("pull request 8")
+	wants(t, g.SetLabel("two\nlines"), syscall.EINVAL)
+	must(t, g.SetLabel(""))
+	check("")
+	guest, err := Open(g.UUID(), OpenOptions{Tag: "go-test"})
+	must(t, err)
+	wants(t, guest.SetLabel("x"), syscall.EPERM)
+	must(t, guest.Close())
+}
+
+func TestACallThatIsBoundToATagLeavesOtherAgentsAlone(t *testing.T) {
+	g, other := group(t, Options{Tag: "go-test"}), group(t, Options{Tag: "go-other"})
+	for _, one := range []*Group{g, other} {
+		must(t, one.Close())
+	}
+	if agents, err := ListTagged("", "go-none"); err != nil || len(agents) != 0 {
+		t.Fatal(agents, err)
+	}
+	_, err := Open(g.UUID(), OpenOptions{Own: true, Tag: "go-other"})
+	wants(t, err, syscall.ENOENT)
+	n, err := ReapTagged(within(t), "", "go-test")
+	must(t, err)
+	if n != 1 || !gone(g.Path()) || gone(other.Path()) {
+		t.Fatalf("%d reaped", n)
+	}
+	again, err := Open(other.UUID(), OpenOptions{Own: true, Tag: "go-other"})
+	must(t, err)
+	_, err = again.Destroy(within(t))
+	must(t, err)
+}
+
+func TestAnInvalidLabelOrTagIsRefused(t *testing.T) {
+	for _, o := range []Options{{Label: "\x1b[2J"}, {Label: "a\x00b"}, {Tag: "a b"}, {Tag: "\xff"}} {
+		_, err := New(o)
+		wants(t, err, syscall.EINVAL)
+	}
+	for _, tag := range []string{"", "a b", "a\x00"} {
+		_, err := ListTagged("", tag)
+		wants(t, err, syscall.EINVAL)
+		_, err = ReapTagged(within(t), "", tag)
+		wants(t, err, syscall.EINVAL)
+	}
+}
+
 func TestAForgottenGroupIsClosedAndNotDestroyed(t *testing.T) {
 	g, err := New(Options{})
 	must(t, err)

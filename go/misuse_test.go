@@ -26,6 +26,7 @@ func verbs(ctx context.Context) map[string]func(*Group) error {
 		"MovePidfd":      func(g *Group) error { return g.MovePidfd(1 << 30) },
 		"PIDs":           func(g *Group) error { _, err := g.PIDs(); return err },
 		"ReadFile":       func(g *Group) error { _, err := g.ReadFile("cgroup.type"); return err },
+		"SetLabel":       func(g *Group) error { return g.SetLabel("x") },
 		"SetLimits":      func(g *Group) error { return g.SetLimits(Limits{}) },
 		"SignalAll":      func(g *Group) error { _, err := g.SignalAll(0); return err },
 		"Spawn":          func(g *Group) error { _, err := g.Spawn(ctx, exec.Command("true"), SpawnOptions{}); return err },

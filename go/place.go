@@ -136,12 +136,34 @@ type Agent struct {
 	OwnerPID int
 	// Created is the time when the agent was made, or zero if unknown.
 	Created time.Time
+	// Label and Tag are empty if there is none or they are unknown. An agent can change both.
+	Label, Tag string
 }
 
 // List returns the agents under parent, or, if that is empty, in all places in which New may have made them, in no
 // particular order. Of another uid's agents only the uuid is known.
 func List(parent string) ([]Agent, error) {
-	const op = "list"
+	return list("list", parent, func(c *C.char, entries *C.agentcg_entry, size, room C.size_t, e *C.agentcg_error) C.int {
+		return C.agentcg_list(c, entries, size, room, e)
+	})
+}
+
+// ListTagged returns the agents that have this tag, as List returns all. Those of another uid are left out, because
+// their tags are unknown.
+func ListTagged(parent, tag string) ([]Agent, error) {
+	const op = "list tagged"
+	t, err := cString(op, "the tag", tag)
+	if err != nil {
+		return nil, err
+	}
+	defer free(t)
+	return list(op, parent, func(c *C.char, entries *C.agentcg_entry, size, room C.size_t, e *C.agentcg_error) C.int {
+		return C.agentcg_list_tagged(c, t, entries, size, room, e)
+	})
+}
+
+func list(op, parent string,
+	get func(c *C.char, entries *C.agentcg_entry, size, room C.size_t, e *C.agentcg_error) C.int) ([]Agent, error) {
 	c, err := cString(op, "the parent", parent)
 	if err != nil {
 		return nil, err
@@ -150,7 +172,7 @@ func List(parent string) ([]Agent, error) {
 	for room := 32; ; {
 		entries := make([]C.agentcg_entry, room)
 		var e C.agentcg_error
-		r := C.agentcg_list(c, &entries[0], C.size_t(unsafe.Sizeof(entries[0])), C.size_t(room), &e)
+		r := get(c, &entries[0], C.size_t(unsafe.Sizeof(entries[0])), C.size_t(room), &e)
 		if r < 0 {
 			return nil, failure(op, r, &e)
 		}
@@ -172,6 +194,8 @@ func agentFromC(c *C.agentcg_entry) Agent {
 		Orphan:    c.orphan != 0,
 		Populated: c.populated != 0,
 		OwnerPID:  int(c.owner_pid),
+		Label:     text(c.label[:]),
+		Tag:       text(c.tag[:]),
 	}
 	if c.created_unix_ns != 0 {
 		a.Created = time.Unix(0, int64(c.created_unix_ns))
@@ -193,6 +217,8 @@ type Found struct {
 	OwnerPID int
 	// Created is the time when the agent was made, or zero if unknown.
 	Created time.Time
+	// Label and Tag are empty if there is none or they are unknown. An agent can change both.
+	Label, Tag string
 }
 
 // Find finds the agent in which a process is. If agents are inside one another, it is the outermost one in which this
@@ -231,7 +257,14 @@ func found(op string, find func(*C.agentcg_found, *C.char, C.size_t, *C.agentcg_
 	if r < 0 {
 		return Found{}, failure(op, r, &e)
 	}
-	f := Found{UUID: text(c.uuid[:]), Place: place, Below: c.below != 0, OwnerPID: int(c.owner_pid)}
+	f := Found{
+		UUID:     text(c.uuid[:]),
+		Place:    place,
+		Below:    c.below != 0,
+		OwnerPID: int(c.owner_pid),
+		Label:    text(c.label[:]),
+		Tag:      text(c.tag[:]),
+	}
 	if c.created_unix_ns != 0 {
 		f.Created = time.Unix(0, int64(c.created_unix_ns))
 	}
@@ -239,11 +272,30 @@ func found(op string, find func(*C.agentcg_found, *C.char, C.size_t, *C.agentcg_
 }
 
 // Reap kills and removes the orphans under parent, or, if that is empty, in all places: what a crashed program has
-// left. An agent whose owner is alive is never touched. Reap returns the number of agents that its last attempt
+// left. An agent whose owner is alive is never touched. The orphans of all programs of this uid are meant: ReapTagged
+// leaves those alone that another program may adopt. Reap returns the number of agents that its last attempt
 // removed; those that earlier attempts removed, while others did not die in time, are not counted. One attempt is made
 // even if ctx has ended.
 func Reap(ctx context.Context, parent string) (int, error) {
-	const op = "reap"
+	return reap(ctx, "reap", parent, func(c *C.char, ms C.int, e *C.agentcg_error) C.int { return C.agentcg_reap(c, ms, e) })
+}
+
+// ReapTagged kills and removes the orphans that have this tag, as Reap does with all. An orphan of another tag, without
+// one, or whose tag cannot be read, is never touched. The exception is an agent that was only half made, which has no
+// process.
+func ReapTagged(ctx context.Context, parent, tag string) (int, error) {
+	const op = "reap tagged"
+	t, err := cString(op, "the tag", tag)
+	if err != nil {
+		return 0, err
+	}
+	defer free(t)
+	return reap(ctx, op, parent, func(c *C.char, ms C.int, e *C.agentcg_error) C.int {
+		return C.agentcg_reap_tagged(c, t, ms, e)
+	})
+}
+
+func reap(ctx context.Context, op, parent string, attempt func(*C.char, C.int, *C.agentcg_error) C.int) (int, error) {
 	c, err := cString(op, "the parent", parent)
 	if err != nil {
 		return 0, err
@@ -252,7 +304,7 @@ func Reap(ctx context.Context, parent string) (int, error) {
 	for {
 		var e C.agentcg_error
 		// No other call waits for this one, so each attempt may take a second.
-		r := C.agentcg_reap(c, slice(ctx, 1000), &e)
+		r := attempt(c, slice(ctx, 1000), &e)
 		if r >= 0 {
 			return int(r), nil
 		}

@@ -15,6 +15,9 @@
  *                     child holds the same lock until it ends or executes another
  *                     program.) All other users of the agent are non-owners.
  *   orphan            An agent without a living owner.
+ *   label             A text for people that an agent has.
+ *   tag               The name of the program that owns the agent. Calls can be bound
+ *                     to it: agentcg_reap_tagged().
  *   guard             The process agentcg-guard, one for each program. It
  *                     kills and removes agents when their owner has ended, and
  *                     keeps a systemd scope alive.
@@ -120,6 +123,8 @@ extern "C" {
 #define AGENTCG_UNLIMITED UINT64_MAX
 /* The size of a uuid as text, NUL included. */
 #define AGENTCG_UUID_SIZE 37
+/* The size of a label and of a tag as text, NUL included. */
+#define AGENTCG_LABEL_SIZE 64
 /* In agentcg_spawn_options: the program gets the caller's own descriptor. */
 #define AGENTCG_INHERIT (-1)
 /* In agentcg_spawn_options: the program gets /dev/null. */
@@ -142,6 +147,7 @@ typedef struct agentcg_limits agentcg_limits;
 typedef struct agentcg_entry agentcg_entry;
 typedef struct agentcg_found agentcg_found;
 typedef struct agentcg_info agentcg_info;
+typedef struct agentcg_new_options agentcg_new_options;
 typedef struct agentcg_spawn_fd agentcg_spawn_fd;
 typedef struct agentcg_spawn_options agentcg_spawn_options;
 typedef struct agentcg_spawn_rlimit agentcg_spawn_rlimit;
@@ -301,30 +307,52 @@ int agentcg_diagnose_new(const agentcg_limits *limits,
  * -EBUSY. */
 #define AGENTCG_DESTROY_IF_EMPTY (1ull << 0)
 
+/* What agentcg_new_with() makes. A cleared struct asks for what
+ * agentcg_new(NULL, NULL, NULL, 0, 0, ...) makes. */
+struct agentcg_new_options {
+	const char *parent;            /* The place, as for agentcg_new(), or NULL. */
+	const char *uuid;              /* The uuid as text. NULL stands for a new random one. */
+	const agentcg_limits *limits;  /* The limits, or NULL if limits_size is 0. */
+	size_t limits_size;            /* sizeof(*limits). */
+	uint64_t flags;                /* AGENTCG_NEW_... */
+	/* A text for people: at most 63 bytes of UTF-8. It has no control characters,
+	 * and none that break a line or change the direction of text (U+2028 to U+202E,
+	 * U+2066 to U+2069). NULL and "" stand for none. agentcg_set_label() changes it. */
+	const char *label;
+	/* The name of the program that owns the agent: 1 to 63 characters, which are
+	 * ASCII letters, digits and any of ._-:/. NULL stands for none. It cannot be
+	 * changed. */
+	const char *tag;
+};
+
 /* An agent, as agentcg_list() finds it. */
 struct agentcg_entry {
-	char uuid[AGENTCG_UUID_SIZE];  /* The uuid as text. */
-	uint8_t orphan;                /* 1 if the agent has no living owner. */
-	uint8_t populated;             /* 1 if the group holds living processes. */
-	uint8_t reserved;              /* Always 0. */
+	char uuid[AGENTCG_UUID_SIZE];    /* The uuid as text. */
+	uint8_t orphan;                  /* 1 if the agent has no living owner. */
+	uint8_t populated;               /* 1 if the group holds living processes. */
+	uint8_t reserved;                /* Always 0. */
 	/* The pid of the owner in its own pid namespace, 0 if unknown. Do not rely on
 	 * it or on created_unix_ns: an agent can change both. They are for people. */
 	uint32_t owner_pid;
-	uint32_t reserved2;            /* Always 0. */
-	uint64_t created_unix_ns;      /* When the agent was made, 0 if unknown. */
+	uint32_t reserved2;              /* Always 0. */
+	uint64_t created_unix_ns;        /* When the agent was made, 0 if unknown. */
+	char label[AGENTCG_LABEL_SIZE];  /* The label as text, "" if there is none or it is unknown. */
+	char tag[AGENTCG_LABEL_SIZE];    /* The tag of the program that made the agent, in the same way. */
 };
 
 /* The agent of a process, as agentcg_find() finds it. */
 struct agentcg_found {
-	char uuid[AGENTCG_UUID_SIZE];  /* The uuid as text. */
+	char uuid[AGENTCG_UUID_SIZE];    /* The uuid as text. */
 	/* 1 if the process is in a cgroup below the group, 0 if it is in the group. */
 	uint8_t below;
-	uint16_t reserved;             /* Always 0. */
+	uint16_t reserved;               /* Always 0. */
 	/* The pid of the owner in its own pid namespace, 0 if unknown. As in
 	 * agentcg_entry it and created_unix_ns are for people: an agent can change both. */
 	uint32_t owner_pid;
-	uint32_t reserved2;            /* Always 0. */
-	uint64_t created_unix_ns;      /* When the agent was made, 0 if unknown. */
+	uint32_t reserved2;              /* Always 0. */
+	uint64_t created_unix_ns;        /* When the agent was made, 0 if unknown. */
+	char label[AGENTCG_LABEL_SIZE];  /* The label as text, "" if there is none or it is unknown. */
+	char tag[AGENTCG_LABEL_SIZE];    /* The tag of the program that made the agent, in the same way. */
 };
 
 /* Make an agent: make the group <parent>/synwire/agents/<uuid>, enable the cpu,
@@ -383,6 +411,28 @@ int agentcg_new(const char *parent,
 		agentcg **ret_cg,
 		agentcg_error *reterr);
 
+/* Make an agent, like agentcg_new(), with a label and a tag. options_size is
+ * sizeof(*options). options may be NULL if options_size is 0. The strings and the
+ * limits are used only during the call.
+ *
+ * The tag binds agentcg_list_tagged(), agentcg_open_tagged() and
+ * agentcg_reap_tagged() to the agents of one program. Label and tag are kept in
+ * an extended attribute of the group's directory, user.agentcg.owner, which needs
+ * Linux 5.7. An agent with the caller's uid can change the attribute, also if it
+ * is contained: it can hide from a reap that is bound to its tag, and it can take
+ * another program's tag. The guard and agentcg_reap() do not depend on it.
+ *
+ * Returns 0. Errors, as agentcg_new(), and:
+ *   -E2BIG       Also: options has a field set that this library does not know.
+ *   -EINVAL      Also: the label or the tag is not valid.
+ *   -EOPNOTSUPP  Also: a label or a tag is given, and the kernel does not keep
+ *                attributes of cgroups. */
+AGENTCG_MUST_CHECK
+int agentcg_new_with(const agentcg_new_options *options,
+		     size_t options_size,
+		     agentcg **ret_cg,
+		     agentcg_error *reterr);
+
 /* Open the group of an existing agent, for example after a restart. parent is
  * the place, a cgroup directory. If it is NULL, all places are searched in
  * which agentcg_new(NULL, ...) can have made the agent. uuid is the agent's
@@ -400,6 +450,22 @@ int agentcg_open(const char *parent,
 		 uint64_t flags,
 		 agentcg **ret_cg,
 		 agentcg_error *reterr);
+
+/* Open an agent, like agentcg_open(), if it has this tag. An agent of another
+ * tag, or without one, counts as none. An agent that is adopted keeps its label
+ * and its tag.
+ *
+ * Returns 0. Errors, as agentcg_open(), and:
+ *   -EACCES  Also: the tag cannot be read.
+ *   -EINVAL  Also: the tag is NULL or not valid.
+ *   -ENOENT  Also: the agent does not have the tag. */
+AGENTCG_MUST_CHECK
+int agentcg_open_tagged(const char *parent,
+			const char *uuid,
+			const char *tag,
+			uint64_t flags,
+			agentcg **ret_cg,
+			agentcg_error *reterr);
 
 /* List the agents under parent, or, if it is NULL, in all places in which
  * agentcg_new(NULL, ...) can have made them. At most count entries of
@@ -419,10 +485,28 @@ int agentcg_list(const char *parent,
 		 size_t count,
 		 agentcg_error *reterr);
 
+/* List the agents that have this tag, like agentcg_list(). Those of other uids
+ * are left out, because their tags are unknown.
+ *
+ * Returns the number of agents, which may be more than count. Errors, as
+ * agentcg_list(), and:
+ *   -EINVAL  Also: the tag is NULL or not valid. */
+AGENTCG_MUST_CHECK
+int agentcg_list_tagged(const char *parent,
+			const char *tag,
+			agentcg_entry *entries,
+			size_t entry_size,
+			size_t count,
+			agentcg_error *reterr);
+
 /* Kill and remove the orphans under parent, or, if it is NULL, in all places in
  * which agentcg_new(NULL, ...) can have made them. Orphans are what a crashed
  * program has left; agents that were only half made are included. An agent
  * whose owner is alive is never touched.
+ *
+ * Without a tag, the orphans of all programs of the caller's uid are meant: those
+ * that another program would have adopted are lost. agentcg_reap_tagged() leaves
+ * them alone.
  *
  * Returns the number of agents that were removed. On failure, all orphans that
  * could be removed are removed. Errors, besides the common ones:
@@ -432,6 +516,24 @@ int agentcg_list(const char *parent,
  *   -EOPNOTSUPP  The caller is in a threaded cgroup.
  *   -ETIMEDOUT   Some did not die within timeout_ms. */
 AGENTCG_MUST_CHECK int agentcg_reap(const char *parent, int timeout_ms, agentcg_error *reterr);
+
+/* Kill and remove the orphans that have this tag, like agentcg_reap(). An agent
+ * with another tag, without one, or whose tag cannot be read, is never touched:
+ * its program can adopt it at any time during the call.
+ *
+ * The exception is an agent that was only half made: its program was killed in
+ * agentcg_new() before it wrote the tag. Such a group has no process. It is
+ * removed and counted, and nothing is killed. Before Linux 5.7 no agent has a
+ * tag, and the call finds none.
+ *
+ * Returns the number of agents that were removed. On failure, all of these
+ * orphans that could be removed are removed. Errors, as agentcg_reap(), and:
+ *   -EINVAL  Also: the tag is NULL or not valid. */
+AGENTCG_MUST_CHECK
+int agentcg_reap_tagged(const char *parent,
+			const char *tag,
+			int timeout_ms,
+			agentcg_error *reterr);
 
 /* Find the agent in which a process is. size is sizeof(*ret_found). place
  * receives the path of the agent's place, which agentcg_open() takes as parent;
@@ -520,13 +622,18 @@ void agentcg_free(agentcg *cg);
 
 /* Facts about a handle and its group. */
 struct agentcg_info {
-	uint64_t id;           /* The kernel's id of the cgroup. */
-	uint64_t controllers;  /* AGENTCG_CONTROLLER_... that are in force in the group. */
-	uint32_t place;        /* AGENTCG_PLACE_...: the kind of its place. */
-	uint32_t owned;        /* 1 if this handle is the owner's. */
+	uint64_t id;                   /* The kernel's id of the cgroup. */
+	uint64_t controllers;          /* AGENTCG_CONTROLLER_... that are in force in the group. */
+	uint32_t place;                /* AGENTCG_PLACE_...: the kind of its place. */
+	uint32_t owned;                /* 1 if this handle is the owner's. */
 	/* 1 if the guard ends it with this process. 0 also while the guard is stopped. */
 	uint32_t guarded;
-	uint32_t reserved;     /* Always 0. */
+	uint32_t reserved;             /* Always 0. */
+	/* The label, "" if there is none or it is unknown. The owner's handle knows the
+	 * label and the tag that it has given or adopted. A non-owner's reads them from
+	 * the group, where an agent can change both. */
+	char label[AGENTCG_LABEL_SIZE];
+	char tag[AGENTCG_LABEL_SIZE];  /* The tag of the program that made the agent, in the same way. */
 };
 
 /* Copy the agent's uuid, 36 characters, to buf. Returns the length of the uuid.
@@ -551,6 +658,19 @@ int agentcg_get_info(agentcg *cg,
 		     agentcg_info *ret_info,
 		     size_t size,
 		     agentcg_error *reterr);
+
+/* Change the label of the agent. label is as in agentcg_new_options: NULL and ""
+ * remove it. Only the owner may change it.
+ *
+ * Returns 0. Errors, besides the common ones:
+ *   -EACCES      Also: the agent has removed the right to write the attribute, and
+ *                does so again.
+ *   -EINVAL      Also: the label is not valid.
+ *   -ENOSPC      The attributes of the group have no room for it: the agent has
+ *                filled them.
+ *   -EOPNOTSUPP  The kernel does not keep attributes of cgroups (before Linux 5.7).
+ *   -EPERM       The handle is a non-owner's. */
+AGENTCG_MUST_CHECK int agentcg_set_label(agentcg *cg, const char *label, agentcg_error *reterr);
 
 /* ---- 4. processes -------------------------------------------------------- */
 

@@ -64,6 +64,15 @@ inline std::vector<agentcg_entry> list(zstring parent = nullptr)
 	});
 }
 
+/// Returns the agents with this tag that agentcg_list_tagged() finds.
+inline std::vector<agentcg_entry> list_tagged(zstring tag, zstring parent = nullptr)
+{
+	return detail::all(std::vector<agentcg_entry>(16),
+	                   [&](agentcg_entry *entries, std::size_t count, agentcg_error *reterr) {
+		return agentcg_list_tagged(parent.c(), tag.c(), entries, sizeof(*entries), count, reterr);
+	});
+}
+
 /// Returns the agent of a process, as agentcg_find() finds it.
 inline found find(pid_t pid)
 {
@@ -84,10 +93,20 @@ inline found find_pidfd(int pidfd)
 	return agent;
 }
 
-/// Calls agentcg_reap(). Returns the number of agents that were removed.
+/// Calls agentcg_reap(). Returns the number of agents that were removed. Orphans of all programs of the caller's uid are
+/// meant.
 inline int reap(timeout wait, zstring parent = nullptr)
 {
 	return detail::checked([&](agentcg_error *reterr) { return agentcg_reap(parent.c(), wait.c(), reterr); });
+}
+
+/// Calls agentcg_reap_tagged(), which leaves the orphans of other programs alone. Returns the number of agents that were
+/// removed.
+inline int reap_tagged(zstring tag, timeout wait, zstring parent = nullptr)
+{
+	return detail::checked([&](agentcg_error *reterr) {
+		return agentcg_reap_tagged(parent.c(), tag.c(), wait.c(), reterr);
+	});
 }
 
 /// The handle of one agent. It can be moved, but not copied. An object that was moved from, released, freed or
@@ -143,12 +162,34 @@ public:
 		made.owner_ = getpid();
 		return made;
 	}
+	/// Makes an agent with agentcg_new_with(), with a label and a tag if they are set.
+	[[nodiscard]] static group make_with(const new_options &options)
+	{
+		group made;
+		agentcg_limits limits = options.limits.c();
+		agentcg_new_options c = options.c(limits);
+		detail::checked([&](agentcg_error *reterr) {
+			return agentcg_new_with(&c, sizeof(c), &made.cg_, reterr);
+		});
+		made.owner_ = getpid();
+		return made;
+	}
 	/// Opens an existing agent with agentcg_open(), as a non-owner, or with AGENTCG_OPEN_OWN as its new owner.
 	[[nodiscard]] static group open(zstring uuid, std::uint64_t flags = 0, zstring parent = nullptr)
 	{
 		group opened;
 		detail::checked([&](agentcg_error *reterr) {
 			return agentcg_open(parent.c(), uuid.c(), flags, &opened.cg_, reterr);
+		});
+		opened.owner_ = flags & AGENTCG_OPEN_OWN ? getpid() : 0;
+		return opened;
+	}
+	/// Opens an existing agent that has this tag with agentcg_open_tagged(), in the same way.
+	[[nodiscard]] static group open_tagged(zstring uuid, zstring tag, std::uint64_t flags = 0, zstring parent = nullptr)
+	{
+		group opened;
+		detail::checked([&](agentcg_error *reterr) {
+			return agentcg_open_tagged(parent.c(), uuid.c(), tag.c(), flags, &opened.cg_, reterr);
 		});
 		opened.owner_ = flags & AGENTCG_OPEN_OWN ? getpid() : 0;
 		return opened;
@@ -195,6 +236,9 @@ public:
 		call(agentcg_get_info, &info, sizeof(info));
 		return info;
 	}
+
+	/// Changes the label with agentcg_set_label(). "" removes it.
+	void set_label(zstring label) { call(agentcg_set_label, label.c()); }
 
 	/// Moves a process with agentcg_move_pid().
 	void move_pid(pid_t pid) { call(agentcg_move_pid, pid); }

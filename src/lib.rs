@@ -45,7 +45,10 @@ pub mod stats;
 mod sys;
 mod systemd;
 
-pub use agent::{Agent, Entry, Found, Info, SpawnOptions, find, find_pidfd, kill_all_of, list, reap};
+pub use agent::{
+    Agent, Entry, Found, Info, SpawnOptions, find, find_pidfd, kill_all_of, list, list_tagged, reap,
+    reap_tagged,
+};
 pub use cgroupfs::controllers::Controllers;
 pub use diagnose::{Diagnosis, diagnose, diagnose_for, feature};
 pub use error::{Error, Reason, Result};
@@ -53,7 +56,7 @@ pub use error::{Error, Reason, Result};
 pub use guard::run as run_guard;
 pub use limits::{CpuMax, Limits};
 pub use nix::errno::Errno;
-pub use parse::{OwnerNote, UNLIMITED};
+pub use parse::{Label, OwnerNote, Tag, UNLIMITED};
 pub use place::{Kind as PlaceKind, PlaceRequest, Systemd, discover as discover_parent, is_available};
 pub use spawn::command::{BeginTimeout, Command, DEVNULL, INHERIT, Redirection, ResourceLimit, Strings};
 pub use spawn::parent::Child;

@@ -25,6 +25,8 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("ids", ids),
     ("proc_stat", proc_stat),
     ("owner_note", owner_note),
+    ("label", label),
+    ("tag", tag),
     ("lives", lives),
     ("task", task),
     ("pidfd", pidfd),
@@ -221,8 +223,34 @@ fn proc_stat(text: &[u8]) {
 
 fn owner_note(text: &[u8]) {
     let note = parse::owner_note(text);
-    let again = format!("created_ns={} pid={}", note.created_unix_ns, note.pid);
+    let mut again = format!("created_ns={} pid={}", note.created_unix_ns, note.pid);
+    if let Some(tag) = note.tag {
+        assert!(contains(text, format!("tag={}", tag.as_str()).as_bytes()));
+        again += &format!(" tag={}", tag.as_str());
+    }
+    if let Some(label) = note.label {
+        assert!(text.ends_with(format!(" label={}", label.as_str()).as_bytes()));
+        again += &format!(" label={}", label.as_str());
+    }
     assert_eq!(parse::owner_note(again.as_bytes()), note);
+}
+
+fn label(text: &[u8]) {
+    const DIRECTION_AND_LINES: &str =
+        "\u{2028}\u{2029}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\u{2067}\u{2068}\u{2069}";
+    let valid = |text: &str| !text.contains(|c: char| c.is_control() || DIRECTION_AND_LINES.contains(c));
+    match parse::Label::parse(text) {
+        Some(label) => assert_eq!(label.as_str().as_bytes(), text),
+        None => assert!(text.is_empty() || text.len() > 63 || !std::str::from_utf8(text).is_ok_and(valid)),
+    }
+}
+
+fn tag(text: &[u8]) {
+    let valid = |b: &u8| b.is_ascii_graphic() && !b"!\"#$%&'()*+,;<=>?@[\\]^`{|}~".contains(b);
+    match parse::Tag::parse(text) {
+        Some(tag) => assert_eq!(tag.as_str().as_bytes(), text),
+        None => assert!(text.is_empty() || text.len() > 63 || !text.iter().all(valid)),
+    }
 }
 
 fn lives(bytes: &[u8]) {

@@ -142,6 +142,23 @@ struct limits {
 	static limits of(const agentcg_limits &found);
 };
 
+/// agentcg_new_options. In C++20: {.label = "pull request 7", .tag = "com.example.ci"}.
+struct new_options {
+	std::optional<std::string> parent{};    ///< the place; the library chooses one if not set
+	std::optional<std::string> uuid{};      ///< a random one if not set
+	agentcgpp::limits limits{};
+	std::uint64_t flags = 0;                ///< AGENTCG_NEW_...
+	std::string label{};                    ///< a text for people
+	std::optional<std::string> tag{};       ///< the name of the program that owns the agent
+
+	/// Returns the options as the C struct, which refers to this one and to these limits.
+	agentcg_new_options c(const agentcg_limits &c_limits) const
+	{
+		auto text = [](const std::optional<std::string> &set) { return set ? zstring(*set).c() : nullptr; };
+		return {text(parent), text(uuid), &c_limits, sizeof(c_limits), flags, zstring(label).c(), text(tag)};
+	}
+};
+
 /// agentcg_spawn_options. What is not set is the caller's own: descriptors, directory, environment. In C++20:
 /// {.stdout_fd = AGENTCG_DEVNULL}.
 struct spawn_options {

@@ -175,9 +175,11 @@ impl Header {
             } else if line.starts_with('\t') && !section.is_empty() {
                 let (code, behind) = split_comment(line.trim());
                 let above = std::mem::take(&mut comment);
-                let (kind, name) = code.trim_end_matches(';').split_once(' ').unwrap();
+                let code = code.trim_end_matches(';');
+                // "const char *" and "name".
+                let (kind, name) = code.split_at(code.rfind([' ', '*']).unwrap() + 1);
                 header.structs.last_mut().unwrap().fields.push(Field {
-                    kind: kind.to_owned(),
+                    kind: kind.trim_end().to_owned(),
                     name: name.to_owned(),
                     comment: behind.map_or_else(|| blocks(&above), |text| blocks(&[text])),
                 });

@@ -7,6 +7,7 @@ mod files;
 mod find;
 mod kill;
 mod kill_together;
+mod labels;
 mod limits;
 mod orphans;
 mod processes;
@@ -14,7 +15,7 @@ mod spawn;
 
 pub use find::{Found, find, find_pidfd};
 pub use kill_together::kill_all_of;
-pub use orphans::{Entry, list, reap};
+pub use orphans::{Entry, list, list_tagged, reap, reap_tagged};
 pub use spawn::SpawnOptions;
 
 use crate::cgroupfs::controllers::Controllers;
@@ -27,7 +28,7 @@ use crate::kill::members::Members;
 use crate::kill::{KillState, Killer};
 use crate::limits::Limits;
 use crate::owner;
-use crate::parse;
+use crate::parse::{self, OwnerNote};
 use crate::place::{self, AgentDir, Kind, PlacePath, PlaceRequest, path_parts};
 use crate::procfs;
 use crate::stats::{Files, Stats};
@@ -53,6 +54,8 @@ pub struct Agent {
     /// The process that owns the agent through this handle, or none. A forked child has a copy of the handle and is not
     /// the owner.
     owner: AtomicForkId,
+    /// Present in the owner: the note as the owner has written it, whatever the agent has made of it.
+    note: ForkMutex<Option<OwnerNote>>,
     /// Present if the guard kills and removes the agent when this process ends.
     guarded: Option<Guarded>,
     files: Files,
@@ -87,7 +90,19 @@ impl Agent {
 
     /// Makes a group like [`Self::new`], in a place that `request` describes.
     pub fn new_where(request: PlaceRequest<'_>, uuid: Option<&str>, limits: &Limits) -> Result<Self> {
+        Self::new_with(request, uuid, limits, None, None)
+    }
+
+    /// Makes a group like [`Self::new_where`], with a label for people and the tag of the owning program.
+    pub fn new_with(
+        request: PlaceRequest<'_>,
+        uuid: Option<&str>,
+        limits: &Limits,
+        label: Option<&str>,
+        tag: Option<&str>,
+    ) -> Result<Self> {
         limits.check()?;
+        let (label, tag) = (label.map(owner::label).transpose()?.flatten(), tag.map(owner::tag).transpose()?);
         guard::clear_up();
         let name = uuid.map_or_else(|| Ok(AgentName::random()), name_of)?;
         let request = PlaceRequest { needs: limits.controllers(), ..request };
@@ -95,7 +110,9 @@ impl Agent {
             // Before the group is made, because it may fail.
             let path = PlacePath::share(place).map_err(out_of_memory)?;
             let stdio = occupy_stdio_for_several().map_err(|e| not_opened(e, &shown(&place.path), &name))?;
-            let mut agent_dir = place::make_agent_dir(place, &name, request.needs)?;
+            let note =
+                OwnerNote { created_unix_ns: owner::now_unix_ns(), label, tag, ..OwnerNote::default() };
+            let mut agent_dir = place::make_agent_dir(place, &name, request.needs, Some(&note))?;
             let applied = match limits.apply(&agent_dir.dir, &agent_dir.path) {
                 // `synwire/agents` may have been made when fewer controllers were available.
                 Err(e) if e.reason() == Some(Reason::NoController) => {
@@ -117,7 +134,7 @@ impl Agent {
             agent.guarded = guarded;
             agent.kill_state.files = agent_dir.kill_files;
             agent.nesting.mark_set(limits);
-            agent.become_owner(owner::now_unix_ns());
+            agent.become_owner(note);
             Ok(agent)
         })
     }
@@ -136,6 +153,7 @@ impl Agent {
             place,
             place_path,
             owner: AtomicForkId::default(),
+            note: ForkMutex::new(),
             guarded: None,
             files: Files::default(),
             kill_state: KillState { overrides, ..KillState::default() },
@@ -145,16 +163,16 @@ impl Agent {
         }
     }
 
-    /// Records the calling process as the owner. It must hold the lock of the group.
-    fn become_owner(&self, created_unix_ns: u64) {
+    /// Records the calling process as the owner, which has written this note. It must hold the lock of the group.
+    fn become_owner(&self, note: OwnerNote) {
         // In the initial namespace a kill needs nothing that would have to be found out now. A process that leaves it
         // finds out what it needs at its next kill.
         if !procfs::was_in_initial_cgroup_namespace() {
             self.killer().cache_namespace();
         }
         procfs::keep_oom_score_adj();
+        *self.note.lock() = Some(note);
         self.owner.set_current();
-        owner::write_note(&self.dir, created_unix_ns);
     }
 
     fn is_owned(&self) -> bool {

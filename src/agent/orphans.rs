@@ -9,7 +9,7 @@ use crate::error::{Error, Reason, Result, out_of_memory, shown, words};
 use crate::guard;
 use crate::kill::KillFiles;
 use crate::owner;
-use crate::parse::OwnerNote;
+use crate::parse::{OwnerNote, Tag};
 use crate::place::{self, Place, PlacePath};
 use crate::sys::deadline::Deadline;
 use crate::sys::descriptors::occupy_stdio_for_several;
@@ -37,22 +37,48 @@ const TURN: Duration = Duration::from_millis(100);
 impl Agent {
     /// Opens an existing agent. With `own`, adopts it, which needs that its owner has ended.
     pub fn open(parent: Option<&CStr>, uuid: &str, own: bool) -> Result<Self> {
+        Self::open_of(parent, uuid, None, own)
+    }
+
+    /// Opens an agent like [`Self::open`] if it has this tag. An agent of another tag counts as none, and its lock is left
+    /// alone.
+    pub fn open_tagged(parent: Option<&CStr>, uuid: &str, tag: &str, own: bool) -> Result<Self> {
+        let tag = owner::tag(tag)?;
+        Self::open_of(parent, uuid, Some(&tag), own)
+    }
+
+    fn open_of(parent: Option<&CStr>, uuid: &str, tag: Option<&Tag>, own: bool) -> Result<Self> {
         let name = name_of(uuid)?;
         let places = place::existing(parent)?;
         let _stdio = occupy_stdio_for_several().map_err(not_begun)?;
+        let mut other = None;
         for place in &places {
             let dir = match place.agents().and_then(|agents| agents.agents_child(name.as_c_str())) {
                 Ok(dir) => dir,
                 Err(Errno::ENOENT | Errno::ENODEV) => continue,
                 Err(e) => return Err(not_opened(e, &shown(&place.path), &name)),
             };
-            let overrides = Overrides::of(&dir).map_err(|e| not_opened(e, &shown(&place.path), &name))?;
+            let opened = |e| not_opened(e, &shown(&place.path), &name);
+            if let Some(tag) = tag {
+                if belonging(&dir, tag).map_err(opened)? != Belonging::Tagged {
+                    other = Some(&place.path);
+                    continue;
+                }
+            }
+            let overrides = Overrides::of(&dir).map_err(opened)?;
             let path = PlacePath::copy(place).map_err(out_of_memory)?;
             let mut agent = Self::from_parts(place.kind, path, name, dir, overrides);
             if own {
                 agent.adopt()?;
             }
             return Ok(agent);
+        }
+        if let (Some(tag), Some(path)) = (tag, other) {
+            let (tag, place) = (tag.as_str(), shown(path));
+            return Err(Error::new(
+                Errno::ENOENT,
+                format_args!("the agent {name} under {place} does not have the tag {tag}"),
+            ));
         }
         let whereabouts = match places.as_slice() {
             [only] => format!("under {}", shown(&only.path)),
@@ -67,9 +93,9 @@ impl Agent {
         let claimed = owner::claim(&self.dir).map_err(|e| self.failed("lock", "", e))?;
         if claimed && self.dir.is_alive() {
             self.kill_state.files = files;
-            let note =
-                owner::read_note(&self.dir).map_err(|e| self.failed("read", "user.agentcg.owner", e))?;
-            self.become_owner(note.created_unix_ns);
+            let note = owner::read_note(&self.dir).map_err(|e| self.failed("read", owner::NOTE_NAME, e))?;
+            let _ = owner::write_note(&self.dir, &note); // EOPNOTSUPP: before Linux 5.7.
+            self.become_owner(note);
             return Ok(());
         }
         let group = shown(&self.path());
@@ -110,15 +136,49 @@ fn refused(errno: Errno, message: String) -> Error {
     }
 }
 
+/// How an agent is related to a tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Belonging {
+    /// The agent has the tag.
+    Tagged,
+    /// The group has no process, and no note although the kernel keeps notes: `new` has not got so far.
+    HalfMade,
+    /// The agent has another tag or none, or its note is longer than any that the library writes.
+    Other,
+}
+
+fn belonging(dir: &Dir, tag: &Tag) -> nix::Result<Belonging> {
+    match owner::existing_note(dir) {
+        Ok(Some(note)) if note.tag == Some(*tag) => Ok(Belonging::Tagged),
+        Ok(None) if !Events::open(dir)?.state()?.populated => Ok(Belonging::HalfMade),
+        Err(e @ (Errno::EACCES | Errno::EIO | Errno::ENOMEM)) => Err(e),
+        // From a security module.
+        Err(Errno::EPERM) => Err(Errno::EACCES),
+        // EOPNOTSUPP: before Linux 5.7, where no agent has a tag. ERANGE: the agent has written it.
+        _ => Ok(Belonging::Other),
+    }
+}
+
 /// Returns all agents that can be found, in no particular order.
 pub fn list(parent: Option<&CStr>) -> Result<Vec<Entry>> {
+    list_of(parent, None)
+}
+
+/// Returns the agents that have this tag, in no particular order. Those of other uids are left out: their tag is unknown.
+pub fn list_tagged(parent: Option<&CStr>, tag: &str) -> Result<Vec<Entry>> {
+    list_of(parent, Some(&owner::tag(tag)?))
+}
+
+fn list_of(parent: Option<&CStr>, tag: Option<&Tag>) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     let places = place::existing(parent)?;
     let _stdio = occupy_stdio_for_several().map_err(not_begun)?;
     each_agent(&places, |place, dir, name| {
-        let entry = match dir.map(|dir| entry(&dir, &name)) {
-            Some(Err(Errno::ENODEV)) => return Ok(()),
-            Some(known) => known.map_err(|e| not_opened(e, &shown(&place.path), &name))?,
+        let entry = match dir.map(|dir| entry(&dir, &name, tag)) {
+            Some(Err(Errno::ENODEV) | Ok(None)) => return Ok(()),
+            Some(Ok(Some(entry))) => entry,
+            Some(Err(e)) => return Err(not_opened(e, &shown(&place.path), &name)),
+            None if tag.is_some() => return Ok(()),
             None => {
                 let uuid = try_alloc::copy_str(name.as_str()).map_err(out_of_memory)?;
                 Entry { uuid, orphan: false, populated: false, owner: OwnerNote::default() }
@@ -129,15 +189,31 @@ pub fn list(parent: Option<&CStr>) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-fn entry(dir: &Dir, name: &AgentName) -> nix::Result<Entry> {
+/// Returns the entry of an agent, or none if it does not have this tag. Then its lock is left alone.
+fn entry(dir: &Dir, name: &AgentName, tag: Option<&Tag>) -> nix::Result<Option<Entry>> {
     let populated = Events::open(dir)?.state()?.populated;
+    let owner = owner::read_note(dir)?;
+    if tag.is_some_and(|tag| owner.tag != Some(*tag)) {
+        return Ok(None);
+    }
     let uuid = try_alloc::copy_str(name.as_str())?;
-    Ok(Entry { uuid, populated, owner: owner::read_note(dir)?, orphan: owner::is_orphan(dir)? })
+    Ok(Some(Entry { uuid, populated, owner, orphan: owner::is_orphan(dir)? }))
 }
 
 /// Kills and removes every orphan, and the directories that crashed programs have left. Returns the number of removed
 /// agents.
 pub fn reap(parent: Option<&CStr>, deadline: Deadline) -> Result<usize> {
+    reap_of(parent, None, deadline)
+}
+
+/// Does the same for the orphans that have this tag, and for half-made agents, of which the tag is not known. A half-made agent
+/// has no process, and is only removed. The locks of all other agents are left alone, so that their programs can adopt them at
+/// any time.
+pub fn reap_tagged(parent: Option<&CStr>, tag: &str, deadline: Deadline) -> Result<usize> {
+    reap_of(parent, Some(&owner::tag(tag)?), deadline)
+}
+
+fn reap_of(parent: Option<&CStr>, tag: Option<&Tag>, deadline: Deadline) -> Result<usize> {
     guard::clear_up();
     // Once, because finding them all asks systemd.
     let places = place::existing(parent)?;
@@ -149,12 +225,30 @@ pub fn reap(parent: Option<&CStr>, deadline: Deadline) -> Result<usize> {
         each_agent(&places, |place, dir, name| {
             // An agent of another uid cannot be opened.
             let Some(dir) = dir else { return Ok(()) };
-            let orphan = owner::claim(&dir).map_err(|e| not_opened(e, &shown(&place.path), &name))?;
+            let not_opened = |e| not_opened(e, &shown(&place.path), &name);
+            let belongs =
+                || tag.map_or(Ok(Belonging::Tagged), |tag| belonging(&dir, tag)).map_err(not_opened);
+            let before = belongs()?;
+            if before == Belonging::Other {
+                return Ok(());
+            }
+            let orphan = owner::claim(&dir).map_err(not_opened)?;
             // Not alive: removed by its maker or another reaper.
             if !orphan || !dir.is_alive() {
                 return Ok(());
             }
-            let overrides = Overrides::of(&dir).map_err(|e| not_opened(e, &shown(&place.path), &name))?;
+            // Its maker may have written its note, and died, before it was locked here.
+            if before == Belonging::HalfMade {
+                match belongs()? {
+                    Belonging::Tagged => {}
+                    Belonging::HalfMade => {
+                        removed += usize::from(remove_half_made(place, &dir, &name));
+                        return Ok(());
+                    }
+                    Belonging::Other => return Ok(()),
+                }
+            }
+            let overrides = Overrides::of(&dir).map_err(not_opened)?;
             let path = PlacePath::copy(place).map_err(out_of_memory)?;
             let agent = Agent::from_parts(place.kind, path, name, dir, overrides);
             match agent.destroy(false, deadline.at_most(TURN), false) {
@@ -173,6 +267,16 @@ pub fn reap(parent: Option<&CStr>, deadline: Deadline) -> Result<usize> {
         None => Ok(removed),
         Some(e) => Err(e),
     }
+}
+
+/// Removes a locked group without a note. The kernel refuses it if the group has processes or cgroups: then its agent is not
+/// half made, and has removed its note. Returns true if the group was removed.
+fn remove_half_made(place: &Place, dir: &Dir, name: &AgentName) -> bool {
+    let removed = place.agents().and_then(|agents| agents.remove(name.as_c_str())).is_ok();
+    if !removed {
+        owner::release(dir);
+    }
+    removed
 }
 
 /// Passes each agent to `visit`, with its open directory if the caller may open it. Ignores directories that are not

@@ -85,8 +85,8 @@ impl Dir {
         self.allow(name, rights) || search
     }
 
-    /// Restores the rights of the directory itself, in the same way.
-    pub(super) fn restore_directory(&self) -> bool {
+    /// Restores the rights of the directory itself, in the same way. Its attributes need them.
+    pub fn restore_directory(&self) -> bool {
         self.restores && fstat(&self.fd).is_ok_and(|stat| self.restore_directory_from(stat.st_mode))
     }
 

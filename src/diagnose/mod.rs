@@ -84,7 +84,7 @@ pub fn diagnose_for(request: PlaceRequest<'_>, limits: &Limits) -> Diagnosis {
 fn try_candidate(own: &SelfCgroup, candidate: &Candidate, limits: &Limits) -> Result<u64> {
     match candidate {
         Candidate::Existing(place) if place.occupancy != Occupancy::Caller => {
-            let mut agent = place::make_agent_dir(place, &AgentName::random(), Controllers::NONE)?;
+            let mut agent = place::make_agent_dir(place, &AgentName::random(), Controllers::NONE, None)?;
             let applied = match limits.apply(&agent.dir, &agent.path) {
                 // The tree may have been made when less was available.
                 Err(e) if e.reason() == Some(Reason::NoController) => {

@@ -6,12 +6,14 @@ use super::error::agentcg_error;
 use super::memory::{Plain, borrow, check_array, check_struct, copy_out_string, copy_out_struct};
 use crate::agent::{self, Found};
 use crate::error::Result;
+use crate::parse::{Label, Tag};
 use libc::pid_t;
 use nix::errno::Errno;
 use std::ffi::{c_char, c_int};
 
-/// cbindgen.toml defines this for the header, because all sections use it.
+/// cbindgen.toml defines these for the header, because all sections use them.
 const AGENTCG_UUID_SIZE: usize = 37;
+const AGENTCG_LABEL_SIZE: usize = 64;
 
 /// The agent of a process, as agentcg_find() finds it.
 #[derive(Clone, Copy)]
@@ -30,14 +32,18 @@ pub struct agentcg_found {
     pub reserved2: u32,
     /// When the agent was made, 0 if unknown.
     pub created_unix_ns: u64,
+    /// The label as text, "" if there is none or it is unknown.
+    pub label: [c_char; AGENTCG_LABEL_SIZE],
+    /// The tag of the program that made the agent, in the same way.
+    pub tag: [c_char; AGENTCG_LABEL_SIZE],
 }
 
-// SAFETY: repr(C); 37 bytes and one, a u16, two u32 and a u64 leave no padding.
+// SAFETY: repr(C); 37 bytes and one, a u16, two u32 and a u64 leave no padding before the two arrays.
 unsafe impl Plain for agentcg_found {
     const SIZE_V0: usize = 56;
 }
 
-const _: () = assert!(size_of::<agentcg_found>() == agentcg_found::SIZE_V0);
+const _: () = assert!(size_of::<agentcg_found>() == agentcg_found::SIZE_V0 + 2 * AGENTCG_LABEL_SIZE);
 
 impl Default for agentcg_found {
     fn default() -> Self {
@@ -48,6 +54,8 @@ impl Default for agentcg_found {
             owner_pid: 0,
             reserved2: 0,
             created_unix_ns: 0,
+            label: [0; AGENTCG_LABEL_SIZE],
+            tag: [0; AGENTCG_LABEL_SIZE],
         }
     }
 }
@@ -61,6 +69,8 @@ impl From<&Found> for agentcg_found {
             ..Self::default()
         };
         fill(&mut c.uuid, &found.uuid);
+        fill(&mut c.label, found.owner.label.as_ref().map_or("", Label::as_str));
+        fill(&mut c.tag, found.owner.tag.as_ref().map_or("", Tag::as_str));
         c
     }
 }

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The header's section "facts about a handle".
 
-use super::boundary;
+use super::boundary::{self, fill};
 use super::error::agentcg_error;
 use super::handle::{agent, agent_or_errno, agentcg};
-use super::memory::{Plain, check_struct, copy_out_parts, copy_out_string, copy_out_struct};
+use super::memory::{Plain, check_struct, copy_out_parts, copy_out_string, copy_out_struct, text};
+use crate::parse::{Label, Tag};
 use nix::errno::Errno;
 use std::ffi::{c_char, c_int};
 use std::os::fd::{AsFd, AsRawFd};
 
+/// cbindgen.toml defines this for the header, because all sections use it.
+const AGENTCG_LABEL_SIZE: usize = 64;
+
 /// Facts about a handle and its group.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 #[repr(C)]
 pub struct agentcg_info {
     /// The kernel's id of the cgroup.
@@ -25,14 +29,35 @@ pub struct agentcg_info {
     pub guarded: u32,
     /// Always 0.
     pub reserved: u32,
+    /// The label, "" if there is none or it is unknown. The owner's handle knows the
+    /// label and the tag that it has given or adopted. A non-owner's reads them from
+    /// the group, where an agent can change both.
+    pub label: [c_char; AGENTCG_LABEL_SIZE],
+    /// The tag of the program that made the agent, in the same way.
+    pub tag: [c_char; AGENTCG_LABEL_SIZE],
 }
 
-// SAFETY: repr(C), two u64 and four u32 leave no padding.
+impl Default for agentcg_info {
+    fn default() -> Self {
+        Self {
+            id: 0,
+            controllers: 0,
+            place: 0,
+            owned: 0,
+            guarded: 0,
+            reserved: 0,
+            label: [0; AGENTCG_LABEL_SIZE],
+            tag: [0; AGENTCG_LABEL_SIZE],
+        }
+    }
+}
+
+// SAFETY: repr(C); two u64, four u32 and two arrays of 64 bytes leave no padding.
 unsafe impl Plain for agentcg_info {
     const SIZE_V0: usize = 32;
 }
 
-const _: () = assert!(size_of::<agentcg_info>() == agentcg_info::SIZE_V0);
+const _: () = assert!(size_of::<agentcg_info>() == agentcg_info::SIZE_V0 + 2 * AGENTCG_LABEL_SIZE);
 
 /// Copy the agent's uuid, 36 characters, to buf. Returns the length of the uuid.
 /// The only error is -EINVAL.
@@ -89,7 +114,7 @@ pub unsafe extern "C" fn agentcg_get_info(
             let agent = agent(cg)?;
             check_struct(ret_info, size)?;
             let info = agent.info()?;
-            let c = agentcg_info {
+            let mut c = agentcg_info {
                 id: info.id,
                 controllers: info.controllers.bits(),
                 place: info.place as u32,
@@ -97,7 +122,42 @@ pub unsafe extern "C" fn agentcg_get_info(
                 guarded: u32::from(info.guarded),
                 ..agentcg_info::default()
             };
+            // An older caller does not pay for what it does not get.
+            if size > agentcg_info::SIZE_V0 {
+                let (label, tag) = agent.label_and_tag()?;
+                fill(&mut c.label, label.as_ref().map_or("", Label::as_str));
+                fill(&mut c.tag, tag.as_ref().map_or("", Tag::as_str));
+            }
             copy_out_struct(&c, ret_info, size);
+            Ok(0)
+        })
+    }
+}
+
+/// Change the label of the agent. label is as in agentcg_new_options: NULL and ""
+/// remove it. Only the owner may change it.
+///
+/// Returns 0. Errors, besides the common ones:
+///   -EACCES      Also: the agent has removed the right to write the attribute, and
+///                does so again.
+///   -EINVAL      Also: the label is not valid.
+///   -ENOSPC      The attributes of the group have no room for it: the agent has
+///                filled them.
+///   -EOPNOTSUPP  The kernel does not keep attributes of cgroups (before Linux 5.7).
+///   -EPERM       The handle is a non-owner's.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn agentcg_set_label(
+    cg: *mut agentcg,
+    label: *const c_char,
+    reterr: *mut agentcg_error,
+) -> c_int {
+    use Errno::*;
+    let codes = [EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ENOMEM, ENOSPC, EOPNOTSUPP, EPERM];
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
+    unsafe {
+        boundary::call(reterr, &codes, || {
+            agent(cg)?.set_label(text(label, "the label")?)?;
             Ok(0)
         })
     }

@@ -81,7 +81,7 @@ pub unsafe fn copy_out_parts(parts: &[&[u8]], buf: *mut c_char, size: usize) -> 
 /// A struct that C and Rust share. It can be copied byte by byte, and all values of its bytes are valid.
 ///
 /// # Safety
-/// The struct is `repr(C)`, has only integer fields, and has no padding.
+/// The struct is `repr(C)`, has only fields of integers and raw pointers, and has no padding.
 pub unsafe trait Plain: Copy + Default {
     /// The size in the first release that had the struct. A caller may know more fields, but never fewer.
     const SIZE_V0: usize;

@@ -5,12 +5,13 @@ use super::boundary::{self, invalid};
 use super::error::agentcg_error;
 use super::handle::{HandleMemory, agentcg};
 use super::limits::{self, agentcg_limits};
-use super::memory::{check_flags, string, text};
+use super::memory::{Plain, check_flags, copy_in_struct, string, text};
 use crate::agent::Agent;
 use crate::error::Result;
 use crate::place::{PlaceRequest, Systemd};
 use nix::errno::Errno;
 use std::ffi::{c_char, c_int};
+use std::ptr::null;
 
 /// agentcg_new(): kill the group and remove it when the calling process ends
 /// without having destroyed or freed the handle, however it ends (SIGKILL
@@ -35,6 +36,52 @@ pub const AGENTCG_NEW_SYSTEMD: u64 = 1u64 << 1;
 pub const AGENTCG_NEW_NO_SYSTEMD: u64 = 1u64 << 2;
 /// agentcg_new(): never move the caller to make room.
 pub const AGENTCG_NEW_KEEP_CALLER: u64 = 1u64 << 3;
+
+/// What agentcg_new_with() makes. A cleared struct asks for what
+/// agentcg_new(NULL, NULL, NULL, 0, 0, ...) makes.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct agentcg_new_options {
+    /// The place, as for agentcg_new(), or NULL.
+    pub parent: *const c_char,
+    /// The uuid as text. NULL stands for a new random one.
+    pub uuid: *const c_char,
+    /// The limits, or NULL if limits_size is 0.
+    pub limits: *const agentcg_limits,
+    /// sizeof(*limits).
+    pub limits_size: usize,
+    /// AGENTCG_NEW_...
+    pub flags: u64,
+    /// A text for people: at most 63 bytes of UTF-8. It has no control characters,
+    /// and none that break a line or change the direction of text (U+2028 to U+202E,
+    /// U+2066 to U+2069). NULL and "" stand for none. agentcg_set_label() changes it.
+    pub label: *const c_char,
+    /// The name of the program that owns the agent: 1 to 63 characters, which are
+    /// ASCII letters, digits and any of ._-:/. NULL stands for none. It cannot be
+    /// changed.
+    pub tag: *const c_char,
+}
+
+// SAFETY: repr(C); pointers, a size and a u64, at an offset that its alignment divides. They leave no padding.
+unsafe impl Plain for agentcg_new_options {
+    const SIZE_V0: usize = 6 * size_of::<usize>() + size_of::<u64>();
+}
+
+const _: () = assert!(size_of::<agentcg_new_options>() == agentcg_new_options::SIZE_V0);
+
+impl Default for agentcg_new_options {
+    fn default() -> Self {
+        Self {
+            parent: null(),
+            uuid: null(),
+            limits: null(),
+            limits_size: 0,
+            flags: 0,
+            label: null(),
+            tag: null(),
+        }
+    }
+}
 
 /// Make an agent: make the group <parent>/synwire/agents/<uuid>, enable the cpu,
 /// memory, pids and io controllers that are available on the way down, set the
@@ -99,20 +146,66 @@ pub unsafe extern "C" fn agentcg_new(
         E2BIG, EACCES, EAGAIN, EBUSY, EEXIST, EINVAL, EMFILE, ENFILE, ENODEV, ENOENT, ENOEXEC, ENOMEM,
         ENOSPC, ENOTCONN, EOPNOTSUPP, ERANGE, EROFS,
     ];
+    let options = agentcg_new_options { parent, uuid, limits, limits_size, flags, ..Default::default() };
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
+    unsafe { boundary::call(reterr, &codes, || make(&options, ret_cg)) }
+}
+
+/// Make an agent, like agentcg_new(), with a label and a tag. options_size is
+/// sizeof(*options). options may be NULL if options_size is 0. The strings and the
+/// limits are used only during the call.
+///
+/// The tag binds agentcg_list_tagged(), agentcg_open_tagged() and
+/// agentcg_reap_tagged() to the agents of one program. Label and tag are kept in
+/// an extended attribute of the group's directory, user.agentcg.owner, which needs
+/// Linux 5.7. An agent with the caller's uid can change the attribute, also if it
+/// is contained: it can hide from a reap that is bound to its tag, and it can take
+/// another program's tag. The guard and agentcg_reap() do not depend on it.
+///
+/// Returns 0. Errors, as agentcg_new(), and:
+///   -E2BIG       Also: options has a field set that this library does not know.
+///   -EINVAL      Also: the label or the tag is not valid.
+///   -EOPNOTSUPP  Also: a label or a tag is given, and the kernel does not keep
+///                attributes of cgroups.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn agentcg_new_with(
+    options: *const agentcg_new_options,
+    options_size: usize,
+    ret_cg: *mut *mut agentcg,
+    reterr: *mut agentcg_error,
+) -> c_int {
+    use Errno::*;
+    let codes = [
+        E2BIG, EACCES, EAGAIN, EBUSY, EEXIST, EINVAL, EMFILE, ENFILE, ENODEV, ENOENT, ENOEXEC, ENOMEM,
+        ENOSPC, ENOTCONN, EOPNOTSUPP, ERANGE, EROFS,
+    ];
     // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
         boundary::call(reterr, &codes, || {
-            if ret_cg.is_null() {
-                return invalid("ret_cg is NULL");
-            }
-            let uuid = text(uuid, "the uuid")?;
-            let limits = limits::copy_in_new(limits, limits_size)?;
-            let request = PlaceRequest { parent: string(parent), ..place_request(flags)? };
-            let memory = HandleMemory::new()?;
-            ret_cg.write(memory.into_handle(Agent::new_where(request, uuid, &limits)?));
-            Ok(0)
+            make(&copy_in_struct(options, options_size)?.unwrap_or_default(), ret_cg)
         })
     }
+}
+
+/// Make an agent and its handle.
+///
+/// # Safety
+/// The pointers are as the header's conventions say.
+unsafe fn make(options: &agentcg_new_options, ret_cg: *mut *mut agentcg) -> Result<c_int> {
+    if ret_cg.is_null() {
+        return invalid("ret_cg is NULL");
+    }
+    // SAFETY: the caller's promise.
+    unsafe {
+        let uuid = text(options.uuid, "the uuid")?;
+        let (label, tag) = (text(options.label, "the label")?, text(options.tag, "the tag")?);
+        let limits = limits::copy_in_new(options.limits, options.limits_size)?;
+        let request = PlaceRequest { parent: string(options.parent), ..place_request(options.flags)? };
+        let memory = HandleMemory::new()?;
+        ret_cg.write(memory.into_handle(Agent::new_with(request, uuid, &limits, label, tag)?));
+    }
+    Ok(0)
 }
 
 /// Convert AGENTCG_NEW_... flags.

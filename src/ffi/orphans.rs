@@ -8,11 +8,14 @@ use super::memory::{
     Plain, check_array, check_flags, check_size, copy_out_struct, deadline, number, string, text, waited,
 };
 use crate::agent::{self, Agent, Entry};
+use crate::error::Result;
+use crate::parse::{Label, Tag};
 use nix::errno::Errno;
 use std::ffi::{c_char, c_int};
 
-/// cbindgen.toml defines this for the header, because all sections use it.
+/// cbindgen.toml defines these for the header, because all sections use them.
 const AGENTCG_UUID_SIZE: usize = 37;
+const AGENTCG_LABEL_SIZE: usize = 64;
 
 /// agentcg_open(): become the owner of an orphan. Without this flag the handle
 /// is a non-owner's: it can measure, move and kill, but does not keep the group
@@ -38,14 +41,18 @@ pub struct agentcg_entry {
     pub reserved2: u32,
     /// When the agent was made, 0 if unknown.
     pub created_unix_ns: u64,
+    /// The label as text, "" if there is none or it is unknown.
+    pub label: [c_char; AGENTCG_LABEL_SIZE],
+    /// The tag of the program that made the agent, in the same way.
+    pub tag: [c_char; AGENTCG_LABEL_SIZE],
 }
 
-// SAFETY: repr(C); 37 and three bytes, two u32 and a u64 leave no padding.
+// SAFETY: repr(C); 37 and three bytes, two u32 and a u64 leave no padding before the two arrays.
 unsafe impl Plain for agentcg_entry {
     const SIZE_V0: usize = 56;
 }
 
-const _: () = assert!(size_of::<agentcg_entry>() == agentcg_entry::SIZE_V0);
+const _: () = assert!(size_of::<agentcg_entry>() == agentcg_entry::SIZE_V0 + 2 * AGENTCG_LABEL_SIZE);
 
 impl Default for agentcg_entry {
     fn default() -> Self {
@@ -57,6 +64,8 @@ impl Default for agentcg_entry {
             owner_pid: 0,
             reserved2: 0,
             created_unix_ns: 0,
+            label: [0; AGENTCG_LABEL_SIZE],
+            tag: [0; AGENTCG_LABEL_SIZE],
         }
     }
 }
@@ -71,6 +80,8 @@ impl From<&Entry> for agentcg_entry {
             ..Self::default()
         };
         fill(&mut c.uuid, &entry.uuid);
+        fill(&mut c.label, entry.owner.label.as_ref().map_or("", Label::as_str));
+        fill(&mut c.tag, entry.owner.tag.as_ref().map_or("", Tag::as_str));
         c
     }
 }
@@ -100,18 +111,74 @@ pub unsafe extern "C" fn agentcg_open(
     // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
         boundary::call(reterr, &codes, || {
-            if ret_cg.is_null() {
-                return invalid("ret_cg is NULL");
-            }
-            check_flags(flags, AGENTCG_OPEN_OWN)?;
-            let Some(uuid) = text(uuid, "the uuid")? else {
-                return invalid("the uuid is NULL: it names the agent to open");
-            };
-            let memory = HandleMemory::new()?;
-            let opened = Agent::open(string(parent), uuid, flags & AGENTCG_OPEN_OWN != 0)?;
-            ret_cg.write(memory.into_handle(opened));
-            Ok(0)
+            open(uuid, flags, ret_cg, |uuid, own| Agent::open(string(parent), uuid, own))
         })
+    }
+}
+
+/// Open an agent, like agentcg_open(), if it has this tag. An agent of another
+/// tag, or without one, counts as none. An agent that is adopted keeps its label
+/// and its tag.
+///
+/// Returns 0. Errors, as agentcg_open(), and:
+///   -EACCES  Also: the tag cannot be read.
+///   -EINVAL  Also: the tag is NULL or not valid.
+///   -ENOENT  Also: the agent does not have the tag.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn agentcg_open_tagged(
+    parent: *const c_char,
+    uuid: *const c_char,
+    tag: *const c_char,
+    flags: u64,
+    ret_cg: *mut *mut agentcg,
+    reterr: *mut agentcg_error,
+) -> c_int {
+    use Errno::*;
+    let codes = [EACCES, EBUSY, EINVAL, EMFILE, ENFILE, ENODEV, ENOENT, ENOMEM, EOPNOTSUPP];
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
+    unsafe {
+        boundary::call(reterr, &codes, || {
+            let tag = tag_of(tag)?;
+            open(uuid, flags, ret_cg, |uuid, own| Agent::open_tagged(string(parent), uuid, tag, own))
+        })
+    }
+}
+
+/// Open an agent by `opener`, and make a handle of it.
+///
+/// # Safety
+/// The pointers are as the header's conventions say.
+unsafe fn open(
+    uuid: *const c_char,
+    flags: u64,
+    ret_cg: *mut *mut agentcg,
+    opener: impl FnOnce(&str, bool) -> Result<Agent>,
+) -> Result<c_int> {
+    if ret_cg.is_null() {
+        return invalid("ret_cg is NULL");
+    }
+    check_flags(flags, AGENTCG_OPEN_OWN)?;
+    // SAFETY: the caller's promise.
+    let Some(uuid) = (unsafe { text(uuid, "the uuid") })? else {
+        return invalid("the uuid is NULL: it names the agent to open");
+    };
+    let memory = HandleMemory::new()?;
+    let opened = opener(uuid, flags & AGENTCG_OPEN_OWN != 0)?;
+    // SAFETY: the caller's promise.
+    unsafe { ret_cg.write(memory.into_handle(opened)) };
+    Ok(0)
+}
+
+/// The tag to which a call is bound.
+///
+/// # Safety
+/// As for [`string`].
+unsafe fn tag_of<'a>(tag: *const c_char) -> Result<&'a str> {
+    // SAFETY: the caller's promise.
+    match unsafe { text(tag, "the tag") }? {
+        Some(tag) => Ok(tag),
+        None => invalid("the tag is NULL: it names the program whose agents are meant"),
     }
 }
 
@@ -139,24 +206,70 @@ pub unsafe extern "C" fn agentcg_list(
     // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
         boundary::call(reterr, &[EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ENOENT, ENOMEM, EOPNOTSUPP], || {
-            check_array(entries, count)?;
-            if count > 0 {
-                check_size::<agentcg_entry>(entry_size)?;
-            }
-            let found = agent::list(string(parent))?;
-            for (at, entry) in found.iter().take(count).enumerate() {
-                let place = entries.cast::<u8>().add(at * entry_size).cast();
-                copy_out_struct(&agentcg_entry::from(entry), place, entry_size);
-            }
-            number(found.len())
+            list(entries, entry_size, count, || agent::list(string(parent)))
         })
     }
+}
+
+/// List the agents that have this tag, like agentcg_list(). Those of other uids
+/// are left out, because their tags are unknown.
+///
+/// Returns the number of agents, which may be more than count. Errors, as
+/// agentcg_list(), and:
+///   -EINVAL  Also: the tag is NULL or not valid.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn agentcg_list_tagged(
+    parent: *const c_char,
+    tag: *const c_char,
+    entries: *mut agentcg_entry,
+    entry_size: usize,
+    count: usize,
+    reterr: *mut agentcg_error,
+) -> c_int {
+    use Errno::*;
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
+    unsafe {
+        boundary::call(reterr, &[EACCES, EINVAL, EMFILE, ENFILE, ENODEV, ENOENT, ENOMEM, EOPNOTSUPP], || {
+            let tag = tag_of(tag)?;
+            list(entries, entry_size, count, || agent::list_tagged(string(parent), tag))
+        })
+    }
+}
+
+/// Copy the entries that `lister` finds to the caller, and return their number.
+///
+/// # Safety
+/// `entries` is NULL or points to `count` elements of `entry_size` writable bytes.
+unsafe fn list(
+    entries: *mut agentcg_entry,
+    entry_size: usize,
+    count: usize,
+    lister: impl FnOnce() -> Result<Vec<Entry>>,
+) -> Result<c_int> {
+    check_array(entries, count)?;
+    if count > 0 {
+        check_size::<agentcg_entry>(entry_size)?;
+    }
+    let found = lister()?;
+    for (at, entry) in found.iter().take(count).enumerate() {
+        // SAFETY: the caller's promise; `at` is less than `count`.
+        unsafe {
+            let place = entries.cast::<u8>().add(at * entry_size).cast();
+            copy_out_struct(&agentcg_entry::from(entry), place, entry_size);
+        }
+    }
+    number(found.len())
 }
 
 /// Kill and remove the orphans under parent, or, if it is NULL, in all places in
 /// which agentcg_new(NULL, ...) can have made them. Orphans are what a crashed
 /// program has left; agents that were only half made are included. An agent
 /// whose owner is alive is never touched.
+///
+/// Without a tag, the orphans of all programs of the caller's uid are meant: those
+/// that another program would have adopted are lost. agentcg_reap_tagged() leaves
+/// them alone.
 ///
 /// Returns the number of agents that were removed. On failure, all orphans that
 /// could be removed are removed. Errors, besides the common ones:
@@ -178,6 +291,37 @@ pub unsafe extern "C" fn agentcg_reap(
     unsafe {
         boundary::call(reterr, &codes, || {
             number(waited(timeout_ms, agent::reap(string(parent), deadline(timeout_ms)?))?)
+        })
+    }
+}
+
+/// Kill and remove the orphans that have this tag, like agentcg_reap(). An agent
+/// with another tag, without one, or whose tag cannot be read, is never touched:
+/// its program can adopt it at any time during the call.
+///
+/// The exception is an agent that was only half made: its program was killed in
+/// agentcg_new() before it wrote the tag. Such a group has no process. It is
+/// removed and counted, and nothing is killed. Before Linux 5.7 no agent has a
+/// tag, and the call finds none.
+///
+/// Returns the number of agents that were removed. On failure, all of these
+/// orphans that could be removed are removed. Errors, as agentcg_reap(), and:
+///   -EINVAL  Also: the tag is NULL or not valid.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn agentcg_reap_tagged(
+    parent: *const c_char,
+    tag: *const c_char,
+    timeout_ms: c_int,
+    reterr: *mut agentcg_error,
+) -> c_int {
+    use Errno::*;
+    let codes = [EACCES, EDEADLK, EINVAL, EMFILE, ENFILE, ENODEV, ENOENT, ENOMEM, EOPNOTSUPP, ETIMEDOUT];
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
+    unsafe {
+        boundary::call(reterr, &codes, || {
+            let tag = tag_of(tag)?;
+            number(waited(timeout_ms, agent::reap_tagged(string(parent), tag, deadline(timeout_ms)?))?)
         })
     }
 }

@@ -4,6 +4,10 @@
 //! Paths are bytes. A cgroup's name may contain every byte but a slash, a newline and NUL. Therefore no parser trims or
 //! decodes a path.
 
+mod labels;
+
+pub use labels::{Label, Tag};
+
 /// The value that means "no limit", which the kernel writes as `max`.
 pub const UNLIMITED: u64 = u64::MAX;
 
@@ -290,12 +294,24 @@ pub struct OwnerNote {
     pub pid: u32,
     /// The time at which the group was created.
     pub created_unix_ns: u64,
+    /// The tag of the program that made the agent.
+    pub tag: Option<Tag>,
+    /// The label of the agent.
+    pub label: Option<Label>,
 }
 
-/// Parses `pid=1 created_ns=2`, in any order and with other words between.
+/// Parses `pid=1 created_ns=2 tag=x label=any text`, the first words in any order and with other words between. The label is
+/// the rest of the text. A tag or a label that [`Tag`] or [`Label`] does not accept counts as none.
 pub fn owner_note(text: &[u8]) -> OwnerNote {
-    let pid = u32::try_from(noted(text, b"pid=")).unwrap_or_default();
-    OwnerNote { pid, created_unix_ns: noted(text, b"created_ns=") }
+    const LABEL: &[u8] = b" label=";
+    let end = text.windows(LABEL.len()).position(|word| word == LABEL).unwrap_or(text.len());
+    let (text, label) = text.split_at_checked(end).unwrap_or((text, b""));
+    OwnerNote {
+        pid: u32::try_from(noted(text, b"pid=")).unwrap_or_default(),
+        created_unix_ns: noted(text, b"created_ns="),
+        tag: words(text).find_map(|word| word.strip_prefix(b"tag=")).and_then(Tag::parse),
+        label: label.strip_prefix(LABEL).and_then(Label::parse),
+    }
 }
 
 /// Returns the number after `key=` in an attribute of the library. 0 means unknown.

@@ -138,10 +138,37 @@ fn ids_keep_the_zero_of_an_unnameable_process() {
 #[test]
 fn an_owners_note_is_read_as_far_as_it_goes() {
     let text = b"pid=412 start=98765 created_ns=1700000000000000000 boot=0b4e";
-    assert_eq!(owner_note(text), OwnerNote { pid: 412, created_unix_ns: 1_700_000_000_000_000_000 });
-    assert_eq!(owner_note(b"created_ns=5"), OwnerNote { pid: 0, created_unix_ns: 5 });
+    let note = OwnerNote { pid: 412, created_unix_ns: 1_700_000_000_000_000_000, ..OwnerNote::default() };
+    assert_eq!(owner_note(text), note);
+    assert_eq!(owner_note(b"created_ns=5"), OwnerNote { created_unix_ns: 5, ..OwnerNote::default() });
     assert_eq!(owner_note(b"pid=99999999999 created_ns=x\xff"), OwnerNote::default());
     assert_eq!(owner_note(b""), OwnerNote::default());
+}
+
+#[test]
+fn the_label_is_the_rest_of_the_note_and_holds_no_other_field() {
+    let note = owner_note(b"pid=1 start=2 created_ns=3 tag=ci/x:1 label=tag=other pid=9 label=again ");
+    assert_eq!((note.pid, note.created_unix_ns), (1, 3));
+    assert_eq!(note.tag, Tag::parse(b"ci/x:1"));
+    assert_eq!(note.label, Label::parse(b"tag=other pid=9 label=again "));
+    let without_tag = owner_note(b"pid=1 label=tag=other");
+    assert_eq!((without_tag.tag, without_tag.label), (None, Label::parse(b"tag=other")));
+}
+
+#[test]
+fn a_tag_or_label_that_no_program_can_have_given_is_none() {
+    for text in [
+        b"pid=1 tag= label=".as_slice(),
+        b"pid=1 tag=a,b label=a\nb",
+        b"pid=1 tag=\xff label=\xff",
+        b"tag label=",
+    ] {
+        let note = owner_note(text);
+        assert_eq!((note.tag, note.label), (None, None), "{}", text.escape_ascii());
+    }
+    let long = [b"pid=1 tag=".as_slice(), &[b'x'; 64], b" label=", &[b'y'; 64]].concat();
+    assert_eq!(owner_note(&long), OwnerNote { pid: 1, ..OwnerNote::default() });
+    assert_eq!(owner_note(b"tag=a,b tag=c").tag, None, "the first one decides");
 }
 
 #[test]

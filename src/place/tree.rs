@@ -12,7 +12,7 @@ use crate::error::{Error, Reason, Result, shown};
 use crate::guard;
 use crate::kill::KillFiles;
 use crate::owner;
-use crate::parse;
+use crate::parse::{self, OwnerNote};
 use crate::procfs;
 use crate::sys;
 use crate::sys::retry_transient;
@@ -49,7 +49,15 @@ struct Built {
 
 /// Make the group of an agent, and the levels of the tree that are missing. An existing group is an error. The caller sets
 /// limits that need the controllers `needed` afterwards, and calls [`AgentDir::complete`] if one is missing.
-pub fn make_agent_dir<'p>(place: &'p Place, name: &AgentName, needed: Controllers) -> Result<AgentDir<'p>> {
+///
+/// The note is written as soon as the group is locked, so that a caller that is killed afterwards leaves its tag. Without a
+/// tag and a label it may be missing.
+pub fn make_agent_dir<'p>(
+    place: &'p Place,
+    name: &AgentName,
+    needed: Controllers,
+    note: Option<&OwnerNote>,
+) -> Result<AgentDir<'p>> {
     let mut built = Built::default();
     for _ in 0..TRIES {
         let agents = place.known_parent.as_ref().and_then(|known| known.agents());
@@ -65,6 +73,10 @@ pub fn make_agent_dir<'p>(place: &'p Place, name: &AgentName, needed: Controller
                 }
                 let path = place.path_of(name);
                 let mut made = AgentDir { dir, id, kill_files, path, name: *name, place, built };
+                if let Some(Err(e)) = note.map(|note| made.write_note(note)) {
+                    made.undo();
+                    return Err(e);
+                }
                 // cpu is enabled last, so if the group has cpu.max all controllers are enabled.
                 if !needed.contains(Controllers::CPU) && !made.is_complete() {
                     if let Err(e) = made.complete() {
@@ -243,6 +255,15 @@ impl AgentDir<'_> {
         match known.and_then(|known| known.enabled()) {
             Some(enabled) => enabled.contains(last),
             None => self.dir.has(file),
+        }
+    }
+
+    fn write_note(&self, note: &OwnerNote) -> Result<()> {
+        match owner::write_note(&self.dir, note) {
+            Err(e) if note.tag.is_some() || note.label.is_some() => {
+                Err(owner::not_kept(e, &shown(&self.path)))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -83,13 +83,26 @@ AT(agentcg_stats, frozen, 272, 8);
 AT(agentcg_stats, nr_descendants, 280, 8);
 AT(agentcg_stats, nr_dying_descendants, 288, 8);
 
-SIZE(agentcg_info, 32);
+SIZE(agentcg_info, 160);
 AT(agentcg_info, id, 0, 8);
 AT(agentcg_info, controllers, 8, 8);
 AT(agentcg_info, place, 16, 4);
 AT(agentcg_info, owned, 20, 4);
 AT(agentcg_info, guarded, 24, 4);
 AT(agentcg_info, reserved, 28, 4);
+AT(agentcg_info, label, 32, 64);
+AT(agentcg_info, tag, 96, 64);
+
+/* The only struct with pointers. */
+#define WORD sizeof(void *)
+SIZE(agentcg_new_options, 6 * WORD + 8);
+AT(agentcg_new_options, parent, 0, WORD);
+AT(agentcg_new_options, uuid, WORD, WORD);
+AT(agentcg_new_options, limits, 2 * WORD, WORD);
+AT(agentcg_new_options, limits_size, 3 * WORD, WORD);
+AT(agentcg_new_options, flags, 4 * WORD, 8);
+AT(agentcg_new_options, label, 4 * WORD + 8, WORD);
+AT(agentcg_new_options, tag, 5 * WORD + 8, WORD);
 
 SIZE(agentcg_spawn_options, 136);
 AT(agentcg_spawn_options, flags, 0, 8);
@@ -126,7 +139,7 @@ AT(agentcg_spawn_rlimit, resource, 0, 8);
 AT(agentcg_spawn_rlimit, soft, 8, 8);
 AT(agentcg_spawn_rlimit, hard, 16, 8);
 
-SIZE(agentcg_entry, 56);
+SIZE(agentcg_entry, 184);
 AT(agentcg_entry, uuid, 0, 37);
 AT(agentcg_entry, orphan, 37, 1);
 AT(agentcg_entry, populated, 38, 1);
@@ -134,14 +147,18 @@ AT(agentcg_entry, reserved, 39, 1);
 AT(agentcg_entry, owner_pid, 40, 4);
 AT(agentcg_entry, reserved2, 44, 4);
 AT(agentcg_entry, created_unix_ns, 48, 8);
+AT(agentcg_entry, label, 56, 64);
+AT(agentcg_entry, tag, 120, 64);
 
-SIZE(agentcg_found, 56);
+SIZE(agentcg_found, 184);
 AT(agentcg_found, uuid, 0, 37);
 AT(agentcg_found, below, 37, 1);
 AT(agentcg_found, reserved, 38, 2);
 AT(agentcg_found, owner_pid, 40, 4);
 AT(agentcg_found, reserved2, 44, 4);
 AT(agentcg_found, created_unix_ns, 48, 8);
+AT(agentcg_found, label, 56, 64);
+AT(agentcg_found, tag, 120, 64);
 
 SIZE(agentcg_diagnosis, 32);
 AT(agentcg_diagnosis, obstacle, 0, 4);
@@ -153,6 +170,7 @@ AT(agentcg_diagnosis, features, 24, 8);
 IS(AGENTCG_FOREVER, -1);
 IS(AGENTCG_UNLIMITED, UINT64_MAX);
 IS(AGENTCG_UUID_SIZE, 37);
+IS(AGENTCG_LABEL_SIZE, 64);
 
 IS(AGENTCG_WHY_NO_CGROUP2, 1);
 IS(AGENTCG_WHY_OUTSIDE_NAMESPACE, 2);
@@ -273,9 +291,13 @@ static const struct functions {
 	                    agentcg_error *);
 	int (*new)(const char *, const char *, const agentcg_limits *, size_t, uint64_t, agentcg **,
 	           agentcg_error *);
+	int (*new_with)(const agentcg_new_options *, size_t, agentcg **, agentcg_error *);
 	int (*open)(const char *, const char *, uint64_t, agentcg **, agentcg_error *);
+	int (*open_tagged)(const char *, const char *, const char *, uint64_t, agentcg **, agentcg_error *);
 	int (*list)(const char *, agentcg_entry *, size_t, size_t, agentcg_error *);
+	int (*list_tagged)(const char *, const char *, agentcg_entry *, size_t, size_t, agentcg_error *);
 	int (*reap)(const char *, int, agentcg_error *);
+	int (*reap_tagged)(const char *, const char *, int, agentcg_error *);
 	int (*find)(pid_t, agentcg_found *, size_t, char *, size_t, agentcg_error *);
 	int (*find_pidfd)(int, agentcg_found *, size_t, char *, size_t, agentcg_error *);
 	int (*destroy)(agentcg *, uint64_t, int, agentcg_stats *, size_t, agentcg_error *);
@@ -284,6 +306,7 @@ static const struct functions {
 	int (*path)(agentcg *, char *, size_t);
 	int (*fd)(agentcg *);
 	int (*get_info)(agentcg *, agentcg_info *, size_t, agentcg_error *);
+	int (*set_label)(agentcg *, const char *, agentcg_error *);
 	int (*move_pid)(agentcg *, pid_t, agentcg_error *);
 	int (*move_pidfd)(agentcg *, int, agentcg_error *);
 	int (*spawn)(agentcg *, const char *, char *const *, char *const *, const agentcg_spawn_options *, size_t,
@@ -308,9 +331,10 @@ static const struct functions {
 	int (*get_limits)(agentcg *, agentcg_limits *, size_t, agentcg_error *);
 } functions = {
 	agentcg_version_number, agentcg_version_string, agentcg_is_available, agentcg_discover_parent,
-	agentcg_diagnose, agentcg_diagnose_new, agentcg_new, agentcg_open, agentcg_list, agentcg_reap,
+	agentcg_diagnose, agentcg_diagnose_new, agentcg_new, agentcg_new_with, agentcg_open, agentcg_open_tagged,
+	agentcg_list, agentcg_list_tagged, agentcg_reap, agentcg_reap_tagged,
 	agentcg_find, agentcg_find_pidfd, agentcg_destroy, agentcg_free,
-	agentcg_uuid, agentcg_path, agentcg_fd, agentcg_get_info,
+	agentcg_uuid, agentcg_path, agentcg_fd, agentcg_get_info, agentcg_set_label,
 	agentcg_move_pid, agentcg_move_pidfd, agentcg_spawn, agentcg_spawn_result, agentcg_move_self, agentcg_read_stats,
 	agentcg_read_file, agentcg_write_file, agentcg_wait_empty, agentcg_kill_all, agentcg_kill_all_of,
 	agentcg_freeze, agentcg_thaw, agentcg_signal_all, agentcg_terminate, agentcg_pids, agentcg_contains,

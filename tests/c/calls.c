@@ -90,6 +90,29 @@ static void an_orphan(void)
 	cg = NULL;
 }
 
+static int new_labelled(agentcg_error *error)
+{
+	agentcg_new_options options = { .label = "a label", .tag = "calls" };
+
+	return agentcg_new_with(&options, sizeof(options), &cg, error);
+}
+
+static void a_labelled_group(void)
+{
+	CHECK_OK(new_labelled(&why));
+	child = 0;
+}
+
+static void a_tagged_orphan(void)
+{
+	a_labelled_group();
+	child = pausing_child();
+	CHECK_OK(agentcg_move_pid(cg, child, &why));
+	CHECK_EQ(agentcg_uuid(cg, uuid, sizeof(uuid)), AGENTCG_UUID_SIZE - 1);
+	agentcg_free(cg);
+	cg = NULL;
+}
+
 static void a_watched_group(void)
 {
 	a_populated_group();
@@ -203,6 +226,11 @@ static int call_new_in_no_cgroup(agentcg_error *error)
 	return agentcg_new("/dev/shm", NULL, NULL, 0, 0, &cg, error);
 }
 
+static int call_new_with(agentcg_error *error)
+{
+	return new_labelled(error);
+}
+
 static int call_destroy(agentcg_error *error)
 {
 	return agentcg_destroy(cg, 0, SOON_MS, NULL, 0, error);
@@ -230,6 +258,28 @@ static int call_list(agentcg_error *error)
 	agentcg_entry entries[4];
 
 	return agentcg_list(NULL, entries, sizeof(*entries), 4, error);
+}
+
+static int call_take_over_tagged(agentcg_error *error)
+{
+	return agentcg_open_tagged(NULL, uuid, "calls", AGENTCG_OPEN_OWN, &cg, error);
+}
+
+static int call_list_tagged(agentcg_error *error)
+{
+	agentcg_entry entries[4];
+
+	return agentcg_list_tagged(NULL, "calls", entries, sizeof(*entries), 4, error);
+}
+
+static int call_reap_tagged(agentcg_error *error)
+{
+	return agentcg_reap_tagged(NULL, "calls", SOON_MS, error);
+}
+
+static int call_set_label(agentcg_error *error)
+{
+	return agentcg_set_label(cg, "another label", error);
 }
 
 static int call_reap(agentcg_error *error)
@@ -524,6 +574,7 @@ const struct call calls[] = {
 	{ "agentcg_new", nothing, call_new, end_made, 0, 0 },
 	{ "agentcg_new with a guard", nothing, call_new_guarded, end_made, 0, 0 },
 	{ "agentcg_new with limits", nothing, call_new_limited, end_made, 0, 0 },
+	{ "agentcg_new_with", nothing, call_new_with, end_made, 0, 0 },
 	{ "agentcg_new in no cgroup", nothing, call_new_in_no_cgroup, no_cleanup, -ENODEV, 0 },
 	{ "agentcg_destroy", a_group, call_destroy, is_destroyed, 0, 0 },
 	{ "agentcg_destroy of a nested group", a_nested_group, call_destroy, is_destroyed, 0, 0 },
@@ -531,8 +582,12 @@ const struct call calls[] = {
 	{ "agentcg_free", a_group, call_free, is_freed, 0, 0 },
 	{ "agentcg_open", an_orphan, call_open, end_opened, 0, 0 },
 	{ "agentcg_open as the owner", an_orphan, call_take_over, end_opened, 0, 0 },
+	{ "agentcg_open_tagged", a_tagged_orphan, call_take_over_tagged, end_opened, 0, 0 },
+	{ "agentcg_list_tagged", a_labelled_group, call_list_tagged, end, 0, 0 },
 	{ "agentcg_list", a_populated_group, call_list, end, 0, 0 },
 	{ "agentcg_reap", an_orphan, call_reap, is_reaped, 0, 1 },
+	{ "agentcg_reap_tagged", a_tagged_orphan, call_reap_tagged, is_reaped, 0, 1 },
+	{ "agentcg_set_label", a_labelled_group, call_set_label, end, 0, 0 },
 	{ "agentcg_diagnose", nothing, call_diagnose, no_cleanup, 0, 0 },
 	{ "agentcg_diagnose_new", nothing, call_diagnose_new, no_cleanup, 0, 0 },
 	{ "agentcg_discover_parent", nothing, call_discover_parent, no_cleanup, 0, 0 },

@@ -200,11 +200,70 @@ static void the_parent_to_reap_is_missing(void)
 	PROVOKE(agentcg_reap, "/nonexistent/parent", 0);
 }
 
+static void the_parent_of_a_tag_is_missing(void)
+{
+	agentcg_new_options options = { .parent = "/nonexistent/parent", .tag = "x" };
+	agentcg *cg = NULL;
+
+	PROVOKE(agentcg_new_with, &options, sizeof(options), &cg);
+	CHECK_EQ(outcome->code, -ENOENT);
+	PROVOKE(agentcg_open_tagged, "/nonexistent/parent", "6fa459ea-ee8a-4ca4-894e-db77e160355e", "x", 0, &cg);
+	CHECK_EQ(outcome->code, -ENOENT);
+	CHECK(cg == NULL);
+	PROVOKE(agentcg_list_tagged, "/nonexistent/parent", "x", NULL, 0, 0);
+	CHECK_EQ(outcome->code, -ENOENT);
+	PROVOKE(agentcg_reap_tagged, "/nonexistent/parent", "x", 0);
+}
+
+static void the_label_has_a_control_character(void)
+{
+	agentcg_new_options options = { .label = "a\033[2J" };
+	agentcg *cg;
+
+	PROVOKE(agentcg_new_with, &options, sizeof(options), &cg);
+}
+
+static void the_tag_has_a_blank(void)
+{
+	agentcg_new_options options = { .tag = "a b" };
+	agentcg *cg;
+
+	PROVOKE(agentcg_new_with, &options, sizeof(options), &cg);
+}
+
+static void the_agent_has_another_tag(void)
+{
+	agentcg_new_options options = { .uuid = "6fa459ea-ee8a-4ca4-894e-db77e160355e", .tag = "mine" };
+	agentcg *cg, *same = NULL;
+
+	CHECK_OK(agentcg_new_with(&options, sizeof(options), &cg, &why));
+	PROVOKE(agentcg_open_tagged, NULL, options.uuid, "other", AGENTCG_OPEN_OWN, &same);
+	CHECK(same == NULL);
+	destroy_group(cg);
+}
+
+static void the_label_is_changed_by_a_non_owner(void)
+{
+	agentcg *cg = new_group(), *guest;
+	char uuid[AGENTCG_UUID_SIZE];
+
+	CHECK_EQ(agentcg_uuid(cg, uuid, sizeof(uuid)), AGENTCG_UUID_SIZE - 1);
+	CHECK_OK(agentcg_open(NULL, uuid, 0, &guest, &why));
+	PROVOKE(agentcg_set_label, guest, "x");
+	agentcg_free(guest);
+	destroy_group(cg);
+}
+
 static const struct refusal refusals[] = {
 	ROW(the_parent_is_missing, -ENOENT, 0, "/nonexistent/parent does not exist", ANYBODY),
 	ROW(the_parent_to_open_from_is_missing, -ENOENT, 0, "/nonexistent/parent does not exist", ANYBODY),
 	ROW(the_parent_to_list_is_missing, -ENOENT, 0, "/nonexistent/parent does not exist", ANYBODY),
 	ROW(the_parent_to_reap_is_missing, -ENOENT, 0, "/nonexistent/parent does not exist", ANYBODY),
+	ROW(the_parent_of_a_tag_is_missing, -ENOENT, 0, "/nonexistent/parent does not exist", ANYBODY),
+	ROW(the_label_has_a_control_character, -EINVAL, 0, "63 bytes", ANYBODY),
+	ROW(the_tag_has_a_blank, -EINVAL, 0, "1 to 63 letters", ANYBODY),
+	ROW(the_agent_has_another_tag, -ENOENT, 0, "does not have the tag other", ANYBODY),
+	ROW(the_label_is_changed_by_a_non_owner, -EPERM, 0, "owner", ANYBODY),
 	ROW(a_field_is_set_without_its_bit, -EINVAL, 0, "AGENTCG_LIMIT_MAX_DESCENDANTS is not in limits.mask",
 	    ANYBODY),
 	ROW(the_size_is_that_of_a_pointer, -EINVAL, 0, "size of a pointer", ANYBODY),

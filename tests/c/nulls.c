@@ -56,6 +56,7 @@ static void a_null_handle_is_refused_and_outputs_are_untouched(void)
 	CHECK_EQ(agentcg_fd(NULL), -EINVAL);
 	CHECK_EQ(agentcg_move_self(NULL), -EINVAL);
 	REFUSED(agentcg_get_info, NULL, &info, sizeof(info));
+	REFUSED(agentcg_set_label, NULL, "x");
 	REFUSED(agentcg_move_pid, NULL, getpid());
 	REFUSED(agentcg_move_pidfd, NULL, 0);
 	REFUSED(agentcg_spawn, NULL, "/bin/true", no_words, NULL, NULL, 0, pids, NULL);
@@ -90,8 +91,11 @@ static void free_and_destroy_accept_null(void)
 static void a_null_output_is_refused(void)
 {
 	REFUSED(agentcg_new, NULL, NULL, NULL, 0, 0, NULL);
+	REFUSED(agentcg_new_with, NULL, 0, NULL);
 	REFUSED(agentcg_open, NULL, some_uuid, 0, NULL);
+	REFUSED(agentcg_open_tagged, NULL, some_uuid, "x", 0, NULL);
 	REFUSED(agentcg_list, NULL, NULL, sizeof(agentcg_entry), 1);
+	REFUSED(agentcg_list_tagged, NULL, "x", NULL, sizeof(agentcg_entry), 1);
 	REFUSED(agentcg_get_info, cg, NULL, sizeof(info));
 	REFUSED(agentcg_read_stats, cg, AGENTCG_STAT_BASIC, NULL, sizeof(stats));
 	REFUSED(agentcg_read_file, cg, "pids.max", NULL, sizeof(text));
@@ -126,9 +130,48 @@ static void a_missing_or_invalid_uuid_is_refused(void)
 	static const char *const none[] = { NULL, "", "..", "\xff", "01234567-89AB-4def-8123-456789abcdef ", "synwire" };
 	agentcg *fresh = cg;
 
-	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++)
+	for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
 		REFUSED(agentcg_open, NULL, none[i], 0, &fresh);
+		REFUSED(agentcg_open_tagged, NULL, none[i], "x", 0, &fresh);
+	}
 	CHECK(fresh == cg);
+}
+
+#define TEXT_OF_63 "123456789 123456789 123456789 123456789 123456789 123456789 123"
+
+static void an_invalid_label_is_refused(void)
+{
+	static const char *const invalid[] = { TEXT_OF_63 "4", "\xff", "a\nb", "\x1b[2J", "\x7f", "\xc2\x85", "\xe2\x80\xae" };
+	agentcg *fresh = cg;
+
+	for (size_t i = 0; i < sizeof(invalid) / sizeof(invalid[0]); i++) {
+		agentcg_new_options options = { .label = invalid[i] };
+
+		REFUSED(agentcg_new_with, &options, sizeof(options), &fresh);
+		REFUSED(agentcg_set_label, cg, invalid[i]);
+	}
+	CHECK(fresh == cg);
+}
+
+static void a_missing_or_invalid_tag_is_refused(void)
+{
+	static const char tag_of_64[] = "0123456789012345678901234567890123456789012345678901234567890123";
+	const char *const invalid[] = { "", tag_of_64, "a b", "a=b", "a\n", "\xc3\xa9", NULL };
+	agentcg_entry entry;
+	agentcg *fresh = cg;
+
+	check_poison(&entry, sizeof(entry));
+	for (size_t i = 0; i < sizeof(invalid) / sizeof(invalid[0]); i++) {
+		agentcg_new_options options = { .tag = invalid[i] };
+
+		if (invalid[i])
+			REFUSED(agentcg_new_with, &options, sizeof(options), &fresh);
+		REFUSED(agentcg_open_tagged, NULL, some_uuid, invalid[i], 0, &fresh);
+		REFUSED(agentcg_list_tagged, NULL, invalid[i], &entry, sizeof(entry), 1);
+		REFUSED(agentcg_reap_tagged, NULL, invalid[i], 0);
+	}
+	CHECK(fresh == cg);
+	CHECK(check_untouched(&entry, sizeof(entry)));
 }
 
 static void a_size_without_its_struct_is_refused(void)
@@ -136,6 +179,9 @@ static void a_size_without_its_struct_is_refused(void)
 	agentcg *fresh = cg;
 
 	REFUSED(agentcg_new, NULL, NULL, NULL, sizeof(agentcg_limits), 0, &fresh);
+	REFUSED(agentcg_new_with, &(agentcg_new_options){ .limits_size = sizeof(agentcg_limits) }, sizeof(agentcg_new_options),
+	        &fresh);
+	REFUSED(agentcg_new_with, NULL, sizeof(agentcg_new_options), &fresh);
 	poison_outputs();
 	REFUSED(agentcg_diagnose_new, NULL, sizeof(agentcg_limits), 0, &diagnosis, sizeof(diagnosis), text, sizeof(text));
 	check_outputs_untouched();
@@ -167,9 +213,13 @@ static void an_unknown_flag_is_refused(void)
 
 	poison_outputs();
 	for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {
+		agentcg_new_options options = { .flags = unknown[i] };
+
 		REFUSED(agentcg_new, NULL, NULL, NULL, 0, unknown[i], &fresh);
+		REFUSED(agentcg_new_with, &options, sizeof(options), &fresh);
 		REFUSED(agentcg_diagnose_new, NULL, 0, unknown[i], &diagnosis, sizeof(diagnosis), text, sizeof(text));
 		REFUSED(agentcg_open, NULL, some_uuid, unknown[i], &fresh);
+		REFUSED(agentcg_open_tagged, NULL, some_uuid, "x", unknown[i], &fresh);
 		REFUSED(agentcg_set_limits, cg, &limits, sizeof(limits), unknown[i]);
 		REFUSED(agentcg_destroy, cg, unknown[i], SOON_MS, &stats, sizeof(stats));
 		REFUSED(agentcg_event_fd, cg, unknown[i]);
@@ -188,6 +238,7 @@ static void a_negative_timeout_other_than_forever_is_refused(void)
 		REFUSED(agentcg_kill_all, cg, negative[i]);
 		REFUSED(agentcg_kill_all_of, &cg, 1, pids, negative[i]);
 		REFUSED(agentcg_reap, NULL, negative[i]);
+		REFUSED(agentcg_reap_tagged, NULL, "x", negative[i]);
 		REFUSED(agentcg_freeze, cg, negative[i]);
 		REFUSED(agentcg_thaw, cg, negative[i]);
 		REFUSED(agentcg_terminate, cg, negative[i], 0);
@@ -227,6 +278,8 @@ int main(void)
 	RUN(free_and_destroy_accept_null);
 	RUN(a_null_output_is_refused);
 	RUN(a_missing_or_invalid_uuid_is_refused);
+	RUN(an_invalid_label_is_refused);
+	RUN(a_missing_or_invalid_tag_is_refused);
 	RUN(a_size_without_its_struct_is_refused);
 	RUN(a_null_buffer_of_size_0_returns_the_length);
 	RUN(an_unknown_flag_is_refused);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * agentcg_list() and agentcg_reap(): the array of entries and the numbers that
- * are returned. tests/orphans.rs tests adoption and which agents are reaped.
+ * agentcg_list() and agentcg_reap(), with and without a tag: the array of entries,
+ * the numbers that are returned, labels and tags. tests/orphans.rs tests adoption and which agents are reaped.
  */
 #include "support.h"
 
 #include <errno.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -84,9 +85,113 @@ static void entries_have_the_size_that_the_caller_passes(void)
 	memset(entries, 0xa5, sizeof(entries));
 	CHECK_EQ(agentcg_list(NULL, (agentcg_entry *)entries, LARGER, 1, &why), AGENTS);
 	CHECK_EQ(entries[LARGER], 0xa5);
-	CHECK_ERR(agentcg_list(NULL, (agentcg_entry *)entries, sizeof(agentcg_entry) - 1, 1, &why), -EINVAL);
+	CHECK_ERR(agentcg_list(NULL, (agentcg_entry *)entries, offsetof(agentcg_entry, label) - 1, 1, &why), -EINVAL);
 	for (int i = 0; i < AGENTS; i++)
 		destroy_group(cgs[i]);
+}
+
+/* An entry, and the facts of a handle, of a program that was compiled before there were labels. */
+static void structs_without_a_label_are_filled_as_before(void)
+{
+	enum { OLD_ENTRY = offsetof(agentcg_entry, label), OLD_INFO = offsetof(agentcg_info, label) };
+	unsigned char old[2 * OLD_ENTRY], info[OLD_INFO + 1];
+	agentcg_new_options options = { .label = "a label", .tag = "orphans" };
+	agentcg *cg, *second;
+	agentcg_entry entry;
+
+	CHECK_OK(agentcg_new_with(&options, sizeof(options), &cg, &why));
+	CHECK_OK(agentcg_new_with(&options, sizeof(options), &second, &why));
+	CHECK_EQ(agentcg_list(NULL, (agentcg_entry *)old, OLD_ENTRY, 2, &why), 2);
+	for (int i = 0; i < 2; i++) {
+		memcpy(&entry, old + i * OLD_ENTRY, OLD_ENTRY);
+		CHECK_EQ(strlen(entry.uuid), AGENTCG_UUID_SIZE - 1);
+		CHECK_EQ(entry.owner_pid, getpid());
+	}
+	memset(info, 0xa5, sizeof(info));
+	CHECK_OK(agentcg_get_info(cg, (agentcg_info *)info, OLD_INFO, &why));
+	CHECK_EQ(info[OLD_INFO], 0xa5);
+	destroy_group(cg);
+	destroy_group(second);
+}
+
+static void check_label(agentcg *cg, const char *label)
+{
+	agentcg_info info;
+	agentcg_entry entry;
+
+	CHECK_OK(agentcg_get_info(cg, &info, sizeof(info), &why));
+	CHECK_STR(info.label, label);
+	CHECK_STR(info.tag, "orphans");
+	CHECK_EQ(agentcg_list_tagged(NULL, "orphans", &entry, sizeof(entry), 1, &why), 1);
+	CHECK_STR(entry.label, label);
+	CHECK_STR(entry.tag, "orphans");
+}
+
+/* 63 bytes. */
+#define LONGEST "123456789 123456789 123456789 123456789 123456789 123456789 \xe2\x82\xac"
+
+static void a_label_is_in_each_struct_and_can_be_changed(void)
+{
+	agentcg_new_options options = { .label = "pull request 7", .tag = "orphans" };
+	agentcg *cg;
+	agentcg_found found;
+	pid_t child = pausing_child();
+
+	CHECK_OK(agentcg_new_with(&options, sizeof(options), &cg, &why));
+	check_label(cg, "pull request 7");
+	CHECK_OK(agentcg_move_pid(cg, child, &why));
+	CHECK_OK(agentcg_find(child, &found, sizeof(found), NULL, 0, &why));
+	CHECK_STR(found.label, "pull request 7");
+	CHECK_STR(found.tag, "orphans");
+
+	CHECK_OK(agentcg_set_label(cg, LONGEST, &why));
+	check_label(cg, LONGEST);
+	CHECK_ERR(agentcg_set_label(cg, LONGEST "x", &why), -EINVAL);
+	check_label(cg, LONGEST);
+	CHECK_OK(agentcg_set_label(cg, "", &why));
+	check_label(cg, "");
+	CHECK_OK(agentcg_set_label(cg, "again", NULL));
+	CHECK_OK(agentcg_set_label(cg, NULL, &why));
+	check_label(cg, "");
+	destroy_group(cg);
+	check_killed(child);
+}
+
+static void only_the_owner_changes_the_label(void)
+{
+	agentcg_new_options options = { .label = "the owner's", .tag = "orphans" };
+	agentcg *cg, *guest;
+
+	CHECK_OK(agentcg_new_with(&options, sizeof(options), &cg, &why));
+	CHECK_EQ(agentcg_uuid(cg, uuid, sizeof(uuid)), AGENTCG_UUID_SIZE - 1);
+	CHECK_OK(agentcg_open(NULL, uuid, 0, &guest, &why));
+	check_label(guest, "the owner's");
+	CHECK_ERR(agentcg_set_label(guest, "the guest's", &why), -EPERM);
+	check_label(guest, "the owner's");
+	agentcg_free(guest);
+	destroy_group(cg);
+}
+
+static void a_call_that_is_bound_to_a_tag_finds_no_agent_of_another(void)
+{
+	agentcg_new_options options = { .tag = "mine" };
+	agentcg *cg, *same;
+	agentcg_entry entry;
+
+	CHECK_OK(agentcg_new_with(&options, sizeof(options), &cg, &why));
+	CHECK_EQ(agentcg_uuid(cg, uuid, sizeof(uuid)), AGENTCG_UUID_SIZE - 1);
+	agentcg_free(cg);
+	check_poison(&entry, sizeof(entry));
+	CHECK_EQ(agentcg_list_tagged(NULL, "other", &entry, sizeof(entry), 1, &why), 0);
+	CHECK(check_untouched(&entry, sizeof(entry)));
+	CHECK_ERR(agentcg_open_tagged(NULL, uuid, "other", AGENTCG_OPEN_OWN, &same, &why), -ENOENT);
+	CHECK_ERR(agentcg_open_tagged(NULL, uuid, "mine2", 0, &same, &why), -ENOENT);
+	CHECK_EQ(agentcg_reap_tagged(NULL, "other", SOON_MS, &why), 0);
+	CHECK_OK(agentcg_open_tagged(NULL, uuid, "mine", AGENTCG_OPEN_OWN, &same, &why));
+	CHECK_ERR(agentcg_open_tagged(NULL, uuid, "mine", AGENTCG_OPEN_OWN, &cg, &why), -EBUSY);
+	CHECK_EQ(agentcg_reap_tagged(NULL, "mine", SOON_MS, &why), 0);
+	agentcg_free(same);
+	CHECK_EQ(agentcg_reap_tagged(NULL, "mine", SOON_MS, &why), 1);
 }
 
 static void make_and_die(void *unused)
@@ -115,6 +220,10 @@ int main(void)
 {
 	RUN(an_entry_has_the_uuid_owner_and_state_of_its_agent);
 	RUN(entries_have_the_size_that_the_caller_passes);
+	RUN(structs_without_a_label_are_filled_as_before);
+	RUN(a_label_is_in_each_struct_and_can_be_changed);
+	RUN(only_the_owner_changes_the_label);
+	RUN(a_call_that_is_bound_to_a_tag_finds_no_agent_of_another);
 	RUN(reap_returns_the_number_of_agents_that_it_has_removed);
 	return 0;
 }

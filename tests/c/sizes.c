@@ -7,6 +7,7 @@
 #include "support.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -136,6 +137,63 @@ static void limits_are_not_written_to(void)
 	CHECK_OK(new_with(limits, sizeof(*limits), &cg));
 	CHECK_EQ(memcmp(limits, &before, sizeof(before)), 0);
 	destroy_group(cg);
+}
+
+/* The size of agentcg_new_options in the first release that has it: its fields up to the tag. */
+#define OPTIONS_V0 (offsetof(agentcg_new_options, tag) + sizeof(char *))
+
+static agentcg_new_options *options_at_page_end(size_t size)
+{
+	agentcg_new_options *options = at_page_end(size);
+
+	memset(options, 0, size);
+	options->tag = "sizes";
+	return options;
+}
+
+static int new_by(const agentcg_new_options *options, size_t size, agentcg **ret)
+{
+	*ret = untouched;
+	return agentcg_new_with(options, size, ret, &why);
+}
+
+static void check_tag(agentcg *cg, const char *tag)
+{
+	agentcg_info info;
+
+	CHECK_OK(agentcg_get_info(cg, &info, sizeof(info), &why));
+	CHECK_STR(info.tag, tag);
+	destroy_group(cg);
+}
+
+static void options_of_each_size_from_the_first_release_on_work(void)
+{
+	agentcg *cg;
+
+	CHECK_OK(new_by(NULL, 0, &cg));
+	check_tag(cg, "");
+	CHECK_OK(new_by(options_at_page_end(OPTIONS_V0), OPTIONS_V0, &cg));
+	check_tag(cg, "sizes");
+	CHECK_OK(new_by(options_at_page_end(sizeof(agentcg_new_options) + MORE), sizeof(agentcg_new_options) + MORE, &cg));
+	check_tag(cg, "sizes");
+}
+
+static void smaller_options_and_options_with_a_new_field_set_are_refused(void)
+{
+	static const size_t sizes[] = { 0, 1, sizeof(void *), OPTIONS_V0 - 1 };
+	agentcg *cg;
+
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		CHECK_ERR(new_by(options_at_page_end(OPTIONS_V0), sizes[i], &cg), -EINVAL);
+		CHECK(cg == untouched);
+	}
+	for (size_t i = 0; i < MORE; i++) {
+		agentcg_new_options *options = options_at_page_end(sizeof(*options) + MORE);
+
+		((unsigned char *)(options + 1))[i] = 1;
+		CHECK_ERR(new_by(options, sizeof(*options) + MORE, &cg), -E2BIG);
+		CHECK(cg == untouched);
+	}
 }
 
 /* ---- output ---- */
@@ -328,6 +386,8 @@ int main(void)
 	RUN(larger_limits_with_a_new_field_set_are_e2big);
 	RUN(an_unknown_bit_in_the_mask_is_e2big);
 	RUN(limits_are_not_written_to);
+	RUN(options_of_each_size_from_the_first_release_on_work);
+	RUN(smaller_options_and_options_with_a_new_field_set_are_refused);
 
 	shared = new_group();
 	CHECK_OK(agentcg_spawn(shared, "/bin/sleep", (char *const[]){ "sleep", "1000", NULL }, NULL, NULL, 0, &member, &member_pidfd, &why));

@@ -236,6 +236,10 @@ static void look(agentcg *cg)
 		CHECK_EQ(info.owned, !self->guest);
 		CHECK_EQ(info.guarded, with_guard && !self->guest);
 	}
+	if (self->guest)
+		CHECK_ERR(agentcg_set_label(cg, "a guest's", &why), -EPERM);
+	else
+		CALL(agentcg_set_label(cg, "used", &why), 0);
 	CHECK_EQ(CALL(agentcg_uuid(cg, uuid, sizeof(uuid)), 0), 36);
 	CALL(agentcg_path(cg, path, sizeof(path)), 0);
 	CHECK(strstr(path, uuid) != NULL);
@@ -409,11 +413,15 @@ static void list_agents(void)
 
 	for (int i = 0; i < count && i < 2 * HANDLES; i++)
 		CHECK_EQ(strlen(entries[i].uuid), 36);
+	count = CALL(agentcg_list_tagged(NULL, "stress", entries, sizeof(entries[0]), 2 * HANDLES, &why), 0);
+	for (int i = 0; i < count && i < 2 * HANDLES; i++)
+		CHECK_STR(entries[i].tag, "stress");
 }
 
 static void reap_orphans(void)
 {
-	int reaped = CALL(agentcg_reap(NULL, SOON_MS, &why), 0);
+	int reaped = random_below(2) ? CALL(agentcg_reap(NULL, SOON_MS, &why), 0)
+	                             : CALL(agentcg_reap_tagged(NULL, "stress", SOON_MS, &why), 0);
 
 	/* All agents of the first test have a living owner. */
 	CHECK(reaped == 0 || in_use > 1);
@@ -440,8 +448,12 @@ static void visit(const char *uuid)
 {
 	agentcg *guest;
 
-	if (CALL(agentcg_open(NULL, uuid, 0, &guest, &why), -ENOENT) < 0)
+	if (random_below(2)) {
+		if (CALL(agentcg_open(NULL, uuid, 0, &guest, &why), -ENOENT) < 0)
+			return;
+	} else if (CALL(agentcg_open_tagged(NULL, uuid, "stress", 0, &guest, &why), -ENOENT) < 0) {
 		return;
+	}
 	self->guest = 1;
 	for (int i = 0; i < 5; i++)
 		use(guest);
@@ -454,9 +466,16 @@ static void visit(const char *uuid)
 static agentcg *made(void)
 {
 	agentcg_limits limits = some_limits(limits_here);
+	agentcg_new_options options = {
+		.limits = &limits, .limits_size = sizeof(limits), .flags = with_guard ? AGENTCG_NEW_GUARD : 0,
+		.label = "made", .tag = "stress",
+	};
 	agentcg *cg = NULL;
 
-	CALL(agentcg_new(NULL, NULL, &limits, sizeof(limits), with_guard ? AGENTCG_NEW_GUARD : 0, &cg, &why), 0);
+	if (random_below(2))
+		CALL(agentcg_new_with(&options, sizeof(options), &cg, &why), 0);
+	else
+		CALL(agentcg_new(NULL, NULL, &limits, sizeof(limits), options.flags, &cg, &why), 0);
 	return cg;
 }
 

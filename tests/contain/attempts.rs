@@ -8,8 +8,10 @@ use crate::common::mounts::TOP;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{Gid, Uid, getgid, getuid};
+use std::ffi::CString;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 
 /// What an attempt can refer to.
 struct Arguments {
@@ -48,6 +50,7 @@ impl Arguments {
                 new.try_write("cgroup.procs", "0")
             }
             "writes to its own file" => Cgroup::own().try_write(&self.more[0], &self.more[1]),
+            "changes its tag" => change_tag(&Cgroup::own()),
             "reads memory.max of its sibling" => self.sibling.try_read("memory.max").map(drop),
             "writes memory.max of its sibling" => self.write_sibling(),
             "kills its sibling" => self.sibling.try_write(&self.more[0], "1"),
@@ -182,4 +185,15 @@ fn enter_own_namespaces(more: CloneFlags) {
         let done = fs::write(format!("/proc/self/{file}"), text);
         assert!(done.is_ok() || uid.is_root(), "{file}: {done:?}");
     }
+}
+
+/// Writes the attribute in which the library keeps the tag.
+#[allow(unsafe_code, reason = "nix has no attributes; see SAFETY")]
+fn change_tag(cgroup: &Cgroup) -> io::Result<()> {
+    let path = CString::new(cgroup.0.as_os_str().as_bytes()).expect("no NUL");
+    let (name, note) = (c"user.agentcg.owner", c"pid=1 tag=other");
+    let length = note.count_bytes();
+    // SAFETY: the strings end with NUL, and the length is that of the value.
+    let done = unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), note.as_ptr().cast(), length, 0) };
+    if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

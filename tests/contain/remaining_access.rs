@@ -5,12 +5,14 @@ use super::fixture::Fixture;
 use crate::common::lab;
 use crate::common::member::{Member, role};
 use crate::common::program::StartOptions;
-use agentcg::Errno;
+use agentcg::{Agent, Errno};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 
 /// Starts a child in the cgroup, which ends at once.
 pub fn is_created_in(cgroup: RawFd) -> io::Result<()> {
@@ -266,4 +268,18 @@ fn an_agent_can_change_memory_oom_group() {
     let more = ["memory.oom.group", "1"];
     assert_eq!(fixture.attempt("writes to its own file", &more, true, StartOptions::default()), Ok(()));
     assert_eq!(fixture.agent.cgroup.read("memory.oom.group"), "1");
+}
+
+#[test]
+fn an_agent_can_change_its_label_and_its_tag() {
+    let fixture = Fixture::new();
+    // PLACE/synwire/agents/UUID
+    let place = fixture.agent.cgroup.parent().parent().parent();
+    let place = CString::new(place.0.as_os_str().as_bytes()).unwrap();
+    let guest = Agent::open(Some(&place), fixture.agent.uuid(), false).unwrap();
+    let tag = |agent: &Agent| agent.label_and_tag().unwrap().1.map(|tag| tag.as_str().to_owned());
+    assert_eq!(tag(&guest), None);
+    assert_eq!(fixture.attempt("changes its tag", &[], true, StartOptions::default()), Ok(()));
+    assert_eq!(tag(&guest).as_deref(), Some("other"));
+    assert_eq!(tag(&fixture.agent), None, "the owner knows what it has given");
 }

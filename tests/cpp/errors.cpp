@@ -46,8 +46,22 @@ void missing_and_invalid_arguments_throw()
 	THROWN_BY(agentcgpp::reap(soon, "/proc"), no_such_device);
 	THROWN_BY(group::make({}, 0, nullptr, "/proc"), no_such_device);
 
+	agentcgpp::new_options options;
+	options.label = "two\nlines";
+	CHECK(strstr(THROWN_BY(group::make_with(options), invalid_argument).what(), "label"));
+	options.label = std::string("a\0b", 3);
+	THROWN_BY(group::make_with(options), invalid_argument);
+	options.label.clear();
+	options.tag = "a b";
+	CHECK(strstr(THROWN_BY(group::make_with(options), invalid_argument).what(), "tag"));
+	THROWN_BY(group::open_tagged("01234567-89ab-4def-8123-456789abcdef", "x"), no_such_file_or_directory);
+	THROWN_BY(agentcgpp::list_tagged(nullptr), invalid_argument);
+	THROWN_BY(agentcgpp::reap_tagged("", soon), invalid_argument);
+
 	group cg = group::make();
 	CHECK_STR(THROWN_BY(cg.read_file("memory.nothing"), no_such_file_or_directory).file(), "memory.nothing");
+	THROWN_BY(cg.set_label("\x7f"), invalid_argument);
+	THROWN_BY(group::open(cg.uuid()).set_label("x"), operation_not_permitted);
 	THROWN_BY(cg.read_file("../cgroup.procs"), invalid_argument);
 	THROWN_BY(cg.write_file("pids.max", "many"), invalid_argument);
 	THROWN_BY(cg.write_file(std::string("pids.max\0", 9), "1"), invalid_argument);

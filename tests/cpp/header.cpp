@@ -17,6 +17,17 @@ std::size_t use_header(agentcg *cg)
 	try {
 		auto group = agentcgpp::group::make(limits, AGENTCG_NEW_GUARD), other = agentcgpp::group::adopt(cg);
 		other = agentcgpp::group::open(group.uuid(), AGENTCG_OPEN_OWN, group.path());
+		agentcgpp::new_options labelled;
+		labelled.label = "a label";
+		labelled.tag = "header";
+#if __cplusplus >= 202002L
+		labelled = {.limits = limits, .label = "a label", .tag = "header"};
+#endif
+		other = agentcgpp::group::make_with(labelled);
+		other.set_label(std::string("another"));
+		other = agentcgpp::group::open_tagged(group.uuid(), "header", AGENTCG_OPEN_OWN, group.path());
+		if (agentcgpp::list_tagged("header").size() > std::size_t(agentcgpp::reap_tagged("header", 1s)))
+			return 2;
 		if (!group || other.move_self() != 0 || !group.contains(1) || group.get_info().owned)
 			group.move_pid(1);
 		agentcgpp::spawn_options options;

@@ -210,6 +210,7 @@ void every_method_of_an_empty_group_throws()
 		REFUSED(path());
 		REFUSED(fd());
 		REFUSED(get_info());
+		REFUSED(set_label("x"));
 		REFUSED(move_pid(1));
 		REFUSED(move_pidfd(0));
 		REFUSED(spawn({"/bin/true"}));

@@ -40,6 +40,44 @@ void an_agent_is_made_with_the_given_place_limits_and_uuid()
 	remove_parent(parent);
 }
 
+void an_agent_is_made_with_a_label_and_found_by_its_tag()
+{
+	char parent[PATH_SIZE];
+	make_parent(parent, "labelled", "+pids");
+	agentcgpp::new_options options;
+	options.parent = parent;
+	options.uuid = "01234567-89ab-4def-8123-456789abcdef";
+	options.limits.pids_max = 7;
+	options.flags = AGENTCG_NEW_NO_SYSTEMD;
+	options.label = "pull request 7";
+	options.tag = "verbs";
+	group cg = group::make_with(options);
+
+	CHECK(cg.uuid() == options.uuid);
+	CHECK_EQ(number_in(cg.get(), "pids.max"), 7);
+	CHECK(std::string(cg.get_info().label) == "pull request 7");
+	CHECK(std::string(cg.get_info().tag) == "verbs");
+	cg.set_label("pull request 8");
+	auto found = agentcgpp::list_tagged("verbs", parent);
+	CHECK_EQ(found.size(), 1);
+	CHECK_STR(found[0].label, "pull request 8");
+	CHECK_EQ(agentcgpp::list_tagged("other", parent).size(), 0);
+	cg.free();
+	CHECK_EQ(agentcgpp::reap_tagged("other", soon, parent), 0);
+	cg = group::open_tagged(*options.uuid, "verbs", AGENTCG_OPEN_OWN, parent);
+	CHECK(cg.get_info().owned);
+	CHECK(std::string(cg.get_info().label) == "pull request 8");
+	cg.set_label(nullptr);
+	CHECK(std::string(cg.get_info().label) == "");
+	cg.free();
+	CHECK_EQ(agentcgpp::reap_tagged("verbs", soon, parent), 1);
+	remove_parent(parent);
+
+	cg = group::make_with({});
+	CHECK(std::string(cg.get_info().tag) == "");
+	CHECK_EQ(agentcgpp::list().size(), 1);
+}
+
 void the_place_is_that_of_C()
 {
 	char parent[PATH_SIZE];
@@ -293,6 +331,7 @@ void events_make_a_descriptor_readable()
 int main()
 {
 	RUN(an_agent_is_made_with_the_given_place_limits_and_uuid);
+	RUN(an_agent_is_made_with_a_label_and_found_by_its_tag);
 	RUN(the_place_is_that_of_C);
 	RUN(a_diagnosis_is_for_the_given_limits_and_flags);
 	RUN(limits_are_set_and_returned);

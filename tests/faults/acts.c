@@ -321,7 +321,9 @@ static void orphan_with(bool member_too)
 	pid = fork();
 	REQUIRE(pid >= 0);
 	if (pid == 0) {
-		if (agentcg_new(parent(), NULL, NULL, 0, AGENTCG_NEW_NO_SYSTEMD, &cg, &ignored) < 0)
+		agentcg_new_options options = { .parent = parent(), .flags = AGENTCG_NEW_NO_SYSTEMD, .tag = "faults" };
+
+		if (agentcg_new_with(&options, sizeof(options), &cg, &ignored) < 0)
 			_exit(1);
 		agentcg_uuid(cg, uuid, sizeof(uuid));
 		if (write(end[1], uuid, sizeof(uuid)) != sizeof(uuid))
@@ -432,6 +434,13 @@ static int new_systemd(agentcg_error *error)
 	return agentcg_new(NULL, NULL, &limits, sizeof(limits), AGENTCG_NEW_SYSTEMD, &other, error);
 }
 
+static int new_labelled(agentcg_error *error)
+{
+	agentcg_new_options options = { .parent = scratch, .label = "a label", .tag = "faults" };
+
+	return agentcg_new_with(&options, sizeof(options), &other, error);
+}
+
 static int open_guest(agentcg_error *error)
 {
 	return agentcg_open(parent(), uuid, 0, &other, error);
@@ -440,6 +449,33 @@ static int open_guest(agentcg_error *error)
 static int open_own(agentcg_error *error)
 {
 	return agentcg_open(parent(), uuid, AGENTCG_OPEN_OWN, &other, error);
+}
+
+static int open_tagged(agentcg_error *error)
+{
+	return agentcg_open_tagged(parent(), uuid, "faults", AGENTCG_OPEN_OWN, &other, error);
+}
+
+static int list_tagged(agentcg_error *error)
+{
+	agentcg_entry entries[8];
+	int code = agentcg_list_tagged(parent(), "faults", entries, sizeof(entries[0]), 8, error);
+
+	RESULT(code);
+	return code;
+}
+
+static int reap_tagged(agentcg_error *error)
+{
+	int code = agentcg_reap_tagged(parent(), "faults", SOON_MS, error);
+
+	RESULT(code);
+	return code;
+}
+
+static int set_label(agentcg_error *error)
+{
+	return agentcg_set_label(cg, "a label", error);
 }
 
 static int list(agentcg_error *error)
@@ -893,10 +929,13 @@ const struct act acts[] = {
 	OF(new, "found", nothing, new_found, MAKES | FOUND),
 	OF(new, "systemd", nothing, new_systemd, MAKES | FOUND | SYSTEMD | GUARDED | WAITS),
 	OF(new, "second_systemd", systemd_group, new_systemd, MAKES | FOUND | SYSTEMD | GUARDED | WAITS),
+	OF(new_with, "labelled", nothing, new_labelled, MAKES),
 	OF(open, "guest", group, open_guest, MAKES),
 	OF(open, "found", group, open_guest, MAKES | FOUND),
 	OF(open, "own", orphan, open_own, MAKES),
 	OF(open, "own_populated", populated_orphan, open_own, MAKES),
+	OF(open_tagged, "own", populated_orphan, open_tagged, MAKES),
+	OF(list_tagged, "two", orphan_and_own, list_tagged, 0),
 	OF(list, "none", nothing, list, 0),
 	OF(list, "two", orphan_and_own, list, 0),
 	OF(list, "found", orphan_and_own, list, FOUND),
@@ -904,6 +943,8 @@ const struct act acts[] = {
 	OF(reap, "orphan", populated_orphan, reap, KILLS),
 	OF(reap, "beside_own", orphan_and_own, reap, KILLS),
 	OF(reap, "found", populated_orphan, reap, KILLS | FOUND),
+	OF(reap_tagged, "orphan", populated_orphan, reap_tagged, KILLS),
+	OF(reap_tagged, "beside_own", orphan_and_own, reap_tagged, KILLS),
 	OF(destroy, "empty", group, destroy, ENDS),
 	OF(destroy, "measured", limited_group, destroy_measured, ENDS | KILLS),
 	OF(destroy, "if_empty", group, destroy_if_empty, ENDS),
@@ -919,6 +960,7 @@ const struct act acts[] = {
 	OF(fd, "", group, fd_of, 0),
 	OF(get_info, "", limited_group, get_info, 0),
 	OF(get_info, "guarded", guarded_group, get_info, GUARDED),
+	OF(set_label, "", group, set_label, 0),
 	OF(move_pid, "", outside_member, move_pid, 0),
 	OF(move_pidfd, "", outside_member, move_pidfd, 0),
 	OF(move_self, "", group, move_self, 0),

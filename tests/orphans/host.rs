@@ -3,7 +3,7 @@
 
 use crate::common::cgroup::{Cgroup, Scratch};
 use crate::common::member::{Member, role};
-use agentcg::{Agent, Limits};
+use agentcg::{Agent, Limits, PlaceRequest};
 use std::ffi::CString;
 
 /// The program and its agents, each with one process in it.
@@ -13,8 +13,15 @@ pub struct Host {
 }
 
 impl Host {
+    #[allow(dead_code, reason = "tests/labels.rs has only tagged hosts")]
     pub fn start(scratch: &Scratch, agents: usize) -> Self {
-        let mut member = Member::start("host", &[&scratch.parent.0.to_string_lossy(), &agents.to_string()]);
+        Self::start_tagged(scratch, agents, None)
+    }
+
+    /// Starts a host whose agents have this tag.
+    pub fn start_tagged(scratch: &Scratch, agents: usize, tag: Option<&str>) -> Self {
+        let (parent, count) = (scratch.parent.0.to_string_lossy(), agents.to_string());
+        let mut member = Member::start("host", &[&[&*parent, &count], tag.as_slice()].concat());
         let agents = (0..agents).map(|_| Cgroup(member.receive().into())).collect();
         Self { member, agents }
     }
@@ -29,8 +36,11 @@ impl Host {
 pub fn host(args: &[String]) {
     let parent = CString::new(args[0].as_str()).expect("no NUL");
     let mut agents = Vec::new();
+    let tag = args.get(2).map(String::as_str);
     for _ in 0..args[1].parse().expect("a number") {
-        let agent = Agent::new(Some(&parent), None, &Limits::default()).unwrap_or_else(|e| panic!("{e}"));
+        let request = PlaceRequest { parent: Some(&parent), ..PlaceRequest::default() };
+        let agent =
+            Agent::new_with(request, None, &Limits::default(), tag, tag).unwrap_or_else(|e| panic!("{e}"));
         if role::fork() {
             agent.move_self().expect("move_self");
             let path = String::from_utf8_lossy(&agent.path()).into_owned();
