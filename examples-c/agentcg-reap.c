@@ -6,6 +6,7 @@
  * By hand: cc agentcg-reap.c -o agentcg-reap $(pkg-config --cflags --libs agentcg)
  */
 #define _POSIX_C_SOURCE 200809L
+#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <limits.h>
@@ -25,13 +26,17 @@
 #define DEFAULT_TIMEOUT_MS 10000
 
 static const char help[] =
-	"usage: agentcg-reap [--list [--json]] [--parent DIR] [--timeout TIME]\n"
+	"usage: agentcg-reap [--tag TAG] [--list [--json]] [--parent DIR] [--timeout TIME]\n"
 	"\n"
 	"Kill and remove every agent whose owner has ended, for example because it was killed or\n"
 	"has crashed. An agent whose owner is alive is never touched. Prints the number of agents\n"
 	"removed, or nothing if there were none.\n"
 	"\n"
-	"  --list          list all agents, change nothing\n"
+	"WARNING: without --tag the agents of all programs of this user are meant, also those that\n"
+	"a program which starts again would take over. Programs give their agents a tag.\n"
+	"\n"
+	"  --tag TAG       only the agents with this tag, and those that were only half made\n"
+	"  --list          list all agents, or those with the tag; change nothing\n"
 	"  --json          with --list: print one JSON array, for programs\n"
 	"  --parent DIR    search only below this cgroup\n"
 	"  --timeout TIME  how long to wait for the processes to die: 500ms, 10s, 2m; 10 is 10 s,\n"
@@ -48,6 +53,7 @@ static const char help[] =
 
 struct options {
 	const char *parent;
+	const char *tag;             /* NULL: the agents of all tags and of none */
 	int timeout_ms;
 	bool list;
 	bool json;
@@ -92,8 +98,9 @@ static int parse_timeout(const char *text)
 
 static struct options parse_options(int argc, char **argv)
 {
-	enum { LIST, JSON, PARENT, TIMEOUT, HELP, VERSION };
+	enum { TAG, LIST, JSON, PARENT, TIMEOUT, HELP, VERSION };
 	static const struct option names[] = {
+		{ "tag", required_argument, NULL, TAG },
 		{ "list", no_argument, NULL, LIST },           { "json", no_argument, NULL, JSON },
 		{ "parent", required_argument, NULL, PARENT }, { "timeout", required_argument, NULL, TIMEOUT },
 		{ "help", no_argument, NULL, HELP },           { "version", no_argument, NULL, VERSION },
@@ -104,6 +111,9 @@ static struct options parse_options(int argc, char **argv)
 
 	while ((option = getopt_long(argc, argv, "", names, NULL)) != -1) {
 		switch (option) {
+		case TAG:
+			options.tag = optarg;
+			break;
 		case LIST:
 			options.list = true;
 			break;
@@ -144,14 +154,18 @@ static int oldest_first(const void *a, const void *b)
 }
 
 /* The number of agents may grow between two calls. */
-static struct agents list(const char *parent)
+static struct agents list(const struct options *options)
 {
 	struct agents agents = { NULL, 0 };
 	size_t room = 0;
 
 	for (;;) {
-		int count = agentcg_list(parent, agents.entries, sizeof(agentcg_entry), room, &error);
+		int count = options->tag ? agentcg_list_tagged(options->parent, options->tag, agents.entries,
+		                                               sizeof(agentcg_entry), room, &error)
+		                         : agentcg_list(options->parent, agents.entries, sizeof(agentcg_entry), room, &error);
 
+		if (count == -EINVAL && options->tag)
+			give_up(EXIT_USAGE, "--tag %s: %s", options->tag, error.message);
 		if (count < 0)
 			give_up(EXIT_NO_PLACE, "%s", error.message);
 		agents.count = (size_t)count;
@@ -191,18 +205,30 @@ static const char *age(char text[24], uint64_t created_unix_ns)
 	return text;
 }
 
+static const char *or_dash(const char *text)
+{
+	return *text ? text : "-";
+}
+
 static void print_table(const struct agents *agents)
 {
+	int widest_tag = (int)strlen("TAG");
+
+	for (size_t i = 0; i < agents->count; i++)
+		if ((int)strlen(agents->entries[i].tag) > widest_tag)
+			widest_tag = (int)strlen(agents->entries[i].tag);
 	if (agents->count > 0)
-		printf("%-36s  %-6s  %-9s  %11s  %5s\n", "UUID", "OWNER", "PROCESSES", "OWNER'S PID", "AGE");
+		printf("%-36s  %-6s  %-9s  %11s  %5s  %-*s  %s\n", "UUID", "OWNER", "PROCESSES", "OWNER'S PID", "AGE",
+		       widest_tag, "TAG", "LABEL");
 	for (size_t i = 0; i < agents->count; i++) {
 		const agentcg_entry *agent = &agents->entries[i];
 		char pid[16] = "-", text[24];
 
 		if (agent->owner_pid)
 			snprintf(pid, sizeof(pid), "%" PRIu32, agent->owner_pid);
-		printf("%-36s  %-6s  %-9s  %11s  %5s\n", agent->uuid, agent->orphan ? "ended" : "lives",
-		       agent->populated ? "some" : "none", pid, age(text, agent->created_unix_ns));
+		printf("%-36s  %-6s  %-9s  %11s  %5s  %-*s  %s\n", agent->uuid, agent->orphan ? "ended" : "lives",
+		       agent->populated ? "some" : "none", pid, age(text, agent->created_unix_ns), widest_tag, or_dash(agent->tag),
+		       or_dash(agent->label));
 	}
 }
 
@@ -212,6 +238,19 @@ static void print_known(const char *key, uint64_t number)
 		printf(", \"%s\": %" PRIu64, key, number);
 	else
 		printf(", \"%s\": null", key);
+}
+
+/* A label and a tag are UTF-8 without control characters. */
+static void print_text(const char *key, const char *text)
+{
+	if (!*text) {
+		printf(", \"%s\": null", key);
+		return;
+	}
+	printf(", \"%s\": \"", key);
+	for (; *text; text++)
+		printf("%s%c", *text == '"' || *text == '\\' ? "\\" : "", *text);
+	putchar('"');
 }
 
 static void print_json(const struct agents *agents)
@@ -224,6 +263,8 @@ static void print_json(const struct agents *agents)
 		       agent->orphan ? "true" : "false", agent->populated ? "true" : "false");
 		print_known("owner_pid", agent->owner_pid);
 		print_known("created_unix_ns", agent->created_unix_ns);
+		print_text("label", agent->label);
+		print_text("tag", agent->tag);
 		putchar('}');
 	}
 	puts(agents->count ? "\n]" : "]");
@@ -231,7 +272,8 @@ static void print_json(const struct agents *agents)
 
 static void reap(const struct options *options)
 {
-	int removed = agentcg_reap(options->parent, options->timeout_ms, &error);
+	int removed = options->tag ? agentcg_reap_tagged(options->parent, options->tag, options->timeout_ms, &error)
+	                           : agentcg_reap(options->parent, options->timeout_ms, &error);
 
 	if (removed < 0)
 		give_up(EXIT_SOME_LEFT, "%s", error.message);
@@ -243,7 +285,7 @@ int main(int argc, char **argv)
 {
 	struct options options = parse_options(argc, argv);
 	/* The list is also needed before reaping: its failure means that there is no place to search. */
-	struct agents agents = list(options.parent);
+	struct agents agents = list(&options);
 
 	if (!options.list)
 		reap(&options);

@@ -2,7 +2,7 @@
 /*
  * agentcg-run - run a command in its own cgroup, under limits, and leave no process of it behind.
  *
- * The life of an agent: agentcg_new() with a guard, agentcg_spawn(), agentcg_read_stats() while it runs,
+ * The life of an agent: agentcg_new_with() with a guard, agentcg_spawn(), agentcg_read_stats() while it runs,
  * agentcg_signal_all() and agentcg_kill_all() to stop it early, agentcg_destroy().
  *
  * By hand: cc -D_GNU_SOURCE agentcg-run.c run-*.c shared.c -o agentcg-run $(pkg-config --cflags --libs agentcg)
@@ -543,12 +543,24 @@ static bool look_around(struct run *run)
 static void run_command(struct run *run)
 {
 	const struct run_options *options = &run->options;
+	const agentcg_new_options new = {
+		.parent = options->parent,
+		.limits = &options->limits,
+		.limits_size = sizeof(options->limits),
+		.flags = AGENTCG_NEW_GUARD,
+		.tag = options->tag,
+	};
 	agentcg_error error;
 
-	if (agentcg_new(options->parent, NULL, &options->limits, sizeof(options->limits), AGENTCG_NEW_GUARD, &run->cg,
-	                &error) < 0) {
+	if (agentcg_new_with(&new, sizeof(new), &run->cg, &error) < 0) {
 		fail(run, &error);
 		return;
+	}
+	/* A text that is too long for a label of an agent, or has control characters, is for messages and reports only. */
+	if (options->label) {
+		int refused = agentcg_set_label(run->cg, options->label, NULL);
+
+		(void)refused;
 	}
 	if (agentcg_uuid(run->cg, run->uuid, sizeof(run->uuid)) < 0)
 		*run->uuid = '\0';

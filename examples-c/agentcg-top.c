@@ -104,7 +104,7 @@ static void tick(struct top *top)
 	if (!update_agents(&top->agents, &error)) {
 		/* After a first success the failure may be temporary, for example a lack of descriptors. */
 		if (top->ticks == 0) {
-			end_with(top, EXIT_NO_PLACE, error.message);
+			end_with(top, error.code == -EINVAL && top->options.tag ? EXIT_USAGE : EXIT_NO_PLACE, error.message);
 			return;
 		}
 		memcpy(top->problem, error.message, sizeof(top->problem));
@@ -242,6 +242,7 @@ int main(int argc, char **argv)
 	parse_top_options(&top.options, argc, argv);
 	top.agents.context = &top;
 	top.agents.parent = top.options.parent;
+	top.agents.tag = top.options.tag;
 	top.agents.descriptors = raise_descriptor_limit();
 	top.on_terminal = is_able_terminal(STDOUT_FILENO);
 	if (!make_loop(&top))

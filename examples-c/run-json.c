@@ -102,6 +102,11 @@ static void begin(FILE *file, const char *type, const struct run_options *option
 		print_string(file, options->label);
 	else
 		fputs("null", file);
+	fputs(",\"tag\":", file);
+	if (options->tag)
+		print_string(file, options->tag);
+	else
+		fputs("null", file);
 	if (uuid)
 		fprintf(file, ",\"uuid\":\"%s\"", uuid);
 }

@@ -45,7 +45,8 @@ static const char help[] =
 	"  --report-fd FD     the descriptor of the report and of --stats; the default is 2\n"
 	"  --stats json       also print the measurements while COMMAND runs\n"
 	"  --every TIME       how often; the default is 1s\n"
-	"  --label TEXT       name the job in messages and in JSON\n"
+	"  --label TEXT       name the job in messages, in JSON and in agentcg-top\n"
+	"  --tag TAG          the tag of the agent, for agentcg-reap --tag\n"
 	"  --quiet            no live line; no report either without --report\n"
 	"  -h, --help         show this\n"
 	"  --version          show the version\n"
@@ -113,7 +114,7 @@ void parse_options(struct run_options *options, int argc, char **argv)
 {
 	enum {
 		HELP = 'h', PROPERTY = 'p', MEMORY = 256, SWAP, CPU, PIDS, TIME, GRACE, PARENT, UID, GID, NICE, CHDIR, SETENV,
-		PTY, CONTAIN, REPORT, REPORT_FD, STATS, EVERY, LABEL, QUIET, VERSION,
+		PTY, CONTAIN, REPORT, REPORT_FD, STATS, EVERY, LABEL, TAG, QUIET, VERSION,
 	};
 	static const struct option names[] = {
 		{ "memory", required_argument, NULL, MEMORY },     { "swap", required_argument, NULL, SWAP },
@@ -126,6 +127,7 @@ void parse_options(struct run_options *options, int argc, char **argv)
 		{ "contain", no_argument, NULL, CONTAIN },         { "report", required_argument, NULL, REPORT },
 		{ "report-fd", required_argument, NULL, REPORT_FD }, { "stats", required_argument, NULL, STATS },
 		{ "every", required_argument, NULL, EVERY },       { "label", required_argument, NULL, LABEL },
+		{ "tag", required_argument, NULL, TAG },
 		{ "quiet", no_argument, NULL, QUIET },             { "help", no_argument, NULL, HELP },
 		{ "version", no_argument, NULL, VERSION },         { NULL, 0, NULL, 0 },
 	};
@@ -215,6 +217,9 @@ void parse_options(struct run_options *options, int argc, char **argv)
 			break;
 		case LABEL:
 			options->label = message_label = optarg;
+			break;
+		case TAG:
+			options->tag = optarg;
 			break;
 		case QUIET:
 			options->quiet = true;

@@ -36,6 +36,7 @@ struct run_options {
 	uint64_t stats_ns;           /* the interval of the measurements; 0: none are printed */
 	const char *parent;          /* NULL: agentcg_new() finds a place */
 	const char *label;           /* NULL: none */
+	const char *tag;             /* NULL: none */
 	const char *directory;       /* NULL: the current one */
 	bool contain;
 	bool pty;

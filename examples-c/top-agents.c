@@ -129,14 +129,21 @@ static int no_memory(agentcg_error *reterr)
 	return -ENOMEM;
 }
 
+static int list_into(const struct agents *agents, agentcg_entry *entries, size_t room, agentcg_error *reterr)
+{
+	if (agents->tag)
+		return agentcg_list_tagged(agents->parent, agents->tag, entries, sizeof(*entries), room, reterr);
+	return agentcg_list(agents->parent, entries, sizeof(*entries), room, reterr);
+}
+
 /* Returns the entries in memory that the caller frees. The number of agents may grow between two calls. */
-static int list_entries(const char *parent, agentcg_entry **ret_entries, agentcg_error *reterr)
+static int list_entries(const struct agents *agents, agentcg_entry **ret_entries, agentcg_error *reterr)
 {
 	size_t room = 0;
 	int count;
 
 	*ret_entries = NULL;
-	while ((count = agentcg_list(parent, *ret_entries, sizeof(agentcg_entry), room, reterr)) > (int)room) {
+	while ((count = list_into(agents, *ret_entries, room, reterr)) > (int)room) {
 		free(*ret_entries);
 		room = (size_t)count + 16;
 		*ret_entries = calloc(room, sizeof(agentcg_entry));
@@ -186,7 +193,7 @@ static void remove_gone(struct agents *agents)
 bool update_agents(struct agents *agents, agentcg_error *reterr)
 {
 	agentcg_entry *entries;
-	int count = list_entries(agents->parent, &entries, reterr), failure = count < 0 ? count : 0;
+	int count = list_entries(agents, &entries, reterr), failure = count < 0 ? count : 0;
 
 	for (size_t i = 0; i < agents->count; i++)
 		agents->list[i]->listed = failure != 0;         /* without a list, measure() finds the removed agents */

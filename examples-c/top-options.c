@@ -11,7 +11,7 @@
 #define MOST_INTERVAL_S  86400.0
 
 static const char help[] =
-	"usage: agentcg-top [-d SECONDS] [-n COUNT] [--parent DIR]\n"
+	"usage: agentcg-top [-d SECONDS] [-n COUNT] [--tag TAG] [--parent DIR]\n"
 	"\n"
 	"Show all agents of this user: CPU, memory and processes with their limits, delays, and\n"
 	"events as they happen. On a terminal it shows a table; q or Ctrl-C ends it. Elsewhere it\n"
@@ -19,6 +19,7 @@ static const char help[] =
 	"\n"
 	"  -d, --delay SECONDS  time between two measurements, 0.02 to 86400; the default is 1\n"
 	"  -n, --count COUNT    end after COUNT measurements; the first has no rates\n"
+	"  --tag TAG            only the agents with this tag\n"
 	"  --parent DIR         search only below this cgroup\n"
 	"  --help               show this\n"
 	"  --version            show the version\n"
@@ -65,11 +66,12 @@ static uint64_t parse_count(const char *text)
 
 void parse_top_options(struct top_options *options, int argc, char **argv)
 {
-	enum { PARENT = 256, HELP, VERSION };
+	enum { PARENT = 256, TAG, HELP, VERSION };
 	static const struct option names[] = {
 		{ "delay", required_argument, NULL, 'd' },     { "count", required_argument, NULL, 'n' },
-		{ "parent", required_argument, NULL, PARENT }, { "help", no_argument, NULL, HELP },
-		{ "version", no_argument, NULL, VERSION },     { NULL, 0, NULL, 0 },
+		{ "parent", required_argument, NULL, PARENT }, { "tag", required_argument, NULL, TAG },
+		{ "help", no_argument, NULL, HELP },           { "version", no_argument, NULL, VERSION },
+		{ NULL, 0, NULL, 0 },
 	};
 	int option;
 
@@ -84,6 +86,9 @@ void parse_top_options(struct top_options *options, int argc, char **argv)
 			break;
 		case PARENT:
 			options->parent = optarg;
+			break;
+		case TAG:
+			options->tag = optarg;
 			break;
 		case HELP:
 			fputs(help, stdout);

@@ -53,9 +53,15 @@ void give_terminal_back(void)
 		tcsetattr(STDIN_FILENO, TCSADRAIN, &as_it_was);
 }
 
+/* No character takes more columns than bytes. */
 static void put_line(FILE *screen, unsigned int row, unsigned int columns, const char *style, const char *text)
 {
-	fprintf(screen, "\033[%u;1H%s%.*s" PLAIN ERASE_REST_OF_LINE, row, style, (int)columns, text);
+	size_t length = strnlen(text, columns);
+
+	/* Do not cut a character of UTF-8: the bytes behind its first one are 10xxxxxx. */
+	while (length > 0 && ((unsigned char)text[length] & 0xc0) == 0x80)
+		length--;
+	fprintf(screen, "\033[%u;1H%s%.*s" PLAIN ERASE_REST_OF_LINE, row, style, (int)length, text);
 }
 
 bool draw_table(const struct agents *agents, const char *problem)

@@ -133,13 +133,14 @@ static void format_state(char cell[CELL_SIZE], const struct agent *agent)
 void format_heading(char line[LINE_SIZE], int uuid_width)
 {
 	snprintf(line, LINE_SIZE, row_format, uuid_width, uuid_width, "AGENT", "%CPU", "MEMORY", "TASKS", "THROTTLED",
-	         "OOM", "STALLED", "STATE");
+	         "OOM", "STALLED", "STATE          LABEL");
 }
 
 void format_row(char line[LINE_SIZE], const struct agent *agent, int uuid_width)
 {
 	char cpu[CELL_SIZE] = "-", memory[CELL_SIZE] = "-", tasks[CELL_SIZE] = "-", throttled[CELL_SIZE] = "-";
 	char oom[CELL_SIZE] = "-", stalled[CELL_SIZE] = "-", state[CELL_SIZE] = "-";
+	char named[CELL_SIZE + AGENTCG_LABEL_SIZE];
 
 	format_cpu(cpu, agent);
 	format_memory(memory, agent);
@@ -149,6 +150,11 @@ void format_row(char line[LINE_SIZE], const struct agent *agent, int uuid_width)
 	format_state(state, agent);
 	if (agent->now.mask & AGENTCG_STAT_MEMORY_EVENTS)
 		snprintf(oom, sizeof(oom), "%" PRIu64, agent->now.memory_events_oom_kill);
+	/* The label is last: a terminal shows some characters two columns wide. */
+	if (*agent->entry.label)
+		snprintf(named, sizeof(named), "%-13s  %s", state, agent->entry.label);
+	else
+		snprintf(named, sizeof(named), "%s", state);
 	snprintf(line, LINE_SIZE, row_format, uuid_width, uuid_width, agent->entry.uuid, cpu, memory, tasks, throttled,
-	         oom, stalled, state);
+	         oom, stalled, named);
 }

@@ -19,6 +19,7 @@
 
 struct top_options {
 	const char *parent;          /* NULL: every place in which this user's programs make agents */
+	const char *tag;             /* NULL: all agents */
 	uint64_t interval_ns;
 	uint64_t ticks;              /* 0: no limit */
 };
@@ -40,7 +41,7 @@ struct agent {
 };
 
 struct agents {
-	const char *parent;
+	const char *parent, *tag;
 	int epoll;
 	int descriptors;             /* the limit on descriptors */
 	struct agent **list;         /* the oldest first: rows keep their order */
