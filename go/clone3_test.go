@@ -3,6 +3,7 @@
 package agentcg
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
@@ -58,7 +59,7 @@ func TestWithoutClone3ProgramsAreStartedInTheGroup(t *testing.T) {
 		return
 	}
 	names := []string{t.Name(), "TestManyStartsInOneGroupAtTheSameTime", "TestACommandGetsAllSettingsOfExecCmd"}
-	cmd := exec.Command("/proc/self/exe", "-test.v", "-test.run", "^("+strings.Join(names, "|")+")$")
+	cmd := exec.Command("/proc/self/exe", "-test.v", fmt.Sprintf("-test.short=%t", testing.Short()), "-test.run", "^("+strings.Join(names, "|")+")$")
 	cmd.Env = append(os.Environ(), withoutClone3+"=1")
 	out, err := cmd.CombinedOutput()
 	for _, name := range names {

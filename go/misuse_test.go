@@ -166,7 +166,7 @@ func keepThawing(t *testing.T, g *Group) func() {
 }
 
 func TestCloseDuringEveryOtherMethod(t *testing.T) {
-	for round := 0; round < 5; round++ {
+	for round := 0; round < rounds(t, 5); round++ {
 		g, err := New(Options{})
 		must(t, err)
 		var stop func()
@@ -184,7 +184,7 @@ func TestCloseDuringEveryOtherMethod(t *testing.T) {
 }
 
 func TestDestroyDuringEveryOtherMethod(t *testing.T) {
-	for round := 0; round < 5; round++ {
+	for round := 0; round < rounds(t, 5); round++ {
 		g, err := New(Options{})
 		must(t, err)
 		during(t, g, func() error { _, err := g.Destroy(within(t)); return err })

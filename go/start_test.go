@@ -39,13 +39,17 @@ func inside(g *Group, lines string) bool {
 		strings.HasSuffix(line, "/synwire/agents/"+g.UUID())
 }
 
-func rounds(t *testing.T, otherwise int) int {
+// rounds returns how often a test repeats itself: AGENTCG_ROUNDS, otherwise a quarter of usual with -test.short, or usual.
+func rounds(t *testing.T, usual int) int {
 	if s := os.Getenv("AGENTCG_ROUNDS"); s != "" {
 		n, err := strconv.Atoi(s)
 		must(t, err)
 		return n
 	}
-	return otherwise
+	if testing.Short() {
+		return (usual + 3) / 4
+	}
+	return usual
 }
 
 // used writes cgroup.kill. Afterwards unsound kernels kill new processes. (KillAll does not write it in an empty

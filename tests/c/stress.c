@@ -437,10 +437,12 @@ static void call_without_a_handle(void)
 	CALL(agentcg_discover_parent(path, sizeof(path), &why), 0);
 	if (random_below(8))
 		return;
+	__atomic_add_fetch(&diagnoses_begun, 1, __ATOMIC_SEQ_CST);
 	CALL(agentcg_diagnose(&diagnosis, sizeof(diagnosis), text, sizeof(text)), 0);
 	CHECK(diagnosis.place != 0);
 	CALL(agentcg_diagnose_new(&limits, sizeof(limits), 0, &diagnosis, sizeof(diagnosis), text, sizeof(text), &why), 0);
 	CHECK(diagnosis.place != 0);
+	__atomic_add_fetch(&diagnoses_ended, 1, __ATOMIC_SEQ_CST);
 }
 
 /* Use another handle, which does not own the agent: the group may be removed at any moment. */
