@@ -27,7 +27,10 @@
 
 #define KILL_TIMEOUT_MS 10000
 #define STATES (AGENTCG_EVENT_POPULATED | AGENTCG_EVENT_FROZEN | AGENTCG_EVENT_THAWED | AGENTCG_EVENT_EMPTY | \
-                AGENTCG_EVENT_GONE)
+                AGENTCG_EVENT_STALLED | AGENTCG_EVENT_GONE)
+/* All busy processes wait for memory for a tenth of a second within a second. */
+#define STALL_US 100000
+#define WINDOW_US 1000000
 #define NEED_CONTROLLERS (AGENTCG_EVENT_OOM_KILL | AGENTCG_EVENT_MEMORY_HIGH | AGENTCG_EVENT_MEMORY_MAX | \
                           AGENTCG_EVENT_PIDS_MAX)
 
@@ -39,8 +42,8 @@ static const struct {
 	{ AGENTCG_EVENT_POPULATED, "POPULATED" },     { AGENTCG_EVENT_FROZEN, "FROZEN" },
 	{ AGENTCG_EVENT_THAWED, "THAWED" },           { AGENTCG_EVENT_PIDS_MAX, "PIDS_MAX" },
 	{ AGENTCG_EVENT_MEMORY_HIGH, "MEMORY_HIGH" }, { AGENTCG_EVENT_MEMORY_MAX, "MEMORY_MAX" },
-	{ AGENTCG_EVENT_OOM_KILL, "OOM_KILL" },       { AGENTCG_EVENT_EMPTY, "EMPTY" },
-	{ AGENTCG_EVENT_GONE, "GONE" },
+	{ AGENTCG_EVENT_STALLED, "STALLED" },         { AGENTCG_EVENT_OOM_KILL, "OOM_KILL" },
+	{ AGENTCG_EVENT_EMPTY, "EMPTY" },             { AGENTCG_EVENT_GONE, "GONE" },
 };
 
 static agentcg_error error;
@@ -95,6 +98,10 @@ int main(int argc, char **argv)
 		fd = agentcg_event_fd(cg, STATES, &error);
 	}
 	if (fd < 0)
+		errx(1, "%s", error.message);
+	/* -EOPNOTSUPP: this kernel does not measure it, and STALLED is never reported. */
+	if (agentcg_watch_stall(cg, AGENTCG_STALL_MEMORY, AGENTCG_STALL_FULL, STALL_US, WINDOW_US, &error) < 0 &&
+	    error.code != -EOPNOTSUPP)
 		errx(1, "%s", error.message);
 	if (epoll < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &ready) != 0)
 		err(1, "epoll");

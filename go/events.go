@@ -27,6 +27,7 @@ const (
 	EventMemoryMax  Event = C.AGENTCG_EVENT_MEMORY_MAX  // MemoryMaxBytes was reached in the group or below it.
 	EventPIDsMax    Event = C.AGENTCG_EVENT_PIDS_MAX    // A fork was refused in the group or below it.
 	EventGone       Event = C.AGENTCG_EVENT_GONE        // The group was removed.
+	EventStalled    Event = C.AGENTCG_EVENT_STALLED     // Processes have waited for as long as a Stall says.
 )
 
 var eventNames = []struct {
@@ -35,7 +36,7 @@ var eventNames = []struct {
 }{
 	{EventEmpty, "empty"}, {EventPopulated, "populated"}, {EventFrozen, "frozen"}, {EventThawed, "thawed"},
 	{EventOOMKill, "oom-kill"}, {EventMemoryHigh, "memory-high"}, {EventMemoryMax, "memory-max"},
-	{EventPIDsMax, "pids-max"}, {EventGone, "gone"},
+	{EventPIDsMax, "pids-max"}, {EventGone, "gone"}, {EventStalled, "stalled"},
 }
 
 // String returns the names of the events, such as "populated" or "empty|gone".
@@ -50,6 +51,34 @@ func (e Event) String() string {
 		return "none"
 	}
 	return strings.Join(names, "|")
+}
+
+// StallResource is what processes wait for.
+type StallResource uint32
+
+// The resources of a Stall.
+const (
+	StallCPU    StallResource = C.AGENTCG_STALL_CPU    // a CPU, which others have or CPUMaxMillicpu withholds
+	StallMemory StallResource = C.AGENTCG_STALL_MEMORY // memory that is reclaimed, read again or swapped in
+	StallIO     StallResource = C.AGENTCG_STALL_IO     // the end of I/O
+)
+
+// Stall says when EventStalled is sent: when processes have waited for the resource for Time within Window.
+type Stall struct {
+	Resource StallResource
+	Full     bool          // all processes that are not idle wait, instead of at least one
+	Time     time.Duration // more than 0, at most Window
+	Window   time.Duration // from 100 ms to an hour
+}
+
+// watch asks for the reports of a stall.
+func (s Stall) watch(cg *C.agentcg, e *C.agentcg_error) C.int {
+	kind := C.uint32_t(C.AGENTCG_STALL_SOME)
+	if s.Full {
+		kind = C.AGENTCG_STALL_FULL
+	}
+	return C.agentcg_watch_stall(cg, C.uint32_t(s.Resource), kind, C.uint64_t(s.Time.Microseconds()),
+		C.uint64_t(s.Window.Microseconds()), e)
 }
 
 // watch is the source of one channel. It has a handle of its own, so that it gets the last events of the group after
@@ -67,15 +96,24 @@ type watch struct {
 // channel is closed when ctx ends, when the Group is closed or garbage collected, and after the group was removed by
 // Destroy or by others. EventOOMKill, EventMemoryHigh and EventMemoryMax need the memory controller, EventPIDsMax needs
 // the pids controller; without it the error is EOPNOTSUPP.
-func (g *Group) Events(ctx context.Context, which Event) (<-chan Event, error) {
+//
+// With stalls, EventStalled is among the events: it is sent for each of them, at most once for each Window and at the end
+// of it. It needs a kernel that measures pressure (PSI); without it the error is EOPNOTSUPP.
+func (g *Group) Events(ctx context.Context, which Event, stalls ...Stall) (<-chan Event, error) {
 	const op = "events"
 	if g == nil || g.h == nil {
 		return nil, invalid(op, "the Group is nil, or was not made by New or Open")
 	}
+	for _, stall := range stalls {
+		if stall.Time < time.Microsecond {
+			return nil, invalid(op, "the Time of a Stall is less than a microsecond")
+		}
+		which |= EventStalled
+	}
 	if err := ctx.Err(); err != nil {
 		return nil, &Error{Op: op, Msg: "the context has ended; no events were requested", Errno: syscall.ECANCELED, cause: err}
 	}
-	w, err := g.watchWith(op, which)
+	w, err := g.watchWith(op, which, stalls)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +130,7 @@ func (g *Group) Events(ctx context.Context, which Event) (<-chan Event, error) {
 	return w.events, nil
 }
 
-func (g *Group) watchWith(op string, which Event) (*watch, error) {
+func (g *Group) watchWith(op string, which Event, stalls []Stall) (*watch, error) {
 	parent, err := cString(op, "the parent", g.parent())
 	if err != nil {
 		return nil, err
@@ -112,6 +150,13 @@ func (g *Group) watchWith(op string, which Event) (*watch, error) {
 		}
 		// EventGone is always requested, because it ends the watch.
 		r := C.agentcg_event_fd(w.cg, C.uint64_t(which|EventGone), e)
+		for _, stall := range stalls {
+			if r >= 0 {
+				if failed := stall.watch(w.cg, e); failed < 0 {
+					r = failed
+				}
+			}
+		}
 		if r >= 0 {
 			w.file, copyErr = copied(op, int(r))
 		}

@@ -4,6 +4,7 @@ package agentcg
 
 import (
 	"context"
+	"os"
 	"runtime"
 	"strings"
 	"syscall"
@@ -169,4 +170,39 @@ func TestUnknownEventsAreRefused(t *testing.T) {
 	if s := (EventEmpty | EventGone).String(); s != "empty|gone" || Event(0).String() != "none" {
 		t.Fatal(s)
 	}
+}
+
+func TestAStallIsReportedWhereTheKernelMeasuresIt(t *testing.T) {
+	g := group(t, Options{})
+	for _, s := range []Stall{
+		{},
+		{Resource: StallMemory, Window: time.Second},
+		{Resource: StallMemory, Time: -1, Window: time.Second},
+		{Resource: StallMemory, Time: time.Second, Window: time.Millisecond},
+		{Resource: StallIO, Time: 2 * time.Second, Window: time.Second},
+		{Time: time.Second, Window: time.Second},
+	} {
+		_, err := g.Events(context.Background(), EventGone, s)
+		wants(t, err, syscall.EINVAL)
+	}
+	stall := Stall{Resource: StallCPU, Time: 100 * time.Millisecond, Window: time.Second}
+	if _, err := os.Stat("/proc/pressure/cpu"); err == nil {
+		must(t, g.SetLimits(Limits{CPUMaxMillicpu: At(20)}))
+		events, err := g.Events(context.Background(), EventGone, stall)
+		must(t, err)
+		run(t, g, "sh", "-c", "while :; do :; done")
+		until(t, events, EventStalled)
+		until(t, events, EventStalled)
+		_, err = g.Destroy(within(t))
+		must(t, err)
+		closes(t, events)
+		noneLeft(t)
+		return
+	}
+	// User-Mode Linux has no PSI.
+	for _, stall.Full = range []bool{false, true} {
+		_, err := g.Events(context.Background(), 0, stall)
+		wants(t, err, syscall.EOPNOTSUPP)
+	}
+	noneLeft(t)
 }

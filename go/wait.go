@@ -127,7 +127,7 @@ func (w *waiting) sleep(d time.Duration) {
 
 // listen requests EventEmpty. It returns false if no descriptor is left.
 func (w *waiting) listen() bool {
-	found, err := w.g.watchWith(w.op, EventEmpty)
+	found, err := w.g.watchWith(w.op, EventEmpty, nil)
 	if err != nil {
 		return false
 	}

@@ -1247,6 +1247,14 @@ int agentcg_read_stats(agentcg *cg,
 #define AGENTCG_EVENT_MEMORY_MAX  (1ull << 6)  /* memory_max_bytes was reached in the group or below it. */
 #define AGENTCG_EVENT_PIDS_MAX    (1ull << 7)  /* A fork was refused in the group or below it. */
 #define AGENTCG_EVENT_GONE        (1ull << 8)  /* The group was removed. */
+/* Processes have waited for as long as agentcg_watch_stall() says. */
+#define AGENTCG_EVENT_STALLED     (1ull << 9)
+
+#define AGENTCG_STALL_CPU    1u  /* cpu.pressure: for a CPU, which others have or cpu_max withholds. */
+#define AGENTCG_STALL_MEMORY 2u  /* memory.pressure: for memory that is reclaimed, read again or swapped in. */
+#define AGENTCG_STALL_IO     3u  /* io.pressure: for the end of I/O. */
+#define AGENTCG_STALL_SOME   4u  /* At least one process that is not idle waits. */
+#define AGENTCG_STALL_FULL   5u  /* All processes that are not idle wait. */
 
 /* Return a descriptor for poll(2), epoll or an event loop. which is the set of
  * events to report, of AGENTCG_EVENT_... bits. The descriptor becomes readable
@@ -1270,7 +1278,8 @@ int agentcg_read_stats(agentcg *cg,
  *                reached.
  *   -EOPNOTSUPP  AGENTCG_EVENT_OOM_KILL and AGENTCG_EVENT_MEMORY_... need the
  *                memory controller, AGENTCG_EVENT_PIDS_MAX needs the pids
- *                controller. */
+ *                controller. AGENTCG_EVENT_STALLED needs none; see
+ *                agentcg_watch_stall(). */
 AGENTCG_MUST_CHECK int agentcg_event_fd(agentcg *cg, uint64_t which, agentcg_error *reterr);
 
 /* Fetch the events since the last call. If there are none, wait up to
@@ -1305,6 +1314,56 @@ AGENTCG_MUST_CHECK
 int agentcg_next_events(agentcg *cg,
 			int timeout_ms,
 			uint64_t *ret_events,
+			agentcg_error *reterr);
+
+/* Report AGENTCG_EVENT_STALLED when processes of the group, or below it, have
+ * waited for a resource for stall_us microseconds within window_us microseconds.
+ * resource is AGENTCG_STALL_CPU, AGENTCG_STALL_MEMORY or AGENTCG_STALL_IO. With
+ * AGENTCG_STALL_SOME as kind the time counts in which at least one process
+ * waited, with AGENTCG_STALL_FULL that in which all that were not idle did. The
+ * kernel adds up these times as total in the group's pressure files (PSI).
+ *
+ * A handle has at most one watch for each resource and kind, and a second call
+ * replaces it. If stall_us is 0, the watch ends and window_us is ignored. The
+ * event has to be selected by agentcg_event_fd(), before or after this call, and
+ * does not say which of several watches it is for: compare the totals
+ * (AGENTCG_STAT_..._PRESSURE). A forked child has to call this function itself.
+ *
+ * There is at most one event for each window, and it comes at most one window
+ * after the total has grown by stall_us within a window. What had grown before
+ * the watch began does not count. The descriptor of agentcg_event_fd() becomes
+ * readable at the time of each look at the total, whether or not there is an
+ * event: once for each window, and four times while the group waits. Groups
+ * with windows of the same length are looked at at the same moments. A wait that
+ * is divided by the only look in a window may not be reported.
+ *
+ * If the host calls agentcg_next_events() late, the kernel shows only the growth
+ * since the last look. There is one event if it follows from it that some window
+ * had stall_us, as it does if the total has grown by stall_us for each window
+ * since then, and none if it does not. A host that does not look costs no CPU
+ * time.
+ *
+ * The library uses no trigger of PSI: it needs no privilege, no thread of the
+ * kernel, and no descriptor for the group besides the descriptor cache.
+ *
+ * While an agent or its owner has switched accounting off (0 in cgroup.pressure,
+ * from Linux 6.1 on), there is no event.
+ *
+ * Returns 0. Errors, besides the common ones:
+ *   -EINVAL      Also: resource or kind is no such constant, stall_us is greater
+ *                than window_us, or window_us is not from 100000 (100 ms) to
+ *                3600000000 (an hour).
+ *   -ENOSPC      /proc/sys/fs/epoll/max_user_watches, the user's limit, is
+ *                reached.
+ *   -EOPNOTSUPP  The group has no such pressure file: the kernel lacks PSI or has
+ *                it off, or accounting is switched off for the group. Or
+ *                cpu.pressure has no full line, as before Linux 5.13. */
+AGENTCG_MUST_CHECK
+int agentcg_watch_stall(agentcg *cg,
+			uint32_t resource,
+			uint32_t kind,
+			uint64_t stall_us,
+			uint64_t window_us,
 			agentcg_error *reterr);
 
 /* ---- 9. freeze, signal and kill ------------------------------------------ */

@@ -325,6 +325,14 @@ public:
 		call(agentcg_next_events, wait.c(), &events);
 		return events;
 	}
+	/// Reports AGENTCG_EVENT_STALLED by agentcg_watch_stall(), or no longer if stall is 0. resource and kind are AGENTCG_STALL_...
+	/// constants.
+	void watch_stall(std::uint32_t resource, std::uint32_t kind, std::chrono::microseconds stall,
+	                 std::chrono::microseconds window)
+	{
+		call(agentcg_watch_stall, resource, kind, static_cast<std::uint64_t>(stall.count()),
+		     static_cast<std::uint64_t>(window.count()));
+	}
 	/// Waits with agentcg_wait_empty(). Returns true if no process lives in the group, false if the time is over. That
 	/// is not an error here.
 	[[nodiscard]] bool wait_empty(timeout wait) const

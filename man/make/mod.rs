@@ -41,6 +41,7 @@ const CONSTANTS: &[(&str, &str, &str)] = &[
     ("AGENTCG_STATS_SIZE_", "agentcg_read_stats", "Constants"),
     ("AGENTCG_STAT_", "agentcg_read_stats", "Measurements"),
     ("AGENTCG_EVENT_", "agentcg_event_fd", "Events"),
+    ("AGENTCG_STALL_", "agentcg_watch_stall", "Constants"),
 ];
 
 /// The page that describes a struct. A page with the name of the struct refers to it.

@@ -15,10 +15,12 @@ mod counters;
 pub mod final_counters;
 mod removals;
 mod sources;
+mod stalls;
 
 use crate::cgroupfs::events_file::State;
 use crate::cgroupfs::{Dir, FileError};
 use crate::kill::members::Members;
+use crate::stats::Files;
 use crate::sys::deadline::Deadline;
 use crate::sys::descriptors;
 use crate::sys::kernel;
@@ -29,6 +31,8 @@ use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags, EpollTimeout};
 use removals::Removal;
 pub use removals::Wakeup;
 use sources::{STATE, Sources};
+use stalls::Stalls;
+pub use stalls::{Kind as StallKind, Resource, Threshold};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -52,6 +56,8 @@ pub const MEMORY_MAX: u64 = 1u64 << 6;
 pub const PIDS_MAX: u64 = 1u64 << 7;
 /// The group was removed.
 pub const GONE: u64 = 1u64 << 8;
+/// Processes have waited for as long as agentcg_watch_stall() says.
+pub const STALLED: u64 = 1u64 << 9;
 
 /// The bits of the other sources in the epoll instance: [`sources::STATE`], [`counters::COUNTER`].
 const WAKEUP: u64 = 1 << 2;
@@ -80,6 +86,7 @@ pub struct Watch {
     /// The same, with `populated` false if only tasks that have ended are left.
     state: State,
     counts: Counts,
+    stalls: Stalls,
     /// The group is empty, and EMPTY was reported.
     empty_reported: bool,
     /// Events that were found and not yet reported.
@@ -92,6 +99,8 @@ pub struct Watch {
     /// The number of reads since the last notification, and the interval to the next.
     quiet: u32,
     interval: Duration,
+    /// The time of the next read, on the monotonic clock, if the timer is also that of stalls.
+    read_at: Option<Duration>,
 }
 
 impl Watch {
@@ -109,6 +118,7 @@ impl Watch {
             read: State { populated: false, frozen: false },
             state: State { populated: false, frozen: false },
             counts: Counts::default(),
+            stalls: Stalls::default(),
             empty_reported: false,
             pending: 0,
             due: false,
@@ -116,6 +126,7 @@ impl Watch {
             gone: false,
             quiet: 0,
             interval: SETTLE,
+            read_at: None,
         })
     }
 
@@ -131,8 +142,11 @@ impl Watch {
 
     /// Selects the events to report, in place of those selected before. Reports events of them that were found before. A
     /// failure changes nothing.
-    pub fn select(&mut self, members: Members<'_>, which: u64) -> Result<(), FileError> {
-        self.pending |= self.find(members)?;
+    pub fn select(&mut self, members: Members<'_>, files: &Files, which: u64) -> Result<(), FileError> {
+        self.pending |= self.find(members, files)?;
+        if which & !self.which & STALLED != 0 {
+            self.stalls.restart(members.dir, files);
+        }
         if which != 0 {
             self.open_sources(members, which)?;
         } else if let Some(old) = self.sources.take() {
@@ -177,6 +191,42 @@ impl Watch {
         }
     }
 
+    /// Reports STALLED when this resource is missing for as long as `threshold` says. Fails with `ENOENT` or `ENODATA` if the
+    /// kernel does not measure it for this group.
+    pub fn watch_stall(
+        &mut self,
+        members: Members<'_>,
+        files: &Files,
+        resource: Resource,
+        kind: StallKind,
+        threshold: Threshold,
+    ) -> Result<(), FileError> {
+        self.stalls.watch(members.dir, files, resource, kind, threshold)?;
+        self.reschedule(members.dir);
+        Ok(())
+    }
+
+    /// Ends the watch of this resource and kind, if there is one.
+    pub fn end_stall(&mut self, members: Members<'_>, resource: Resource, kind: StallKind) {
+        self.stalls.end(resource, kind);
+        if self.stalls.is_empty() {
+            self.pending &= !STALLED;
+        }
+        self.reschedule(members.dir);
+    }
+
+    /// Sets the timer again after a change of the watches of stalls.
+    fn reschedule(&mut self, dir: &Dir) {
+        if self.sources.is_some() {
+            self.schedule(dir, true);
+        }
+    }
+
+    /// Returns true if the totals of stalls have to be read.
+    fn watches_stalls(&self) -> bool {
+        self.which & STALLED != 0 && self.sources.is_some() && !self.stalls.is_empty()
+    }
+
     /// Makes the descriptor readable, for a change of which the kernel does not notify.
     pub fn wake(&self) {
         if self.sources.is_some() {
@@ -185,8 +235,8 @@ impl Watch {
     }
 
     /// Returns the events since the last call. Fails with `ENODEV` if the group was removed and GONE was reported.
-    pub fn next(&mut self, members: Members<'_>) -> Result<u64, FileError> {
-        let found = self.find(members)?;
+    pub fn next(&mut self, members: Members<'_>, files: &Files) -> Result<u64, FileError> {
+        let found = self.find(members, files)?;
         let reported = (self.pending | found) & self.which;
         self.pending = 0;
         if reported == 0 && self.gone {
@@ -197,19 +247,18 @@ impl Watch {
 
     /// Finds new events. If the files cannot be read now, the descriptor becomes readable again a moment later, and the next
     /// call finds the events.
-    fn find(&mut self, members: Members<'_>) -> Result<u64, FileError> {
+    fn find(&mut self, members: Members<'_>, files: &Files) -> Result<u64, FileError> {
         if self.sources.is_none() {
             return Ok(0);
         }
-        let found = self.find_now(members);
+        let found = self.find_now(members, files);
         if self.due {
             self.wakeup.wake_after(SETTLE);
         }
         found
     }
 
-    fn find_now(&mut self, members: Members<'_>) -> Result<u64, FileError> {
-        let Some(sources) = &mut self.sources else { return Ok(0) };
+    fn find_now(&mut self, members: Members<'_>, files: &Files) -> Result<u64, FileError> {
         let dir = members.dir;
         let mut ready = [EpollEvent::empty(); 5];
         let count = match self.epoll.wait(&mut ready, EpollTimeout::ZERO) {
@@ -222,15 +271,29 @@ impl Watch {
             removals::dispatch();
         }
         let woken = self.wakeup.take_woken();
-        self.due |= woken || ready & !REMOVALS != 0;
+        let look_at = self.watches_stalls().then(stalls::now);
+        // The timer of the reads is also that of the looks.
+        let read_is_due = look_at.is_none_or(|now| self.read_at.is_some_and(|at| at <= now));
+        self.due |= woken || ready & !(REMOVALS | WAKEUP) != 0 || (ready & WAKEUP != 0 && read_is_due);
         self.notified |= ready & STATE != 0;
+        if let Some(now) = look_at {
+            let pending = &mut self.pending;
+            let complete = self.stalls.look(dir, files, now, || *pending |= STALLED);
+            // A file is missing if accounting was switched off, or if the group was removed.
+            self.due |= !complete && !dir.is_alive();
+        }
         // EMPTY that was found earlier, while other events were selected, may no longer hold.
         if !self.due && self.pending & EMPTY == 0 {
+            if ready & WAKEUP != 0 {
+                let left = self.read_at.map(|at| at.saturating_sub(stalls::now()));
+                self.set_timer(left);
+            }
             return Ok(0);
         }
         if ready & WAKEUP != 0 || woken {
             self.wakeup.acknowledge();
         }
+        let Some(sources) = &mut self.sources else { return Ok(0) };
         let mut counts = self.counts;
         let found = match sources.read(dir, &self.epoll, self.notified, &mut self.counts, &mut counts) {
             // A controller may just have been disabled.
@@ -335,10 +398,19 @@ impl Watch {
             self.read.populated && self.which & (EMPTY | GONE) != 0 && kernel::populated_outlives_death();
         let may_go =
             !self.state.populated && (self.which & GONE != 0 || final_counters::read(dir) != Ok(None));
-        if self.sources.is_some() && (self.quiet < READS_TO_SETTLE || may_end || may_go) {
-            self.wakeup.wake_after(self.interval);
-        } else {
-            self.wakeup.cancel();
+        let reads = self.sources.is_some() && (self.quiet < READS_TO_SETTLE || may_end || may_go);
+        self.set_timer(reads.then_some(self.interval));
+    }
+
+    /// Sets the timer for the next read and for the next look at the totals of stalls.
+    fn set_timer(&mut self, read_in: Option<Duration>) {
+        let stall_in = if self.watches_stalls() { self.stalls.next_look() } else { None };
+        // Without stalls every expiry is a read.
+        self.read_at = stall_in.and(read_in).map(|wait| stalls::now().saturating_add(wait));
+        match read_in.into_iter().chain(stall_in).min() {
+            // 0 would cancel the timer.
+            Some(wait) => self.wakeup.wake_after(wait.max(Duration::from_nanos(1))),
+            None => self.wakeup.cancel(),
         }
     }
 }

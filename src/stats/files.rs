@@ -43,6 +43,21 @@ impl Files {
         self.cpu_stat.named(c"cpu.stat")
     }
 
+    /// Returns `cpu.pressure`.
+    pub fn cpu_pressure(&self) -> NamedFile<'_> {
+        self.cpu_pressure.named(c"cpu.pressure")
+    }
+
+    /// Returns `memory.pressure`.
+    pub fn memory_pressure(&self) -> NamedFile<'_> {
+        self.memory_pressure.named(c"memory.pressure")
+    }
+
+    /// Returns `io.pressure`.
+    pub fn io_pressure(&self) -> NamedFile<'_> {
+        self.io_pressure.named(c"io.pressure")
+    }
+
     /// Reads the statistics that `which` asks for into `stats`, which must be all 0. Statistics that the kernel or the place
     /// does not offer are left out. `events` is `cgroup.events`. Fills the struct in place: at a microsecond a call, a copy of
     /// 300 bytes counts.
@@ -141,18 +156,18 @@ impl Files {
             })?;
         }
         if asked(CPU_PRESSURE) {
-            reading.pressure(self.cpu_pressure.named(c"cpu.pressure"), |stats, pressure| {
+            reading.pressure(self.cpu_pressure(), |stats, pressure| {
                 stats.set_if_read(CPU_PRESSURE, |s| &mut s.cpu_pressure_some_us, pressure.some_us);
             })?;
         }
         if asked(MEMORY_PRESSURE) {
-            reading.pressure(self.memory_pressure.named(c"memory.pressure"), |stats, pressure| {
+            reading.pressure(self.memory_pressure(), |stats, pressure| {
                 stats.set_if_read(MEMORY_PRESSURE, |s| &mut s.memory_pressure_some_us, pressure.some_us);
                 stats.set_if_read(MEMORY_PRESSURE, |s| &mut s.memory_pressure_full_us, pressure.full_us);
             })?;
         }
         if asked(IO_PRESSURE) {
-            reading.pressure(self.io_pressure.named(c"io.pressure"), |stats, pressure| {
+            reading.pressure(self.io_pressure(), |stats, pressure| {
                 stats.set_if_read(IO_PRESSURE, |s| &mut s.io_pressure_some_us, pressure.some_us);
                 stats.set_if_read(IO_PRESSURE, |s| &mut s.io_pressure_full_us, pressure.full_us);
             })?;

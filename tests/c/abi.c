@@ -261,6 +261,12 @@ BIT(AGENTCG_EVENT_MEMORY_HIGH, 5);
 BIT(AGENTCG_EVENT_MEMORY_MAX, 6);
 BIT(AGENTCG_EVENT_PIDS_MAX, 7);
 BIT(AGENTCG_EVENT_GONE, 8);
+BIT(AGENTCG_EVENT_STALLED, 9);
+IS(AGENTCG_STALL_CPU, 1);
+IS(AGENTCG_STALL_MEMORY, 2);
+IS(AGENTCG_STALL_IO, 3);
+IS(AGENTCG_STALL_SOME, 4);
+IS(AGENTCG_STALL_FULL, 5);
 
 BIT(AGENTCG_STAT_CPU, 0);
 BIT(AGENTCG_STAT_MEMORY, 1);
@@ -327,6 +333,7 @@ static const struct functions {
 	int (*contains)(agentcg *, pid_t, agentcg_error *);
 	int (*event_fd)(agentcg *, uint64_t, agentcg_error *);
 	int (*next_events)(agentcg *, int, uint64_t *, agentcg_error *);
+	int (*watch_stall)(agentcg *, uint32_t, uint32_t, uint64_t, uint64_t, agentcg_error *);
 	int (*set_limits)(agentcg *, const agentcg_limits *, size_t, uint64_t, agentcg_error *);
 	int (*get_limits)(agentcg *, agentcg_limits *, size_t, agentcg_error *);
 } functions = {
@@ -338,7 +345,7 @@ static const struct functions {
 	agentcg_move_pid, agentcg_move_pidfd, agentcg_spawn, agentcg_spawn_result, agentcg_move_self, agentcg_read_stats,
 	agentcg_read_file, agentcg_write_file, agentcg_wait_empty, agentcg_kill_all, agentcg_kill_all_of,
 	agentcg_freeze, agentcg_thaw, agentcg_signal_all, agentcg_terminate, agentcg_pids, agentcg_contains,
-	agentcg_event_fd, agentcg_next_events,
+	agentcg_event_fd, agentcg_next_events, agentcg_watch_stall,
 	agentcg_set_limits, agentcg_get_limits,
 };
 

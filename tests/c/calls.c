@@ -521,6 +521,14 @@ static int call_next_events(agentcg_error *error)
 	return agentcg_next_events(cg, 0, &events, error);
 }
 
+/* Without PSI it is refused. */
+static int call_watch_stall(agentcg_error *error)
+{
+	int result = agentcg_watch_stall(cg, AGENTCG_STALL_MEMORY, AGENTCG_STALL_FULL, 100000, 1000000, error);
+
+	return result == -EOPNOTSUPP ? 0 : result;
+}
+
 static int call_freeze(agentcg_error *error)
 {
 	return agentcg_freeze(cg, SOON_MS, error);
@@ -620,6 +628,7 @@ const struct call calls[] = {
 	{ "agentcg_read_stats", a_group, call_read_stats, end, 0, 0 },
 	{ "agentcg_event_fd", a_group, call_event_fd, end, 0, 0 },
 	{ "agentcg_next_events", a_watched_group, call_next_events, end, 0, 0 },
+	{ "agentcg_watch_stall", a_watched_group, call_watch_stall, end, 0, 0 },
 	{ "agentcg_freeze", a_populated_group, call_freeze, end, 0, 0 },
 	{ "agentcg_thaw", a_populated_group, call_thaw, end, 0, 0 },
 	{ "agentcg_signal_all", a_populated_group, call_signal_all, end, 0, 0 },

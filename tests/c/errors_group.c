@@ -171,6 +171,14 @@ static void the_group_to_freeze_was_removed(void)
 	agentcg_free(cg);
 }
 
+static void the_group_to_watch_was_removed(void)
+{
+	agentcg *cg = removed_group();
+
+	PROVOKE(agentcg_watch_stall, cg, AGENTCG_STALL_MEMORY, AGENTCG_STALL_SOME, 100000, 1000000);
+	agentcg_free(cg);
+}
+
 static void the_group_to_signal_was_removed(void)
 {
 	agentcg *cg = removed_group();
@@ -241,6 +249,7 @@ static const struct refusal refusals[] = {
 	ROW(the_group_to_kill_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
 	ROW(the_group_to_freeze_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
 	ROW(the_group_to_signal_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
+	ROW(the_group_to_watch_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
 	ROW(the_group_to_search_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
 	ROW(the_group_to_wait_for_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
 	ROW(the_group_to_describe_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),

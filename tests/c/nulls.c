@@ -76,6 +76,7 @@ static void a_null_handle_is_refused_and_outputs_are_untouched(void)
 	REFUSED(agentcg_contains, NULL, getpid());
 	REFUSED(agentcg_event_fd, NULL, AGENTCG_EVENT_EMPTY);
 	REFUSED(agentcg_next_events, NULL, 0, &events);
+	REFUSED(agentcg_watch_stall, NULL, AGENTCG_STALL_CPU, AGENTCG_STALL_SOME, 100000, 1000000);
 	REFUSED(agentcg_set_limits, NULL, &limits, sizeof(limits), 0);
 	REFUSED(agentcg_get_limits, NULL, &limits, sizeof(limits));
 	check_outputs_untouched();
@@ -228,6 +229,27 @@ static void an_unknown_flag_is_refused(void)
 	check_outputs_untouched();
 }
 
+static void a_stall_that_does_not_exist_is_refused(void)
+{
+	static const uint32_t unknown[] = { 0, 6, UINT32_MAX };
+
+	for (size_t i = 0; i < sizeof(unknown) / sizeof(unknown[0]); i++) {
+		REFUSED(agentcg_watch_stall, cg, unknown[i], AGENTCG_STALL_SOME, 1, 1000000);
+		REFUSED(agentcg_watch_stall, cg, AGENTCG_STALL_CPU, unknown[i], 1, 1000000);
+	}
+	/* exchanged */
+	REFUSED(agentcg_watch_stall, cg, AGENTCG_STALL_SOME, AGENTCG_STALL_CPU, 1, 1000000);
+	REFUSED(agentcg_watch_stall, cg, AGENTCG_STALL_MEMORY, AGENTCG_STALL_IO, 1, 1000000);
+	REFUSED(agentcg_watch_stall, cg, AGENTCG_STALL_CPU, AGENTCG_STALL_SOME, 1, 99999);
+	REFUSED(agentcg_watch_stall, cg, AGENTCG_STALL_CPU, AGENTCG_STALL_SOME, 1, 3600000001);
+	REFUSED(agentcg_watch_stall, cg, AGENTCG_STALL_CPU, AGENTCG_STALL_SOME, 1, UINT64_MAX);
+	REFUSED(agentcg_watch_stall, cg, AGENTCG_STALL_CPU, AGENTCG_STALL_SOME, 1000001, 1000000);
+	REFUSED(agentcg_watch_stall, cg, AGENTCG_STALL_CPU, AGENTCG_STALL_SOME, UINT64_MAX, 1000000);
+	/* The end of a watch has no window. */
+	CHECK_OK(agentcg_watch_stall(cg, AGENTCG_STALL_CPU, AGENTCG_STALL_SOME, 0, 0, &why));
+	CHECK_OK(agentcg_watch_stall(cg, AGENTCG_STALL_IO, AGENTCG_STALL_FULL, 0, UINT64_MAX, NULL));
+}
+
 static void a_negative_timeout_other_than_forever_is_refused(void)
 {
 	static const int negative[] = { -2, -1000, INT32_MIN };
@@ -283,6 +305,7 @@ int main(void)
 	RUN(a_size_without_its_struct_is_refused);
 	RUN(a_null_buffer_of_size_0_returns_the_length);
 	RUN(an_unknown_flag_is_refused);
+	RUN(a_stall_that_does_not_exist_is_refused);
 	RUN(a_negative_timeout_other_than_forever_is_refused);
 	RUN(an_invalid_signal_is_refused);
 	RUN(a_pid_below_1_is_refused_and_moves_no_process);

@@ -372,12 +372,14 @@ static void take_events(agentcg *cg)
 {
 	static const uint64_t always = AGENTCG_EVENT_EMPTY | AGENTCG_EVENT_POPULATED | AGENTCG_EVENT_GONE;
 	uint64_t events = 0;
-	int fd = CALL(agentcg_event_fd(cg, always | (random_below(2) ? AGENTCG_EVENT_FROZEN : 0), &why), 0);
+	int fd = CALL(agentcg_event_fd(cg, always | (random_below(2) ? AGENTCG_EVENT_FROZEN : AGENTCG_EVENT_STALLED), &why), 0);
 	int result;
 
 	if (fd < 0)
 		return;
 	CHECK(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+	CALL(agentcg_watch_stall(cg, AGENTCG_STALL_CPU + random_below(3), AGENTCG_STALL_SOME, random_below(2), 100000, &why),
+	     -EOPNOTSUPP);
 	result = CALL(agentcg_next_events(cg, (int)random_below(5), &events, &why), 0);
 	if (result == 1)
 		CHECK(events != 0);

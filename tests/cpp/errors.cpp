@@ -73,6 +73,8 @@ void missing_and_invalid_arguments_throw()
 	THROWN_BY(cg.spawn_result(0), invalid_argument);
 	THROWN_BY(cg.signal_all(-1), invalid_argument);
 	THROWN_BY(cg.next_events(0s), invalid_argument);
+	THROWN_BY(cg.watch_stall(AGENTCG_STALL_CPU, AGENTCG_STALL_SOME, 2s, 1s), invalid_argument);
+	THROWN_BY(cg.watch_stall(AGENTCG_STALL_CPU, AGENTCG_STALL_SOME, -1us, 1s), invalid_argument);
 }
 
 void an_ended_process_throws_no_such_process()

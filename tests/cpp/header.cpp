@@ -40,6 +40,7 @@ std::size_t use_header(agentcg *cg)
 		group.write_file("memory.max", group.read_file(std::string("memory.max")));
 		if (group.event_fd(AGENTCG_EVENT_EMPTY) != group.fd() && group.next_events(1h) == AGENTCG_EVENT_EMPTY)
 			group.freeze(1min);
+		group.watch_stall(AGENTCG_STALL_MEMORY, AGENTCG_STALL_FULL, 100ms, 1s);
 		group.thaw(0s);
 		group.signal_all(15);
 		if (group.wait_empty(agentcgpp::infinite) || group.terminate(100ms, 3us))

@@ -224,6 +224,7 @@ void every_method_of_an_empty_group_throws()
 		REFUSED(read_stats());
 		REFUSED(event_fd(AGENTCG_EVENT_EMPTY));
 		REFUSED(next_events(0s));
+		REFUSED(watch_stall(AGENTCG_STALL_CPU, AGENTCG_STALL_SOME, 1ms, 1s));
 		REFUSED(wait_empty(0s));
 		REFUSED(freeze(0s));
 		REFUSED(thaw(0s));

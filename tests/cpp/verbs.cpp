@@ -323,6 +323,7 @@ void events_make_a_descriptor_readable()
 	uint64_t events = 0;
 	while (!(events & AGENTCG_EVENT_EMPTY))
 		events |= cg.next_events(soon);
+	cg.watch_stall(AGENTCG_STALL_CPU, AGENTCG_STALL_SOME, 0us, 0us);
 	CHECK_EQ(cg.event_fd(0), fd);
 }
 

@@ -856,6 +856,14 @@ static int next_events(agentcg_error *error)
 	return code < 0 ? code : 0;
 }
 
+static int watch_stall(agentcg_error *error)
+{
+	int code = agentcg_watch_stall(cg, AGENTCG_STALL_MEMORY, AGENTCG_STALL_FULL, 100000, 1000000, error);
+
+	/* Without PSI it is refused. */
+	return code == -EOPNOTSUPP ? 0 : code;
+}
+
 static int next_events_waiting(agentcg_error *error)
 {
 	uint64_t events = 0;
@@ -1006,6 +1014,8 @@ const struct act acts[] = {
 	OF(next_events, "none", events_group, next_events, 0),
 	OF(next_events, "pending", events_pending, next_events, VARIES),
 	OF(next_events, "waiting", events_group, next_events_waiting, WAITS),
+	OF(watch_stall, "", group, watch_stall, 0),
+	OF(watch_stall, "again", events_group, watch_stall, 0),
 	OF(freeze, "", nested_members, freeze, WAITS),
 	OF(thaw, "", frozen_member, thaw, WAITS),
 	OF(signal_all, "", nested_members, signal_all, 0),
