@@ -53,6 +53,7 @@ mod header {
         ("7. measurements", "", &["src/stats/mod.rs", "src/ffi/stats.rs"]),
         ("8. events", "", &["src/events/mod.rs", "src/ffi/events.rs"]),
         ("9. freeze, signal and kill", "", &["src/ffi/kill.rs"]),
+        ("10. why an agent ended", "", &["src/ffi/verdict.rs"]),
     ];
 
     /// The files outside src/ffi/ that define constants of the header, each with the prefix of those constants in C.

@@ -377,9 +377,13 @@ static void reap_command(struct run *run)
 	pid = waitpid(run->command, &run->outcome.wait_status, WNOHANG);
 	if (pid == 0)
 		return;
+	run->outcome.wall_ns = now_ns() - run->start_ns;
 	if (pid < 0)
 		fail_errno(run, "cannot wait for the command");
-	run->outcome.wall_ns = now_ns() - run->start_ns;
+	/* Before what the command has left is killed. */
+	else if (agentcg_explain(run->cg, run->outcome.wait_status, &run->outcome.verdict,
+	                         sizeof(run->outcome.verdict), &error) < 0)
+		memset(&run->outcome.verdict, 0, sizeof(run->outcome.verdict));
 	run->ended = true;
 }
 

@@ -136,6 +136,37 @@ static const char *result(const struct outcome *outcome)
 	return WIFSIGNALED(outcome->wait_status) ? "signal" : "exit";
 }
 
+static void print_verdict(FILE *file, const agentcg_verdict *verdict)
+{
+	static const struct {
+		uint64_t cause;
+		const char *name;
+	} causes[] = {
+		{ AGENTCG_CAUSE_EXITED, "exited" },
+		{ AGENTCG_CAUSE_SIGNAL_INSIDE, "signal-inside" },
+		{ AGENTCG_CAUSE_SIGNAL_OUTSIDE, "signal-outside" },
+		{ AGENTCG_CAUSE_KILLED, "killed" },
+		{ AGENTCG_CAUSE_GUARD, "guard" },
+		{ AGENTCG_CAUSE_MEMORY_LIMIT, "memory-limit" },
+		{ AGENTCG_CAUSE_MEMORY_LIMIT_ABOVE, "memory-limit-above" },
+		{ AGENTCG_CAUSE_MACHINE, "machine" },
+		{ AGENTCG_CAUSE_OOMD, "oomd" },
+	};
+	const char *separator = "";
+
+	fputs(",\"causes\":[", file);
+	for (size_t i = 0; i < sizeof(causes) / sizeof(causes[0]); i++)
+		if (verdict->candidates & causes[i].cause) {
+			fprintf(file, "%s\"%s\"", separator, causes[i].name);
+			separator = ",";
+		}
+	fputs("],\"verdict\":", file);
+	if (*verdict->text)
+		print_string(file, verdict->text);
+	else
+		fputs("null", file);
+}
+
 void print_json_report(FILE *file, const struct run_options *options, const char *uuid,
                        const struct outcome *outcome, const struct measurements *measured)
 {
@@ -155,6 +186,7 @@ void print_json_report(FILE *file, const struct run_options *options, const char
 	} else {
 		fprintf(file, ",\"exit_status\":%d,\"signal\":null,\"core_dumped\":false", WEXITSTATUS(status));
 	}
+	print_verdict(file, &outcome->verdict);
 	fprintf(file, ",\"killed\":%s,\"wall_ns\":%" PRIu64 ",\"processes_left\":", outcome->killed ? "true" : "false",
 	        outcome->wall_ns);
 	if (measured->processes == UNKNOWN)

@@ -120,6 +120,9 @@ static void print_end(FILE *file, const struct run_options *options, const struc
 	else
 		fprintf(file, "ended by signal %d after %.3f s", WTERMSIG(status), wall_s);
 	fputc('\n', file);
+	/* agentcg-run's own kill is in the line above. */
+	if (WIFSIGNALED(status) && !outcome->time_is_up && !outcome->interrupted_twice && *outcome->verdict.text)
+		fprintf(file, "  cause      %s\n", outcome->verdict.text);
 }
 
 static void print_cpu(FILE *file, const agentcg_stats *stats, uint64_t wall_ns)

@@ -109,6 +109,7 @@ struct measurements {
 
 struct outcome {
 	int wait_status;             /* of the command, as waitpid(2) returns it */
+	agentcg_verdict verdict;     /* why it ended; 0 if that could not be found out */
 	uint64_t wall_ns;            /* from the command's start to its end */
 	bool time_is_up;
 	bool interrupted_twice;

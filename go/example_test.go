@@ -277,3 +277,16 @@ func ExampleGroup_SignalAll() {
 	fmt.Println(n, err, cmd.Wait(), g.WaitEmpty(context.Background()))
 	// Output: 1 <nil> signal: terminated <nil>
 }
+
+func ExampleGroup_Explain() {
+	g := example(agentcg.Limits{})
+	defer g.Destroy(context.Background())
+	cmd := exec.Command("sh", "-c", "exit 137")
+	if err := g.Start(cmd); err != nil {
+		log.Fatal(err)
+	}
+	cmd.Wait()
+	v, err := g.Explain(cmd.ProcessState)
+	fmt.Println(v.Cause == agentcg.CauseExited, err, v)
+	// Output: true <nil> The program exited with code 137.
+}

@@ -36,9 +36,14 @@ func verbs(ctx context.Context) map[string]func(*Group) error {
 		"Thaw":           func(g *Group) error { return g.Thaw(ctx) },
 		"WaitEmpty":      func(g *Group) error { return g.WaitEmpty(ctx) },
 		"WriteFile":      func(g *Group) error { return g.WriteFile("cgroup.max.depth", []byte("9")) },
+		"Explain":        func(g *Group) error { _, err := g.Explain(nil); return err },
 		"Close":          func(g *Group) error { return g.Close() },
 		"Destroy":        func(g *Group) error { _, err := g.Destroy(ctx); return err },
 		"DestroyIfEmpty": func(g *Group) error { _, err := g.DestroyIfEmpty(ctx); return err },
+		"DestroyExplained": func(g *Group) error {
+			_, _, err := g.DestroyExplained(ctx, nil)
+			return err
+		},
 	}
 }
 
@@ -104,7 +109,7 @@ func during(t *testing.T, g *Group, end func() error) {
 	var started, all sync.WaitGroup
 	for name, verb := range verbs(within(t)) {
 		switch name {
-		case "Close", "Destroy", "DestroyIfEmpty", "KillAll", "Terminate":
+		case "Close", "Destroy", "DestroyExplained", "DestroyIfEmpty", "KillAll", "Terminate":
 			continue
 		}
 		name, verb := name, verb

@@ -152,6 +152,7 @@ typedef struct agentcg_spawn_fd agentcg_spawn_fd;
 typedef struct agentcg_spawn_options agentcg_spawn_options;
 typedef struct agentcg_spawn_rlimit agentcg_spawn_rlimit;
 typedef struct agentcg_stats agentcg_stats;
+typedef struct agentcg_verdict agentcg_verdict;
 
 /* ---- errors -------------------------------------------------------------- */
 
@@ -1470,6 +1471,121 @@ int agentcg_terminate(agentcg *cg,
 		      int grace_ms,
 		      int timeout_ms,
 		      agentcg_error *reterr);
+
+/* ---- 10. why an agent ended ---------------------------------------------- */
+
+#define AGENTCG_CAUSE_EXITED                (1ull << 0)  /* The main program exited. */
+/* A signal that the kernel sent for a fault or a resource limit of the
+ * program, or that a process of the group sent. */
+#define AGENTCG_CAUSE_SIGNAL_INSIDE         (1ull << 1)
+#define AGENTCG_CAUSE_SIGNAL_OUTSIDE        (1ull << 2)  /* A signal of a process outside the group. */
+#define AGENTCG_CAUSE_KILLED                (1ull << 3)  /* A call of this library: AGENTCG_CALL_... */
+#define AGENTCG_CAUSE_GUARD                 (1ull << 4)  /* The guard, because the owner ended. */
+/* The OOM killer, for a memory limit of the group or of a cgroup below it. */
+#define AGENTCG_CAUSE_MEMORY_LIMIT          (1ull << 5)
+/* The OOM killer, for a memory limit of a cgroup above the group. */
+#define AGENTCG_CAUSE_MEMORY_LIMIT_ABOVE    (1ull << 6)
+/* The OOM killer, because the machine had no memory left. */
+#define AGENTCG_CAUSE_MACHINE               (1ull << 7)
+#define AGENTCG_CAUSE_OOMD                  (1ull << 8)  /* systemd-oomd. */
+/* None: the program's end is unknown, and processes live in the group. */
+#define AGENTCG_CAUSE_RUNNING               (1ull << 9)
+/* A signal. No kernel shows whether its sender was inside the group or outside. */
+#define AGENTCG_CAUSE_SIGNAL                6ull
+/* In agentcg_verdict.cause: several candidates are possible. */
+#define AGENTCG_CAUSE_UNKNOWN               0ull
+#define AGENTCG_CALL_NONE                   0            /* No call of this process, or none that is known. */
+#define AGENTCG_CALL_KILL_ALL               1            /* agentcg_kill_all() */
+#define AGENTCG_CALL_KILL_ALL_OF            2            /* agentcg_kill_all_of() */
+#define AGENTCG_CALL_TERMINATE              3            /* agentcg_terminate() */
+#define AGENTCG_CALL_DESTROY                4            /* agentcg_destroy() or agentcg_destroy_explained() */
+#define AGENTCG_CALL_SIGNAL_ALL             5            /* agentcg_signal_all() */
+#define AGENTCG_CALL_REAP                   6            /* agentcg_reap() */
+#define AGENTCG_VERDICT_OOM_KILLS           (1ull << 0)  /* oom_kills is known. */
+#define AGENTCG_VERDICT_FORKS_REFUSED       (1ull << 1)  /* forks_refused is known. */
+#define AGENTCG_VERDICT_FORKS_REFUSED_OWN   (1ull << 2)  /* forks_refused_own is known. */
+#define AGENTCG_VERDICT_FORKS_REFUSED_ABOVE (1ull << 3)  /* forks_refused_above is known. */
+#define AGENTCG_VERDICT_MEMORY_PEAK         (1ull << 4)  /* memory_peak_bytes is known (Linux 5.19). */
+#define AGENTCG_VERDICT_MEMORY_MAX          (1ull << 5)  /* memory_max_bytes is known. */
+#define AGENTCG_VERDICT_CPU_THROTTLED       (1ull << 6)  /* cpu_throttled_ns is known. */
+/* agentcg_explain(): the wait status of the main program is not known. */
+#define AGENTCG_NO_WAIT_STATUS              -1
+
+/* Why an agent ended, as agentcg_explain() finds it. */
+struct agentcg_verdict {
+	uint64_t mask;                 /* AGENTCG_VERDICT_...: the counts that are known. The others are 0. */
+	uint64_t cause;                /* One AGENTCG_CAUSE_..., or AGENTCG_CAUSE_UNKNOWN. */
+	uint64_t candidates;           /* All AGENTCG_CAUSE_... that are possible; cause is one of them. */
+	uint32_t exit_code;            /* The exit code, if the main program exited. */
+	/* The signal that ended the main program, 0 if none did or if it is unknown. */
+	uint32_t term_signal;
+	/* AGENTCG_CALL_...: the call of this process that sent the signal to all
+	 * processes, if AGENTCG_CAUSE_KILLED is a candidate. */
+	uint32_t call;
+	/* After AGENTCG_CAUSE_MEMORY_LIMIT_ABOVE: how many levels above the group
+	 * the cgroup is whose limit was reached. 1 is agents, 2 synwire, 3 the place.
+	 * 0 if it is not known. */
+	uint32_t levels_up;
+	uint64_t oom_kills;            /* Processes of the group and below it that the OOM killer has killed. */
+	uint64_t forks_refused;        /* Forks that were refused in the group. */
+	/* Those that limits of the group, and of cgroups below it, have refused. */
+	uint64_t forks_refused_own;
+	uint64_t forks_refused_above;  /* Those that limits of cgroups above the group have refused. */
+	uint64_t memory_peak_bytes;    /* The most memory that was in use. */
+	uint64_t memory_max_bytes;     /* The group's memory limit, or AGENTCG_UNLIMITED. */
+	uint64_t cpu_throttled_ns;     /* The time for which the CPU quota throttled the group. */
+	/* The verdict as one English sentence, for a log. It may change. It is cut if
+	 * it is too long. */
+	char text[512];
+};
+
+/* Find out why an agent ended. wait_status is that of waitpid(2) for its main
+ * program, or AGENTCG_NO_WAIT_STATUS. size is sizeof(*ret_verdict).
+ *
+ * The verdict is never a guess. A cause is reported if it is the only one that has
+ * left a trace, and if it concerned all processes: a call of this library, the
+ * guard, an OOM kill of a group with memory_oom_group (Linux 5.17) or of one
+ * that never had a second thread (6.1). In all other cases the cause is
+ * AGENTCG_CAUSE_UNKNOWN, and candidates has what is possible. For example, the
+ * kernel counts OOM kills, but does not show which process of a group was
+ * killed. docs/verdict.md has the rules of each kernel.
+ *
+ * Call it once for each program that has ended, before the next program is
+ * started in the group and before the group is killed: a kill is reported as the
+ * cause of every SIGKILL before the call.
+ *
+ * If the group was removed, only what its remover has left for the watchers of
+ * agentcg_event_fd() is known.
+ *
+ * Returns 0. -ENODEV is never returned. Errors, besides the common ones:
+ *   -EINVAL  Also: wait_status is that of a stopped or continued process. */
+AGENTCG_MUST_CHECK
+int agentcg_explain(agentcg *cg,
+		    int wait_status,
+		    agentcg_verdict *ret_verdict,
+		    size_t size,
+		    agentcg_error *reterr);
+
+/* agentcg_destroy(), with the verdict as well. ret_verdict receives what
+ * agentcg_explain() finds: with a wait_status before the kill, because the main
+ * program has ended already; with AGENTCG_NO_WAIT_STATUS after it, just before
+ * the group is removed. verdict_size is sizeof(*ret_verdict).
+ *
+ * Returns 0. -ENODEV is never returned. Errors, besides the common ones:
+ *   -EBUSY      AGENTCG_DESTROY_IF_EMPTY is set and the group is not empty.
+ *   -EDEADLK    The caller is in the group.
+ *   -EINVAL     Also: wait_status is that of a stopped or continued process.
+ *   -ETIMEDOUT  A process lives, or the group exists, after timeout_ms. */
+AGENTCG_MUST_CHECK
+int agentcg_destroy_explained(agentcg *cg,
+			      uint64_t flags,
+			      int timeout_ms,
+			      int wait_status,
+			      agentcg_stats *ret_final,
+			      size_t size,
+			      agentcg_verdict *ret_verdict,
+			      size_t verdict_size,
+			      agentcg_error *reterr);
 
 #ifdef __cplusplus
 }

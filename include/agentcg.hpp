@@ -214,6 +214,24 @@ public:
 		cg_ = nullptr;
 		return last;
 	}
+	/// Ends the agent with agentcg_destroy_explained(), and returns the last measurements. ret_verdict receives the verdict.
+	/// wait_status is that of the main program, if it has ended. If this throws, the handle stays valid: call it again.
+	stats destroy_explained(timeout wait, verdict &ret_verdict, int wait_status = AGENTCG_NO_WAIT_STATUS,
+	                        std::uint64_t flags = 0)
+	{
+		stats last{};
+		call(agentcg_destroy_explained, flags, wait.c(), wait_status, &last, sizeof(agentcg_stats), &ret_verdict,
+		     sizeof(agentcg_verdict));
+		cg_ = nullptr;
+		return last;
+	}
+	/// Finds out why the agent ended with agentcg_explain().
+	verdict explain(int wait_status = AGENTCG_NO_WAIT_STATUS) const
+	{
+		verdict found{};
+		call(agentcg_explain, wait_status, &found, sizeof(agentcg_verdict));
+		return found;
+	}
 	/// Calls agentcg_free(): the agent goes on without an owner. Does nothing if the object is empty.
 	void free() noexcept { agentcg_free(release()); }
 	/// Returns the handle, or nullptr, and leaves the object empty. The handle then belongs to the caller.

@@ -12,7 +12,7 @@
 //! guard                          the process beside the host, src/bin/agentcg-guard.rs, and its client
 //! events spawn                   what happens in a group; programs started in it
 //! kill                           kill, terminate, signal, freeze, remove; who is in a group
-//! owner limits stats             the owner's lock and note; the files of limits; the files of statistics
+//! owner limits stats verdict     the owner's lock and note; the files of limits and of statistics; why an agent ended
 //! cgroupfs procfs systemd        the only modules that open files of the hierarchy and of /proc; systemd over sd-bus
 //! sys                            system calls that nix lacks, descriptors, locks, memory
 //! parse error                    the kernel's text to numbers, pure; the error of every call
@@ -44,6 +44,7 @@ mod spawn;
 pub mod stats;
 mod sys;
 mod systemd;
+pub mod verdict;
 
 pub use agent::{
     Agent, Entry, Found, Info, SpawnOptions, find, find_pidfd, kill_all_of, list, list_tagged, reap,

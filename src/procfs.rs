@@ -287,6 +287,11 @@ pub fn v1_holds_controllers() -> bool {
     parse::v1_controllers(&text).any(|name| matches!(name, b"cpu" | b"memory" | b"pids"))
 }
 
+/// Returns the text of `/proc/vmstat`, the counters of the machine.
+pub fn vmstat() -> nix::Result<Vec<u8>> {
+    read("/proc/vmstat")
+}
+
 /// Returns the text of a file of one line, such as `/proc/cmdline`, or an empty string if it cannot be read.
 pub fn text_of(path: &str) -> String {
     read(path).map(|text| String::from_utf8_lossy(&text).into_owned()).unwrap_or_default()

@@ -81,11 +81,13 @@ fn cgroup2_mount(line: &[u8]) {
     };
     let has = |has: bool, option| if has { option } else { "" };
     let again = format!(
-        "1 2 0:3 {} {} x,{} shared:4 - cgroup2 none y,{}",
+        "1 2 0:3 {} {} x,{} shared:4 - cgroup2 none y,{},{},{}",
         escaped(&mount.root),
         escaped(&mount.point),
         has(mount.read_only, "ro"),
         has(mount.nsdelegate, "nsdelegate"),
+        has(mount.memory_localevents, "memory_localevents"),
+        has(mount.pids_localevents, "pids_localevents"),
     );
     assert_eq!(parse::cgroup2_mount(again.as_bytes()), Some(mount));
 }
@@ -155,7 +157,11 @@ fn pairs(text: &[u8]) {
         let blank = line.iter().rposition(|&b| b == b' ')?;
         Some((&line[..blank], parse::number(&line[blank + 1..])?))
     });
-    assert!(read.into_iter().eq(expected));
+    assert!(read.iter().copied().eq(expected));
+    let stalls: Vec<u64> =
+        read.iter().filter(|(key, _)| key.starts_with(b"allocstall")).map(|(_, value)| *value).collect();
+    let sum = stalls.iter().fold(0u64, |sum, value| sum.saturating_add(*value));
+    assert_eq!(parse::allocation_stalls(text), (!stalls.is_empty()).then_some(sum));
 }
 
 fn value(bytes: &[u8]) {

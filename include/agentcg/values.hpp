@@ -234,6 +234,14 @@ struct stats : agentcg_stats {
 	bool has(std::uint64_t which) const noexcept { return (mask & which) == which; }
 };
 
+/// Why an agent ended: agentcg_verdict of C.
+struct verdict : agentcg_verdict {
+	/// Returns true if all of these AGENTCG_VERDICT_... are known.
+	bool has(std::uint64_t which) const noexcept { return (mask & which) == which; }
+	/// Returns true if the cause can be one of these AGENTCG_CAUSE_...
+	bool can_be(std::uint64_t which) const noexcept { return (candidates & which) != 0; }
+};
+
 /// agentcg_diagnosis, with the report.
 struct diagnosis : agentcg_diagnosis {
 	/// The report for people.

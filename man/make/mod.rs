@@ -42,6 +42,10 @@ const CONSTANTS: &[(&str, &str, &str)] = &[
     ("AGENTCG_STAT_", "agentcg_read_stats", "Measurements"),
     ("AGENTCG_EVENT_", "agentcg_event_fd", "Events"),
     ("AGENTCG_STALL_", "agentcg_watch_stall", "Constants"),
+    ("AGENTCG_CAUSE_", "agentcg_explain", "Causes"),
+    ("AGENTCG_CALL_", "agentcg_explain", "Calls"),
+    ("AGENTCG_VERDICT_", "agentcg_explain", "Counts"),
+    ("AGENTCG_NO_WAIT_STATUS", "agentcg_explain", "Constants"),
 ];
 
 /// The page that describes a struct. A page with the name of the struct refers to it.
@@ -57,6 +61,7 @@ const STRUCTS: &[(&str, &str)] = &[
     ("agentcg_spawn_options", "agentcg_spawn"),
     ("agentcg_spawn_rlimit", "agentcg_spawn"),
     ("agentcg_stats", "agentcg_read_stats"),
+    ("agentcg_verdict", "agentcg_explain"),
 ];
 
 /// The programs that are installed, the file with the text of their --help, and a document.

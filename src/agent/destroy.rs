@@ -9,6 +9,7 @@ use crate::kill::remove;
 use crate::procfs;
 use crate::stats::Stats;
 use crate::sys::deadline::Deadline;
+use crate::verdict::{Call, Remover, Verdict};
 use nix::errno::Errno;
 use std::time::Duration;
 
@@ -25,18 +26,63 @@ impl Agent {
     /// returns the statistics from just before the removal. With `if_empty`, kills nothing. On failure the group stays,
     /// and the call can be repeated.
     pub fn destroy(&self, if_empty: bool, deadline: Deadline, measure: bool) -> Result<Stats> {
+        self.destroy_for(Remover::Destroy, if_empty, deadline, measure, None)
+    }
+
+    /// Destroys an orphan like [`Self::destroy`].
+    pub(super) fn remove(&self, remover: Remover, deadline: Deadline) -> Result<()> {
+        self.destroy_for(remover, false, deadline, false, None).map(drop)
+    }
+
+    /// Destroys the agent like [`Self::destroy`], and returns the verdict on its main program as well. With a wait status
+    /// that is the verdict before the kill, since the program has ended. Without one it is that of the moment at which the
+    /// group is empty.
+    pub fn destroy_explained(
+        &self,
+        if_empty: bool,
+        deadline: Deadline,
+        wait_status: Option<i32>,
+        measure: bool,
+    ) -> Result<(Stats, Verdict)> {
+        let before = wait_status.map(|status| self.explain(Some(status))).transpose().inspect_err(|e| {
+            // A shortage does not keep the processes alive. The next call gives the verdict.
+            if !if_empty && e.errno() != Errno::EINVAL {
+                self.send_kill(Call::None, None);
+            }
+        })?;
+        let mut verdict = None;
+        let judge: Option<&mut Option<Verdict>> = if before.is_none() { Some(&mut verdict) } else { None };
+        let last = self.destroy_for(Remover::Destroy, if_empty, deadline, measure, judge)?;
+        let verdict = before.or(verdict).map_or_else(|| self.explain(None), Ok)?;
+        Ok((last, verdict))
+    }
+
+    fn destroy_for(
+        &self,
+        remover: Remover,
+        if_empty: bool,
+        deadline: Deadline,
+        measure: bool,
+        mut verdict: Option<&mut Option<Verdict>>,
+    ) -> Result<Stats> {
         let name = self.name.path_inside();
         let mut retry = FIRST_RETRY;
         let mut last = Stats::default();
         // Most groups are empty when they are destroyed: then one rmdir(2) is enough.
-        if !measure && !final_counters::is_requested(&self.dir) && self.remove_empty_leaf().is_ok() {
+        if !measure
+            && verdict.is_none()
+            && !final_counters::is_requested(&self.dir)
+            && self.remove_empty_leaf().is_ok()
+        {
             self.finish_removal();
             return Ok(last);
         }
         let mut final_counters: Option<FinalCounters<'_>> = None;
+        let mut has_killed = false;
         loop {
-            match self.make_empty(if_empty, deadline) {
-                Ok(()) => {
+            match self.make_empty(remover, if_empty, deadline) {
+                Ok(killed) => {
+                    has_killed |= killed;
                     if measure {
                         last = self.read_stats(u64::MAX).or_else(|e| unless_gone(e, last))?;
                         last.frozen = final_counters
@@ -44,7 +90,11 @@ impl Agent {
                             .and_then(FinalCounters::was_frozen)
                             .map_or(last.frozen, u64::from);
                     }
-                    final_counters = final_counters.or_else(|| FinalCounters::publish(&self.dir));
+                    if let Some(verdict) = verdict.as_deref_mut() {
+                        *verdict = Some(self.explain(None)?);
+                    }
+                    let by = if has_killed { remover } else { Remover::Unknown };
+                    final_counters = final_counters.or_else(|| FinalCounters::publish(&self.dir, by));
                 }
                 // Another process has removed the group.
                 Err(e) if e.reason() == Some(Reason::Gone) => {
@@ -86,18 +136,19 @@ impl Agent {
         }
     }
 
-    /// Kills all processes or, with `if_empty`, fails with `EBUSY` if there are any.
-    fn make_empty(&self, if_empty: bool, deadline: Deadline) -> Result<()> {
+    /// Kills all processes or, with `if_empty`, fails with `EBUSY` if there are any. Returns true if there were any.
+    fn make_empty(&self, remover: Remover, if_empty: bool, deadline: Deadline) -> Result<bool> {
         if !if_empty {
-            return match self.killer().kill_all(deadline) {
+            let call = if remover == Remover::Reap { Call::Reap } else { Call::Destroy };
+            return match self.killer_for(call).kill_all(deadline) {
                 // The group and its files are about to be removed.
-                Err(kill::Failure::NotRestored(_)) => Ok(()),
-                killed => killed.map(|_| ()).map_err(|failure| self.not_killed(failure)),
+                Err(kill::Failure::NotRestored(_)) => Ok(true),
+                killed => killed.map_err(|failure| self.not_killed(failure)),
             };
         }
         let empty = self.killer().wait_empty(Deadline::after(Duration::ZERO));
         if empty.map_err(|e| self.failed("read", "cgroup.events", e))? {
-            return Ok(());
+            return Ok(false);
         }
         let group = shown(&self.path());
         Err(Error::new(Errno::EBUSY, format_args!("processes live in {group}")).on("cgroup.events"))

@@ -10,6 +10,7 @@ use crate::kill::freeze;
 use crate::kill::reuse;
 use crate::sys::deadline::Deadline;
 use crate::sys::kernel;
+use crate::verdict::Call;
 use nix::errno::Errno;
 use std::time::Duration;
 
@@ -69,10 +70,14 @@ impl Agent {
                 format_args!("{signal} is not a signal: give 0 to {most}"),
             ));
         }
+        let before = self.kill_state.ledger.lock().sends(signal, Call::SignalAll);
         let sent = self
             .members()
             .signal_all(signal, Deadline::FOREVER)
             .map_err(|e| self.failed("read", "cgroup.procs", e))?;
+        if sent.count == 0 {
+            self.kill_state.ledger.lock().sent_to_nobody(signal, before);
+        }
         let (group, count) = (shown(&self.path()), sent.count);
         let not_all = |reason: &str| {
             let message = format!(
@@ -108,26 +113,35 @@ impl Agent {
     /// Kills all processes in the group and below it, and waits until none lives. The group can be used again
     /// afterwards.
     pub fn kill_all(&self, deadline: Deadline) -> Result<()> {
-        let killed = self.killer().kill_all(deadline).map_err(|failure| self.not_killed(failure));
+        self.kill_all_for(Call::KillAll, deadline)
+    }
+
+    /// Does the work of [`Self::kill_all`] for another call.
+    pub(super) fn kill_all_for(&self, call: Call, deadline: Deadline) -> Result<()> {
+        let killed = self.killer_for(call).kill_all(deadline).map_err(|failure| self.not_killed(failure));
         self.after_kill(killed, deadline).map(|_| ())
     }
 
     /// Sends SIGTERM to all processes and kills those that live at `grace`. The kill may take `kill_within`, or any
     /// time if that is `None`. Returns true if processes had to be killed.
     pub fn terminate(&self, grace: Deadline, kill_within: Option<Duration>) -> Result<bool> {
-        let ended = self.killer().terminate(grace, kill_within).map_err(|failure| self.not_killed(failure));
+        let ended = self
+            .killer_for(Call::Terminate)
+            .terminate(grace, kill_within)
+            .map_err(|failure| self.not_killed(failure));
         self.after_kill(ended, Deadline::within(kill_within))
     }
 
     /// Sends the kill when a call cannot begin for want of memory. With `grace`, first waits until then for all processes
     /// to end, but sends no SIGTERM, which takes memory. Without it, makes three system calls and allocates nothing.
-    pub fn send_kill(&self, grace: Option<Deadline>) {
-        let killer = self.killer();
+    pub fn send_kill(&self, call: Call, grace: Option<Deadline>) {
+        let killer = self.killer_for(call);
         if killer.contains_caller(Deadline::after(Duration::ZERO)) != Ok(false) {
             return;
         }
         let end_by = |grace| killer.events()?.wait(grace, |now| !now.populated);
         if grace.map(end_by) != Some(Ok(true)) {
+            self.kill_state.ledger.lock().sends(libc::SIGKILL, call);
             let _ = killer.send(); // The call returns -ENOMEM either way.
         }
     }

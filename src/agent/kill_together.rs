@@ -6,6 +6,7 @@ use crate::error::Result;
 use crate::kill::Begun;
 use crate::sys::deadline::Deadline;
 use crate::sys::try_alloc;
+use crate::verdict::Call;
 use std::time::Duration;
 
 /// Kills all processes of these agents, and waits until none lives. All agents get the kill before the first is waited for.
@@ -26,8 +27,11 @@ pub fn kill_all_of<'a>(
     }
     for (number, agent) in agents.enumerate() {
         let is_dead = sent.get(number) == Some(&true) && agent.wait_for_death(deadline.at_most(DYING_TIME));
-        let killed =
-            if is_dead { agent.after_kill(Ok(true), deadline).map(drop) } else { agent.kill_all(deadline) };
+        let killed = if is_dead {
+            agent.after_kill(Ok(true), deadline).map(drop)
+        } else {
+            agent.kill_all_for(Call::KillAllOf, deadline)
+        };
         each(number, killed);
     }
 }
@@ -39,7 +43,7 @@ impl Agent {
     /// Writes cgroup.kill if processes live in the group and the caller is not one of them. Returns true if it was written.
     /// [`Self::after_kill`] or [`Self::kill_all`], which must follow, does what is left to do, and reports what fails.
     fn begin_kill(&self) -> bool {
-        self.killer().begin(Deadline::after(Duration::ZERO)) == Ok(Begun::Sent)
+        self.killer_for(Call::KillAllOf).begin(Deadline::after(Duration::ZERO)) == Ok(Begun::Sent)
     }
 
     /// Waits until no process lives. Returns false at the deadline, and after a failure, which [`Self::kill_all`] reports.

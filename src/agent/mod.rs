@@ -12,6 +12,7 @@ mod limits;
 mod orphans;
 mod processes;
 mod spawn;
+mod verdict;
 
 pub use find::{Found, find, find_pidfd};
 pub use kill_together::kill_all_of;
@@ -35,6 +36,7 @@ use crate::stats::{Files, Stats};
 use crate::sys::descriptors::occupy_stdio_for_several;
 use crate::sys::fork_id::AtomicForkId;
 use crate::sys::fork_mutex::ForkMutex;
+use crate::verdict::{Baseline, Call};
 use limits::Nesting;
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
@@ -134,6 +136,7 @@ impl Agent {
             agent.guarded = guarded;
             agent.kill_state.files = agent_dir.kill_files;
             agent.nesting.mark_set(limits);
+            agent.kill_state.ledger.lock().made(Baseline::of_new_group(&agent.dir));
             agent.become_owner(note);
             Ok(agent)
         })
@@ -235,8 +238,14 @@ impl Agent {
         Members { dir: &self.dir, component: self.name.component() }
     }
 
+    /// Returns the means to look at the processes.
     fn killer(&self) -> Killer<'_> {
-        Killer { members: self.members(), state: &self.kill_state }
+        self.killer_for(Call::None)
+    }
+
+    /// Returns the means to kill the processes for this call.
+    fn killer_for(&self, call: Call) -> Killer<'_> {
+        Killer { members: self.members(), state: &self.kill_state, call }
     }
 
     /// Restores the files that an earlier call could not restore.

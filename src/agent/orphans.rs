@@ -14,6 +14,7 @@ use crate::place::{self, Place, PlacePath};
 use crate::sys::deadline::Deadline;
 use crate::sys::descriptors::occupy_stdio_for_several;
 use crate::sys::try_alloc;
+use crate::verdict::Remover;
 use nix::errno::Errno;
 use std::ffi::CStr;
 use std::time::Duration;
@@ -251,7 +252,7 @@ fn reap_of(parent: Option<&CStr>, tag: Option<&Tag>, deadline: Deadline) -> Resu
             let overrides = Overrides::of(&dir).map_err(not_opened)?;
             let path = PlacePath::copy(place).map_err(out_of_memory)?;
             let agent = Agent::from_parts(place.kind, path, name, dir, overrides);
-            match agent.destroy(false, deadline.at_most(TURN), false) {
+            match agent.remove(Remover::Reap, deadline.at_most(TURN)) {
                 Ok(_) => removed += 1,
                 Err(e) if e.errno() == Errno::ETIMEDOUT => late = Some(e),
                 Err(e) => refused = Some(e),

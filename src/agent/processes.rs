@@ -43,6 +43,13 @@ impl From<Errno> for Failure {
 impl Agent {
     /// Moves a process with all its threads into the group.
     pub fn move_pid(&self, pid: i32) -> Result<()> {
+        self.enter(pid)?;
+        self.record_start(true);
+        Ok(())
+    }
+
+    /// Does the work of [`Self::move_pid`] for a child that is being started.
+    pub(super) fn enter(&self, pid: i32) -> Result<()> {
         check_pid(pid)?;
         self.restore_overrides()?;
         let by_systemd = || match self.unit() {

@@ -47,18 +47,24 @@ impl Agent {
     /// Starts a program inside the group.
     pub fn spawn(&self, command: &Command<'_>, how: SpawnOptions) -> Result<Child> {
         let containment = self.prepare(command, how)?;
-        self.spawner()
-            .start(command, containment.as_ref(), how.pidfd, |pid| self.move_pid(pid))
-            .map_err(|failure| self.not_spawned(failure, Some(command)))
+        let child = self
+            .spawner()
+            .start(command, containment.as_ref(), how.pidfd, |pid| self.enter(pid))
+            .map_err(|failure| self.not_spawned(failure, Some(command)))?;
+        self.record_start(may_write_attributes(command));
+        Ok(child)
     }
 
     /// Starts a program inside the group and does not wait until it begins. [`Agent::spawn_result`] returns the result. The
     /// child has a pidfd.
     pub fn spawn_async(&self, command: &Command<'_>, how: SpawnOptions) -> Result<Child> {
         let containment = self.prepare(command, how)?;
-        self.spawner()
-            .start_async(command, containment.as_ref(), |pid| self.move_pid(pid))
-            .map_err(|failure| self.not_spawned(failure, Some(command)))
+        let child = self
+            .spawner()
+            .start_async(command, containment.as_ref(), |pid| self.enter(pid))
+            .map_err(|failure| self.not_spawned(failure, Some(command)))?;
+        self.record_start(may_write_attributes(command));
+        Ok(child)
     }
 
     /// Returns true if the program of this child has begun, and false if it may still begin. After an error it does not
@@ -186,6 +192,11 @@ impl Agent {
     fn not_entered(&self, e: Errno) -> Error {
         self.not_moved("a new process", e).on("cgroup.procs")
     }
+}
+
+/// Returns true if a program may write attributes of the group's directory, which belongs to the host.
+fn may_write_attributes(command: &Command<'_>) -> bool {
+    command.uid.is_none_or(|uid| uid == 0 || uid == geteuid().as_raw())
 }
 
 fn not_executed(command: Option<&Command<'_>>, e: Errno) -> Error {

@@ -23,6 +23,7 @@ use crate::cgroupfs::Dir;
 use crate::cgroupfs::events_file::Events;
 use crate::parse;
 use crate::sys::{self, Lock};
+use crate::verdict::Remover;
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use std::ffi::{CStr, CString};
@@ -71,6 +72,10 @@ pub struct Counts {
     pub max: u64,
     /// `max` of `pids.events`: forks that were refused.
     pub pids_max: u64,
+    /// `oom` of `memory.events`.
+    pub oom: u64,
+    /// The process that has killed the processes that lived when the group was removed.
+    pub remover: Remover,
 }
 
 impl Counts {
@@ -81,6 +86,7 @@ impl Counts {
                 b"oom_kill" => self.oom_kill = value,
                 b"high" => self.high = value,
                 b"max" => self.max = value,
+                b"oom" => self.oom = value,
                 _ => {}
             }
         }
@@ -95,7 +101,14 @@ impl Counts {
     fn from_line(line: &[u8]) -> Self {
         let mut numbers = parse::words(line).skip(1).map(|word| parse::number(word).unwrap_or_default());
         let mut next = || numbers.next().unwrap_or_default();
-        Self { oom_kill: next(), high: next(), max: next(), pids_max: next() }
+        Self {
+            oom_kill: next(),
+            high: next(),
+            max: next(),
+            pids_max: next(),
+            oom: next(),
+            remover: Remover::from_number(next()),
+        }
     }
 }
 
@@ -190,8 +203,10 @@ impl<'a> Record<'a> {
             text.extend_from_slice(line);
             text.push(b'\n');
         }
-        if let Some(Counts { oom_kill, high, max, pids_max }) = counts {
-            text.extend_from_slice(format!("{} {oom_kill} {high} {max} {pids_max}\n", self.id).as_bytes());
+        if let Some(Counts { oom_kill, high, max, pids_max, oom, remover }) = counts {
+            let (id, remover) = (self.id, remover.number());
+            let line = format!("{id} {oom_kill} {high} {max} {pids_max} {oom} {remover}\n");
+            text.extend_from_slice(line.as_bytes());
         }
         let mut kept = text.as_slice();
         while kept.len() > LONGEST {
@@ -242,13 +257,13 @@ pub struct FinalCounters<'a> {
 }
 
 impl<'a> FinalCounters<'a> {
-    /// Publishes the final counters of a group in which no process lives, and wakes its watchers. Returns `None` if there
-    /// are no watchers.
-    pub fn publish(dir: &'a Dir) -> Option<Self> {
+    /// Publishes the final counters of a group in which no process lives, and wakes its watchers. `remover` is who has killed
+    /// the last processes. Returns `None` if there are no watchers.
+    pub fn publish(dir: &'a Dir, remover: Remover) -> Option<Self> {
         if !is_requested(dir) {
             return None;
         }
-        let mut counts = Counts::default();
+        let mut counts = Counts { remover, ..Counts::default() };
         let mut buf = [0; 1024];
         if let Ok(text) = dir.read(c"memory.events", &mut buf) {
             counts.parse_memory_events(text);
@@ -295,8 +310,11 @@ mod tests {
 
     #[test]
     fn a_line_has_the_counts_behind_the_groups_id() {
-        let counts = Counts { oom_kill: 1, high: 2, max: 3, pids_max: 4 };
-        assert_eq!(Counts::from_line(b"77 1 2 3 4"), counts);
+        let counts = Counts { oom_kill: 1, high: 2, max: 3, pids_max: 4, oom: 5, remover: Remover::Guard };
+        assert_eq!(Counts::from_line(b"77 1 2 3 4 5 1"), counts);
+        // Of an older library.
+        let older = Counts { oom: 0, remover: Remover::Unknown, ..counts };
+        assert_eq!(Counts::from_line(b"77 1 2 3 4"), older);
         assert_eq!(Counts::from_line(b"77 1 x"), Counts { oom_kill: 1, ..Counts::default() });
         assert_eq!(Counts::from_line(b""), Counts::default());
     }
@@ -304,7 +322,8 @@ mod tests {
     #[test]
     fn all_attributes_together_fit_into_a_directory_with_room_for_others() {
         const { assert!(ATTRIBUTES.len() * LONGEST <= 64 << 10) };
-        let longest = [u64::MAX; 5].map(|number| number.to_string()).join(" ");
-        assert!(LONGEST / (longest.len() + 1) >= 32, "of the longest lines");
+        // The last number has one digit.
+        let longest = [u64::MAX; 6].map(|number| number.to_string()).join(" ");
+        assert!(LONGEST / (longest.len() + 3) >= 30, "of the longest lines");
     }
 }

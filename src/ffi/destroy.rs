@@ -6,6 +6,7 @@ use super::error::agentcg_error;
 use super::handle::{self, agent, agent_or_errno, agentcg};
 use super::memory::{check_flags, check_struct, copy_out_struct, deadline, is_timeout, waited};
 use super::stats::agentcg_stats;
+use crate::verdict::Call;
 use nix::errno::Errno;
 use std::ffi::c_int;
 
@@ -47,7 +48,7 @@ pub unsafe extern "C" fn agentcg_destroy(
     unsafe {
         let is_valid = is_timeout(timeout_ms) && (ret_final.is_null() == (size == 0));
         let kill = || match agent_or_errno(cg) {
-            Ok(agent) if flags == 0 && is_valid => agent.send_kill(None),
+            Ok(agent) if flags == 0 && is_valid => agent.send_kill(Call::Destroy, None),
             _ => {}
         };
         boundary::call_killing(reterr, &codes, kill, || {

@@ -6,6 +6,7 @@ use super::error::agentcg_error;
 use super::handle::{agent, agent_or_errno, agentcg};
 use super::memory::{deadline, is_timeout, number, timeout, waited};
 use crate::agent::kill_all_of;
+use crate::verdict::Call;
 use nix::errno::Errno;
 use std::ffi::c_int;
 
@@ -136,7 +137,7 @@ pub unsafe extern "C" fn agentcg_kill_all(
     // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
         let kill = || match agent_or_errno(cg) {
-            Ok(agent) if is_timeout(timeout_ms) => agent.send_kill(None),
+            Ok(agent) if is_timeout(timeout_ms) => agent.send_kill(Call::KillAll, None),
             _ => {}
         };
         boundary::call_killing(reterr, &codes, kill, || {
@@ -178,7 +179,7 @@ pub unsafe extern "C" fn agentcg_kill_all_of(
         let agents = || handles().filter_map(|cg| agent_or_errno(cg).ok());
         let kill = || {
             if is_timeout(timeout_ms) && agents().count() == count {
-                agents().for_each(|agent| agent.send_kill(None));
+                agents().for_each(|agent| agent.send_kill(Call::KillAllOf, None));
             }
         };
         boundary::call_killing(reterr, &codes, kill, || {
@@ -230,7 +231,7 @@ pub unsafe extern "C" fn agentcg_terminate(
     unsafe {
         let kill = || match agent_or_errno(cg) {
             Ok(agent) if is_timeout(grace_ms) && is_timeout(timeout_ms) => {
-                let _ = deadline(grace_ms).map(|grace| agent.send_kill(Some(grace))); // it is valid
+                let _ = deadline(grace_ms).map(|grace| agent.send_kill(Call::Terminate, Some(grace))); // it is valid
             }
             _ => {}
         };

@@ -33,3 +33,4 @@ pub mod place;
 pub mod processes;
 pub mod spawn;
 pub mod stats;
+pub mod verdict;

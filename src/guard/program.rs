@@ -13,6 +13,7 @@ use crate::kill::{Failure, KillFiles, KillState, Killer};
 use crate::sys::deadline::Deadline;
 use crate::sys::seqpacket::{self, Received};
 use crate::sys::try_alloc;
+use crate::verdict::{Call, Remover};
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::select::{FdSet, pselect};
@@ -243,9 +244,10 @@ impl Guard<'_> {
     }
 
     /// Kills the first `count` agents without waiting for their death. [`Self::end_all`] handles those that survive.
-    fn send_kill(&self, count: usize) {
-        for agent in self.guarded.iter().take(count) {
-            let _ = agent.killer().send(); // end_all() tries again.
+    fn send_kill(&mut self, count: usize) {
+        for agent in self.guarded.iter_mut().take(count) {
+            // end_all() tries again.
+            agent.has_killed |= agent.send_kill();
         }
     }
 
@@ -281,6 +283,8 @@ struct Guarded {
     dir: Dir,
     name: AgentName,
     state: KillState,
+    /// Processes lived when the host had ended.
+    has_killed: bool,
     refusals: u32,
 }
 
@@ -289,11 +293,26 @@ impl Guarded {
         let dir = dir.of_agent();
         // Open from the start, because an agent may lower the guard's RLIMIT_NOFILE by prlimit(2).
         let files = KillFiles::open(&dir).unwrap_or_default();
-        Self { id, name, state: KillState { files, ..KillState::default() }, dir, refusals: 0 }
+        Self {
+            id,
+            name,
+            state: KillState { files, ..KillState::default() },
+            dir,
+            has_killed: false,
+            refusals: 0,
+        }
     }
 
     fn killer(&self) -> Killer<'_> {
-        Killer { members: Members { dir: &self.dir, component: self.name.component() }, state: &self.state }
+        let members = Members { dir: &self.dir, component: self.name.component() };
+        Killer { members, state: &self.state, call: Call::None }
+    }
+
+    /// Sends the kill. Returns true if it was sent and a process lived before.
+    fn send_kill(&self) -> bool {
+        let killer = self.killer();
+        let lived = killer.events().and_then(|events| events.state()).is_ok_and(|state| state.populated);
+        killer.send() == Ok(true) && lived
     }
 
     /// Kills and removes the agent. Returns true if the agent is removed, or if the guard gives it up.
@@ -302,7 +321,8 @@ impl Guarded {
             return true;
         }
         match self.killer().kill_all(Deadline::after(TURN)) {
-            Ok(_) | Err(Failure::NotRestored(_)) => {}
+            Ok(killed) => self.has_killed |= killed,
+            Err(Failure::NotRestored(_)) => self.has_killed = true,
             Err(Failure::Errno(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => {
                 return self.end_without_descriptors();
             }
@@ -314,7 +334,8 @@ impl Guarded {
         }
         let removed = {
             // The drop withdraws them if the group stays.
-            let _final_counters = FinalCounters::publish(&self.dir);
+            let remover = if self.has_killed { Remover::Guard } else { Remover::Unknown };
+            let _final_counters = FinalCounters::publish(&self.dir, remover);
             remove::tree(&self.dir, self.name.path_inside(), Deadline::after(TURN))
         };
         match removed {

@@ -22,8 +22,10 @@ use crate::kill::members::{Members, NamespaceCache, Process, or_if_gone};
 use crate::parse;
 use crate::procfs;
 use crate::sys::deadline::Deadline;
+use crate::sys::fork_mutex::ForkMutex;
 use crate::sys::kernel;
 use crate::sys::try_alloc;
+use crate::verdict::{Call, Ledger};
 use kill_overrides::KillOverrides;
 use libc::SIGKILL;
 use nix::errno::Errno;
@@ -111,6 +113,8 @@ pub struct KillState {
     pub overrides: Arc<Overrides>,
     /// The cgroup namespace that is known to contain the group.
     pub namespace: NamespaceCache,
+    /// The signals that were sent to all processes, for the verdict.
+    pub ledger: ForkMutex<Ledger>,
 }
 
 /// Kills the processes of a group.
@@ -120,6 +124,8 @@ pub struct Killer<'a> {
     pub members: Members<'a>,
     /// The state of the group.
     pub state: &'a KillState,
+    /// The call that kills.
+    pub call: Call,
 }
 
 /// What the first step of a kill did.
@@ -185,6 +191,8 @@ impl Killer<'_> {
             Err(Errno::ENODEV) => return Err(Errno::ENODEV.into()),
             _ => {}
         }
+        // Before the signal: another thread may ask for the verdict as soon as a process is dead.
+        self.state.ledger.lock().sends(SIGKILL, self.call);
         match self.send() {
             Ok(true) => Ok(Begun::Sent),
             Ok(false) => Ok(Begun::NotSent(None)),

@@ -16,6 +16,7 @@ impl Killer<'_> {
         if self.contains_caller(grace)? {
             return Err(Failure::CallerInside);
         }
+        self.state.ledger.lock().sends(libc::SIGTERM, self.call);
         if let Err(e @ Errno::ENODEV) = self.ask_to_end(grace) {
             return Err(e.into());
         }

@@ -45,6 +45,10 @@ pub struct Mount {
     pub read_only: bool,
     /// The file system's options have `nsdelegate`: a cgroup namespace is a delegation boundary.
     pub nsdelegate: bool,
+    /// They have `memory_localevents`: `memory.events` does not include the cgroups below.
+    pub memory_localevents: bool,
+    /// They have `pids_localevents`: `pids.events` counts the forks in the cgroup itself, as before Linux 6.11.
+    pub pids_localevents: bool,
 }
 
 /// Parses a line of `/proc/self/mountinfo`. Returns `None` if it is not a cgroup2 mount.
@@ -65,6 +69,8 @@ pub fn cgroup2_mount(line: &[u8]) -> Option<Mount> {
         point: unescape(point),
         read_only: has(options, b"ro") || has(super_options, b"ro"),
         nsdelegate: has(super_options, b"nsdelegate"),
+        memory_localevents: has(super_options, b"memory_localevents"),
+        pids_localevents: has(super_options, b"pids_localevents"),
     })
 }
 
@@ -201,6 +207,12 @@ pub fn pairs(text: &[u8]) -> impl Iterator<Item = (&[u8], u64)> {
 /// Returns the value of one key of a flat-keyed file.
 pub fn value(text: &[u8], key: &[u8]) -> Option<u64> {
     pairs(text).find_map(|(name, value)| (name == key).then_some(value))
+}
+
+/// Returns the sum of the counters `allocstall_*` of `/proc/vmstat`, one for each kind of zone, or `None` if there is none.
+pub fn allocation_stalls(text: &[u8]) -> Option<u64> {
+    let stalls = pairs(text).filter(|(key, _)| key.starts_with(b"allocstall"));
+    stalls.map(|(_, value)| value).reduce(u64::saturating_add)
 }
 
 /// The counters of `io.stat`, summed over the devices.

@@ -40,9 +40,21 @@ fn a_mount_line_is_read_with_its_escapes_and_optional_fields() {
             root: b"/ns/sp ace".into(),
             point: br"/tmp/b\i".into(),
             read_only: false,
-            nsdelegate: true
+            nsdelegate: true,
+            memory_localevents: false,
+            pids_localevents: false,
         })
     );
+    let local = br"28 23 0:19 / /sys/fs/cgroup rw - cgroup2 none rw,memory_localevents,pids_localevents";
+    let mount = cgroup2_mount(local).unwrap();
+    assert!(mount.memory_localevents && mount.pids_localevents && !mount.nsdelegate);
+}
+
+#[test]
+fn the_allocation_stalls_of_all_zones_are_summed() {
+    let text = b"pgalloc_dma 1\nallocstall_dma 2\nallocstall_normal 3\nallocstall_movable 40\npgskip_dma 5\n";
+    assert_eq!(allocation_stalls(text), Some(45));
+    assert_eq!(allocation_stalls(b"pgalloc_dma 1\n"), None);
 }
 
 #[test]

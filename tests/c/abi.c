@@ -160,6 +160,23 @@ AT(agentcg_found, created_unix_ns, 48, 8);
 AT(agentcg_found, label, 56, 64);
 AT(agentcg_found, tag, 120, 64);
 
+SIZE(agentcg_verdict, 608);
+AT(agentcg_verdict, mask, 0, 8);
+AT(agentcg_verdict, cause, 8, 8);
+AT(agentcg_verdict, candidates, 16, 8);
+AT(agentcg_verdict, exit_code, 24, 4);
+AT(agentcg_verdict, term_signal, 28, 4);
+AT(agentcg_verdict, call, 32, 4);
+AT(agentcg_verdict, levels_up, 36, 4);
+AT(agentcg_verdict, oom_kills, 40, 8);
+AT(agentcg_verdict, forks_refused, 48, 8);
+AT(agentcg_verdict, forks_refused_own, 56, 8);
+AT(agentcg_verdict, forks_refused_above, 64, 8);
+AT(agentcg_verdict, memory_peak_bytes, 72, 8);
+AT(agentcg_verdict, memory_max_bytes, 80, 8);
+AT(agentcg_verdict, cpu_throttled_ns, 88, 8);
+AT(agentcg_verdict, text, 96, 512);
+
 SIZE(agentcg_diagnosis, 32);
 AT(agentcg_diagnosis, obstacle, 0, 4);
 AT(agentcg_diagnosis, place, 4, 4);
@@ -268,6 +285,34 @@ IS(AGENTCG_STALL_IO, 3);
 IS(AGENTCG_STALL_SOME, 4);
 IS(AGENTCG_STALL_FULL, 5);
 
+BIT(AGENTCG_CAUSE_EXITED, 0);
+BIT(AGENTCG_CAUSE_SIGNAL_INSIDE, 1);
+BIT(AGENTCG_CAUSE_SIGNAL_OUTSIDE, 2);
+BIT(AGENTCG_CAUSE_KILLED, 3);
+BIT(AGENTCG_CAUSE_GUARD, 4);
+BIT(AGENTCG_CAUSE_MEMORY_LIMIT, 5);
+BIT(AGENTCG_CAUSE_MEMORY_LIMIT_ABOVE, 6);
+BIT(AGENTCG_CAUSE_MACHINE, 7);
+BIT(AGENTCG_CAUSE_OOMD, 8);
+BIT(AGENTCG_CAUSE_RUNNING, 9);
+IS(AGENTCG_CAUSE_SIGNAL, 6);
+IS(AGENTCG_CAUSE_UNKNOWN, 0);
+IS(AGENTCG_CALL_NONE, 0);
+IS(AGENTCG_CALL_KILL_ALL, 1);
+IS(AGENTCG_CALL_KILL_ALL_OF, 2);
+IS(AGENTCG_CALL_TERMINATE, 3);
+IS(AGENTCG_CALL_DESTROY, 4);
+IS(AGENTCG_CALL_SIGNAL_ALL, 5);
+IS(AGENTCG_CALL_REAP, 6);
+IS(AGENTCG_NO_WAIT_STATUS, -1);
+BIT(AGENTCG_VERDICT_OOM_KILLS, 0);
+BIT(AGENTCG_VERDICT_FORKS_REFUSED, 1);
+BIT(AGENTCG_VERDICT_FORKS_REFUSED_OWN, 2);
+BIT(AGENTCG_VERDICT_FORKS_REFUSED_ABOVE, 3);
+BIT(AGENTCG_VERDICT_MEMORY_PEAK, 4);
+BIT(AGENTCG_VERDICT_MEMORY_MAX, 5);
+BIT(AGENTCG_VERDICT_CPU_THROTTLED, 6);
+
 BIT(AGENTCG_STAT_CPU, 0);
 BIT(AGENTCG_STAT_MEMORY, 1);
 BIT(AGENTCG_STAT_CPU_THROTTLE, 2);
@@ -307,6 +352,9 @@ static const struct functions {
 	int (*find)(pid_t, agentcg_found *, size_t, char *, size_t, agentcg_error *);
 	int (*find_pidfd)(int, agentcg_found *, size_t, char *, size_t, agentcg_error *);
 	int (*destroy)(agentcg *, uint64_t, int, agentcg_stats *, size_t, agentcg_error *);
+	int (*explain)(agentcg *, int, agentcg_verdict *, size_t, agentcg_error *);
+	int (*destroy_explained)(agentcg *, uint64_t, int, int, agentcg_stats *, size_t, agentcg_verdict *, size_t,
+	                         agentcg_error *);
 	void (*free)(agentcg *);
 	int (*uuid)(agentcg *, char *, size_t);
 	int (*path)(agentcg *, char *, size_t);
@@ -340,7 +388,7 @@ static const struct functions {
 	agentcg_version_number, agentcg_version_string, agentcg_is_available, agentcg_discover_parent,
 	agentcg_diagnose, agentcg_diagnose_new, agentcg_new, agentcg_new_with, agentcg_open, agentcg_open_tagged,
 	agentcg_list, agentcg_list_tagged, agentcg_reap, agentcg_reap_tagged,
-	agentcg_find, agentcg_find_pidfd, agentcg_destroy, agentcg_free,
+	agentcg_find, agentcg_find_pidfd, agentcg_destroy, agentcg_explain, agentcg_destroy_explained, agentcg_free,
 	agentcg_uuid, agentcg_path, agentcg_fd, agentcg_get_info, agentcg_set_label,
 	agentcg_move_pid, agentcg_move_pidfd, agentcg_spawn, agentcg_spawn_result, agentcg_move_self, agentcg_read_stats,
 	agentcg_read_file, agentcg_write_file, agentcg_wait_empty, agentcg_kill_all, agentcg_kill_all_of,

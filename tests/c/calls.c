@@ -243,6 +243,22 @@ static int call_destroy_measuring(agentcg_error *error)
 	return agentcg_destroy(cg, 0, SOON_MS, &last, sizeof(last), error);
 }
 
+static int call_destroy_explained(agentcg_error *error)
+{
+	agentcg_stats last;
+	agentcg_verdict verdict;
+
+	return agentcg_destroy_explained(cg, 0, SOON_MS, AGENTCG_NO_WAIT_STATUS, &last, sizeof(last), &verdict,
+	                                 sizeof(verdict), error);
+}
+
+static int call_explain(agentcg_error *error)
+{
+	agentcg_verdict verdict;
+
+	return agentcg_explain(cg, SIGKILL, &verdict, sizeof(verdict), error);
+}
+
 static int call_open(agentcg_error *error)
 {
 	return agentcg_open(NULL, uuid, 0, &cg, error);
@@ -587,6 +603,8 @@ const struct call calls[] = {
 	{ "agentcg_destroy", a_group, call_destroy, is_destroyed, 0, 0 },
 	{ "agentcg_destroy of a nested group", a_nested_group, call_destroy, is_destroyed, 0, 0 },
 	{ "agentcg_destroy with statistics", a_populated_group, call_destroy_measuring, is_destroyed, 0, 0 },
+	{ "agentcg_destroy_explained", a_populated_group, call_destroy_explained, is_destroyed, 0, 0 },
+	{ "agentcg_explain", a_populated_group, call_explain, end, 0, 0 },
 	{ "agentcg_free", a_group, call_free, is_freed, 0, 0 },
 	{ "agentcg_open", an_orphan, call_open, end_opened, 0, 0 },
 	{ "agentcg_open as the owner", an_orphan, call_take_over, end_opened, 0, 0 },

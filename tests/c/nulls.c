@@ -23,6 +23,7 @@ static char *no_words[] = { NULL };
 static pid_t pids[2];
 static uint64_t events;
 static agentcg_found found;
+static agentcg_verdict verdict;
 
 static void poison_outputs(void)
 {
@@ -34,6 +35,7 @@ static void poison_outputs(void)
 	check_poison(pids, sizeof(pids));
 	check_poison(&events, sizeof(events));
 	check_poison(&found, sizeof(found));
+	check_poison(&verdict, sizeof(verdict));
 }
 
 static void check_outputs_untouched(void)
@@ -46,6 +48,7 @@ static void check_outputs_untouched(void)
 	CHECK(check_untouched(pids, sizeof(pids)));
 	CHECK(check_untouched(&events, sizeof(events)));
 	CHECK(check_untouched(&found, sizeof(found)));
+	CHECK(check_untouched(&verdict, sizeof(verdict)));
 }
 
 static void a_null_handle_is_refused_and_outputs_are_untouched(void)
@@ -79,6 +82,8 @@ static void a_null_handle_is_refused_and_outputs_are_untouched(void)
 	REFUSED(agentcg_watch_stall, NULL, AGENTCG_STALL_CPU, AGENTCG_STALL_SOME, 100000, 1000000);
 	REFUSED(agentcg_set_limits, NULL, &limits, sizeof(limits), 0);
 	REFUSED(agentcg_get_limits, NULL, &limits, sizeof(limits));
+	REFUSED(agentcg_explain, NULL, 0, &verdict, sizeof(verdict));
+	REFUSED(agentcg_destroy_explained, NULL, 0, 0, 0, &stats, sizeof(stats), &verdict, sizeof(verdict));
 	check_outputs_untouched();
 }
 
@@ -111,6 +116,8 @@ static void a_null_output_is_refused(void)
 	REFUSED(agentcg_next_events, cg, 0, NULL);
 	REFUSED(agentcg_get_limits, cg, NULL, sizeof(limits));
 	REFUSED(agentcg_set_limits, cg, NULL, 0, 0);
+	REFUSED(agentcg_explain, cg, 0, NULL, sizeof(verdict));
+	REFUSED(agentcg_destroy_explained, cg, 0, SOON_MS, 0, NULL, 0, NULL, sizeof(verdict));
 	poison_outputs();
 	CHECK_EQ(agentcg_diagnose(NULL, sizeof(diagnosis), text, sizeof(text)), -EINVAL);
 	CHECK_EQ(agentcg_diagnose(&diagnosis, sizeof(diagnosis), NULL, sizeof(text)), -EINVAL);
@@ -187,6 +194,7 @@ static void a_size_without_its_struct_is_refused(void)
 	REFUSED(agentcg_diagnose_new, NULL, sizeof(agentcg_limits), 0, &diagnosis, sizeof(diagnosis), text, sizeof(text));
 	check_outputs_untouched();
 	REFUSED(agentcg_destroy, cg, 0, SOON_MS, NULL, sizeof(stats));
+	REFUSED(agentcg_destroy_explained, cg, 0, SOON_MS, 0, NULL, sizeof(stats), &verdict, sizeof(verdict));
 	CHECK(fresh == cg);
 }
 
@@ -223,6 +231,7 @@ static void an_unknown_flag_is_refused(void)
 		REFUSED(agentcg_open_tagged, NULL, some_uuid, "x", unknown[i], &fresh);
 		REFUSED(agentcg_set_limits, cg, &limits, sizeof(limits), unknown[i]);
 		REFUSED(agentcg_destroy, cg, unknown[i], SOON_MS, &stats, sizeof(stats));
+		REFUSED(agentcg_destroy_explained, cg, unknown[i], SOON_MS, 0, NULL, 0, &verdict, sizeof(verdict));
 		REFUSED(agentcg_event_fd, cg, unknown[i]);
 	}
 	CHECK(fresh == cg);
@@ -267,6 +276,7 @@ static void a_negative_timeout_other_than_forever_is_refused(void)
 		REFUSED(agentcg_terminate, cg, 0, negative[i]);
 		REFUSED(agentcg_next_events, cg, negative[i], &events);
 		REFUSED(agentcg_destroy, cg, 0, negative[i], &stats, sizeof(stats));
+		REFUSED(agentcg_destroy_explained, cg, 0, negative[i], 0, NULL, 0, &verdict, sizeof(verdict));
 	}
 	check_outputs_untouched();
 }
@@ -276,6 +286,18 @@ static void an_invalid_signal_is_refused(void)
 	REFUSED(agentcg_signal_all, cg, -1);
 	REFUSED(agentcg_signal_all, cg, INT32_MIN);
 	REFUSED(agentcg_signal_all, cg, 65);
+}
+
+static void the_status_of_a_process_that_has_not_ended_is_refused(void)
+{
+	static const int stopped[] = { 0x137f, 0xffff, 0x10000, -2, INT32_MIN };
+
+	poison_outputs();
+	for (size_t i = 0; i < sizeof(stopped) / sizeof(stopped[0]); i++) {
+		REFUSED(agentcg_explain, cg, stopped[i], &verdict, sizeof(verdict));
+		REFUSED(agentcg_destroy_explained, cg, 0, SOON_MS, stopped[i], &stats, sizeof(stats), &verdict, sizeof(verdict));
+	}
+	check_outputs_untouched();
 }
 
 static void a_pid_below_1_is_refused_and_moves_no_process(void)
@@ -308,6 +330,7 @@ int main(void)
 	RUN(a_stall_that_does_not_exist_is_refused);
 	RUN(a_negative_timeout_other_than_forever_is_refused);
 	RUN(an_invalid_signal_is_refused);
+	RUN(the_status_of_a_process_that_has_not_ended_is_refused);
 	RUN(a_pid_below_1_is_refused_and_moves_no_process);
 
 	CHECK(holds(cg, child));

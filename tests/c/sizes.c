@@ -256,6 +256,25 @@ static int destroy(void *ret, size_t size)
 	return result;
 }
 
+static int explain(void *ret, size_t size)
+{
+	return agentcg_explain(shared, AGENTCG_NO_WAIT_STATUS, ret, size, &why);
+}
+
+static int destroy_explained(void *ret, size_t size)
+{
+	agentcg *cg = new_group();
+	int result = agentcg_destroy_explained(cg, 0, SOON_MS, AGENTCG_NO_WAIT_STATUS, NULL, 0, ret, size, &why);
+
+	if (result < 0) {
+		agentcg_error error = why;
+
+		destroy_group(cg);
+		why = error;
+	}
+	return result;
+}
+
 static const struct output {
 	int (*fill)(void *ret, size_t size);
 	size_t size;         /* what this library knows */
@@ -269,6 +288,8 @@ static const struct output {
 	{ diagnose, sizeof(agentcg_diagnosis), 32 },
 	{ diagnose_new, sizeof(agentcg_diagnosis), 32 },
 	{ destroy, sizeof(agentcg_stats), AGENTCG_STATS_SIZE_V0 },
+	{ explain, sizeof(agentcg_verdict), 608 },
+	{ destroy_explained, sizeof(agentcg_verdict), 608 },
 };
 #define FOR_EACH_OUTPUT(o) \
 	for (const struct output *o = outputs; o < outputs + sizeof(outputs) / sizeof(outputs[0]); o++)

@@ -227,6 +227,21 @@ static void measure(agentcg *cg)
 	CHECK_EQ(first.mask & AGENTCG_STAT_CPU, which & AGENTCG_STAT_CPU);
 }
 
+/* Other threads kill and start programs meanwhile. */
+static void explain(agentcg *cg)
+{
+	static const int statuses[] = { AGENTCG_NO_WAIT_STATUS, 0, 137 << 8, SIGSEGV, SIGKILL };
+	agentcg_verdict verdict;
+	int status = statuses[random_below(5)];
+
+	if (CALL(agentcg_explain(cg, status, &verdict, sizeof(verdict), &why), 0) < 0)
+		return;
+	CHECK_EQ(verdict.cause & ~verdict.candidates, 0);
+	CHECK(verdict.candidates != 0 && *verdict.text != '\0');
+	if (status == 137 << 8)
+		CHECK(verdict.cause == AGENTCG_CAUSE_EXITED && verdict.exit_code == 137);
+}
+
 static void look(agentcg *cg)
 {
 	agentcg_info info;
@@ -393,7 +408,7 @@ static void use(agentcg *cg)
 	static void (*const often[])(agentcg *) = {
 		move_by_pid, move_by_pidfd, move_itself, ask_about_child, find_child, spawn, spawn, spawn, spawn_missing_program,
 		spawn_without_waiting,
-		spawn_and_wait, list_processes, measure, measure, look, change_limits, read_limits, use_files, nest,
+		spawn_and_wait, list_processes, measure, measure, explain, look, change_limits, read_limits, use_files, nest,
 		take_events, wait_a_moment,
 	};
 	static void (*const rarely[])(agentcg *) = {
@@ -507,14 +522,19 @@ static agentcg *free_and_adopt(agentcg *cg)
 static agentcg *ended(agentcg *cg)
 {
 	agentcg_stats final;
+	agentcg_verdict verdict;
 
-	switch (random_below(4)) {
+	switch (random_below(5)) {
 	case 0:
 		return free_and_adopt(cg);
 	case 1:
 		return CALL(agentcg_destroy(cg, AGENTCG_DESTROY_IF_EMPTY, 100, NULL, 0, &why), -EBUSY) == 0 ? NULL : cg;
 	case 2:
 		CALL(agentcg_destroy(cg, 0, SOON_MS, NULL, 0, &why), 0);
+		return NULL;
+	case 3:
+		CALL(agentcg_destroy_explained(cg, 0, SOON_MS, AGENTCG_NO_WAIT_STATUS, NULL, 0, &verdict, sizeof(verdict), &why), 0);
+		CHECK(!(verdict.candidates & AGENTCG_CAUSE_RUNNING));
 		return NULL;
 	default:
 		CALL(agentcg_destroy(cg, 0, SOON_MS, &final, sizeof(final), &why), 0);

@@ -202,10 +202,13 @@ void every_method_of_an_empty_group_throws()
 	group kept = std::move(moved);
 	destroyed.destroy(soon);
 
+	agentcgpp::verdict verdict;
 	for (group *cg : {&moved, &empty, &destroyed}) {
 		CHECK(!*cg);
 #define REFUSED(...) CHECK(strstr(THROWN_BY(cg->__VA_ARGS__, invalid_argument).what(), "empty"))
 		REFUSED(destroy(soon));
+		REFUSED(destroy_explained(soon, verdict));
+		REFUSED(explain());
 		REFUSED(uuid());
 		REFUSED(path());
 		REFUSED(fd());

@@ -327,6 +327,30 @@ void events_make_a_descriptor_readable()
 	CHECK_EQ(cg.event_fd(0), fd);
 }
 
+void the_end_is_explained()
+{
+	group cg = group::make();
+	CHECK_EQ(cg.explain().cause, AGENTCG_CAUSE_UNKNOWN);
+	int status = 0;
+	pid_t pid = cg.spawn({"/bin/sh", "-c", "exit 137"});
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	agentcgpp::verdict exited = cg.explain(status);
+	CHECK_EQ(exited.cause, AGENTCG_CAUSE_EXITED);
+	CHECK_EQ(exited.exit_code, 137);
+	CHECK_STR(exited.text, "The program exited with code 137.");
+	CHECK(exited.has(AGENTCG_VERDICT_OOM_KILLS) && exited.oom_kills == 0);
+
+	pid = cg.spawn({"/bin/sleep", "1000"});
+	CHECK_EQ(cg.explain().cause, AGENTCG_CAUSE_RUNNING);
+	agentcgpp::verdict destroyed;
+	agentcgpp::stats last = cg.destroy_explained(soon, destroyed);
+	CHECK(last.has(AGENTCG_STAT_CPU) && !cg);
+	CHECK_EQ(destroyed.cause, AGENTCG_CAUSE_KILLED);
+	CHECK_EQ(destroyed.call, AGENTCG_CALL_DESTROY);
+	CHECK(destroyed.can_be(AGENTCG_CAUSE_KILLED) && !destroyed.can_be(AGENTCG_CAUSE_SIGNAL));
+	check_killed(pid);
+}
+
 }
 
 int main()
@@ -344,4 +368,5 @@ int main()
 	RUN(many_groups_are_killed_by_one_call);
 	RUN(terminate_returns_true_if_it_has_killed);
 	RUN(events_make_a_descriptor_readable);
+	RUN(the_end_is_explained);
 }

@@ -520,6 +520,35 @@ static int destroy_if_empty(agentcg_error *error)
 	return agentcg_destroy(cg, AGENTCG_DESTROY_IF_EMPTY, SOON_MS, NULL, 0, error);
 }
 
+static int explain(agentcg_error *error)
+{
+	agentcg_verdict verdict = { 0 };
+	int code = agentcg_explain(cg, SIGKILL, &verdict, sizeof(verdict), error);
+
+	RESULT(verdict.candidates * 256 + verdict.mask);
+	return code;
+}
+
+static int destroy_explained(agentcg_error *error)
+{
+	agentcg_stats stats = { 0 };
+	agentcg_verdict verdict = { 0 };
+	int code = agentcg_destroy_explained(cg, 0, SOON_MS, AGENTCG_NO_WAIT_STATUS, &stats, sizeof(stats), &verdict,
+					     sizeof(verdict), error);
+
+	RESULT(verdict.candidates);
+	return code;
+}
+
+static int destroy_explained_with_status(agentcg_error *error)
+{
+	agentcg_verdict verdict = { 0 };
+	int code = agentcg_destroy_explained(cg, 0, SOON_MS, SIGKILL, NULL, 0, &verdict, sizeof(verdict), error);
+
+	RESULT(verdict.candidates);
+	return code;
+}
+
 static int free_it(agentcg_error *error)
 {
 	(void)error;
@@ -961,6 +990,10 @@ const struct act acts[] = {
 	OF(destroy, "guarded", guarded_member, destroy, ENDS | KILLS | GUARDED | WAITS),
 	OF(destroy, "watched", events_pending, destroy, ENDS | KILLS | WAITS),
 	OF(destroy, "systemd", systemd_group, destroy, ENDS | KILLS | FOUND | SYSTEMD | GUARDED),
+	OF(explain, "", limited_member, explain, VARIES),
+	OF(explain, "nested", nested_members, explain, VARIES),
+	OF(destroy_explained, "populated", one_member, destroy_explained, ENDS | KILLS | WAITS | VARIES),
+	OF(destroy_explained, "status", one_member, destroy_explained_with_status, ENDS | KILLS | WAITS | VARIES),
 	OF(free, "", group, free_it, ENDS),
 	OF(free, "guarded", guarded_group, free_it, ENDS | GUARDED),
 	OF(uuid, "", group, uuid_of, 0),

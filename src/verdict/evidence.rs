@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the files of a group show about its end.
+
+use super::surroundings::{Above, Surroundings, growth, is_shortage};
+use super::types::{Remover, Verdict, known};
+use crate::cgroupfs::Dir;
+use crate::cgroupfs::events_file::Events;
+use crate::parse;
+use crate::procfs;
+use crate::sys;
+use nix::errno::Errno;
+use std::ffi::CStr;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+/// The attributes in which systemd-oomd counts its kills of a cgroup: since systemd 248, and in 247.
+const OOMD: [&CStr; 3] = [c"user.oomd_kill", c"user.oomd_ooms", c"user.systemd_oomd_kill"];
+
+/// Counters of the group's memory controller.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MemoryCounts {
+    /// `oom_kill` of `memory.events`: killed processes of the group and of cgroups below it.
+    pub oom_kill: u64,
+    /// `oom` of `memory.events`: how often a limit of the group or of a cgroup below it was not kept.
+    pub oom: u64,
+    /// `oom_group_kill` of `memory.events.local`: how often the kernel has killed the group as a whole. 0 before Linux 5.17.
+    pub group_kill: u64,
+}
+
+/// Forks that were refused.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Forks {
+    /// In the group, by any limit.
+    pub all: Option<u64>,
+    /// By limits of the group and of cgroups below it.
+    pub own: Option<u64>,
+    /// By limits of cgroups above it.
+    pub above: Option<u64>,
+}
+
+/// Counters at one moment, with which later ones are compared.
+#[derive(Debug, Clone, Default)]
+pub struct Baseline {
+    pub(super) memory: MemoryCounts,
+    pub(super) forks: u64,
+    pub(super) oomd: u64,
+    /// Processes lived in the group.
+    pub(super) populated: Option<bool>,
+    pub(super) surroundings: Option<Arc<Surroundings>>,
+}
+
+/// What the files show.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// Processes live in the group. `None` if that is unknown.
+    pub populated: Option<bool>,
+    /// The group was removed.
+    pub is_gone: bool,
+    /// The remover.
+    pub remover: Remover,
+    /// The growth of the counters of memory. `None` without the memory controller, and if they do not include the cgroups
+    /// below the group.
+    pub memory: Option<MemoryCounts>,
+    /// The group has the memory controller, or that is unknown.
+    pub may_have_memory_limit: bool,
+    /// The group has never had a second thread.
+    pub had_one_task: bool,
+    /// systemd-oomd has killed the group, unless a program of its owner's uid has written the attribute.
+    pub oomd: bool,
+    /// What has happened above the group.
+    pub above: Above,
+    /// Refused forks.
+    pub forks: Forks,
+    /// `memory.peak`.
+    pub memory_peak: Option<u64>,
+    /// `memory.max`.
+    pub memory_max: Option<u64>,
+    /// `throttled_usec` of `cpu.stat`, in nanoseconds.
+    pub cpu_throttled_ns: Option<u64>,
+}
+
+impl Baseline {
+    /// The counters of a new group, and the last known ones of what is above it.
+    pub fn of_new_group(dir: &Dir) -> Self {
+        Self { populated: Some(false), surroundings: Surroundings::last_or_read(dir), ..Self::default() }
+    }
+}
+
+impl Evidence {
+    /// Reads the files of a group. The counters are compared with `before`, if it is not new. Returns the counters as well.
+    /// Fails with `ENODEV` if the group was removed, and with errors that may pass.
+    pub fn read(dir: &Dir, before: Option<&Baseline>) -> nix::Result<(Self, Baseline)> {
+        let new = Baseline::default();
+        let before = before.unwrap_or(&new);
+        let events = Events::open(dir)?.state()?;
+        let surroundings = Surroundings::read(dir)?;
+        let mut files = Files { dir, failed: None };
+        let local_events = local_events()?;
+        let counts = if local_events.memory { None } else { files.memory() };
+        let forks = files.value(c"pids.events", b"max");
+        let oomd = OOMD.iter().map(|name| attribute(dir, name)).max().unwrap_or_default();
+        let above = surroundings.since(before.surroundings.as_deref());
+        let evidence = Self {
+            populated: Some(events.populated),
+            is_gone: false,
+            remover: Remover::Unknown,
+            memory: counts.map(|now| MemoryCounts {
+                oom_kill: growth(now.oom_kill, Some(before.memory.oom_kill)),
+                oom: growth(now.oom, Some(before.memory.oom)),
+                group_kill: growth(now.group_kill, Some(before.memory.group_kill)),
+            }),
+            may_have_memory_limit: counts.is_some() || dir.has(c"memory.max"),
+            had_one_task: files.number(c"pids.peak") == Some(1),
+            oomd: growth(oomd, Some(before.oomd)) > 0,
+            forks: files.forks(forks.map(|now| growth(now, Some(before.forks))), &above, local_events.pids),
+            memory_peak: files.number(c"memory.peak"),
+            memory_max: files.limit(c"memory.max"),
+            cpu_throttled_ns: files.value(c"cpu.stat", b"throttled_usec").map(|us| us.saturating_mul(1_000)),
+            above,
+        };
+        if let Some(e) = files.failed {
+            return Err(e);
+        }
+        let now = Baseline {
+            memory: counts.unwrap_or_default(),
+            forks: forks.unwrap_or_default(),
+            oomd,
+            populated: Some(events.populated),
+            surroundings: Some(surroundings),
+        };
+        Ok((evidence, now))
+    }
+
+    /// What is known about a removed group. Without the counters that its remover has left, nothing.
+    pub fn of_removed(memory: Option<MemoryCounts>, remover: Remover) -> Self {
+        Self {
+            populated: Some(false),
+            is_gone: true,
+            remover,
+            memory,
+            may_have_memory_limit: true,
+            above: Above { is_unknown: true, is_hidden: true, ..Above::default() },
+            ..Self::default()
+        }
+    }
+
+    /// Returns true if the main program must be among the processes that the OOM killer has killed.
+    pub fn oom_covers_all(&self) -> bool {
+        self.memory.is_some_and(|memory| memory.oom_kill > 0 && (memory.group_kill > 0 || self.had_one_task))
+    }
+
+    /// Returns a verdict with the counts alone.
+    pub fn counts(&self) -> Verdict {
+        let mut verdict = Verdict::default();
+        let mut set = |bit: u64, value: Option<u64>, field: fn(&mut Verdict) -> &mut u64| {
+            if let Some(value) = value {
+                verdict.mask |= bit;
+                *field(&mut verdict) = value;
+            }
+        };
+        set(known::OOM_KILLS, self.memory.map(|memory| memory.oom_kill), |v| &mut v.oom_kills);
+        set(known::FORKS, self.forks.all, |v| &mut v.forks_refused);
+        set(known::FORKS_OWN, self.forks.own, |v| &mut v.forks_refused_own);
+        set(known::FORKS_ABOVE, self.forks.above, |v| &mut v.forks_refused_above);
+        set(known::MEMORY_PEAK, self.memory_peak, |v| &mut v.memory_peak_bytes);
+        set(known::MEMORY_MAX, self.memory_max, |v| &mut v.memory_max_bytes);
+        set(known::CPU_THROTTLED, self.cpu_throttled_ns, |v| &mut v.cpu_throttled_ns);
+        verdict
+    }
+}
+
+/// Reads files of a group. A file that cannot be read has no value.
+struct Files<'a> {
+    dir: &'a Dir,
+    /// An error that may pass.
+    failed: Option<Errno>,
+}
+
+impl Files<'_> {
+    fn read<T>(&mut self, file: &CStr, parse: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
+        let mut buf = [0; 1024];
+        match self.dir.read(file, &mut buf) {
+            Ok(text) => parse(text),
+            Err(e) => {
+                if is_shortage(e) || e == Errno::ENODEV {
+                    self.failed = self.failed.or(Some(e));
+                }
+                None
+            }
+        }
+    }
+
+    fn value(&mut self, file: &CStr, key: &[u8]) -> Option<u64> {
+        self.read(file, |text| parse::value(text, key))
+    }
+
+    fn number(&mut self, file: &CStr) -> Option<u64> {
+        self.read(file, parse::number)
+    }
+
+    fn limit(&mut self, file: &CStr) -> Option<u64> {
+        self.read(file, parse::limit)
+    }
+
+    fn memory(&mut self) -> Option<MemoryCounts> {
+        let group_kill = self.value(c"memory.events.local", b"oom_group_kill").unwrap_or_default();
+        self.read(c"memory.events", |text| {
+            let (oom_kill, oom) = (parse::value(text, b"oom_kill")?, parse::value(text, b"oom")?);
+            Some(MemoryCounts { oom_kill, oom, group_kill })
+        })
+    }
+
+    /// `refused` is what `pids.events` has counted. Up to Linux 6.10 these are the forks in the group itself, by any limit. From
+    /// 6.11 on they are those that limits of the group and of cgroups below it have refused, in these cgroups; with the mount
+    /// option `pids_localevents` it is as before.
+    fn forks(&mut self, refused: Option<u64>, above: &Above, is_local: bool) -> Forks {
+        let Some(refused) = refused else { return Forks::default() };
+        if refused == 0 && !above.limits_forks {
+            return Forks { all: Some(0), own: Some(0), above: Some(0) };
+        }
+        if !is_local && self.value(c"pids.events.local", b"max").is_some() {
+            return match above.forks {
+                Some(0) => Forks { all: Some(refused), own: Some(refused), above: Some(0) },
+                // The limits above have refused forks of this group or of others.
+                _ => Forks { own: Some(refused), ..Forks::default() },
+            };
+        }
+        let has_own_limit = self.limit(c"pids.max") != Some(parse::UNLIMITED);
+        let (own, above) = match (has_own_limit, above.limits_forks) {
+            _ if refused == 0 => (Some(0), Some(0)),
+            (true, true) => (None, None),
+            (true, false) => (Some(refused), Some(0)),
+            (false, _) => (Some(0), Some(refused)),
+        };
+        Forks { all: Some(refused), own, above }
+    }
+}
+
+/// Mount options by which the events of a cgroup do not include those of the cgroups below it.
+#[derive(Debug, Clone, Copy, Default)]
+struct LocalEvents {
+    memory: bool,
+    pids: bool,
+}
+
+/// Reads the options of the hierarchy. Fails with errors that may pass.
+fn local_events() -> nix::Result<LocalEvents> {
+    let found = procfs::find_mount(|line| {
+        let mount = parse::cgroup2_mount(line)?;
+        Some(LocalEvents { memory: mount.memory_localevents, pids: mount.pids_localevents })
+    });
+    match found {
+        Err(e) if is_shortage(e) => Err(e),
+        found => Ok(found.ok().flatten().unwrap_or_default()),
+    }
+}
+
+/// Returns the number in an attribute, 0 if there is none.
+fn attribute(dir: &Dir, name: &CStr) -> u64 {
+    let mut buf = [0; 32];
+    sys::get_xattr(dir.as_fd(), name, &mut buf).ok().and_then(parse::number).unwrap_or_default()
+}
