@@ -57,7 +57,7 @@ pub struct Agent {
     /// the owner.
     owner: AtomicForkId,
     /// Present in the owner: the note as the owner has written it, whatever the agent has made of it.
-    note: ForkMutex<Option<OwnerNote>>,
+    note: ForkMutex<Option<labels::Written>>,
     /// Present if the guard kills and removes the agent when this process ends.
     guarded: Option<Guarded>,
     files: Files,
@@ -114,6 +114,7 @@ impl Agent {
             let stdio = occupy_stdio_for_several().map_err(|e| not_opened(e, &shown(&place.path), &name))?;
             let note =
                 OwnerNote { created_unix_ns: owner::now_unix_ns(), label, tag, ..OwnerNote::default() };
+            let written = labels::Written::of(&note).map_err(out_of_memory)?;
             let mut agent_dir = place::make_agent_dir(place, &name, request.needs, Some(&note))?;
             let applied = match limits.apply(&agent_dir.dir, &agent_dir.path) {
                 // `synwire/agents` may have been made when fewer controllers were available.
@@ -137,7 +138,7 @@ impl Agent {
             agent.kill_state.files = agent_dir.kill_files;
             agent.nesting.mark_set(limits);
             agent.kill_state.ledger.lock().made(Baseline::of_new_group(&agent.dir));
-            agent.become_owner(note);
+            agent.become_owner(written);
             Ok(agent)
         })
     }
@@ -167,7 +168,7 @@ impl Agent {
     }
 
     /// Records the calling process as the owner, which has written this note. It must hold the lock of the group.
-    fn become_owner(&self, note: OwnerNote) {
+    fn become_owner(&self, note: labels::Written) {
         // In the initial namespace a kill needs nothing that would have to be found out now. A process that leaves it
         // finds out what it needs at its next kill.
         if !procfs::was_in_initial_cgroup_namespace() {

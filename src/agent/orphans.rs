@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Existing agents: opening, listing and adopting them, and reaping orphans.
 
+use super::labels::Written;
 use super::{Agent, name_of};
 use crate::cgroupfs::events_file::Events;
 use crate::cgroupfs::overrides::Overrides;
@@ -95,8 +96,9 @@ impl Agent {
         if claimed && self.dir.is_alive() {
             self.kill_state.files = files;
             let note = owner::read_note(&self.dir).map_err(|e| self.failed("read", owner::NOTE_NAME, e))?;
+            let written = Written::of(&note).map_err(out_of_memory)?;
             let _ = owner::write_note(&self.dir, &note); // EOPNOTSUPP: before Linux 5.7.
-            self.become_owner(note);
+            self.become_owner(written);
             return Ok(());
         }
         let group = shown(&self.path());

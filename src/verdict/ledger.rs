@@ -3,15 +3,50 @@
 
 use super::evidence::Baseline;
 use super::types::{Call, Verdict};
+use crate::sys::try_alloc;
 
-/// Signals are numbered from 1 to 64.
-const SIGNALS: usize = 65;
+/// The last call that has sent each signal to all processes, while some lived.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sent {
+    kill: Call,
+    term: Call,
+    /// The other signals, which only `agentcg_signal_all` sends: bit n - 1 is signal n.
+    others: u64,
+}
+
+impl Sent {
+    /// Signals are numbered from 1 to 64.
+    fn bit(signal: u32) -> u64 {
+        signal.checked_sub(1).and_then(|bit| 1u64.checked_shl(bit)).unwrap_or_default()
+    }
+
+    fn by(&self, signal: u32) -> Call {
+        match i32::try_from(signal) {
+            Ok(libc::SIGKILL) => self.kill,
+            Ok(libc::SIGTERM) => self.term,
+            _ if self.others & Self::bit(signal) != 0 => Call::SignalAll,
+            _ => Call::None,
+        }
+    }
+
+    fn set(&mut self, signal: u32, call: Call) {
+        match i32::try_from(signal) {
+            Ok(libc::SIGKILL) => self.kill = call,
+            Ok(libc::SIGTERM) => self.term = call,
+            _ if call == Call::None => self.others &= !Self::bit(signal),
+            _ => self.others |= Self::bit(signal),
+        }
+    }
+
+    fn any(&self) -> bool {
+        self.kill != Call::None || self.term != Call::None || self.others != 0
+    }
+}
 
 /// The calls of one process on one handle.
 #[derive(Debug)]
 pub struct Ledger {
-    /// The last call that has sent each signal to all processes, while some lived.
-    sent: [Call; SIGNALS],
+    sent: Sent,
     /// Programs that were started since the counters of `baseline`.
     programs: u32,
     /// Verdicts on ended programs since then.
@@ -24,16 +59,23 @@ pub struct Ledger {
     attributes_are_unsafe: bool,
     /// The counters when the first of the programs was started, `None` for those of a new group.
     baseline: Option<Baseline>,
-    /// The counters at the last verdict.
-    last: Option<Baseline>,
-    /// The last verdict, and the wait status.
-    last_verdict: Option<(i32, Verdict)>,
+    /// The last verdict, unless there was no memory to keep it. It is on the heap, because most agents have none.
+    last: Option<Box<Explained>>,
+}
+
+/// A verdict on an ended program.
+#[derive(Debug)]
+struct Explained {
+    wait_status: i32,
+    verdict: Verdict,
+    /// The counters at that moment.
+    counters: Baseline,
 }
 
 impl Default for Ledger {
     fn default() -> Self {
         Self {
-            sent: [Call::None; SIGNALS],
+            sent: Sent::default(),
             programs: 0,
             explained: 0,
             // Until `made`: a forked child does not know what its parent has done.
@@ -42,7 +84,6 @@ impl Default for Ledger {
             attributes_are_unsafe: true,
             baseline: None,
             last: None,
-            last_verdict: None,
         }
     }
 }
@@ -50,7 +91,7 @@ impl Default for Ledger {
 /// What the verdict needs of a [`Ledger`].
 #[derive(Debug, Clone)]
 pub struct Record {
-    sent: [Call; SIGNALS],
+    sent: Sent,
     /// The signals may have been meant for another program than the one in question.
     pub may_concern_another: bool,
     /// No other program has run in the group since the baseline.
@@ -70,17 +111,20 @@ impl Ledger {
 
     /// Records that a call sends a signal to all processes, of which some live. Returns the call that it replaces.
     pub fn sends(&mut self, signal: i32, call: Call) -> Call {
-        let sent = usize::try_from(signal).ok().filter(|signal| *signal > 0 && call != Call::None);
-        let Some(sent) = sent.and_then(|signal| self.sent.get_mut(signal)) else { return Call::None };
+        let Ok(signal) = u32::try_from(signal) else { return Call::None };
+        if signal == 0 || call == Call::None {
+            return Call::None;
+        }
         self.may_concern_another |= self.explained > 0;
-        std::mem::replace(sent, call)
+        let before = self.sent.by(signal);
+        self.sent.set(signal, call);
+        before
     }
 
     /// Takes back [`Self::sends`]: no process got the signal.
     pub fn sent_to_nobody(&mut self, signal: i32, before: Call) {
-        let sent = usize::try_from(signal).ok().filter(|signal| *signal > 0);
-        if let Some(sent) = sent.and_then(|signal| self.sent.get_mut(signal)) {
-            *sent = before;
+        if let Ok(signal) = u32::try_from(signal) {
+            self.sent.set(signal, before);
         }
     }
 
@@ -88,7 +132,7 @@ impl Ledger {
     pub fn started(&mut self, may_write: bool) {
         if self.explained >= self.programs.max(1) {
             // All programs before have ended and were explained.
-            let last = self.last.take();
+            let last = self.last.take().map(|explained| explained.counters);
             *self = Self {
                 had_others: last.as_ref().is_none_or(|last| last.populated != Some(false)),
                 attributes_are_unsafe: self.attributes_are_unsafe,
@@ -96,7 +140,7 @@ impl Ledger {
                 ..Self::default()
             };
         } else {
-            self.may_concern_another |= self.sent.iter().any(|call| *call != Call::None);
+            self.may_concern_another |= self.sent.any();
             if self.programs == 0 && !self.had_others {
                 self.attributes_are_unsafe = false;
             }
@@ -108,14 +152,15 @@ impl Ledger {
     /// Records a verdict on an ended program, with the counters of that moment.
     pub fn explained(&mut self, wait_status: i32, verdict: Verdict, now: Baseline) {
         self.explained = self.explained.saturating_add(1);
-        self.last = Some(now);
-        self.last_verdict = Some((wait_status, verdict));
+        // Without memory the counters are unknown, as if other programs had run.
+        self.last = try_alloc::boxed(Explained { wait_status, verdict, counters: now }).ok();
     }
 
     /// Returns the last verdict if this is a question about the same program: all programs were explained.
     pub fn same_verdict(&self, wait_status: i32) -> Option<Verdict> {
-        let (status, verdict) = self.last_verdict?;
-        (self.programs > 0 && self.explained >= self.programs && status == wait_status).then_some(verdict)
+        let last = self.last.as_ref()?;
+        let is_same = self.programs > 0 && self.explained >= self.programs && last.wait_status == wait_status;
+        is_same.then_some(last.verdict)
     }
 
     /// Returns what the verdict on a program needs.
@@ -135,11 +180,11 @@ impl Ledger {
 impl Record {
     /// Returns the last call that has sent this signal.
     pub fn sender_of(&self, signal: u32) -> Call {
-        usize::try_from(signal).ok().and_then(|signal| self.sent.get(signal)).copied().unwrap_or_default()
+        self.sent.by(signal)
     }
 
     /// Returns true if a call has sent any signal.
     pub fn any_sender(&self) -> bool {
-        self.sent.iter().any(|call| *call != Call::None)
+        self.sent.any()
     }
 }
