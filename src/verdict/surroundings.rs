@@ -10,11 +10,11 @@ use crate::sys::try_alloc;
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use std::ffi::CStr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-/// The counters that this process has read last. Agents that are made later compare with them, so that making an agent reads
-/// none.
-static LAST: ForkMutex<Option<Arc<Surroundings>>> = ForkMutex::new();
+/// The counters that this process has read last, as long as an agent needs them. An agent that is made in that time compares
+/// with them, so that making it reads none.
+static LAST: ForkMutex<Weak<Surroundings>> = ForkMutex::new();
 
 /// The counters of one cgroup above a group.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -66,19 +66,20 @@ impl Surroundings {
     /// Reads the counters, and remembers them for agents that are made later.
     pub fn read(group: &Dir) -> nix::Result<Arc<Self>> {
         let now = Arc::new(Self::of(group)?);
-        *LAST.lock() = Some(Arc::clone(&now));
+        *LAST.lock() = Arc::downgrade(&now);
         Ok(now)
     }
 
-    /// Returns the counters that this process has read last. The first call reads those of this group.
+    /// Returns the counters that this process has read last, as long as an agent needs them. Otherwise reads those of this group.
     pub fn last_or_read(group: &Dir) -> Option<Arc<Self>> {
-        let last = LAST.lock().clone();
+        let last = LAST.lock().upgrade();
         // Without them a verdict compares with 0, and has more candidates.
         last.or_else(|| Self::read(group).ok())
     }
 
     fn of(group: &Dir) -> nix::Result<Self> {
-        let mut all = Self { is_hidden: true, ..Self::default() };
+        let mut all = Self::default();
+        all.is_hidden = true;
         let device = fstat(group)?.st_dev;
         let mut dir = None;
         loop {
@@ -136,6 +137,16 @@ impl Surroundings {
         above.reclaimed = grew(self.reclaims, before.and_then(|before| before.reclaims));
         above.oom_kills = grew(self.oom_kills, before.and_then(|before| before.oom_kills));
         above
+    }
+}
+
+/// The last agent that needs them has ended: frees the memory, which the weak reference would keep.
+impl Drop for Surroundings {
+    fn drop(&mut self) {
+        let mut last = LAST.lock();
+        if last.strong_count() == 0 {
+            *last = Weak::new();
+        }
     }
 }
 
