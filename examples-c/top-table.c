@@ -140,7 +140,7 @@ void format_row(char line[LINE_SIZE], const struct agent *agent, int uuid_width)
 {
 	char cpu[CELL_SIZE] = "-", memory[CELL_SIZE] = "-", tasks[CELL_SIZE] = "-", throttled[CELL_SIZE] = "-";
 	char oom[CELL_SIZE] = "-", stalled[CELL_SIZE] = "-", state[CELL_SIZE] = "-";
-	char named[CELL_SIZE + AGENTCG_LABEL_SIZE];
+	char named[CELL_SIZE + 2 + AGENTCG_LABEL_SIZE];   /* with two spaces between state and label */
 
 	format_cpu(cpu, agent);
 	format_memory(memory, agent);
