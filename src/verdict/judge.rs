@@ -16,8 +16,7 @@ pub fn judge(end: End, evidence: &Evidence, record: &Record) -> Verdict {
         }
         End::Signalled(signal) => {
             verdict.signal = signal;
-            let is_kill = i32::try_from(signal) == Ok(SIGKILL);
-            ended_by_signal(signal, is_kill.then_some(evidence), evidence, record)
+            ended_by_signal(signal, evidence, record)
         }
         End::Unknown if evidence.populated == Some(true) => (cause::RUNNING, Call::None),
         End::Unknown => ended_somehow(evidence, record),
@@ -35,14 +34,10 @@ pub fn judge(end: End, evidence: &Evidence, record: &Record) -> Verdict {
     verdict
 }
 
-/// Returns the possible causes of a signal and the call of this library that has sent it. `kills` is the evidence of others
-/// that send SIGKILL, if it is that.
-fn ended_by_signal(
-    signal: u32,
-    kills: Option<&Evidence>,
-    evidence: &Evidence,
-    record: &Record,
-) -> (u64, Call) {
+/// Returns the possible causes of a signal and the call of this library that has sent it. The kernel, systemd-oomd and the
+/// removers of a group send only SIGKILL.
+fn ended_by_signal(signal: u32, evidence: &Evidence, record: &Record) -> (u64, Call) {
+    let is_kill = i32::try_from(signal) == Ok(SIGKILL);
     let mut found = 0;
     let mut covers_all = false;
     let call = record.sender_of(signal);
@@ -50,7 +45,7 @@ fn ended_by_signal(
         found |= cause::KILLED;
         covers_all |= !record.may_concern_another;
     }
-    if let Some(evidence) = kills {
+    if is_kill {
         let oom = oom_causes(evidence);
         found |= oom;
         covers_all |= oom != 0 && record.is_only_program && evidence.oom_covers_all();
@@ -65,7 +60,7 @@ fn ended_by_signal(
         }
         covers_all |= evidence.remover != Remover::Unknown;
     }
-    if evidence.is_gone && evidence.remover == Remover::Unknown && kills.is_some() {
+    if evidence.is_gone && evidence.remover == Remover::Unknown && is_kill {
         // Nothing shows what the remover has done.
         found |= cause::KILLED | cause::GUARD;
         covers_all = false;
@@ -87,7 +82,7 @@ fn ended_somehow(evidence: &Evidence, record: &Record) -> (u64, Call) {
     if call != Call::None && !record.may_concern_another {
         return (cause::KILLED, call);
     }
-    let (by_signal, call) = ended_by_signal(kill, Some(evidence), evidence, record);
+    let (by_signal, call) = ended_by_signal(kill, evidence, record);
     let any_signal = record.any_sender();
     let asked = if any_signal { cause::KILLED } else { 0 };
     let covered = by_signal & cause::SIGNAL == 0;
