@@ -4,8 +4,6 @@
 #[macro_use]
 mod common;
 
-#[path = "stalls/many.rs"]
-mod many;
 #[path = "stalls/refused.rs"]
 mod refused;
 #[path = "stalls/reported.rs"]
@@ -19,7 +17,7 @@ use common::member::{Member, burner, role, sleeper};
 use common::{deadline, wait_until};
 use std::time::Duration;
 
-roles![sleeper, burner, hog, reads_on, reported::rereads, many::sleepers];
+roles![sleeper, burner, hog, reads_on, reported::rereads];
 
 const MIB: u64 = 1 << 20;
 const SECOND: Duration = Duration::from_secs(1);

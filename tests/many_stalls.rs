@@ -1,23 +1,36 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! One loop watches a thousand groups.
+//! One loop watches a thousand groups for stalls, on a kernel that measures them.
 
-use crate::common::group::Group;
-use crate::common::member::{Member, role};
-use crate::common::{self, TIMEOUT};
-use crate::{SECOND, little_cpu, now};
+#[macro_use]
+mod common;
+
 use agentcg::events::{Resource, STALLED, StallKind, Threshold};
+use agentcg::{CpuMax, Deadline, Limits};
+use common::TIMEOUT;
+use common::group::Group;
+use common::member::{Member, burner, role};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::resource::{Resource as Limit, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::sys::time::TimeValLike;
 use std::os::fd::BorrowedFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+roles![burner, sleepers];
 
 const MANY: usize = 1000;
 const STALLING: usize = 10;
 const WINDOW: Duration = Duration::from_secs(4);
 
+/// Lets one test run at a time. Watches of one process share an inotify instance, so the removal of a watched group makes the
+/// descriptors of other groups readable.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A role that forks as many sleepers, and sends the pid of each.
-pub fn sleepers(args: &[String]) {
+fn sleepers(args: &[String]) {
     role::receive();
     for _ in 0..args[0].parse().expect("a number") {
         if role::fork() {
@@ -77,7 +90,8 @@ impl<'a> Loop<'a> {
             let count = self.epoll.wait(&mut ready, EpollTimeout::from(1000u16)).unwrap();
             for event in &ready[..count] {
                 let at = usize::try_from(event.data()).unwrap();
-                self.reports[at] += u32::from(self.groups[at].next_events(now()).unwrap() != 0);
+                self.reports[at] +=
+                    u32::from(self.groups[at].next_events(Deadline::after(Duration::ZERO)).unwrap() != 0);
                 self.looks[at] += 1;
             }
         }
@@ -94,10 +108,11 @@ fn cpu_time() -> Duration {
 
 #[test]
 fn a_thousand_idle_groups_have_no_event() {
+    let _alone = alone();
     let many = common::repetitions(MANY);
     let (groups, members) = sleeping_groups(many);
     let mut all = Loop::over(groups.iter());
-    let least = Threshold { stall: Duration::from_micros(1), window: 2 * SECOND };
+    let least = Threshold { stall: Duration::from_micros(1), window: Duration::from_secs(2) };
     for group in &groups {
         for resource in [Resource::Memory, Resource::Io] {
             for kind in [StallKind::Some, StallKind::Full] {
@@ -116,9 +131,11 @@ fn a_thousand_idle_groups_have_no_event() {
 /// The share of a core is printed and not checked: this machine is emulated, ten times as slow or more.
 #[test]
 fn a_thousand_watched_groups_with_ten_stalling_are_looked_at_once_in_each_window() {
+    let _alone = alone();
     let many = common::repetitions(MANY).max(10 * STALLING);
     let (idle, members) = sleeping_groups(many - STALLING);
-    let stalling: Vec<Group> = (0..STALLING).map(|_| Group::new(&little_cpu(10))).collect();
+    let little_cpu = Limits { cpu_max: Some(CpuMax { millicpu: 10, period_us: 0 }), ..Limits::default() };
+    let stalling: Vec<Group> = (0..STALLING).map(|_| Group::new(&little_cpu)).collect();
     let burners: Vec<Member> = stalling.iter().map(|group| group.start("burner", &[])).collect();
     let groups = || stalling.iter().chain(&idle);
     let mut all = Loop::over(groups());
