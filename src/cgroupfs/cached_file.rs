@@ -8,16 +8,14 @@ use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// One file of one cgroup, with a cached descriptor or without one. A handle has about twenty of them, so its name is not part of it:
 /// [`Self::named`].
 #[derive(Debug)]
 pub struct CachedFile {
-    slot: OnceFd,
-    /// The file was missing at the last look, and a cached descriptor is dead. Disabling the controller, or
+    /// Marked if the file was missing at the last look, and a cached descriptor is dead. Disabling the controller, or
     /// `cgroup.pressure`, removes the file; enabling it makes a new file.
-    away: AtomicBool,
+    slot: OnceFd,
 }
 
 /// A cached file together with its name.
@@ -31,7 +29,7 @@ pub struct NamedFile<'a> {
 impl CachedFile {
     /// Returns an entry without a descriptor.
     pub const fn new() -> Self {
-        Self { slot: OnceFd::new(), away: AtomicBool::new(false) }
+        Self { slot: OnceFd::new() }
     }
 
     /// Returns an entry with this descriptor.
@@ -74,12 +72,11 @@ impl NamedFile<'_> {
 
     #[inline(always)]
     fn read_length(&self, dir: &Dir, buf: &mut [u8]) -> nix::Result<Option<usize>> {
-        match self.file.slot.get() {
-            Some(fd) if !self.file.away.load(Ordering::Relaxed) => match pread_once(fd, buf) {
+        if let Some(fd) = self.file.slot.get_unmarked() {
+            match pread_once(fd, buf) {
                 Err(Errno::ENODEV) => {}
                 other => return offered(other),
-            },
-            _ => {}
+            }
         }
         self.read_anew(dir, buf)
     }
@@ -87,11 +84,11 @@ impl NamedFile<'_> {
     #[cold]
     fn read_anew(&self, dir: &Dir, buf: &mut [u8]) -> nix::Result<Option<usize>> {
         // An attempt to open a missing file needs a free descriptor, too, and the host may have none.
-        if self.file.away.load(Ordering::Relaxed) && !dir.has(self.name) {
+        if self.file.slot.is_marked() && !dir.has(self.name) {
             return Ok(None);
         }
         let Some(fd) = dir.look_up(self.name)? else {
-            self.file.away.store(true, Ordering::Relaxed);
+            self.file.slot.set_mark(true);
             return Ok(None);
         };
         let read = pread_once(fd.as_fd(), buf);
@@ -102,7 +99,7 @@ impl NamedFile<'_> {
         } else if worth_keeping(fd.as_raw_fd()) {
             self.file.slot.set(fd);
         }
-        self.file.away.store(away, Ordering::Relaxed);
+        self.file.slot.set_mark(away);
         offered(read)
     }
 }
