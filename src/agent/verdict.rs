@@ -25,7 +25,7 @@ impl Agent {
             }
             ledger.record()
         };
-        let (evidence, now) = match Evidence::read(&self.dir, record.baseline.as_ref()) {
+        let (evidence, now) = match Evidence::read(&self.dir, &record.baseline) {
             Ok((evidence, now)) => (evidence, Some(now)),
             Err(Errno::ENODEV) => (self.evidence_left()?, None),
             Err(e) => return Err(self.failed("explain the end of", "", e)),

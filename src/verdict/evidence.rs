@@ -8,6 +8,7 @@ use crate::cgroupfs::events_file::Events;
 use crate::parse;
 use crate::procfs;
 use crate::sys;
+use crate::sys::try_alloc;
 use nix::errno::Errno;
 use std::ffi::CStr;
 use std::os::fd::AsFd;
@@ -41,12 +42,20 @@ pub struct Forks {
 /// Counters at one moment, with which later ones are compared.
 #[derive(Debug, Clone, Default)]
 pub struct Baseline {
+    /// Those of the group, `None` if it was new. They are on the heap, because most agents have none.
+    pub(super) own: Option<Box<Counters>>,
+    /// Those of what is above the group, `None` if they are unknown.
+    pub(super) surroundings: Option<Arc<Surroundings>>,
+}
+
+/// Counters of the group, which are 0 if it is new.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counters {
     pub(super) memory: MemoryCounts,
     pub(super) forks: u64,
     pub(super) oomd: u64,
     /// Processes lived in the group.
-    pub(super) populated: Option<bool>,
-    pub(super) surroundings: Option<Arc<Surroundings>>,
+    pub(super) populated: bool,
 }
 
 /// What the files show.
@@ -82,16 +91,15 @@ pub struct Evidence {
 impl Baseline {
     /// The counters of a new group, and the last known ones of what is above it.
     pub fn of_new_group(dir: &Dir) -> Self {
-        Self { populated: Some(false), surroundings: Surroundings::last_or_read(dir), ..Self::default() }
+        Self { own: None, surroundings: Surroundings::last_or_read(dir) }
     }
 }
 
 impl Evidence {
-    /// Reads the files of a group. The counters are compared with `before`, if it is not new. Returns the counters as well.
-    /// Fails with `ENODEV` if the group was removed, and with errors that may pass.
-    pub fn read(dir: &Dir, before: Option<&Baseline>) -> nix::Result<(Self, Baseline)> {
-        let new = Baseline::default();
-        let before = before.unwrap_or(&new);
+    /// Reads the files of a group. The counters are compared with `baseline`. Returns the counters as well. Fails with
+    /// `ENODEV` if the group was removed, and with errors that may pass.
+    pub fn read(dir: &Dir, baseline: &Baseline) -> nix::Result<(Self, Baseline)> {
+        let before = baseline.own.as_deref().copied().unwrap_or_default();
         let events = Events::open(dir)?.state()?;
         let surroundings = Surroundings::read(dir)?;
         let mut files = Files { dir, failed: None };
@@ -99,7 +107,7 @@ impl Evidence {
         let counts = if local_events.memory { None } else { files.memory() };
         let forks = files.value(c"pids.events", b"max");
         let oomd = OOMD.iter().map(|name| attribute(dir, name)).max().unwrap_or_default();
-        let above = surroundings.since(before.surroundings.as_deref());
+        let above = surroundings.since(baseline.surroundings.as_deref());
         let evidence = Self {
             populated: Some(events.populated),
             is_gone: false,
@@ -121,14 +129,13 @@ impl Evidence {
         if let Some(e) = files.failed {
             return Err(e);
         }
-        let now = Baseline {
+        let own = try_alloc::boxed(Counters {
             memory: counts.unwrap_or_default(),
             forks: forks.unwrap_or_default(),
             oomd,
-            populated: Some(events.populated),
-            surroundings: Some(surroundings),
-        };
-        Ok((evidence, now))
+            populated: events.populated,
+        })?;
+        Ok((evidence, Baseline { own: Some(own), surroundings: Some(surroundings) }))
     }
 
     /// What is known about a removed group. Without the counters that its remover has left, nothing.

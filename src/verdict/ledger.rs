@@ -57,8 +57,8 @@ pub struct Ledger {
     may_concern_another: bool,
     /// A program may change attributes of the group's directory.
     attributes_are_unsafe: bool,
-    /// The counters when the first of the programs was started, `None` for those of a new group.
-    baseline: Option<Baseline>,
+    /// The counters when the first of the programs was started.
+    baseline: Baseline,
     /// The last verdict, unless there was no memory to keep it. It is on the heap, because most agents have none.
     last: Option<Box<Explained>>,
 }
@@ -82,7 +82,7 @@ impl Default for Ledger {
             had_others: true,
             may_concern_another: false,
             attributes_are_unsafe: true,
-            baseline: None,
+            baseline: Baseline::default(),
             last: None,
         }
     }
@@ -98,14 +98,14 @@ pub struct Record {
     pub is_only_program: bool,
     /// No program could change attributes of the group's directory.
     pub attributes_are_safe: bool,
-    /// The counters at the start of the program, `None` for those of a new group.
-    pub baseline: Option<Baseline>,
+    /// The counters at the start of the program.
+    pub baseline: Baseline,
 }
 
 impl Ledger {
     /// Records that this process has made the group, with the counters of that moment.
     pub fn made(&mut self, baseline: Baseline) {
-        self.baseline = Some(baseline);
+        self.baseline = baseline;
         self.had_others = false;
     }
 
@@ -132,9 +132,9 @@ impl Ledger {
     pub fn started(&mut self, may_write: bool) {
         if self.explained >= self.programs.max(1) {
             // All programs before have ended and were explained.
-            let last = self.last.take().map(|explained| explained.counters);
+            let last = self.last.take().map(|explained| explained.counters).unwrap_or_default();
             *self = Self {
-                had_others: last.as_ref().is_none_or(|last| last.populated != Some(false)),
+                had_others: last.own.as_ref().is_none_or(|own| own.populated),
                 attributes_are_unsafe: self.attributes_are_unsafe,
                 baseline: last,
                 ..Self::default()

@@ -2,7 +2,7 @@
 //! The verdict is pure: each rule without a kernel.
 
 use super::*;
-use crate::verdict::evidence::{Baseline, MemoryCounts};
+use crate::verdict::evidence::{Baseline, Counters, MemoryCounts};
 use crate::verdict::ledger::Ledger;
 use crate::verdict::surroundings::Above;
 
@@ -32,7 +32,8 @@ fn one_program() -> Ledger {
 
 /// A verdict on a killed program, after which processes live in the group or not.
 fn explained(ledger: &mut Ledger, populated: bool) {
-    let now = Baseline { populated: Some(populated), ..Baseline::default() };
+    let own = Some(Box::new(Counters { populated, ..Counters::default() }));
+    let now = Baseline { own, ..Baseline::default() };
     ledger.explained(9, Verdict::default(), now);
 }
 
