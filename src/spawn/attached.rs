@@ -12,6 +12,7 @@ use super::child::{ChildReport, ChildSetup, NAMESPACES, child_main};
 use super::clone3::{Stack, clone};
 use super::command::Command;
 use super::parent::{Child, Failure, Options, await_exec, child_setup};
+use super::supervised;
 use crate::sys::deadline::Deadline;
 use crate::sys::descriptors::{self, occupy_stdio};
 use crate::sys::process::{has_not_ended, kill, pidfd_send_signal, reap, reap_pidfd};
@@ -74,8 +75,8 @@ pub fn start<E>(
     let pidfd = shared.pidfd.load(Ordering::Acquire);
     // SAFETY: the kernel has created this descriptor for the intermediary, which shared this table and has ended.
     let pidfd = (pidfd >= 0).then(|| unsafe { descriptors::adopt(pidfd) });
-    if let (Ended::NotInTime, Some(supervision)) = (ended, options.supervision) {
-        supervision.abandoned.kill(pid, pidfd);
+    if ended == Ended::NotInTime {
+        supervised::kill(pid, pidfd);
         return Ok(Err(Failure::TimedOut));
     }
     if let Some(pidfd) = pidfd.as_ref().filter(|_| was_frozen) {

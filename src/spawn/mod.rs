@@ -51,7 +51,7 @@ use std::ffi::CStr;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
-use supervised::{AbandonedChildren, Supervision};
+use supervised::Supervision;
 
 const PROCS: &CStr = c"cgroup.procs";
 
@@ -106,7 +106,12 @@ pub struct SpawnCache {
     /// The number of spawns in progress whose child would not be killed if the group were frozen.
     unwatched: AtomicU32,
     cpu_max: CachedFile,
-    abandoned: AbandonedChildren,
+}
+
+impl Drop for SpawnCache {
+    fn drop(&mut self) {
+        supervised::reap_abandoned();
+    }
 }
 
 impl SpawnCache {
@@ -165,7 +170,7 @@ impl Spawner<'_> {
         pidfd: bool,
         move_in: impl FnOnce(i32) -> Result<(), E>,
     ) -> Result<Child, Failure<E>> {
-        self.cache.abandoned.reap();
+        supervised::reap_abandoned();
         let unwatched = UnwatchedSpawn::begin(self.cache);
         // The first spawn in a group opens the files that the later ones read.
         let opens_files = !self.cache.freeze.is_open();
@@ -177,11 +182,8 @@ impl Spawner<'_> {
             BeginTimeout::Default => unwatched.is_none() || self.was_throttled()?,
             BeginTimeout::Forever => unwatched.is_none(),
         };
-        let supervision = is_supervised.then(|| Supervision {
-            deadline: command.begin.deadline(),
-            is_frozen: &is_frozen,
-            abandoned: &self.cache.abandoned,
-        });
+        let supervision =
+            is_supervised.then(|| Supervision { deadline: command.begin.deadline(), is_frozen: &is_frozen });
         // A freeze does not have to wait for a supervised spawn.
         let _unwatched = unwatched.filter(|_| !is_supervised);
         // With memory.oom.group an OOM kill reaches every process that has the memory of a victim, and until execve(2)

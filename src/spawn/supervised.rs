@@ -38,8 +38,6 @@ pub struct Supervision<'a> {
     pub deadline: Deadline,
     /// Returns true if the group is frozen. The child is killed if two successive checks find it frozen.
     pub is_frozen: &'a dyn Fn() -> bool,
-    /// Where a child is kept that takes long to end.
-    pub abandoned: &'a AbandonedChildren,
 }
 
 impl fmt::Debug for Supervision<'_> {
@@ -160,7 +158,7 @@ pub(super) fn create<'a>(
         let State { report, .. } = *state;
         return Ok(Created { pid, pidfd, killed, report });
     }
-    supervision.abandoned.keep(Abandoned {
+    keep(Abandoned {
         intermediary,
         intermediary_pidfd,
         pidfd,
@@ -284,58 +282,43 @@ impl Abandoned {
     }
 }
 
-/// Children that were killed because their programs did not begin in time, and that have not ended yet.
-#[derive(Default)]
-pub struct AbandonedChildren(ForkMutex<Vec<Abandoned>>);
+/// The children of this process that were killed because their programs did not begin in time, and that have not ended yet.
+/// They may end after the handle of their agent was freed. A forked child has none.
+static ABANDONED: ForkMutex<Vec<Abandoned>> = ForkMutex::new();
 
-impl fmt::Debug for AbandonedChildren {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AbandonedChildren").finish_non_exhaustive()
+fn keep(abandoned: Abandoned) {
+    let mut all = ABANDONED.lock();
+    if try_alloc::reserve(&mut all, 1).is_ok() {
+        all.push(abandoned);
+    } else {
+        // The memory must not be freed before the two processes have ended.
+        std::mem::forget(abandoned);
     }
 }
 
-impl AbandonedChildren {
-    fn keep(&self, abandoned: Abandoned) {
-        let mut all = self.0.lock();
-        if try_alloc::reserve(&mut all, 1).is_ok() {
-            all.push(abandoned);
-        } else {
-            // The memory must not be freed before the two processes have ended.
-            std::mem::forget(abandoned);
-        }
+/// Kills an intermediary that has memory of its own, and its child. Waits for them, or keeps them if that takes long.
+pub(super) fn kill(intermediary: i32, pidfd: Option<OwnedFd>) {
+    let abandoned =
+        Abandoned { intermediary, intermediary_pidfd: pidfd_open(intermediary).ok(), pidfd, _state: None };
+    for pidfd in [&abandoned.intermediary_pidfd, &abandoned.pidfd].into_iter().flatten() {
+        // ESRCH: it has ended.
+        let _ = pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
     }
-
-    /// Kills an intermediary that has memory of its own, and its child. Waits for them, or keeps them if that takes long.
-    pub(super) fn kill(&self, intermediary: i32, pidfd: Option<OwnedFd>) {
-        let abandoned = Abandoned {
-            intermediary,
-            intermediary_pidfd: pidfd_open(intermediary).ok(),
-            pidfd,
-            _state: None,
-        };
-        for pidfd in [&abandoned.intermediary_pidfd, &abandoned.pidfd].into_iter().flatten() {
-            // ESRCH: it has ended.
-            let _ = pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+    let deadline = Deadline::after(GRACE);
+    while !abandoned.reap_if_ended() {
+        if deadline.passed() {
+            return keep(abandoned);
         }
-        let deadline = Deadline::after(GRACE);
-        while !abandoned.reap_if_ended() {
-            if deadline.passed() {
-                return self.keep(abandoned);
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    /// Waits for those that have ended.
-    pub fn reap(&self) {
-        self.0.lock().retain(|abandoned| !abandoned.reap_if_ended());
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-impl Drop for AbandonedChildren {
-    /// The memory of a child that has still not ended is never freed.
-    fn drop(&mut self) {
-        self.reap();
-        self.0.lock().drain(..).for_each(std::mem::forget);
+/// Waits for the abandoned children that have ended.
+pub fn reap_abandoned() {
+    let mut all = ABANDONED.lock();
+    all.retain(|abandoned| !abandoned.reap_if_ended());
+    // An empty list keeps no memory.
+    if all.is_empty() {
+        *all = Vec::new();
     }
 }
