@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-roles![makes_groups];
+roles![makes_groups, keeps_handles];
 
 const EACH: usize = 125;
 
@@ -91,6 +91,35 @@ fn makes_groups(args: &[String]) {
     role::receive();
     new_and_destroy(&parent, args[1].parse().expect("a number"));
     role::send("done");
+}
+
+/// With what the library keeps for each agent besides, and with the allocator's own words. The C interface adds one word.
+#[test]
+fn a_handle_takes_at_most_496_bytes_of_the_heap() {
+    let scratch = Scratch::new();
+    let mut member = Member::start("keeps_handles", &[&scratch.parent.0.to_string_lossy()]);
+    let bytes = member.receive();
+    assert!(member.wait().success());
+    assert!(bytes.parse::<usize>().expect("a number") <= 496, "{bytes} bytes");
+}
+
+fn keeps_handles(args: &[String]) {
+    const HANDLES: usize = 500;
+    let parent = CString::new(args[0].as_str()).expect("no NUL");
+    let make = || Box::new(Agent::new(Some(&parent), None, &Limits::default()).expect("new"));
+    // SAFETY: the call has no preconditions.
+    #[allow(unsafe_code, reason = "see SAFETY")]
+    let allocated = || unsafe { libc::mallinfo2() }.uordblks;
+    let mut agents = Vec::with_capacity(HANDLES + 1);
+    // What the process keeps once.
+    agents.push(make());
+    let before = allocated();
+    agents.extend((0..HANDLES).map(|_| make()));
+    role::send(&((allocated() - before) / HANDLES).to_string());
+    for agent in agents {
+        agent.destroy(false, deadline(), false).expect("destroy");
+    }
+    role::exit(0);
 }
 
 #[test]
