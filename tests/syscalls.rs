@@ -7,7 +7,7 @@ mod common;
 
 use agentcg::stats::{CPU, CPU_THROTTLE, MEMORY};
 use agentcg::{Agent, CpuMax, Deadline, Limits, SpawnOptions, events, find, find_pidfd, kill_all_of, list};
-use common::cgroup::Scratch;
+use common::cgroup::{Cgroup, Scratch};
 use common::member::{Member, role};
 use common::program::{self, command};
 use common::{deadline, lab, ptrace, wait_until};
@@ -20,7 +20,7 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
-roles![makes_each_call, makes_an_agent];
+roles![makes_each_call, makes_an_agent, makes_the_only_agent];
 
 /// The calls of the library that are traced, by the names of the table.
 const NAMES: [&str; 19] = [
@@ -79,6 +79,25 @@ fn an_agent_is_made_by_the_system_calls_of_the_table_in_places_with_few_controll
 #[test]
 fn an_agent_is_made_by_the_system_calls_of_the_table_in_the_best_place() {
     compare_with_table(&PLACES[2..], &trace("makes_an_agent", "", &PLACES[2..]));
+}
+
+/// The only agent of a process reads the counters of the cgroups above it, for its verdict. Those that are made while it exists
+/// do not.
+#[test]
+fn the_only_agent_of_a_process_makes_eleven_system_calls_for_each_cgroup_above_it() {
+    let scratch = Scratch::new();
+    let enable = |cgroup: &Cgroup| cgroup.write("cgroup.subtree_control", "+cpu +memory +pids");
+    let count = |parent: &Cgroup| {
+        let parent = parent.0.to_string_lossy();
+        trace("makes_the_only_agent", &parent, &["new of the only agent"])[0].len()
+    };
+    let above = count(&scratch.parent);
+    enable(&scratch.parent);
+    let inner = scratch.parent.make("inner");
+    // pids.events.local, from Linux 6.11 on, is also read and closed.
+    let each = if kernel() == "7.2" { 13 } else { 11 };
+    assert_eq!(count(&inner) - above, each);
+    inner.remove();
 }
 
 fn path_of(scratch: &Scratch) -> String {
@@ -245,10 +264,14 @@ fn without_waiting(calls: &[String]) -> Vec<String> {
     kept
 }
 
+/// Returns the kernel's number in the table.
+fn kernel() -> String {
+    std::env::var("LAB_KERNEL").unwrap_or_else(|_| "6.1".to_owned())
+}
+
 /// Reads the table, with the system calls that are made on this kernel in this layout.
 fn table() -> Vec<Section> {
-    let kernel = std::env::var("LAB_KERNEL").unwrap_or_else(|_| "6.1".to_owned());
-    let here = [kernel, lab::layout()];
+    let here = [kernel(), lab::layout()];
     let mut sections: Vec<Section> = Vec::new();
     let lines = include_str!("syscalls/table").lines();
     for line in lines.filter(|line| !line.starts_with('#') && !line.is_empty()) {
@@ -315,6 +338,20 @@ fn makes_an_agent(args: &[String]) {
     for agent in agents {
         agent.destroy(false, deadline(), false).expect("destroy");
     }
+    role::exit(0);
+}
+
+/// Makes one agent. No other exists, but one has existed.
+fn makes_the_only_agent(args: &[String]) {
+    let parent = CString::new(args[0].as_str()).expect("a path");
+    let make = || Agent::new(Some(&parent), None, &Limits::default()).unwrap_or_else(|e| panic!("new: {e}"));
+    let destroy = |agent: Agent| agent.destroy(false, deadline(), false).expect("destroy");
+    destroy(make());
+    ptrace::wait_for_tracer();
+    mark(0);
+    let agent = make();
+    mark(0);
+    destroy(agent);
     role::exit(0);
 }
 

@@ -131,13 +131,14 @@ impl Agent {
                 agent_dir.undo();
                 not_opened(e, &shown(&place.path), &name)
             })?;
+            let baseline = Baseline::of_new_group(&agent_dir.dir);
             drop(stdio);
             let guarded = if request.guard { Some(guard_or_undo(&agent_dir, &name)?) } else { None };
             let mut agent = Self::from_parts(place.kind, path, name, agent_dir.dir, overrides);
             agent.guarded = guarded;
             agent.kill_state.files = agent_dir.kill_files;
             agent.nesting.mark_set(limits);
-            agent.kill_state.ledger.lock().made(Baseline::of_new_group(&agent.dir));
+            agent.kill_state.ledger.lock().made(baseline);
             agent.become_owner(written);
             Ok(agent)
         })

@@ -4,6 +4,7 @@
 use super::Agent;
 use crate::error::{Error, Result};
 use crate::events::final_counters;
+use crate::sys::descriptors::occupy_stdio_for_several;
 use crate::verdict::{self, End, Evidence, MemoryCounts, Verdict};
 use nix::errno::Errno;
 
@@ -25,10 +26,12 @@ impl Agent {
             }
             ledger.record()
         };
+        let failed = |e| self.failed("explain the end of", "", e);
+        let _stdio = occupy_stdio_for_several().map_err(failed)?;
         let (evidence, now) = match Evidence::read(&self.dir, &record.baseline) {
             Ok((evidence, now)) => (evidence, Some(now)),
             Err(Errno::ENODEV) => (self.evidence_left()?, None),
-            Err(e) => return Err(self.failed("explain the end of", "", e)),
+            Err(e) => return Err(failed(e)),
         };
         let verdict = verdict::judge(end, &evidence, &record);
         if let (Some(status), Some(now)) = (wait_status, now) {

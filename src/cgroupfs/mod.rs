@@ -131,6 +131,15 @@ impl Dir {
         read_once(self.open_file(file, OFlag::O_RDONLY)?.as_fd(), buf).map_err(|e| self.settle(e))
     }
 
+    /// Reads a file like [`Self::read`]. Returns `None` if the file does not exist or the cgroup was removed.
+    /// [`Self::is_alive`] shows which.
+    pub fn read_if_there<'b>(&self, file: &CStr, buf: &'b mut [u8]) -> nix::Result<Option<&'b [u8]>> {
+        match self.look_up(file)?.map(|fd| read_once(fd.as_fd(), buf)) {
+            Some(Err(Errno::ENODEV)) | None => Ok(None),
+            Some(read) => read.map(Some),
+        }
+    }
+
     /// Reads a file of any length, such as `cgroup.procs`.
     pub fn read_all(&self, file: &CStr) -> nix::Result<Vec<u8>> {
         kernfile::read_all(self.open_file(file, OFlag::O_RDONLY)?.into()).map_err(|e| self.settle(e))

@@ -9,7 +9,6 @@ use crate::sys::fork_mutex::ForkMutex;
 use crate::sys::try_alloc;
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
-use std::ffi::CStr;
 use std::sync::{Arc, Weak};
 
 /// The counters that this process has read last, as long as an agent needs them. An agent that is made in that time compares
@@ -153,28 +152,40 @@ impl Drop for Surroundings {
 impl Level {
     fn read(dir: &Dir, id: u64) -> nix::Result<Self> {
         let mut buf = [0; 1024];
-        let mut value = |file: &CStr, key: &[u8]| match dir.read(file, &mut buf) {
-            Err(e) if is_shortage(e) => Err(e),
-            Err(_) => Ok(None),
-            Ok(text) => Ok(parse::value(text, key)),
+        // Without the memory controller there is no limit.
+        let oom = match look(dir.read_if_there(c"memory.events.local", &mut buf))? {
+            Look::Text(text) => parse::value(text, b"oom"),
+            Look::Missing if !dir.has(c"memory.events") => Some(0),
+            Look::Missing | Look::Refused => None,
         };
-        let mut oom = value(c"memory.events.local", b"oom")?;
-        // Without the controller there is no limit.
-        if oom.is_none() && !dir.has(c"memory.events") {
-            oom = Some(0);
-        }
-        let mut forks = value(c"pids.events.local", b"max")?;
-        let limit = match dir.read(c"pids.max", &mut buf) {
-            Err(e) if is_shortage(e) => return Err(e),
-            Err(Errno::ENOENT) => Some(parse::UNLIMITED),
-            Err(_) => None,
-            Ok(text) => parse::limit(text),
+        let limit = match look(dir.read_if_there(c"pids.max", &mut buf))? {
+            Look::Text(text) => parse::limit(text),
+            // Without the pids controller there are no limit and no counter.
+            Look::Missing => return Ok(Self { id, oom, forks: Some(0), limits_forks: false }),
+            Look::Refused => None,
         };
-        let limits_forks = limit != Some(parse::UNLIMITED);
-        if forks.is_none() && !dir.has(c"pids.events") {
-            forks = Some(0);
-        }
-        Ok(Self { id, oom, forks, limits_forks })
+        let forks = match look(dir.read_if_there(c"pids.events.local", &mut buf))? {
+            Look::Text(text) => parse::value(text, b"max"),
+            Look::Missing | Look::Refused => None,
+        };
+        Ok(Self { id, oom, forks, limits_forks: limit != Some(parse::UNLIMITED) })
+    }
+}
+
+/// What reading a file has shown.
+enum Look<'a> {
+    Text(&'a [u8]),
+    Missing,
+    /// The file cannot be seen.
+    Refused,
+}
+
+/// Fails with errors that may pass.
+fn look(read: nix::Result<Option<&[u8]>>) -> nix::Result<Look<'_>> {
+    match read {
+        Err(e) if is_shortage(e) => Err(e),
+        Err(_) => Ok(Look::Refused),
+        Ok(text) => Ok(text.map_or(Look::Missing, Look::Text)),
     }
 }
 
