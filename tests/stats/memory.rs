@@ -68,7 +68,7 @@ pub fn holds_each_kind(_: &[String]) {
     role::receive();
     let anon = touched(24);
     let mut shared = File::from(memfd_create(c"shared", MFdFlags::empty()).expect("memfd_create"));
-    shared.write_all(&[1; 8 << 20]).expect("write");
+    shared.write_all(&anon[..8 << 20]).expect("write");
     for _ in 0..100 {
         std::thread::Builder::new().stack_size(1 << 16).spawn(|| role::sleep()).expect("spawn");
     }
