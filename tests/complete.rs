@@ -586,16 +586,16 @@ fn every_stat_is_in_go() {
 
 #[test]
 fn every_stats_field_is_in_the_tests() {
-    let measured = read("tests/common/measured.rs");
+    let measured = read("tests/behaviour/common/measured.rs");
     let rows = between(&measured, "pub const FIELDS", "];\n\n");
     let go = code(&read("go/stats.go"));
     let time = [(
         "time_ns",
-        "It is the time of the reading. tests/stats/availability.rs compares it with the clock.",
+        "It is the time of the reading. tests/behaviour/stats/availability.rs compares it with the clock.",
     )];
     let fields = fields_of("agentcg_stats");
     let mut forgotten = Forgotten::default();
-    forgotten.look("tests/common/measured.rs, FIELDS", &fields, &time, |name| {
+    forgotten.look("tests/behaviour/common/measured.rs, FIELDS", &fields, &time, |name| {
         rows.contains(&format!("(\"{name}\", "))
     });
     forgotten.look("go/stats.go", &fields, &[], |name| has_word(&go, &format!("c.{name}")));
@@ -632,11 +632,13 @@ fn every_limit_is_known_and_in_the_tests() {
     let settings = between(&limits, "fn settings(", "\n    }\n");
     let files: Vec<&str> =
         settings.split("add(c\"").skip(1).map(|after| after.split('"').next().unwrap()).collect();
-    let relimit = read("tests/limits_change.rs");
+    let relimit = read("tests/behaviour/limits_change.rs");
     let pictured = between(&relimit, "const FILES", "];");
-    let io = [("io.weight", "Not every kernel has the file. tests/limits_contention/io.rs tests it.")];
-    forgotten
-        .look("tests/limits_change.rs, FILES", files, &io, |name| pictured.contains(&format!("\"{name}\"")));
+    let io =
+        [("io.weight", "Not every kernel has the file. tests/behaviour/limits_contention/io.rs tests it.")];
+    forgotten.look("tests/behaviour/limits_change.rs, FILES", files, &io, |name| {
+        pictured.contains(&format!("\"{name}\""))
+    });
 
     let wrapper = read("include/agentcg/values.hpp");
     let go = code(&read("go/limits.go"));
@@ -673,14 +675,17 @@ fn every_event_is_known_and_has_its_names() {
         .look("examples-c/events.c, STATES or NEED_CONTROLLERS", &events, &[], |name| has_word(sets, name));
     forgotten.look("examples-c/events.c, names", &events, &[], |name| has_word(named, name));
 
-    let tests = read("tests/events.rs") + &texts(read_all("tests/events", ".rs")) + &read("tests/stalls.rs");
-    let after_removal = read("tests/events/attributes.rs");
+    let tests = read("tests/behaviour/events.rs")
+        + &texts(read_all("tests/behaviour/events", ".rs"))
+        + &read("tests/behaviour/stalls.rs");
+    let after_removal = read("tests/behaviour/events/attributes.rs");
     let bare = |name: &str| name.strip_prefix("AGENTCG_EVENT_").unwrap().to_owned();
     let bits: Vec<String> = events.iter().map(|name| bare(name)).collect();
-    forgotten.look("tests/events/*.rs", &bits, &[], |name| has_word(&tests, name));
+    forgotten.look("tests/behaviour/events/*.rs", &bits, &[], |name| has_word(&tests, name));
     const STATE: &str = "It is a state of a living group. None is reported after the removal.";
     let states = [("POPULATED", STATE), ("FROZEN", STATE), ("THAWED", STATE), ("STALLED", STATE)];
-    forgotten.look("tests/events/attributes.rs", &bits, &states, |name| has_word(&after_removal, name));
+    forgotten
+        .look("tests/behaviour/events/attributes.rs", &bits, &states, |name| has_word(&after_removal, name));
     forgotten.check();
 }
 

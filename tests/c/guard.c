@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * AGENTCG_NEW_GUARD in a C program, with the library and the guard as they are
- * installed. tests/guard.rs tests the guard in detail.
+ * installed. tests/behaviour/guard.rs tests the guard in detail.
  *
  * The program also runs with AddressSanitizer, and with a preloaded library that
  * replaces a function of libc. Neither is in the guard's process.

@@ -2,8 +2,8 @@
 /*
  * One agent from agentcg_new() to agentcg_destroy(), as a C program uses it;
  * agentcg_move_self() between fork(2) and execve(2); what timeout_ms means; and
- * a host whose signal handlers interrupt system calls. tests/kill.rs,
- * tests/hostile.rs and tests/destroy.rs test which processes are killed.
+ * a host whose signal handlers interrupt system calls. tests/behaviour/kill.rs,
+ * tests/behaviour/hostile.rs and tests/behaviour/destroy.rs test which processes are killed.
  */
 #include "support.h"
 

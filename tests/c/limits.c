@@ -2,7 +2,7 @@
 /*
  * agentcg_limits as a C struct: each field with its bit is written to its file,
  * a field without its bit is not, and an integer that stands for a boolean is 0
- * or 1. tests/limits_set.rs tests the values and ranges of each limit.
+ * or 1. tests/behaviour/limits_set.rs tests the values and ranges of each limit.
  */
 #include "support.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * agentcg_list() and agentcg_reap(), with and without a tag: the array of entries,
- * the numbers that are returned, labels and tags. tests/orphans.rs tests adoption and which agents are reaped.
+ * the numbers that are returned, labels and tags. tests/behaviour/orphans.rs tests adoption and which agents are reaped.
  */
 #include "support.h"
 

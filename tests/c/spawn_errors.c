@@ -141,7 +141,7 @@ static void uninitialised_options_are_named(void)
 	destroy_group(cg);
 }
 
-/* ---- what the group does not allow; tests/spawn/refusals.rs tests it on each way into a group ---- */
+/* ---- what the group does not allow; tests/behaviour/spawn/refusals.rs tests it on each way into a group ---- */
 
 static void a_frozen_group_is_refused_at_once(void)
 {

@@ -90,7 +90,7 @@ static void it_is_signalled_when_its_parent_ends(void)
 	destroy_group(cg);
 }
 
-/* ---- signals, process group and terminal: tests/spawn/options.rs tests them on each way into a group ---- */
+/* ---- signals, process group and terminal: tests/behaviour/spawn/options.rs tests them on each way into a group ---- */
 
 static void it_has_the_given_signals_and_process_group(void)
 {
@@ -128,7 +128,7 @@ static void it_is_executed_by_a_descriptor(void)
 	destroy_group(cg);
 }
 
-/* ---- the time until it begins: tests/spawn/timeout.rs tests what happens after that ---- */
+/* ---- the time until it begins: tests/behaviour/spawn/timeout.rs tests what happens after that ---- */
 
 static void it_begins_in_the_given_time(void)
 {
@@ -148,7 +148,7 @@ static void it_begins_in_the_given_time(void)
 	destroy_group(cg);
 }
 
-/* ---- without waiting: tests/spawn/asynchronous.rs tests more ---- */
+/* ---- without waiting: tests/behaviour/spawn/asynchronous.rs tests more ---- */
 
 static void a_start_may_be_asked_for_its_result(void)
 {

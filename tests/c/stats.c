@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * The bytes of agentcg_stats: fields that were not requested are 0, and unknown
- * bits of the request are ignored. tests/stats/ compares the values with the
+ * bits of the request are ignored. tests/behaviour/stats/ compares the values with the
  * kernel's files.
  */
 #include "support.h"
