@@ -440,10 +440,20 @@ int agentcg_new_with(const agentcg_new_options *options,
  * uuid. flags is 0 or AGENTCG_OPEN_OWN. The handle is the caller's;
  * agentcg_destroy() or agentcg_free() ends it.
  *
+ * systemd removes a scope when its last process has ended, and with it the groups
+ * in it. AGENTCG_OPEN_OWN therefore starts a small process, agentcg-guard, if the
+ * agent is in a scope that an earlier program has got: it keeps the scope until
+ * the handle ends, so that the agent's last statistics can be read.
+ *
  * Returns 0. Errors, besides the common ones:
+ *   -EACCES      Also: systemd refuses to move that process to the scope.
+ *   -EAGAIN      That process could not be started.
  *   -EBUSY       AGENTCG_OPEN_OWN is set and the agent's owner is alive.
  *   -ENODEV      Here: there is no usable cgroup2 hierarchy.
- *   -ENOENT      There is no such agent, or no such parent.
+ *   -ENOENT      There is no such agent, or no such parent; agentcg-guard is
+ *                missing.
+ *   -ENOEXEC     agentcg-guard is not the one of this library.
+ *   -ENOTCONN    systemd, which must move that process, cannot be reached.
  *   -EOPNOTSUPP  The caller is in a threaded cgroup. */
 AGENTCG_MUST_CHECK
 int agentcg_open(const char *parent,

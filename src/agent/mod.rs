@@ -24,7 +24,7 @@ use crate::cgroupfs::overrides::Overrides;
 use crate::cgroupfs::{AgentName, Dir, FILE_MAX, FileError};
 use crate::error::{Error, Reason, Result, out_of_memory, shown, words};
 use crate::events::Watch;
-use crate::guard::{self, Guarded};
+use crate::guard::{self, Guarded, Scope};
 use crate::kill::members::Members;
 use crate::kill::{KillState, Killer};
 use crate::limits::Limits;
@@ -60,6 +60,8 @@ pub struct Agent {
     note: ForkMutex<Option<labels::Written>>,
     /// Present if the guard kills and removes the agent when this process ends.
     guarded: Option<Guarded>,
+    /// Present if the agent was adopted and is in a scope of an earlier program, which this keeps.
+    held_scope: Option<Arc<Scope>>,
     files: Files,
     kill_state: KillState,
     nesting: Nesting,
@@ -160,6 +162,7 @@ impl Agent {
             owner: AtomicForkId::default(),
             note: ForkMutex::new(),
             guarded: None,
+            held_scope: None,
             files: Files::default(),
             kill_state: KillState { overrides, ..KillState::default() },
             nesting: Nesting::default(),

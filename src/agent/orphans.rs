@@ -71,7 +71,7 @@ impl Agent {
             let path = PlacePath::copy(place).map_err(out_of_memory)?;
             let mut agent = Self::from_parts(place.kind, path, name, dir, overrides);
             if own {
-                agent.adopt()?;
+                agent.adopt(place)?;
             }
             return Ok(agent);
         }
@@ -90,9 +90,20 @@ impl Agent {
     }
 
     /// Makes the calling process the owner.
-    fn adopt(&mut self) -> Result<()> {
+    fn adopt(&mut self, place: &Place) -> Result<()> {
         let files = KillFiles::open(&self.dir).map_err(|e| self.failed("open", "cgroup.kill", e))?;
         let claimed = owner::claim(&self.dir).map_err(|e| self.failed("lock", "", e))?;
+        if claimed && self.dir.is_alive() {
+            match place::hold(place) {
+                Ok(scope) => self.held_scope = scope,
+                Err(e) if self.dir.is_alive() => {
+                    owner::release(&self.dir);
+                    return Err(e);
+                }
+                // systemd has removed the scope meanwhile, because its last process has ended.
+                Err(_) => {}
+            }
+        }
         if claimed && self.dir.is_alive() {
             self.kill_state.files = files;
             let note = owner::read_note(&self.dir).map_err(|e| self.failed("read", owner::NOTE_NAME, e))?;

@@ -92,10 +92,20 @@ impl From<&Entry> for agentcg_entry {
 /// uuid. flags is 0 or AGENTCG_OPEN_OWN. The handle is the caller's;
 /// agentcg_destroy() or agentcg_free() ends it.
 ///
+/// systemd removes a scope when its last process has ended, and with it the groups
+/// in it. AGENTCG_OPEN_OWN therefore starts a small process, agentcg-guard, if the
+/// agent is in a scope that an earlier program has got: it keeps the scope until
+/// the handle ends, so that the agent's last statistics can be read.
+///
 /// Returns 0. Errors, besides the common ones:
+///   -EACCES      Also: systemd refuses to move that process to the scope.
+///   -EAGAIN      That process could not be started.
 ///   -EBUSY       AGENTCG_OPEN_OWN is set and the agent's owner is alive.
 ///   -ENODEV      Here: there is no usable cgroup2 hierarchy.
-///   -ENOENT      There is no such agent, or no such parent.
+///   -ENOENT      There is no such agent, or no such parent; agentcg-guard is
+///                missing.
+///   -ENOEXEC     agentcg-guard is not the one of this library.
+///   -ENOTCONN    systemd, which must move that process, cannot be reached.
 ///   -EOPNOTSUPP  The caller is in a threaded cgroup.
 #[unsafe(no_mangle)]
 #[must_use]
@@ -107,7 +117,9 @@ pub unsafe extern "C" fn agentcg_open(
     reterr: *mut agentcg_error,
 ) -> c_int {
     use Errno::*;
-    let codes = [EACCES, EBUSY, EINVAL, EMFILE, ENFILE, ENODEV, ENOENT, ENOMEM, EOPNOTSUPP];
+    let codes = [
+        EACCES, EAGAIN, EBUSY, EINVAL, EMFILE, ENFILE, ENODEV, ENOENT, ENOEXEC, ENOMEM, ENOTCONN, EOPNOTSUPP,
+    ];
     // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
         boundary::call(reterr, &codes, || {
@@ -135,7 +147,9 @@ pub unsafe extern "C" fn agentcg_open_tagged(
     reterr: *mut agentcg_error,
 ) -> c_int {
     use Errno::*;
-    let codes = [EACCES, EBUSY, EINVAL, EMFILE, ENFILE, ENODEV, ENOENT, ENOMEM, EOPNOTSUPP];
+    let codes = [
+        EACCES, EAGAIN, EBUSY, EINVAL, EMFILE, ENFILE, ENODEV, ENOENT, ENOEXEC, ENOMEM, ENOTCONN, EOPNOTSUPP,
+    ];
     // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
         boundary::call(reterr, &codes, || {

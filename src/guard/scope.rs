@@ -6,6 +6,7 @@ use super::process::{Process, TIMEOUT};
 use crate::cgroupfs::Dir;
 use crate::cgroupfs::events_file::Events;
 use crate::sys::deadline::Deadline;
+use crate::sys::try_alloc;
 use nix::errno::Errno;
 use std::ffi::CString;
 use std::sync::{Arc, Weak};
@@ -20,6 +21,8 @@ pub struct Scope {
     pub path: Vec<u8>,
     /// The guard that keeps it alive.
     pub guard: Arc<Process>,
+    /// An earlier program has made it. Agents in it were adopted, and the guard has no other work.
+    pub held: bool,
 }
 
 impl Scope {
@@ -36,9 +39,16 @@ impl Scope {
     }
 }
 
-/// Ends a scope in which no agent was made. Waits a few seconds for systemd to remove it.
+/// Ends a scope in which no agent was made. Waits a few seconds for systemd to remove it. A scope of an earlier program is
+/// left to systemd.
 impl Drop for Scope {
     fn drop(&mut self) {
+        if self.held {
+            if self.guard.serves_this_process() {
+                self.guard.end();
+            }
+            return;
+        }
         if !self.guard.serves_this_process() || Arc::strong_count(&self.guard) > REFERENCES {
             return;
         }
@@ -64,6 +74,8 @@ pub struct ScopeState {
     kept: Option<Arc<Scope>>,
     /// The latest scope. No agent may have been made in it yet.
     latest: Weak<Scope>,
+    /// The scopes of earlier programs that handles of adopted agents keep.
+    held: Vec<Weak<Scope>>,
     /// The number of scopes that were requested. Each has another name.
     pub count: u32,
 }
@@ -72,6 +84,17 @@ impl ScopeState {
     /// Returns the scope if it is usable.
     pub fn current(&self) -> Option<Arc<Scope>> {
         self.kept.clone().or_else(|| self.latest.upgrade()).filter(|scope| scope.is_usable())
+    }
+
+    /// Returns the scope of an earlier program with this path, if it is kept alive.
+    pub fn held(&mut self, path: &[u8]) -> Option<Arc<Scope>> {
+        self.held.retain(|scope| scope.strong_count() > 0);
+        self.held.iter().filter_map(Weak::upgrade).find(|scope| scope.path == path && scope.is_usable())
+    }
+
+    /// Records a scope of an earlier program. Fails if there is no memory.
+    pub fn hold(&mut self, scope: &Arc<Scope>) -> nix::Result<()> {
+        try_alloc::push(&mut self.held, Arc::downgrade(scope))
     }
 
     /// Records a new scope. If its guard has other work, the guard cannot leave the scope, and the scope is kept.

@@ -36,7 +36,7 @@ mod vacate;
 
 pub use chain::{Outcome, Survey, discover, existing, first_usable, is_available, survey};
 pub use locate::{AgentInPath, agent_of, in_any_mount, in_last_mount, without_mark};
-pub use scope::failed;
+pub use scope::{failed, hold};
 pub use self_cgroup::exit_cgroups;
 pub use tree::{AgentDir, make_agent_dir};
 pub use types::{Candidate, Kind, Occupancy, Place, PlacePath, PlaceRequest, Systemd, path_parts};

@@ -8,7 +8,7 @@ use super::self_cgroup::{self, SelfCgroup, exit_cgroups};
 use super::types::{Candidate, Kind, Occupancy, PendingScope, Place, PlaceRequest, Probe};
 use crate::cgroupfs::Dir;
 use crate::cgroupfs::controllers::Controllers;
-use crate::error::{Error, Reason, Result, shown, words};
+use crate::error::{Error, Reason, Result, out_of_memory, shown, words};
 use crate::guard::{self, GuardCgroup, Message, Process, Scope};
 use crate::parse;
 use crate::sys::try_alloc;
@@ -85,10 +85,7 @@ pub fn beside(path: &[u8]) -> nix::Result<Vec<Place>> {
         Err(e) if is_shortage(e) => return Err(e),
         Err(_) => return Ok(Vec::new()),
     };
-    let scopes_of_library = names.iter().filter(|name| {
-        let name = name.to_bytes();
-        name.starts_with(PREFIX.as_bytes()) && name.ends_with(b".scope")
-    });
+    let scopes_of_library = names.iter().filter(|name| is_scope_of_library(name.to_bytes()));
     let mut scopes = Vec::new();
     for name in scopes_of_library {
         match dir.child(name) {
@@ -116,6 +113,10 @@ fn not_opened(errno: Errno, path: &[u8]) -> Error {
 /// The first characters of the names of this library's scopes.
 const PREFIX: &str = "agentcg-";
 
+fn is_scope_of_library(name: &[u8]) -> bool {
+    name.starts_with(PREFIX.as_bytes()) && name.ends_with(b".scope")
+}
+
 /// The name of the next scope. Each scope of a process has another name, because one that has lost its guard may still
 /// hold agents.
 fn unit_name(count: u32) -> String {
@@ -141,7 +142,7 @@ pub fn start(pending: PendingScope) -> Result<Place> {
     state.scope.count += 1;
     let pid = guard.pid();
     // From here on a drop ends the scope. systemd may have made it even if its answer was lost.
-    let mut scope = Scope { path: pending.path, guard };
+    let mut scope = Scope { path: pending.path, guard, held: false };
     pending
         .manager
         .start_scope(&unit, slice(), "Agents of a program that uses agentcg", pid, scope.guard.pidfd())
@@ -161,10 +162,55 @@ pub fn start(pending: PendingScope) -> Result<Place> {
     Ok(place(&scope, dir))
 }
 
+/// Keep a scope that an earlier program has made, for an agent in it that is adopted. systemd removes a scope when its last
+/// process has ended, and with it the groups of agents and their statistics. Returns none if the place is no scope of this
+/// library.
+pub fn hold(place: &Place) -> Result<Option<Arc<Scope>>> {
+    let (_, unit) = parse::split_last(&place.path);
+    if !is_scope_of_library(unit) {
+        return Ok(None);
+    }
+    let mut state = guard::state();
+    let known = state.scope.current().filter(|scope| scope.path == place.path);
+    if let Some(scope) = known.or_else(|| state.scope.held(&place.path)) {
+        return Ok(Some(scope));
+    }
+    let unit = String::from_utf8_lossy(unit);
+    let purpose = format!("keeps {unit} alive");
+    let guard = Process::start(None).map_err(|failure| failure.to_error(&purpose))?;
+    let path = try_alloc::copy(&place.path).map_err(out_of_memory)?;
+    // From here on a drop ends the guard.
+    let scope = Scope { path, guard: Arc::new(guard), held: true };
+    let not_entered = |e| cannot("move the guard by", "guard/cgroup.procs", e, &shown(&scope.path));
+    match enter(&scope.guard, &place.dir) {
+        // The caller is outside of what it may write, as in a login session.
+        Err(Errno::EACCES) => {
+            let manager = Manager::connect().map_err(failed)?;
+            manager.attach(&unit, "/guard", scope.guard.pid()).map_err(failed)?;
+            record_entry(&scope.guard, &place.dir).map_err(not_entered)?;
+        }
+        entered => entered.map_err(not_entered)?,
+    }
+    // It has no other work, and so never moves to another cgroup.
+    let kept = scope.guard.request(Message::Scope, &[place.dir.as_fd()]);
+    kept.map_err(|failure| failure.to_error(&purpose))?;
+    let scope = Arc::new(scope);
+    state.scope.hold(&scope).map_err(out_of_memory)?;
+    Ok(Some(scope))
+}
+
 /// Move the guard to its cgroup in the scope, and remove the cgroup in which it was before.
 fn enter(guard: &Process, scope: &Dir) -> nix::Result<()> {
-    scope.make(GUARD)?;
+    match scope.make(GUARD) {
+        // That of the earlier program, whose guard may be in it.
+        Ok(()) | Err(Errno::EEXIST) => {}
+        Err(e) => return Err(e),
+    }
     scope.write(GUARD_PROCS, guard.pid().to_string().as_bytes())?;
+    record_entry(guard, scope)
+}
+
+fn record_entry(guard: &Process, scope: &Dir) -> nix::Result<()> {
     let cgroup = GuardCgroup::new(scope.child(c".")?, GUARD.to_owned());
     if let Some(before) = guard.set_cgroup(cgroup) {
         before.remove();

@@ -9,6 +9,7 @@ mod stopped;
 use crate::common::cgroup::Cgroup;
 use crate::common::member::Member;
 use crate::common::{TIMEOUT, deadline, lab, wait_until};
+use agentcg::stats::{CPU, MEMORY_PEAK, PIDS_PEAK};
 use agentcg::{Agent, Errno, Limits, PlaceKind, Reason, discover_parent, list, reap};
 use nix::sys::signal::Signal;
 use programs::{limits, only_systemd};
@@ -23,10 +24,17 @@ const LAYOUTS: [&str; 4] = ["systemd-session", "systemd-scope", "systemd-service
 
 /// The scope of an agent.
 fn scope_of(agent: &Agent) -> Cgroup {
-    let cgroup = Cgroup::at(agent.path());
-    let agents = cgroup.parent();
-    assert!(agents.0.ends_with("synwire/agents"), "{}", cgroup.0.display());
+    scope_of_path(&Cgroup::at(agent.path()))
+}
+
+fn scope_of_path(group: &Cgroup) -> Cgroup {
+    let agents = group.parent();
+    assert!(agents.0.ends_with("synwire/agents"), "{}", group.0.display());
     agents.parent().parent()
+}
+
+fn uuid_of(group: &Cgroup) -> String {
+    group.0.file_name().expect("a name").to_string_lossy().into_owned()
 }
 
 /// Returns the units and processes of the library.
@@ -239,4 +247,75 @@ fn a_forked_child_has_its_own_scope() {
     program.send("end");
     program.wait();
     wait_until("the parent's scope is gone", || !parents.exists());
+}
+
+/// systemd removes a scope, and with it the group, when its last process has ended.
+#[test]
+fn an_adopted_last_agent_of_a_scope_keeps_its_final_statistics() {
+    lab::needs(&LAYOUTS);
+    let (cgroup, mut member) = orphan_in_a_scope();
+    let scope = scope_of_path(&cgroup);
+    let adopted = Agent::open(None, &uuid_of(&cgroup), true).unwrap_or_else(|e| panic!("{e}"));
+    member.kill_it_alone();
+    member.wait_dead();
+    adopted.wait_empty(deadline()).unwrap_or_else(|e| panic!("{e}"));
+    wait_for_systemd();
+    assert!(scope.exists());
+    let last = adopted.destroy(false, deadline(), true).unwrap_or_else(|e| panic!("{e}"));
+    let expected = CPU | MEMORY_PEAK | PIDS_PEAK;
+    assert_eq!(last.mask & expected, expected, "{last:?}");
+    assert!(last.cpu_usage_ns > 0 && last.pids_peak > 0, "{last:?}");
+    drop(adopted);
+    wait_until("the scope is gone", || !scope.exists());
+}
+
+/// The scope of two agents is kept by one process, as long as a handle of one of them is open.
+#[test]
+fn adopted_agents_of_one_scope_share_the_process_that_keeps_it() {
+    lab::needs(&LAYOUTS);
+    let mut program = Member::start("host", &[]);
+    let first = Cgroup::at(program.receive().as_bytes());
+    program.send("again");
+    let second = Cgroup::at(program.receive().as_bytes());
+    let scope = scope_of_path(&first);
+    assert_eq!(scope_of_path(&second), scope);
+    let mut member = Member::start("sleeper", &[]);
+    program.send(&format!("hold {}", member.pid()));
+    program.expect_line("held");
+    program.kill_it_alone();
+    let guard = Cgroup(scope.join("guard").0);
+    wait_until("the guard is gone", || guard.words("cgroup.procs").is_empty());
+    let open = |cgroup: &Cgroup| Agent::open(None, &uuid_of(cgroup), true).unwrap_or_else(|e| panic!("{e}"));
+    let (first, second) = (open(&first), open(&second));
+    assert_eq!(guard.words("cgroup.procs").len(), 1);
+    second.destroy(false, deadline(), false).unwrap_or_else(|e| panic!("{e}"));
+    drop(second);
+    first.kill_all(deadline()).unwrap_or_else(|e| panic!("{e}"));
+    member.wait_dead();
+    wait_for_systemd();
+    assert_eq!(guard.words("cgroup.procs").len(), 1);
+    drop(first);
+    wait_until("the scope is gone", || !scope.exists());
+}
+
+/// Its program has ended, and its only process lives in the only agent of the scope.
+fn orphan_in_a_scope() -> (Cgroup, Member) {
+    let mut program = Member::start("host", &[]);
+    let cgroup = Cgroup::at(program.receive().as_bytes());
+    let member = Member::start("sleeper", &[]);
+    program.send(&format!("hold {}", member.pid()));
+    program.expect_line("held");
+    program.kill_it_alone();
+    let guard = Cgroup(scope_of_path(&cgroup).join("guard").0);
+    wait_until("the guard is gone", || guard.words("cgroup.procs").is_empty());
+    (cgroup, member)
+}
+
+/// systemd has handled what happened before: it learns of the end of scopes in their order.
+fn wait_for_systemd() {
+    let mut program = Member::start("host", &[]);
+    let scope = scope_of_path(&Cgroup::at(program.receive().as_bytes()));
+    program.send("destroy");
+    program.wait();
+    wait_until("a later scope is gone", || !scope.exists());
 }
