@@ -28,10 +28,12 @@ check-all:
 	tools/setup test
 	tools/check --all $(BUILD)
 
-# Builds the packages of distributions in bare roots, which it downloads, and tests them. As root.
-check-packages:
+# Builds the packages of distributions in bare roots, which it downloads, and tests them; and restarts services on the systemd of
+# Debian 13. As root.
+check-packages: all
 	tools/setup packages
 	tests/packaging/run $(BUILD)/packaging
+	tests/lab/restart $(BUILD) --suite trixie
 
 test: all
 	ctest --test-dir $(BUILD) --output-on-failure -j2

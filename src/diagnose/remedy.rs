@@ -14,7 +14,7 @@ pub struct Remedy {
     pub lines: Vec<String>,
 }
 
-/// All remedies that apply, the best first. None applies if limits on cpu, memory and pids work.
+/// All remedies that apply, the best first. If limits on cpu, memory and pids work, only a restart may need one.
 pub fn remedies(here: &Surroundings) -> Vec<Remedy> {
     let rules = [
         exhaustion,
@@ -34,12 +34,13 @@ pub fn remedies(here: &Surroundings) -> Vec<Remedy> {
         memory,
     ];
     if here.place && here.missing.is_empty() {
-        return Vec::new();
+        return restart(here).into_iter().collect();
     }
     let mut all: Vec<_> = rules.iter().filter_map(|rule| rule(here)).collect();
     if all.is_empty() {
         all.extend(if here.read_only { read_only(here) } else { by_hand(here) });
     }
+    all.extend(restart(here));
     all
 }
 
@@ -219,6 +220,33 @@ fn unit(here: &Surroundings) -> Option<Remedy> {
             &format!("{systemctl} daemon-reload && {systemctl} restart {name}"),
         ],
     )
+}
+
+/// A service whose agents outlive it: docs/restart.md.
+fn restart(here: &Surroundings) -> Option<Remedy> {
+    let (unit, refused) = (here.unit.as_ref()?, here.refused_restart.as_ref()?);
+    let (name, kill_mode, uid) = (&unit.name, &refused.kill_mode, here.uid);
+    let (systemctl, as_root) =
+        if unit.of_user { ("systemctl --user", "") } else { ("systemctl", " As root:") };
+    let problem = format!(
+        "{name} has Delegate=yes and KillMode={kill_mode}: its agents live on when it stops, and while one lives systemd cannot \
+         start it again, because controllers are enabled in its cgroup."
+    );
+    let (what, setting) = if refused.has_subgroups {
+        ("Have systemd start it in a child cgroup.", "DelegateSubgroup=supervisor\n")
+    } else {
+        (
+            "systemd before 254 has no DelegateSubgroup=: do not delegate it, so that its agents are outside of it.",
+            "Delegate=no\n",
+        )
+    };
+    let linger = format!("loginctl enable-linger {uid}");
+    let edit = format!("{systemctl} daemon-reload");
+    let mut lines = vec!["[Service]", setting, edit.as_str()];
+    if !refused.has_subgroups && uid != 0 && !unit.of_user {
+        lines.push(&linger);
+    }
+    remedy(format!("{problem} {what}{as_root} `{systemctl} edit {name}`:"), &lines)
 }
 
 /// A process of a login session enters the cgroups of the user manager by systemd-run.

@@ -3,10 +3,11 @@
 
 use crate::cgroupfs::controllers::Controllers;
 use crate::error::{Error, Reason};
+use crate::parse;
 use crate::place::self_cgroup::SelfCgroup;
-use crate::place::{Outcome, Survey};
+use crate::place::{Kind, Outcome, Survey};
 use crate::procfs;
-use crate::systemd::NEEDS_LIBRARY;
+use crate::systemd::{Manager, NEEDS_LIBRARY};
 use nix::unistd::geteuid;
 use std::path::Path;
 
@@ -32,6 +33,16 @@ pub struct Unit {
     pub of_user: bool,
 }
 
+/// The unit of this process cannot be started again while one of its agents lives: systemd leaves the agents alive, and
+/// starts the service in the cgroup of the unit, in which controllers are enabled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedRestart {
+    /// `KillMode=` of the unit.
+    pub kill_mode: String,
+    /// systemd has `DelegateSubgroup=` (254).
+    pub has_subgroups: bool,
+}
+
 /// The facts of the system and of this process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Surroundings {
@@ -51,6 +62,8 @@ pub struct Surroundings {
     pub namespace_root: bool,
     /// The systemd unit of this process.
     pub unit: Option<Unit>,
+    /// The unit of this process cannot be started again while one of its agents lives.
+    pub refused_restart: Option<RefusedRestart>,
     /// Process 1 is systemd.
     pub systemd: bool,
     /// A systemd manager that would make a scope answers.
@@ -94,11 +107,14 @@ impl Surroundings {
             .links
             .iter()
             .any(|link| matches!(&link.outcome, Outcome::Refused(e) if e.message().contains(NEEDS_LIBRARY)));
+        let unit = own_cgroup.as_deref().and_then(unit);
+        let refused_restart = unit.as_ref().and_then(|unit| refused_restart(unit, survey));
         let top = own.is_some_and(|own| own.name.is_none() || own.depth == 0);
         Self {
             uid,
             proc: Path::new("/proc/self").exists(),
-            unit: own_cgroup.as_deref().and_then(unit),
+            unit,
+            refused_restart,
             own_cgroup,
             mount_point: own.map(|own| String::from_utf8_lossy(&own.mount.point).into_owned()),
             nsdelegate: own.is_some_and(|own| own.mount.nsdelegate),
@@ -130,6 +146,22 @@ impl Surroundings {
         let unit = self.unit.as_ref();
         unit.is_some_and(|unit| unit.name.starts_with("session-") && unit.name.ends_with(".scope"))
     }
+}
+
+/// Asks systemd about the service in whose cgroup the agents would be. An unreachable systemd is no obstacle to agents.
+fn refused_restart<T>(unit: &Unit, survey: &Survey<T>) -> Option<RefusedRestart> {
+    let (number, _) = survey.verdict.as_ref().ok()?;
+    let place = survey.usable(*number).filter(|place| place.kind() == Kind::Delegated)?;
+    if !unit.name.ends_with(".service") || parse::split_last(place.path()).1 != unit.name.as_bytes() {
+        return None;
+    }
+    let manager = Manager::connect_to_ask(unit.of_user).ok()?;
+    let property = |name| manager.property_of_service(unit.name.as_bytes(), name).ok();
+    let kill_mode = String::from_utf8_lossy(&property(c"KillMode")??).into_owned();
+    let subgroup = property(c"DelegateSubgroup")?;
+    let keeps_agents = matches!(kill_mode.as_str(), "process" | "none");
+    let starts_inside = subgroup.as_ref().is_none_or(Vec::is_empty);
+    (keeps_agents && starts_inside).then(|| RefusedRestart { kill_mode, has_subgroups: subgroup.is_some() })
 }
 
 /// The runtime by the mark that each leaves in its containers.

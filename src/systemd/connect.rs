@@ -45,7 +45,21 @@ fn sockets_of(uid: Uid) -> [Socket; 2] {
     }
 }
 
+/// The sockets of the manager of a unit.
+fn sockets_of_unit(of_user: bool) -> Vec<Socket> {
+    if of_user || geteuid().is_root() {
+        return sockets_of(geteuid()).into();
+    }
+    // The private socket of the system manager is root's.
+    vec![Socket { path: "/run/dbus/system_bus_socket".into(), is_bus: true }]
+}
+
 impl Manager {
+    /// Connect to the system manager, which answers questions of every user, or to the user manager of the effective uid.
+    pub fn connect_to_ask(of_user: bool) -> Result<Self> {
+        Self::connect_to(&sockets_of_unit(of_user), library::FILE, CONNECT_TIMEOUT)
+    }
+
     /// Connect to the user manager of the effective uid, or for root to the system manager.
     pub fn connect() -> Result<Self> {
         Self::connect_to(&sockets_of(geteuid()), library::FILE, CONNECT_TIMEOUT)

@@ -41,6 +41,23 @@ impl Manager {
         Ok(reply.read_text(Text::String)?)
     }
 
+    /// A property of a service that is a string, such as `KillMode`. None if this version of systemd does not have it.
+    pub fn property_of_service(&self, unit: &[u8], property: &CStr) -> Result<Option<Vec<u8>>> {
+        let path = text(&object_of_unit(unit))?;
+        let interface = c"org.freedesktop.DBus.Properties";
+        let get = self.bus.method(&Method { destination: SYSTEMD, path: &path, interface, name: c"Get" })?;
+        get.string(c"org.freedesktop.systemd1.Service")?;
+        get.string(property)?;
+        match self.call_until(&get, Deadline::after(CALL_TIMEOUT), |_| Ok(()))? {
+            Ok(reply) => {
+                reply.enter_variant(c"s")?;
+                Ok(Some(reply.read_text(Text::String)?))
+            }
+            Err(error) if error.is_unknown_property() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Make a transient scope that is delegated to the caller and holds the process. On return the process is in the
     /// cgroup of the scope. systemd removes the scope when its last process has ended. If `slice` is empty, the manager
     /// chooses it. After a failure other than [`Failure::Refused`] systemd may still make the scope; it is removed
@@ -155,8 +172,21 @@ impl Manager {
     }
 }
 
+/// The path of the object of a unit: in its name, all bytes except letters and digits are in hexadecimal.
+fn object_of_unit(unit: &[u8]) -> String {
+    let mut path = String::from("/org/freedesktop/systemd1/unit/");
+    for (number, &byte) in unit.iter().enumerate() {
+        if byte.is_ascii_alphabetic() || (number > 0 && byte.is_ascii_digit()) {
+            path.push(char::from(byte));
+        } else {
+            path += &format!("_{byte:02x}");
+        }
+    }
+    path
+}
+
 /// A method of the bus itself.
-pub fn dbus(name: &'static CStr) -> Method {
+pub fn dbus(name: &'static CStr) -> Method<'static> {
     const DBUS: &CStr = c"org.freedesktop.DBus";
     Method { destination: DBUS, path: c"/org/freedesktop/DBus", interface: DBUS, name }
 }
@@ -171,5 +201,17 @@ fn checked_pid(pid: i32) -> Result<u32> {
     match u32::try_from(pid) {
         Ok(number) if number > 0 => Ok(number),
         _ => Err(Failure::Refused(format!("{pid} is not the pid of a process"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::object_of_unit;
+
+    #[test]
+    fn the_object_of_a_unit_has_its_name_in_letters_digits_and_underscores() {
+        let path = |unit: &str| object_of_unit(unit.as_bytes());
+        assert_eq!(path("a-1.service"), "/org/freedesktop/systemd1/unit/a_2d1_2eservice");
+        assert_eq!(path("1@\u{e9}_.service"), "/org/freedesktop/systemd1/unit/_31_40_c3_a9_5f_2eservice");
     }
 }

@@ -20,11 +20,11 @@ const LONGEST_LACK: Duration = Duration::from_secs(1);
 const LACK_PAUSE: Duration = Duration::from_millis(10);
 
 /// The address of a method.
-pub struct Method {
+pub struct Method<'a> {
     /// The bus name of the program.
     pub destination: &'static CStr,
     /// The path of the object.
-    pub path: &'static CStr,
+    pub path: &'a CStr,
     /// The interface of the object.
     pub interface: &'static CStr,
     /// The name of the method.
@@ -70,7 +70,7 @@ impl Bus {
     }
 
     /// A new call without arguments.
-    pub fn method(&self, method: &Method) -> nix::Result<Message<'_>> {
+    pub fn method(&self, method: &Method<'_>) -> nix::Result<Message<'_>> {
         let Method { destination, path, interface, name } = method;
         let mut raw = null_mut();
         // SAFETY: the object is live, the strings end with NUL and are copied.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use super::*;
-use crate::diagnose::surroundings::unit as unit_of;
+use crate::diagnose::surroundings::{RefusedRestart, unit as unit_of};
 
 /// A program of a user on a usual system, for which no place is found.
 fn machine(cgroup: &str) -> Surroundings {
@@ -14,6 +14,7 @@ fn machine(cgroup: &str) -> Surroundings {
         read_only: false,
         namespace_root: false,
         unit: unit_of(cgroup.as_bytes()),
+        refused_restart: None,
         systemd: true,
         manager_reached: false,
         library_missing: false,
@@ -68,6 +69,17 @@ fn a_service_with_a_read_only_cgroupfs_is_hardened_less() {
 fn a_service_with_others_in_it_is_started_in_a_leaf() {
     let here = Surroundings { place: true, obstacle: None, populated: true, ..machine(SERVICE) };
     gives(&here, &["DelegateSubgroup=supervisor"]);
+}
+
+#[test]
+fn a_service_that_cannot_start_beside_its_agents_is_changed_as_its_systemd_allows() {
+    let refused = |has_subgroups| Some(RefusedRestart { kill_mode: "process".into(), has_subgroups });
+    let works = Surroundings { place: true, obstacle: None, missing: Controllers::NONE, ..machine(SERVICE) };
+    let new = Surroundings { refused_restart: refused(true), ..works.clone() };
+    gives(&new, &["systemctl edit agent.service`:\n[Service]\nDelegateSubgroup=supervisor"]);
+    let old = Surroundings { refused_restart: refused(false), ..works };
+    gives(&old, &["Delegate=no\n\nsystemctl daemon-reload\nloginctl enable-linger 1000"]);
+    gives(&Surroundings { uid: 0, ..old }, &["Delegate=no\n\nsystemctl daemon-reload"]);
 }
 
 #[test]
