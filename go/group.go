@@ -8,6 +8,8 @@ import "C"
 
 import (
 	"context"
+	"errors"
+	"os"
 	"runtime"
 	"strings"
 	"unsafe"
@@ -46,6 +48,30 @@ type Options struct {
 // New makes the cgroup of one agent and sets its limits. If it fails, it leaves nothing behind. Destroy ends the agent.
 func New(o Options) (*Group, error) {
 	const op = "new"
+	return newGroup(op, o, func(options *C.agentcg_new_options, size C.size_t, cg **C.agentcg) error {
+		var e C.agentcg_error
+		if r := C.agentcg_new_with(options, size, cg, &e); r < 0 {
+			return failure(op, r, &e)
+		}
+		return nil
+	})
+}
+
+// NewChild makes a group inside this one, which becomes a session. The limits of a session bound all processes in it, and
+// its methods are about all of them: Destroy ends the children, too. The session's own processes are moved to a cgroup of
+// their own inside it. Of the options, Parent, SystemdOnly, NoSystemd and KeepCaller do not apply: EINVAL.
+func (g *Group) NewChild(o Options) (*Group, error) {
+	const op = "new child"
+	return newGroup(op, o, func(options *C.agentcg_new_options, size C.size_t, cg **C.agentcg) error {
+		_, err := g.do(op, func(session *C.agentcg, e *C.agentcg_error) C.int {
+			return C.agentcg_new_in(session, options, size, cg, e)
+		})
+		return err
+	})
+}
+
+// newGroup converts the options and passes them to create.
+func newGroup(op string, o Options, create func(*C.agentcg_new_options, C.size_t, **C.agentcg) error) (*Group, error) {
 	parent, err := cString(op, "Parent", o.Parent)
 	if err != nil {
 		return nil, err
@@ -79,10 +105,8 @@ func New(o Options) (*Group, error) {
 		label: label, tag: tag,
 	}
 	var cg *C.agentcg
-	var e C.agentcg_error
-	r := C.agentcg_new_with(&options, C.size_t(unsafe.Sizeof(options)), &cg, &e)
-	if r < 0 {
-		return nil, failure(op, r, &e)
+	if err := create(&options, C.size_t(unsafe.Sizeof(options)), &cg); err != nil {
+		return nil, err
 	}
 	return made(cg), nil
 }
@@ -164,7 +188,21 @@ func made(cg *C.agentcg) *Group {
 
 // parent returns the place of the group. New makes another group beside this one if it gets it as Parent.
 func (g *Group) parent() string {
-	return strings.TrimSuffix(g.path, "/synwire/agents/"+g.uuid)
+	return strings.TrimSuffix(strings.TrimSuffix(g.path, "/"+g.uuid), "/synwire/agents")
+}
+
+// place returns the place in which the group is, or the session of which it is a child.
+func (g *Group) place() string {
+	if i := strings.LastIndex(g.path, "/synwire/agents/"); i >= 0 {
+		return g.path[:i]
+	}
+	return g.path
+}
+
+// gone returns true if there is no such directory.
+func gone(path string) bool {
+	_, err := os.Stat(path)
+	return errors.Is(err, os.ErrNotExist)
 }
 
 // longText calls a function that returns text as snprintf(3) does, and calls it again if the text did not fit.
@@ -228,6 +266,8 @@ type Info struct {
 	// Label and Tag are those of Options and SetLabel, or those that an adopted agent has. If this Group is a
 	// non-owner's, they are read from the group, where an agent can change both.
 	Label, Tag string
+	// Session is the uuid of the session of which the agent is a child. It is empty if the agent is no child.
+	Session string
 }
 
 // Info returns facts about the Group.
@@ -247,6 +287,7 @@ func (g *Group) Info() (Info, error) {
 		Guarded:     info.guarded != 0,
 		Label:       text(info.label[:]),
 		Tag:         text(info.tag[:]),
+		Session:     text(info.session[:]),
 	}, nil
 }
 

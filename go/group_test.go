@@ -71,11 +71,6 @@ func run(t testing.TB, g *Group, name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-func gone(path string) bool {
-	_, err := os.Stat(path)
-	return errors.Is(err, os.ErrNotExist)
-}
-
 func TestANewGroupIsADirectoryThatDestroyRemoves(t *testing.T) {
 	g := group(t, Options{})
 	if filepath.Base(g.Path()) != g.UUID() || len(g.UUID()) != 36 || g.String() != g.Path() {
@@ -99,6 +94,47 @@ func TestANewGroupIsADirectoryThatDestroyRemoves(t *testing.T) {
 	must(t, err)
 	if !gone(g.Path()) {
 		t.Fatal("the directory is still there")
+	}
+}
+
+func TestAChildIsInItsSessionAndEndsWithIt(t *testing.T) {
+	session := group(t, Options{})
+	before := run(t, session, "sleep", "1000")
+	child, err := session.NewChild(Options{Limits: Limits{MaxDescendants: At(3)}, Label: "a child"})
+	must(t, err)
+	defer child.Close()
+	if child.Path() != session.Path()+"/"+child.UUID() || child.parent() != session.Path() {
+		t.Fatalf("%q is not in %q", child.Path(), session.Path())
+	}
+	info, err := child.Info()
+	must(t, err)
+	if info.Session != session.UUID() || info.Label != "a child" {
+		t.Fatalf("%+v", info)
+	}
+	agents, err := List(session.Path())
+	must(t, err)
+	if len(agents) != 1 || agents[0].UUID != child.UUID() || agents[0].Session != session.UUID() {
+		t.Fatalf("%+v", agents)
+	}
+	inside, after := run(t, child, "sleep", "1000"), run(t, session, "sleep", "1000")
+	for cmd, expected := range map[*exec.Cmd]string{before: "", inside: child.UUID(), after: ""} {
+		found, err := Find(cmd.Process.Pid)
+		must(t, err)
+		if found.UUID != session.UUID() || found.Child != expected || found.Below != (expected != "") {
+			t.Fatalf("%+v", found)
+		}
+	}
+	stats, err := session.Stats(StatPIDs)
+	must(t, err)
+	if stats.Mask&StatPIDs != 0 && stats.PIDsCurrent != 3 {
+		t.Fatalf("%d processes", stats.PIDsCurrent)
+	}
+	_, err = session.Destroy(within(t))
+	must(t, err)
+	wants(t, child.KillAll(within(t)), syscall.ENODEV)
+	for _, o := range []Options{{Parent: "/sys/fs/cgroup"}, {NoSystemd: true}} {
+		_, err = group(t, Options{}).NewChild(o)
+		wants(t, err, syscall.EINVAL)
 	}
 }
 

@@ -22,6 +22,7 @@ func verbs(ctx context.Context) map[string]func(*Group) error {
 		"Info":           func(g *Group) error { _, err := g.Info(); return err },
 		"KillAll":        func(g *Group) error { return g.KillAll(ctx) },
 		"Limits":         func(g *Group) error { _, err := g.Limits(); return err },
+		"NewChild":       func(g *Group) error { _, err := g.NewChild(Options{}); return err },
 		"MovePID":        func(g *Group) error { return g.MovePID(1 << 30) },
 		"MovePidfd":      func(g *Group) error { return g.MovePidfd(1 << 30) },
 		"PIDs":           func(g *Group) error { _, err := g.PIDs(); return err },

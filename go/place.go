@@ -138,10 +138,12 @@ type Agent struct {
 	Created time.Time
 	// Label and Tag are empty if there is none or they are unknown. An agent can change both.
 	Label, Tag string
+	// Session is the uuid of the session of which the agent is a child. It is empty if the agent is no child.
+	Session string
 }
 
-// List returns the agents under parent, or, if that is empty, in all places in which New may have made them, in no
-// particular order. Of another uid's agents only the uuid is known.
+// List returns the agents under parent, or, if that is empty, in all places in which New may have made them, and the
+// children of those that are sessions, in no particular order. parent can be the path of a session. Of another uid's agents only the uuid is known.
 func List(parent string) ([]Agent, error) {
 	return list("list", parent, func(c *C.char, entries *C.agentcg_entry, size, room C.size_t, e *C.agentcg_error) C.int {
 		return C.agentcg_list(c, entries, size, room, e)
@@ -196,6 +198,7 @@ func agentFromC(c *C.agentcg_entry) Agent {
 		OwnerPID:  int(c.owner_pid),
 		Label:     text(c.label[:]),
 		Tag:       text(c.tag[:]),
+		Session:   text(c.session[:]),
 	}
 	if c.created_unix_ns != 0 {
 		a.Created = time.Unix(0, int64(c.created_unix_ns))
@@ -210,8 +213,12 @@ type Found struct {
 	// Place is the path of the agent's place, for OpenOptions.Parent. It is empty, and the owner unknown, if no mount of
 	// this program shows the group.
 	Place string
-	// Below is true if the process is in a cgroup below the group, and not in the group itself.
+	// Below is true if the process is in a cgroup below the group: neither in the group itself nor, in a session, in the
+	// cgroup of its own processes.
 	Below bool
+	// Child is the uuid of the child in which the process is, if the agent is a session. An agent that is not contained can
+	// make cgroups with such names in its own group: Open shows which belong to this program.
+	Child string
 	// OwnerPID is the pid of the owner in its own pid namespace, or 0 if unknown. Like Created it is for people: an
 	// agent can change both.
 	OwnerPID int
@@ -261,6 +268,7 @@ func found(op string, find func(*C.agentcg_found, *C.char, C.size_t, *C.agentcg_
 		UUID:     text(c.uuid[:]),
 		Place:    place,
 		Below:    c.below != 0,
+		Child:    text(c.child[:]),
 		OwnerPID: int(c.owner_pid),
 		Label:    text(c.label[:]),
 		Tag:      text(c.tag[:]),

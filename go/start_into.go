@@ -24,7 +24,8 @@ func (g *Group) startInto(cmd *exec.Cmd) (tried bool, err error) {
 	if sys := cmd.SysProcAttr; sys != nil && sys.UseCgroupFD {
 		return true, invalid("start", "SysProcAttr.UseCgroupFD is set: leave the cgroup to Start")
 	}
-	if !soundIn(g.parent()) {
+	// The group of a session takes no process, and an agent may have frozen the cgroup that takes them.
+	if !gone(g.Path()+"/own") || !soundIn(g.place()) {
 		return false, nil
 	}
 	// If the child were frozen before its exec, this whole program would be suspended in vfork.

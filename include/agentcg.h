@@ -328,23 +328,27 @@ struct agentcg_new_options {
 
 /* An agent, as agentcg_list() finds it. */
 struct agentcg_entry {
-	char uuid[AGENTCG_UUID_SIZE];    /* The uuid as text. */
-	uint8_t orphan;                  /* 1 if the agent has no living owner. */
-	uint8_t populated;               /* 1 if the group holds living processes. */
-	uint8_t reserved;                /* Always 0. */
+	char uuid[AGENTCG_UUID_SIZE];     /* The uuid as text. */
+	uint8_t orphan;                   /* 1 if the agent has no living owner. */
+	uint8_t populated;                /* 1 if the group holds living processes. */
+	uint8_t reserved;                 /* Always 0. */
 	/* The pid of the owner in its own pid namespace, 0 if unknown. Do not rely on
 	 * it or on created_unix_ns: an agent can change both. They are for people. */
 	uint32_t owner_pid;
-	uint32_t reserved2;              /* Always 0. */
-	uint64_t created_unix_ns;        /* When the agent was made, 0 if unknown. */
-	char label[AGENTCG_LABEL_SIZE];  /* The label as text, "" if there is none or it is unknown. */
-	char tag[AGENTCG_LABEL_SIZE];    /* The tag of the program that made the agent, in the same way. */
+	uint32_t reserved2;               /* Always 0. */
+	uint64_t created_unix_ns;         /* When the agent was made, 0 if unknown. */
+	char label[AGENTCG_LABEL_SIZE];   /* The label as text, "" if there is none or it is unknown. */
+	char tag[AGENTCG_LABEL_SIZE];     /* The tag of the program that made the agent, in the same way. */
+	/* The uuid of the session of which the agent is a child, "" if it is none. */
+	char session[AGENTCG_UUID_SIZE];
+	uint8_t reserved3[3];             /* Always 0. */
 };
 
 /* The agent of a process, as agentcg_find() finds it. */
 struct agentcg_found {
 	char uuid[AGENTCG_UUID_SIZE];    /* The uuid as text. */
-	/* 1 if the process is in a cgroup below the group, 0 if it is in the group. */
+	/* 1 if the process is in a cgroup below the group, 0 if it is in the group or
+	 * is a session's own. */
 	uint8_t below;
 	uint16_t reserved;               /* Always 0. */
 	/* The pid of the owner in its own pid namespace, 0 if unknown. As in
@@ -354,6 +358,11 @@ struct agentcg_found {
 	uint64_t created_unix_ns;        /* When the agent was made, 0 if unknown. */
 	char label[AGENTCG_LABEL_SIZE];  /* The label as text, "" if there is none or it is unknown. */
 	char tag[AGENTCG_LABEL_SIZE];    /* The tag of the program that made the agent, in the same way. */
+	/* If the agent is a session, the uuid of the child in which the process is, or
+	 * "". An agent that is not contained can make cgroups with such names in its own
+	 * group; agentcg_open() shows which belong to the caller. */
+	char child[AGENTCG_UUID_SIZE];
+	uint8_t reserved3[3];            /* Always 0. */
 };
 
 /* Make an agent: make the group <parent>/synwire/agents/<uuid>, enable the cpu,
@@ -434,10 +443,61 @@ int agentcg_new_with(const agentcg_new_options *options,
 		     agentcg **ret_cg,
 		     agentcg_error *reterr);
 
+/* Make an agent whose group is inside the group of another one, which becomes a
+ * session; the new agent is a child of it. options and options_size are as for
+ * agentcg_new_with(), but parent must be NULL, and AGENTCG_NEW_GUARD is the only
+ * flag. A child is an agent like any other. agentcg_get_info() and agentcg_list()
+ * report its session.
+ *
+ * The limits of the session apply to all its processes together, and calls on
+ * the session are about all of them: agentcg_kill_all(), agentcg_terminate(),
+ * agentcg_freeze(), agentcg_read_stats(), the events and agentcg_destroy(). After
+ * a session was destroyed, calls on the handles of its children return -ENODEV,
+ * and agentcg_destroy() ends these handles with 0.
+ *
+ * The group of a session takes no process. With the first child, the session's
+ * own processes are moved to a cgroup inside it, "own". agentcg_spawn(),
+ * agentcg_move_pid() and agentcg_move_self() put processes there from then on;
+ * clone3(2) into agentcg_fd() fails with EBUSY. Their memory from before stays
+ * charged to the session's group. If they fork faster than they are moved, the
+ * group is frozen for the time of the move. A program that was contained in the
+ * session before sees the children's cgroups, one that is contained later does
+ * not.
+ *
+ * Any handle of the session will do, also a non-owner's. The child has an owner of
+ * its own, the caller. agentcg_reap() ends the children of an orphaned session
+ * together with it, whoever owns them. It leaves the children of a session with a
+ * living owner alone, unless the path of the session is given as parent.
+ * agentcg_open() and agentcg_list() find children in all groups of a place, and
+ * take the path of a session as parent, too.
+ *
+ * max_descendants and max_depth of the session bound its children, too: besides
+ * those and the cgroups in them it needs one cgroup for its own processes.
+ * memory_low_bytes and memory_min_bytes of a child protect it from the limits of
+ * the session. Those of the session protect its children only as far as they have
+ * such limits of their own, or cgroup2 is mounted with memory_recursiveprot,
+ * as systemd mounts it.
+ *
+ * Returns 0. Errors, as agentcg_new_with(), and:
+ *   -EAGAIN      Also: max_descendants or max_depth of the session is reached.
+ *   -EBUSY       The session holds processes that cannot be moved: they are
+ *                outside the caller's pid namespace, or fork faster, which needs
+ *                a kernel without a freezer.
+ *   -EINVAL      Also: parent is not NULL, or another flag is set.
+ *   -ENODEV      Also: the session was removed.
+ *   -EOPNOTSUPP  Also: the session's group is threaded. */
+AGENTCG_MUST_CHECK
+int agentcg_new_in(agentcg *session,
+		   const agentcg_new_options *options,
+		   size_t options_size,
+		   agentcg **ret_cg,
+		   agentcg_error *reterr);
+
 /* Open the group of an existing agent, for example after a restart. parent is
  * the place, a cgroup directory. If it is NULL, all places are searched in
- * which agentcg_new(NULL, ...) can have made the agent. uuid is the agent's
- * uuid. flags is 0 or AGENTCG_OPEN_OWN. The handle is the caller's;
+ * which agentcg_new(NULL, ...) can have made the agent. The children of the
+ * sessions of a place are found, too, and parent can be the path of a session.
+ * uuid is the agent's uuid. flags is 0 or AGENTCG_OPEN_OWN. The handle is the caller's;
  * agentcg_destroy() or agentcg_free() ends it.
  *
  * systemd removes a scope when its last process has ended, and with it the groups
@@ -479,7 +539,8 @@ int agentcg_open_tagged(const char *parent,
 			agentcg_error *reterr);
 
 /* List the agents under parent, or, if it is NULL, in all places in which
- * agentcg_new(NULL, ...) can have made them. At most count entries of
+ * agentcg_new(NULL, ...) can have made them, and the children of those that are
+ * sessions. parent can be the path of a session. At most count entries of
  * entry_size bytes are filled, in no particular order. entry_size is
  * sizeof(*entries); entries may be NULL if count is 0. For an agent of another
  * uid, only the uuid is known.
@@ -554,8 +615,9 @@ int agentcg_reap_tagged(const char *parent,
  * A process in a cgroup below a group is in the agent of that group. An agent
  * may make agents in its own group. Then the result is the outermost agent in
  * which the caller is not, so that an agent cannot pass for another by the
- * names of the cgroups that it makes. If the caller is in all of them, the
- * result is the innermost.
+ * names of the cgroups that it makes. Of a process in a child of a session the
+ * result is the session, and the child is reported with it. If the caller is in
+ * all of them, the result is the innermost.
  *
  * A zombie is in the agent in which it ended. The cgroup's name in
  * /proc/PID/cgroup decides. If pid is reused during the call, the result is
@@ -633,18 +695,21 @@ void agentcg_free(agentcg *cg);
 
 /* Facts about a handle and its group. */
 struct agentcg_info {
-	uint64_t id;                   /* The kernel's id of the cgroup. */
-	uint64_t controllers;          /* AGENTCG_CONTROLLER_... that are in force in the group. */
-	uint32_t place;                /* AGENTCG_PLACE_...: the kind of its place. */
-	uint32_t owned;                /* 1 if this handle is the owner's. */
+	uint64_t id;                      /* The kernel's id of the cgroup. */
+	uint64_t controllers;             /* AGENTCG_CONTROLLER_... that are in force in the group. */
+	uint32_t place;                   /* AGENTCG_PLACE_...: the kind of its place. */
+	uint32_t owned;                   /* 1 if this handle is the owner's. */
 	/* 1 if the guard ends it with this process. 0 also while the guard is stopped. */
 	uint32_t guarded;
-	uint32_t reserved;             /* Always 0. */
+	uint32_t reserved;                /* Always 0. */
 	/* The label, "" if there is none or it is unknown. The owner's handle knows the
 	 * label and the tag that it has given or adopted. A non-owner's reads them from
 	 * the group, where an agent can change both. */
 	char label[AGENTCG_LABEL_SIZE];
-	char tag[AGENTCG_LABEL_SIZE];  /* The tag of the program that made the agent, in the same way. */
+	char tag[AGENTCG_LABEL_SIZE];     /* The tag of the program that made the agent, in the same way. */
+	/* The uuid of the session of which the agent is a child, "" if it is none. */
+	char session[AGENTCG_UUID_SIZE];
+	uint8_t reserved2[3];             /* Always 0. */
 };
 
 /* Copy the agent's uuid, 36 characters, to buf. Returns the length of the uuid.
@@ -658,7 +723,8 @@ int agentcg_path(agentcg *cg, char *buf, size_t size);
 
 /* Return the descriptor of the group's directory, for CLONE_INTO_CGROUP, Go's
  * SysProcAttr.CgroupFD and posix_spawnattr_setcgroup_np(3). It belongs to the
- * handle: do not close it. The only error is -EINVAL. Async-signal-safe. */
+ * handle: do not close it. The group of a session takes no process: open "own"
+ * in it. The only error is -EINVAL. Async-signal-safe. */
 int agentcg_fd(agentcg *cg);
 
 /* Read facts about the handle and its group. size is sizeof(*ret_info).

@@ -174,6 +174,17 @@ public:
 		made.owner_ = getpid();
 		return made;
 	}
+	/// Makes a child of this agent, which becomes a session, with agentcg_new_in(). options has no parent, and no flag but
+	/// AGENTCG_NEW_GUARD.
+	[[nodiscard]] group new_in(const new_options &options = {})
+	{
+		group made;
+		agentcg_limits limits = options.limits.c();
+		agentcg_new_options c = options.c(limits);
+		call(agentcg_new_in, &c, sizeof(c), &made.cg_);
+		made.owner_ = getpid();
+		return made;
+	}
 	/// Opens an existing agent with agentcg_open(), as a non-owner, or with AGENTCG_OPEN_OWN as its new owner.
 	[[nodiscard]] static group open(zstring uuid, std::uint64_t flags = 0, zstring parent = nullptr)
 	{

@@ -50,6 +50,7 @@ pub use agent::{
     Agent, Entry, Found, Info, SpawnOptions, find, find_pidfd, kill_all_of, list, list_tagged, reap,
     reap_tagged,
 };
+pub use cgroupfs::AgentName;
 pub use cgroupfs::controllers::Controllers;
 pub use diagnose::{Diagnosis, diagnose, diagnose_for, feature};
 pub use error::{Error, Reason, Result};

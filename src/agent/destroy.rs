@@ -6,6 +6,7 @@ use crate::error::{Error, Reason, Result, shown, words};
 use crate::events::final_counters::{self, FinalCounters};
 use crate::kill;
 use crate::kill::remove;
+use crate::place::Layout;
 use crate::procfs;
 use crate::stats::Stats;
 use crate::sys::deadline::Deadline;
@@ -186,7 +187,10 @@ impl Agent {
 
     /// Removes the directories above the removed group that no other agent uses, and ends the ownership.
     fn finish_removal(&self) {
-        remove::above(&self.dir, self.place_path.agents().as_deref());
+        // Above a child of a session is the session.
+        if self.place_path.layout() == Layout::Tree {
+            remove::above(&self.dir, self.place_path.agents().as_deref());
+        }
         self.owner.clear();
     }
 }

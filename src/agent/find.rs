@@ -6,7 +6,7 @@
 //! the reading if its process still has the pid.
 
 use super::orphans::each_agent;
-use crate::cgroupfs::{Dir, Next, WalkStep};
+use crate::cgroupfs::{AgentName, Dir, Next, OWN, WalkStep};
 use crate::error::{Error, Reason, Result, out_of_memory, shown, words};
 use crate::owner;
 use crate::parse::{self, OwnerNote};
@@ -26,8 +26,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 pub struct Found {
     /// The uuid of the agent.
     pub uuid: String,
-    /// The process is in a cgroup below the group, and not in the group itself.
+    /// The process is in a cgroup below the group: neither in the group itself nor in the cgroup of a session's own processes.
     pub below: bool,
+    /// The child in whose group the process is, if the agent is a session.
+    pub child: Option<AgentName>,
     /// The absolute path of the place, as mounted here. Empty if no mount of the calling process shows the group.
     pub place: Vec<u8>,
     /// The note that the owner has written.
@@ -126,7 +128,8 @@ fn find_in_proc(pid: i32) -> Result<Found> {
     }
     let agent = agent_of(&path, pid)?;
     let uuid = try_alloc::copy_str(agent.name.as_str()).map_err(out_of_memory)?;
-    Ok(Found { uuid, below: agent.below, place: Vec::new(), owner: OwnerNote::default() })
+    let AgentInPath { below, child, .. } = agent;
+    Ok(Found { uuid, below, child, place: Vec::new(), owner: OwnerNote::default() })
 }
 
 /// Returns the path of the cgroup of a process. A main thread that has ended stays in its cgroup when the process is moved: the
@@ -190,7 +193,7 @@ fn found_at(path: &[u8], pid: i32) -> Result<Option<Found>> {
     if place.is_empty() {
         place.push(b'/');
     }
-    Ok(Some(Found { uuid, below: agent.below, place, owner }))
+    Ok(Some(Found { uuid, below: agent.below, child: agent.child, place, owner }))
 }
 
 /// Returns the agent that has the cgroup with this id in its group, from all places in which the caller's agents can be. Of an
@@ -204,8 +207,8 @@ fn find_by_id(id: u64) -> Result<Found> {
     let mut found = None;
     each_agent(&places, |place, dir, name| {
         let Some(dir) = dir.filter(|_| found.is_none()) else { return Ok(()) };
-        let below = match contains(&dir, id) {
-            Ok(Some(below)) => below,
+        let inside = match contains(&dir, id) {
+            Ok(Some(inside)) => inside,
             Ok(None) | Err(Errno::ENODEV | Errno::ENOENT | Errno::EACCES) => return Ok(()),
             Err(e) => return Err(not_read_group(e, &place.path_of(&name))),
         };
@@ -213,7 +216,8 @@ fn find_by_id(id: u64) -> Result<Found> {
             let owner = owner::read_note(&dir)?;
             Ok(Found {
                 uuid: try_alloc::copy_str(name.as_str())?,
-                below,
+                below: inside != Inside::Group,
+                child: if let Inside::Child(name) = inside { Some(name) } else { None },
                 place: try_alloc::copy(&place.path)?,
                 owner,
             })
@@ -229,22 +233,47 @@ fn find_by_id(id: u64) -> Result<Found> {
     })
 }
 
-/// Returns false if the directory is the cgroup with this id, true if a cgroup below it is, and none otherwise.
-fn contains(dir: &Dir, id: u64) -> nix::Result<Option<bool>> {
+/// Where in the group of an agent a cgroup is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Inside {
+    /// It is the group, or that of a session's own processes.
+    Group,
+    /// It is the group of this child, or below it.
+    Child(AgentName),
+    /// It is another cgroup below the group.
+    Below,
+}
+
+/// Returns where in this group the cgroup with this id is, or none.
+fn contains(dir: &Dir, id: u64) -> nix::Result<Option<Inside>> {
     let is_it = |dir: &Dir| fstat(dir).map(|stat| stat.st_ino == id);
     if is_it(dir)? {
-        return Ok(Some(false));
+        return Ok(Some(Inside::Group));
     }
-    let mut below = None;
+    // The cgroup directly in the group that the walk is in.
+    let (mut depth, mut top) = (0, Inside::Below);
+    let mut found = None;
     dir.walk(Deadline::FOREVER, &mut |step| {
-        if let WalkStep::Enter(dir) = step {
-            if is_it(dir)? {
-                below = Some(true);
+        match step {
+            WalkStep::Found(_, name) if depth == 0 => {
+                top = match AgentName::of_directory(name.to_bytes()) {
+                    Some(child) => Inside::Child(child),
+                    None if name == OWN => Inside::Group,
+                    None => Inside::Below,
+                };
             }
+            WalkStep::Enter(dir) => {
+                depth += 1;
+                if is_it(dir)? {
+                    found = Some(if depth > 1 && top == Inside::Group { Inside::Below } else { top });
+                }
+            }
+            WalkStep::Leave(..) => depth -= 1,
+            WalkStep::Found(..) => {}
         }
-        Ok(if below.is_some() { Next::Skip } else { Next::Enter })
+        Ok(if found.is_some() { Next::Skip } else { Next::Enter })
     })?;
-    Ok(below)
+    Ok(found)
 }
 
 fn no_process(pid: i32) -> Error {

@@ -11,6 +11,7 @@ mod labels;
 mod limits;
 mod orphans;
 mod processes;
+mod session;
 mod spawn;
 mod verdict;
 
@@ -29,8 +30,8 @@ use crate::kill::members::Members;
 use crate::kill::{KillState, Killer};
 use crate::limits::Limits;
 use crate::owner;
-use crate::parse::{self, OwnerNote};
-use crate::place::{self, AgentDir, Kind, PlacePath, PlaceRequest, path_parts};
+use crate::parse::{Label, OwnerNote, Tag};
+use crate::place::{self, AgentDir, Kind, Place, PlacePath, PlaceRequest, Session, path_parts};
 use crate::procfs;
 use crate::stats::{Files, Stats};
 use crate::sys::descriptors::occupy_stdio_for_several;
@@ -41,10 +42,28 @@ use limits::Nesting;
 use nix::errno::Errno;
 use nix::sys::stat::fstat;
 use orphans::not_opened;
-use std::borrow::Cow;
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+
+/// What a new agent is given, checked.
+#[derive(Debug, Clone, Copy)]
+struct New<'a> {
+    name: AgentName,
+    limits: &'a Limits,
+    label: Option<Label>,
+    tag: Option<Tag>,
+}
+
+impl<'a> New<'a> {
+    fn check(uuid: Option<&str>, limits: &'a Limits, label: Option<&str>, tag: Option<&str>) -> Result<Self> {
+        limits.check()?;
+        let (label, tag) = (label.map(owner::label).transpose()?.flatten(), tag.map(owner::tag).transpose()?);
+        guard::clear_up();
+        let name = uuid.map_or_else(|| Ok(AgentName::random()), name_of)?;
+        Ok(Self { name, limits, label, tag })
+    }
+}
 
 /// The handle of one agent. Dropping it changes nothing in the group and its processes.
 #[derive(Debug)]
@@ -66,6 +85,8 @@ pub struct Agent {
     kill_state: KillState,
     nesting: Nesting,
     spawn_cache: crate::spawn::SpawnCache,
+    /// Present in a handle of a session, after it has made its first child in this process.
+    session: ForkMutex<Option<Arc<Session>>>,
     /// Present after the first call of `event_fd` in this process.
     watch: ForkMutex<Option<Box<Watch>>>,
 }
@@ -83,6 +104,8 @@ pub struct Info {
     pub owned: bool,
     /// The guard kills and removes the agent when this process ends.
     pub guarded: bool,
+    /// The session of which the agent is a child.
+    pub session: Option<AgentName>,
 }
 
 impl Agent {
@@ -105,45 +128,45 @@ impl Agent {
         label: Option<&str>,
         tag: Option<&str>,
     ) -> Result<Self> {
-        limits.check()?;
-        let (label, tag) = (label.map(owner::label).transpose()?.flatten(), tag.map(owner::tag).transpose()?);
-        guard::clear_up();
-        let name = uuid.map_or_else(|| Ok(AgentName::random()), name_of)?;
+        let new = New::check(uuid, limits, label, tag)?;
         let request = PlaceRequest { needs: limits.controllers(), ..request };
-        place::first_usable(request, |place| {
-            // Before the group is made, because it may fail.
-            let path = PlacePath::share(place).map_err(out_of_memory)?;
-            let stdio = occupy_stdio_for_several().map_err(|e| not_opened(e, &shown(&place.path), &name))?;
-            let note =
-                OwnerNote { created_unix_ns: owner::now_unix_ns(), label, tag, ..OwnerNote::default() };
-            let written = labels::Written::of(&note).map_err(out_of_memory)?;
-            let mut agent_dir = place::make_agent_dir(place, &name, request.needs, Some(&note))?;
-            let applied = match limits.apply(&agent_dir.dir, &agent_dir.path) {
-                // `synwire/agents` may have been made when fewer controllers were available.
-                Err(e) if e.reason() == Some(Reason::NoController) => {
-                    agent_dir.complete().and_then(|()| limits.apply(&agent_dir.dir, &agent_dir.path))
-                }
-                other => other,
-            };
-            if let Err(e) = applied {
-                agent_dir.undo();
-                return Err(e);
+        place::first_usable(request, |place| Self::make(place, &new, request.guard))
+    }
+
+    /// Makes a group in this place.
+    fn make(place: &Place, new: &New<'_>, guard: bool) -> Result<Self> {
+        let New { name, limits, label, tag } = *new;
+        // Before the group is made, because it may fail.
+        let path = PlacePath::share(place).map_err(out_of_memory)?;
+        let stdio = occupy_stdio_for_several().map_err(|e| not_opened(e, &shown(&place.path), &name))?;
+        let note = OwnerNote { created_unix_ns: owner::now_unix_ns(), label, tag, ..OwnerNote::default() };
+        let written = labels::Written::of(&note).map_err(out_of_memory)?;
+        let mut agent_dir = place::make_agent_dir(place, &name, limits.controllers(), Some(&note))?;
+        let applied = match limits.apply(&agent_dir.dir, &agent_dir.path) {
+            // `synwire/agents` may have been made when fewer controllers were available.
+            Err(e) if e.reason() == Some(Reason::NoController) => {
+                agent_dir.complete().and_then(|()| limits.apply(&agent_dir.dir, &agent_dir.path))
             }
-            let overrides = Overrides::of_id(agent_dir.id).map_err(|e| {
-                agent_dir.undo();
-                not_opened(e, &shown(&place.path), &name)
-            })?;
-            let baseline = Baseline::of_new_group(&agent_dir.dir);
-            drop(stdio);
-            let guarded = if request.guard { Some(guard_or_undo(&agent_dir, &name)?) } else { None };
-            let mut agent = Self::from_parts(place.kind, path, name, agent_dir.dir, overrides);
-            agent.guarded = guarded;
-            agent.kill_state.files = agent_dir.kill_files;
-            agent.nesting.mark_set(limits);
-            agent.kill_state.ledger.lock().made(baseline);
-            agent.become_owner(written);
-            Ok(agent)
-        })
+            other => other,
+        };
+        if let Err(e) = applied {
+            agent_dir.undo();
+            return Err(e);
+        }
+        let overrides = Overrides::of_id(agent_dir.id).map_err(|e| {
+            agent_dir.undo();
+            not_opened(e, &shown(&place.path), &name)
+        })?;
+        let baseline = Baseline::of_new_group(&agent_dir.dir);
+        drop(stdio);
+        let guarded = if guard { Some(guard_or_undo(&agent_dir, &name)?) } else { None };
+        let mut agent = Self::from_parts(place.kind, path, name, agent_dir.dir, overrides);
+        agent.guarded = guarded;
+        agent.kill_state.files = agent_dir.kill_files;
+        agent.nesting.mark_set(limits);
+        agent.kill_state.ledger.lock().made(baseline);
+        agent.become_owner(written);
+        Ok(agent)
     }
 
     /// Returns the handle of an existing group, which owns nothing yet.
@@ -167,6 +190,7 @@ impl Agent {
             kill_state: KillState { overrides, ..KillState::default() },
             nesting: Nesting::default(),
             spawn_cache: crate::spawn::SpawnCache::default(),
+            session: ForkMutex::new(),
             watch: ForkMutex::new(),
         }
     }
@@ -199,7 +223,7 @@ impl Agent {
 
     /// Returns the parts of [`Self::path`], which is their concatenation. Allocates nothing.
     pub fn path_parts(&self) -> [&[u8]; 4] {
-        path_parts(self.place_path.as_bytes(), &self.name)
+        path_parts(self.place_path.as_bytes(), self.place_path.layout(), &self.name)
     }
 
     /// Returns facts about the agent.
@@ -216,6 +240,7 @@ impl Agent {
             place,
             owned,
             guarded: self.guarded.as_ref().is_some_and(Guarded::is_in_effect),
+            session: self.place_path.session(),
         })
     }
 
@@ -231,12 +256,6 @@ impl Agent {
         self.files
             .read(&self.dir, self.kill_state.files.events(), which, stats)
             .map_err(|e| self.failed_on("read", e))
-    }
-
-    /// Returns the unit of the place if systemd made it. systemd moves processes into it that the caller may not move.
-    fn unit(&self) -> Option<Cow<'_, str>> {
-        let (_, unit) = parse::split_last(self.place_path.as_bytes());
-        (self.place == Kind::Systemd).then(|| String::from_utf8_lossy(unit))
     }
 
     fn members(&self) -> Members<'_> {
@@ -304,10 +323,12 @@ impl Drop for Agent {
 
 /// Has the guard kill and remove the agent when this process ends. On failure removes the group.
 fn guard_or_undo(agent_dir: &AgentDir<'_>, name: &AgentName) -> Result<Guarded> {
-    guard::guard_agent(&agent_dir.dir, *name, place::exit_cgroups).map_err(|failure| {
-        agent_dir.undo();
-        failure.to_error(&format!("guards {}", shown(&agent_dir.path)))
-    })
+    guard::guard_agent(&agent_dir.dir, *name, &agent_dir.beside_agents(), place::exit_cgroups).map_err(
+        |failure| {
+            agent_dir.undo();
+            failure.to_error(&format!("guards {}", shown(&agent_dir.path)))
+        },
+    )
 }
 
 /// Returns the name of an agent for a uuid from the caller. Accepts only the form of 36 characters.

@@ -11,13 +11,14 @@ use crate::guard;
 use crate::kill::KillFiles;
 use crate::owner;
 use crate::parse::{OwnerNote, Tag};
-use crate::place::{self, Place, PlacePath};
+use crate::place::{self, Layout, Place, PlacePath};
 use crate::sys::deadline::Deadline;
 use crate::sys::descriptors::occupy_stdio_for_several;
 use crate::sys::try_alloc;
 use crate::verdict::Remover;
 use nix::errno::Errno;
 use std::ffi::CStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One agent in the result of [`list`].
@@ -31,6 +32,8 @@ pub struct Entry {
     pub populated: bool,
     /// The note that the owner has written.
     pub owner: OwnerNote,
+    /// The session of which the agent is a child.
+    pub session: Option<AgentName>,
 }
 
 /// The longest wait for one orphan to die, while others have not been killed yet.
@@ -54,17 +57,16 @@ impl Agent {
         let places = place::existing(parent)?;
         let _stdio = occupy_stdio_for_several().map_err(not_begun)?;
         let mut other = None;
-        for place in &places {
-            let dir = match place.agents().and_then(|agents| agents.agents_child(name.as_c_str())) {
-                Ok(dir) => dir,
-                Err(Errno::ENOENT | Errno::ENODEV) => continue,
-                Err(e) => return Err(not_opened(e, &shown(&place.path), &name)),
-            };
+        let mut attempt = |place: &Place, dir: nix::Result<Dir>| {
             let opened = |e| not_opened(e, &shown(&place.path), &name);
+            let dir = match dir {
+                Err(Errno::ENOENT | Errno::ENODEV) => return Ok(None),
+                dir => dir.map_err(opened)?,
+            };
             if let Some(tag) = tag {
                 if belonging(&dir, tag).map_err(opened)? != Belonging::Tagged {
-                    other = Some(&place.path);
-                    continue;
+                    other = Some(place.path.clone());
+                    return Ok(None);
                 }
             }
             let overrides = Overrides::of(&dir).map_err(opened)?;
@@ -73,10 +75,27 @@ impl Agent {
             if own {
                 agent.adopt(place)?;
             }
+            Ok(Some(agent))
+        };
+        for place in &places {
+            let dir = place.agents().and_then(|agents| agents.agents_child(name.as_c_str()));
+            if let Some(agent) = attempt(place, dir)? {
+                return Ok(agent);
+            }
+        }
+        // Last: an agent can make a cgroup with the name of another one in its group.
+        let mut found = None;
+        each_agent(&places, |place, dir, session| {
+            if let (None, Some(dir), Some(children)) = (&found, dir, children_of(place, &session)) {
+                found = attempt(&children, dir.agents_child(name.as_c_str()))?;
+            }
+            Ok(())
+        })?;
+        if let Some(agent) = found {
             return Ok(agent);
         }
         if let (Some(tag), Some(path)) = (tag, other) {
-            let (tag, place) = (tag.as_str(), shown(path));
+            let (tag, place) = (tag.as_str(), shown(&path));
             return Err(Error::new(
                 Errno::ENOENT,
                 format_args!("the agent {name} under {place} does not have the tag {tag}"),
@@ -187,31 +206,44 @@ fn list_of(parent: Option<&CStr>, tag: Option<&Tag>) -> Result<Vec<Entry>> {
     let mut entries = Vec::new();
     let places = place::existing(parent)?;
     let _stdio = occupy_stdio_for_several().map_err(not_begun)?;
-    each_agent(&places, |place, dir, name| {
-        let entry = match dir.map(|dir| entry(&dir, &name, tag)) {
+    let mut add = |place: &Place, dir: Option<&Dir>, name: &AgentName| {
+        let entry = match dir.map(|dir| entry(place, dir, name, tag)) {
             Some(Err(Errno::ENODEV) | Ok(None)) => return Ok(()),
             Some(Ok(Some(entry))) => entry,
-            Some(Err(e)) => return Err(not_opened(e, &shown(&place.path), &name)),
+            Some(Err(e)) => return Err(not_opened(e, &shown(&place.path), name)),
             None if tag.is_some() => return Ok(()),
             None => {
                 let uuid = try_alloc::copy_str(name.as_str()).map_err(out_of_memory)?;
-                Entry { uuid, orphan: false, populated: false, owner: OwnerNote::default() }
+                let (session, owner) = (place.session(), OwnerNote::default());
+                Entry { uuid, orphan: false, populated: false, owner, session }
             }
         };
         try_alloc::push(&mut entries, entry).map_err(out_of_memory)
+    };
+    each_agent(&places, |place, dir, name| {
+        add(place, dir.as_ref(), &name)?;
+        match (dir, children_of(place, &name)) {
+            (Some(dir), Some(children)) => {
+                each_agent_in(&children, &dir, &mut |place, dir, name| add(place, dir.as_ref(), &name))
+            }
+            _ => Ok(()),
+        }
     })?;
     Ok(entries)
 }
 
 /// Returns the entry of an agent, or none if it does not have this tag. Then its lock is left alone.
-fn entry(dir: &Dir, name: &AgentName, tag: Option<&Tag>) -> nix::Result<Option<Entry>> {
+fn entry(place: &Place, dir: &Dir, name: &AgentName, tag: Option<&Tag>) -> nix::Result<Option<Entry>> {
     let populated = Events::open(dir)?.state()?.populated;
     let owner = owner::read_note(dir)?;
     if tag.is_some_and(|tag| owner.tag != Some(*tag)) {
         return Ok(None);
     }
     let uuid = try_alloc::copy_str(name.as_str())?;
-    Ok(Some(Entry { uuid, populated, owner, orphan: owner::is_orphan(dir)? }))
+    let orphan = owner::is_orphan(dir)?;
+    // The directory may stay open, and a claim waits for the shared lock.
+    owner::release(dir);
+    Ok(Some(Entry { uuid, populated, owner, orphan, session: place.session() }))
 }
 
 /// Kills and removes every orphan, and the directories that crashed programs have left. Returns the number of removed
@@ -300,25 +332,47 @@ pub(super) fn each_agent(
     mut visit: impl FnMut(&Place, Option<Dir>, AgentName) -> Result<()>,
 ) -> Result<()> {
     for place in places {
-        let here = shown(&place.path);
-        let gone = |e| matches!(e, Errno::ENOENT | Errno::ENODEV);
-        let agents = match place.agents() {
-            Err(e) if gone(e) => continue,
-            other => other.map_err(|e| not_listed(e, &here))?,
-        };
-        for child in agents.children().map_err(|e| not_listed(e, &here))? {
-            let Some(name) = child.to_str().ok().and_then(AgentName::parse) else { continue };
-            // The library gives its directories names in lower case only.
-            if name.as_c_str() != &*child {
-                continue;
-            }
-            match agents.agents_child(&child) {
-                Ok(dir) => visit(place, Some(dir), name)?,
-                Err(Errno::EACCES) => visit(place, None, name)?,
-                Err(e) if gone(e) => {}
-                Err(e) => return Err(not_opened(e, &here, &name)),
+        match place.agents() {
+            Err(e) if is_gone(e) => {}
+            agents => {
+                let agents = agents.map_err(|e| not_listed(e, &shown(&place.path)))?;
+                each_agent_in(place, &agents, &mut visit)?;
             }
         }
     }
     Ok(())
+}
+
+fn is_gone(errno: Errno) -> bool {
+    matches!(errno, Errno::ENOENT | Errno::ENODEV)
+}
+
+/// Does the same for the place whose groups are in the directory `agents`.
+fn each_agent_in(
+    place: &Place,
+    agents: &Dir,
+    visit: &mut impl FnMut(&Place, Option<Dir>, AgentName) -> Result<()>,
+) -> Result<()> {
+    let here = shown(&place.path);
+    let children = match agents.children() {
+        Err(e) if is_gone(e) => return Ok(()),
+        children => children.map_err(|e| not_listed(e, &here))?,
+    };
+    for child in children {
+        let Some(name) = AgentName::of_directory(child.to_bytes()) else { continue };
+        match agents.agents_child(&child) {
+            Ok(dir) => visit(place, Some(dir), name)?,
+            Err(Errno::EACCES) => visit(place, None, name)?,
+            Err(e) if is_gone(e) => {}
+            Err(e) => return Err(not_opened(e, &here, &name)),
+        }
+    }
+    Ok(())
+}
+
+/// Returns the place of the children of an agent, which need not be a session. Returns none for an agent that is a child itself:
+/// its children are those of a call that names its group as the parent.
+fn children_of(place: &Place, session: &AgentName) -> Option<Place> {
+    (place.layout == Layout::Tree)
+        .then(|| Place::of_session(place.kind, Arc::clone(&place.dir), place.path_of(session)))
 }

@@ -15,6 +15,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 const PROCS: &CStr = c"cgroup.procs";
+const OWN_PROCS: &CStr = c"own/cgroup.procs";
 /// The flag of a kernel thread, from include/linux/sched.h.
 const PF_KTHREAD: u64 = 0x0020_0000;
 
@@ -54,11 +55,14 @@ impl Agent {
         self.restore_overrides()?;
         let by_systemd = || match self.unit() {
             None => Err(Failure::Errno(Errno::EACCES)),
-            Some(unit) => Manager::connect()
-                .and_then(|manager| manager.attach(&unit, &format!("/synwire/agents/{}", self.name), pid))
-                .map_err(Failure::Systemd),
+            Some((unit, below)) => {
+                let own = if self.open_own().is_some() { "/own" } else { "" };
+                Manager::connect()
+                    .and_then(|manager| manager.attach(&unit, &format!("{below}{own}"), pid))
+                    .map_err(Failure::Systemd)
+            }
         };
-        move_into(&self.dir, pid, by_systemd).map_err(|failure| {
+        move_into(&self.dir, || self.open_own(), pid, by_systemd).map_err(|failure| {
             match failure {
                 Failure::Systemd(failure) => self.not_attached(pid, failure),
                 Failure::NoProcess => no_process(pid),
@@ -88,10 +92,15 @@ impl Agent {
         moved
     }
 
-    /// Moves the calling process. Makes three system calls and nothing else.
+    /// Moves the calling process. Makes three system calls, in a session six, and nothing else.
     pub fn move_self(&self) -> nix::Result<()> {
         // 0 is the writer itself. Unlike a pid it means the same in each pid namespace.
-        self.dir.write(PROCS, b"0").map_err(|e| match e {
+        let moved = match self.dir.write(PROCS, b"0") {
+            // In a session; if there is no such cgroup, the group is none.
+            Err(Errno::EBUSY) => self.dir.write(OWN_PROCS, b"0").or(Err(Errno::EBUSY)),
+            moved => moved,
+        };
+        moved.map_err(|e| match e {
             // ENOENT: outside the caller's cgroup namespace. EROFS: mounted read-only since the group was made.
             Errno::ENOENT | Errno::EROFS => Errno::EACCES,
             e => e,
@@ -174,17 +183,23 @@ impl Agent {
     }
 }
 
-/// Moves a process with all its threads, and checks that it lives afterwards. Calls `by_systemd` if the calling process
-/// may not move it.
+/// Moves a process with all its threads, and checks that it lives afterwards. If the group takes no process, moves it into the
+/// cgroup that `own` opens. Calls `by_systemd` if the calling process may not move it.
 fn move_into(
     dir: &Dir,
+    own: impl FnOnce() -> Option<Dir>,
     pid: i32,
     by_systemd: impl FnOnce() -> std::result::Result<(), Failure>,
 ) -> std::result::Result<(), Failure> {
     let stdio = occupy_stdio_for_several()?;
     let process = Target::open(pid)?;
     // Decimal without leading zeros: the kernel reads a number that begins with 0 as octal.
-    match dir.write(PROCS, pid.to_string().as_bytes()) {
+    let text = pid.to_string();
+    let moved = match dir.write(PROCS, text.as_bytes()) {
+        Err(Errno::EBUSY) => own().map_or(Err(Errno::EBUSY), |own| own.write(PROCS, text.as_bytes())),
+        moved => moved,
+    };
+    match moved {
         Err(Errno::EACCES) => {
             process.check_lives()?;
             drop(stdio);

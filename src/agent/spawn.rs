@@ -2,6 +2,7 @@
 //! Starts programs inside an agent's group, and turns the reasons why a program does not start into errors.
 
 use super::Agent;
+use crate::cgroupfs::Dir;
 use crate::error::{Error, Reason, Result, shown, words};
 use crate::parse;
 use crate::spawn::asynchronous::{self, Outcome};
@@ -48,8 +49,10 @@ impl Agent {
     pub fn spawn(&self, command: &Command<'_>, how: SpawnOptions) -> Result<Child> {
         let containment = self.prepare(command, how)?;
         let child = self
-            .spawner()
-            .start(command, containment.as_ref(), how.pidfd, |pid| self.enter(pid))
+            .enter_by(|entry| {
+                let spawner = self.spawner(entry);
+                spawner.start(command, containment.as_ref(), how.pidfd, |pid| self.enter(pid))
+            })
             .map_err(|failure| self.not_spawned(failure, Some(command)))?;
         self.record_start(may_write_attributes(command));
         Ok(child)
@@ -60,7 +63,7 @@ impl Agent {
     pub fn spawn_async(&self, command: &Command<'_>, how: SpawnOptions) -> Result<Child> {
         let containment = self.prepare(command, how)?;
         let child = self
-            .spawner()
+            .spawner(&self.dir)
             .start_async(command, containment.as_ref(), |pid| self.enter(pid))
             .map_err(|failure| self.not_spawned(failure, Some(command)))?;
         self.record_start(may_write_attributes(command));
@@ -84,9 +87,33 @@ impl Agent {
         }
     }
 
-    fn spawner(&self) -> Spawner<'_> {
+    /// Calls `start` with the cgroup in which a child starts: the group or, in a session, that of its own processes. The group
+    /// may have become a session by another handle.
+    fn enter_by(
+        &self,
+        start: impl Fn(&Dir) -> std::result::Result<Child, Failure<Error>>,
+    ) -> std::result::Result<Child, Failure<Error>> {
+        let session = self.known_session();
+        match start(session.as_ref().map_or(&self.dir, |session| &session.own)) {
+            Err(Failure::NotCreated(Errno::EBUSY) | Failure::Failed(Step::Enter, Errno::EBUSY))
+                if session.is_none() =>
+            {
+                let own = self.open_own();
+                start(own.as_ref().unwrap_or(&self.dir))
+            }
+            // The agent has removed the cgroup.
+            Err(_) if session.is_some_and(|session| !session.own.is_alive()) && self.dir.is_alive() => {
+                self.forget_session();
+                start(&self.dir)
+            }
+            started => started,
+        }
+    }
+
+    fn spawner<'a>(&'a self, entry: &'a Dir) -> Spawner<'a> {
         Spawner {
             dir: &self.dir,
+            entry,
             cache: &self.spawn_cache,
             stats_files: &self.files,
             events: self.kill_state.files.events(),

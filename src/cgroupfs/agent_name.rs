@@ -6,6 +6,10 @@ use std::ffi::{CStr, CString};
 use std::fmt;
 use uuid::Uuid;
 
+/// The child of a session's group that holds the session's own processes. The kernel enables no controllers for the children
+/// of a cgroup that holds processes itself.
+pub const OWN: &CStr = c"own";
+
 /// The number of characters of a uuid with hyphens.
 const LENGTH: usize = 36;
 
@@ -26,6 +30,12 @@ impl AgentName {
     /// text.
     pub fn parse(text: &str) -> Option<Self> {
         Uuid::try_parse(text).ok().filter(|_| text.len() == LENGTH).map(Self::of)
+    }
+
+    /// The name of the agent that has a directory of this name. The library gives its directories names in lower case only.
+    pub fn of_directory(name: &[u8]) -> Option<Self> {
+        let agent = Self::parse(std::str::from_utf8(name).ok()?)?;
+        (agent.as_str().as_bytes() == name).then_some(agent)
     }
 
     fn of(uuid: Uuid) -> Self {
@@ -103,6 +113,14 @@ mod tests {
     #[test]
     fn upper_case_is_accepted_and_made_lower_case() {
         assert_eq!(AgentName::parse(&TEXT.to_uppercase()), AgentName::parse(TEXT));
+    }
+
+    #[test]
+    fn a_directory_has_the_name_of_an_agent_only_in_lower_case() {
+        assert_eq!(AgentName::of_directory(TEXT.as_bytes()), AgentName::parse(TEXT));
+        for name in [TEXT.to_uppercase().as_bytes(), OWN.to_bytes(), b"\xff"] {
+            assert_eq!(AgentName::of_directory(name), None);
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub mod overrides;
 mod permissions;
 mod walk;
 
-pub use agent_name::AgentName;
+pub use agent_name::{AgentName, OWN};
 pub use cached_file::{CachedFile, NamedFile, worth_keeping};
 pub use walk::{Next, WalkStep};
 

@@ -5,6 +5,7 @@ use super::boundary::{self, fill};
 use super::error::agentcg_error;
 use super::memory::{Plain, borrow, check_array, check_struct, copy_out_string, copy_out_struct};
 use crate::agent::{self, Found};
+use crate::cgroupfs::AgentName;
 use crate::error::Result;
 use crate::parse::{Label, Tag};
 use libc::pid_t;
@@ -21,7 +22,8 @@ const AGENTCG_LABEL_SIZE: usize = 64;
 pub struct agentcg_found {
     /// The uuid as text.
     pub uuid: [c_char; AGENTCG_UUID_SIZE],
-    /// 1 if the process is in a cgroup below the group, 0 if it is in the group.
+    /// 1 if the process is in a cgroup below the group, 0 if it is in the group or
+    /// is a session's own.
     pub below: u8,
     /// Always 0.
     pub reserved: u16,
@@ -36,14 +38,21 @@ pub struct agentcg_found {
     pub label: [c_char; AGENTCG_LABEL_SIZE],
     /// The tag of the program that made the agent, in the same way.
     pub tag: [c_char; AGENTCG_LABEL_SIZE],
+    /// If the agent is a session, the uuid of the child in which the process is, or
+    /// "". An agent that is not contained can make cgroups with such names in its own
+    /// group; agentcg_open() shows which belong to the caller.
+    pub child: [c_char; AGENTCG_UUID_SIZE],
+    /// Always 0.
+    pub reserved3: [u8; 3],
 }
 
-// SAFETY: repr(C); 37 bytes and one, a u16, two u32 and a u64 leave no padding before the two arrays.
+// SAFETY: repr(C); 37 bytes and one, a u16, two u32 and a u64 leave no padding before the two arrays, nor do 37 and three
+// bytes behind them.
 unsafe impl Plain for agentcg_found {
     const SIZE_V0: usize = 56;
 }
 
-const _: () = assert!(size_of::<agentcg_found>() == agentcg_found::SIZE_V0 + 2 * AGENTCG_LABEL_SIZE);
+const _: () = assert!(size_of::<agentcg_found>() == agentcg_found::SIZE_V0 + 2 * AGENTCG_LABEL_SIZE + 40);
 
 impl Default for agentcg_found {
     fn default() -> Self {
@@ -56,6 +65,8 @@ impl Default for agentcg_found {
             created_unix_ns: 0,
             label: [0; AGENTCG_LABEL_SIZE],
             tag: [0; AGENTCG_LABEL_SIZE],
+            child: [0; AGENTCG_UUID_SIZE],
+            reserved3: [0; 3],
         }
     }
 }
@@ -71,6 +82,7 @@ impl From<&Found> for agentcg_found {
         fill(&mut c.uuid, &found.uuid);
         fill(&mut c.label, found.owner.label.as_ref().map_or("", Label::as_str));
         fill(&mut c.tag, found.owner.tag.as_ref().map_or("", Tag::as_str));
+        fill(&mut c.child, found.child.as_ref().map_or("", AgentName::as_str));
         c
     }
 }
@@ -83,8 +95,9 @@ impl From<&Found> for agentcg_found {
 /// A process in a cgroup below a group is in the agent of that group. An agent
 /// may make agents in its own group. Then the result is the outermost agent in
 /// which the caller is not, so that an agent cannot pass for another by the
-/// names of the cgroups that it makes. If the caller is in all of them, the
-/// result is the innermost.
+/// names of the cgroups that it makes. Of a process in a child of a session the
+/// result is the session, and the child is reported with it. If the caller is in
+/// all of them, the result is the innermost.
 ///
 /// A zombie is in the agent in which it ended. The cgroup's name in
 /// /proc/PID/cgroup decides. If pid is reused during the call, the result is

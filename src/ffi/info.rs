@@ -5,12 +5,14 @@ use super::boundary::{self, fill};
 use super::error::agentcg_error;
 use super::handle::{agent, agent_or_errno, agentcg};
 use super::memory::{Plain, check_struct, copy_out_parts, copy_out_string, copy_out_struct, text};
+use crate::cgroupfs::AgentName;
 use crate::parse::{Label, Tag};
 use nix::errno::Errno;
 use std::ffi::{c_char, c_int};
 use std::os::fd::{AsFd, AsRawFd};
 
-/// cbindgen.toml defines this for the header, because all sections use it.
+/// cbindgen.toml defines these for the header, because all sections use them.
+const AGENTCG_UUID_SIZE: usize = 37;
 const AGENTCG_LABEL_SIZE: usize = 64;
 
 /// Facts about a handle and its group.
@@ -35,6 +37,10 @@ pub struct agentcg_info {
     pub label: [c_char; AGENTCG_LABEL_SIZE],
     /// The tag of the program that made the agent, in the same way.
     pub tag: [c_char; AGENTCG_LABEL_SIZE],
+    /// The uuid of the session of which the agent is a child, "" if it is none.
+    pub session: [c_char; AGENTCG_UUID_SIZE],
+    /// Always 0.
+    pub reserved2: [u8; 3],
 }
 
 impl Default for agentcg_info {
@@ -48,16 +54,18 @@ impl Default for agentcg_info {
             reserved: 0,
             label: [0; AGENTCG_LABEL_SIZE],
             tag: [0; AGENTCG_LABEL_SIZE],
+            session: [0; AGENTCG_UUID_SIZE],
+            reserved2: [0; 3],
         }
     }
 }
 
-// SAFETY: repr(C); two u64, four u32 and two arrays of 64 bytes leave no padding.
+// SAFETY: repr(C); two u64, four u32, two arrays of 64 bytes, and 37 and three bytes leave no padding.
 unsafe impl Plain for agentcg_info {
     const SIZE_V0: usize = 32;
 }
 
-const _: () = assert!(size_of::<agentcg_info>() == agentcg_info::SIZE_V0 + 2 * AGENTCG_LABEL_SIZE);
+const _: () = assert!(size_of::<agentcg_info>() == agentcg_info::SIZE_V0 + 2 * AGENTCG_LABEL_SIZE + 40);
 
 /// Copy the agent's uuid, 36 characters, to buf. Returns the length of the uuid.
 /// The only error is -EINVAL.
@@ -86,7 +94,8 @@ pub unsafe extern "C" fn agentcg_path(cg: *mut agentcg, buf: *mut c_char, size: 
 
 /// Return the descriptor of the group's directory, for CLONE_INTO_CGROUP, Go's
 /// SysProcAttr.CgroupFD and posix_spawnattr_setcgroup_np(3). It belongs to the
-/// handle: do not close it. The only error is -EINVAL. Async-signal-safe.
+/// handle: do not close it. The group of a session takes no process: open "own"
+/// in it. The only error is -EINVAL. Async-signal-safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn agentcg_fd(cg: *mut agentcg) -> c_int {
     // SAFETY: the C caller passes valid pointers, as the header's conventions say.
@@ -122,6 +131,7 @@ pub unsafe extern "C" fn agentcg_get_info(
                 guarded: u32::from(info.guarded),
                 ..agentcg_info::default()
             };
+            fill(&mut c.session, info.session.as_ref().map_or("", AgentName::as_str));
             // An older caller does not pay for what it does not get.
             if size > agentcg_info::SIZE_V0 {
                 let (label, tag) = agent.label_and_tag()?;

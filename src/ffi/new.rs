@@ -3,11 +3,12 @@
 
 use super::boundary::{self, invalid};
 use super::error::agentcg_error;
-use super::handle::{HandleMemory, agentcg};
-use super::limits::{self, agentcg_limits};
+use super::handle::{HandleMemory, agent, agentcg};
+use super::limits::{self as limits_section, agentcg_limits};
 use super::memory::{Plain, check_flags, copy_in_struct, string, text};
 use crate::agent::Agent;
 use crate::error::Result;
+use crate::limits::Limits;
 use crate::place::{PlaceRequest, Systemd};
 use nix::errno::Errno;
 use std::ffi::{c_char, c_int};
@@ -148,7 +149,7 @@ pub unsafe extern "C" fn agentcg_new(
     ];
     let options = agentcg_new_options { parent, uuid, limits, limits_size, flags, ..Default::default() };
     // SAFETY: the C caller passes valid pointers, as the header's conventions say.
-    unsafe { boundary::call(reterr, &codes, || make(&options, ret_cg)) }
+    unsafe { boundary::call(reterr, &codes, || make(&options, ret_cg, make_anywhere)) }
 }
 
 /// Make an agent, like agentcg_new(), with a label and a tag. options_size is
@@ -183,16 +184,106 @@ pub unsafe extern "C" fn agentcg_new_with(
     // SAFETY: the C caller passes valid pointers, as the header's conventions say.
     unsafe {
         boundary::call(reterr, &codes, || {
-            make(&copy_in_struct(options, options_size)?.unwrap_or_default(), ret_cg)
+            make(&copy_in_struct(options, options_size)?.unwrap_or_default(), ret_cg, make_anywhere)
         })
     }
 }
 
-/// Make an agent and its handle.
+/// Make an agent whose group is inside the group of another one, which becomes a
+/// session; the new agent is a child of it. options and options_size are as for
+/// agentcg_new_with(), but parent must be NULL, and AGENTCG_NEW_GUARD is the only
+/// flag. A child is an agent like any other. agentcg_get_info() and agentcg_list()
+/// report its session.
+///
+/// The limits of the session apply to all its processes together, and calls on
+/// the session are about all of them: agentcg_kill_all(), agentcg_terminate(),
+/// agentcg_freeze(), agentcg_read_stats(), the events and agentcg_destroy(). After
+/// a session was destroyed, calls on the handles of its children return -ENODEV,
+/// and agentcg_destroy() ends these handles with 0.
+///
+/// The group of a session takes no process. With the first child, the session's
+/// own processes are moved to a cgroup inside it, "own". agentcg_spawn(),
+/// agentcg_move_pid() and agentcg_move_self() put processes there from then on;
+/// clone3(2) into agentcg_fd() fails with EBUSY. Their memory from before stays
+/// charged to the session's group. If they fork faster than they are moved, the
+/// group is frozen for the time of the move. A program that was contained in the
+/// session before sees the children's cgroups, one that is contained later does
+/// not.
+///
+/// Any handle of the session will do, also a non-owner's. The child has an owner of
+/// its own, the caller. agentcg_reap() ends the children of an orphaned session
+/// together with it, whoever owns them. It leaves the children of a session with a
+/// living owner alone, unless the path of the session is given as parent.
+/// agentcg_open() and agentcg_list() find children in all groups of a place, and
+/// take the path of a session as parent, too.
+///
+/// max_descendants and max_depth of the session bound its children, too: besides
+/// those and the cgroups in them it needs one cgroup for its own processes.
+/// memory_low_bytes and memory_min_bytes of a child protect it from the limits of
+/// the session. Those of the session protect its children only as far as they have
+/// such limits of their own, or cgroup2 is mounted with memory_recursiveprot,
+/// as systemd mounts it.
+///
+/// Returns 0. Errors, as agentcg_new_with(), and:
+///   -EAGAIN      Also: max_descendants or max_depth of the session is reached.
+///   -EBUSY       The session holds processes that cannot be moved: they are
+///                outside the caller's pid namespace, or fork faster, which needs
+///                a kernel without a freezer.
+///   -EINVAL      Also: parent is not NULL, or another flag is set.
+///   -ENODEV      Also: the session was removed.
+///   -EOPNOTSUPP  Also: the session's group is threaded.
+#[unsafe(no_mangle)]
+#[must_use]
+pub unsafe extern "C" fn agentcg_new_in(
+    session: *mut agentcg,
+    options: *const agentcg_new_options,
+    options_size: usize,
+    ret_cg: *mut *mut agentcg,
+    reterr: *mut agentcg_error,
+) -> c_int {
+    use Errno::*;
+    let codes = [
+        E2BIG, EACCES, EAGAIN, EBUSY, EEXIST, EINVAL, EMFILE, ENFILE, ENODEV, ENOENT, ENOEXEC, ENOMEM,
+        ENOSPC, ENOTCONN, EOPNOTSUPP, ERANGE, EROFS,
+    ];
+    // SAFETY: the C caller passes valid pointers, as the header's conventions say.
+    unsafe {
+        boundary::call(reterr, &codes, || {
+            let session = agent(session)?;
+            let options = copy_in_struct(options, options_size)?.unwrap_or_default();
+            if !options.parent.is_null() {
+                return invalid("the parent is not NULL, but the session is the parent");
+            }
+            check_flags(options.flags, AGENTCG_NEW_GUARD)?;
+            make(&options, ret_cg, |new, request| {
+                session.new_in(new.uuid, new.limits, new.label, new.tag, request.guard)
+            })
+        })
+    }
+}
+
+/// The arguments of a call that makes an agent, converted.
+struct Arguments<'a> {
+    uuid: Option<&'a str>,
+    limits: &'a Limits,
+    label: Option<&'a str>,
+    tag: Option<&'a str>,
+}
+
+/// Make an agent at the best place, or at the named one.
+fn make_anywhere(new: &Arguments<'_>, request: PlaceRequest<'_>) -> Result<Agent> {
+    Agent::new_with(request, new.uuid, new.limits, new.label, new.tag)
+}
+
+/// Make an agent by `maker`, and its handle.
 ///
 /// # Safety
 /// The pointers are as the header's conventions say.
-unsafe fn make(options: &agentcg_new_options, ret_cg: *mut *mut agentcg) -> Result<c_int> {
+unsafe fn make(
+    options: &agentcg_new_options,
+    ret_cg: *mut *mut agentcg,
+    maker: impl FnOnce(&Arguments<'_>, PlaceRequest<'_>) -> Result<Agent>,
+) -> Result<c_int> {
     if ret_cg.is_null() {
         return invalid("ret_cg is NULL");
     }
@@ -200,10 +291,11 @@ unsafe fn make(options: &agentcg_new_options, ret_cg: *mut *mut agentcg) -> Resu
     unsafe {
         let uuid = text(options.uuid, "the uuid")?;
         let (label, tag) = (text(options.label, "the label")?, text(options.tag, "the tag")?);
-        let limits = limits::copy_in_new(options.limits, options.limits_size)?;
+        let limits = limits_section::copy_in_new(options.limits, options.limits_size)?;
         let request = PlaceRequest { parent: string(options.parent), ..place_request(options.flags)? };
         let memory = HandleMemory::new()?;
-        ret_cg.write(memory.into_handle(Agent::new_with(request, uuid, &limits, label, tag)?));
+        let new = Arguments { uuid, limits: &limits, label, tag };
+        ret_cg.write(memory.into_handle(maker(&new, request)?));
     }
     Ok(0)
 }

@@ -8,6 +8,7 @@ use super::memory::{
     Plain, check_array, check_flags, check_size, copy_out_struct, deadline, number, string, text, waited,
 };
 use crate::agent::{self, Agent, Entry};
+use crate::cgroupfs::AgentName;
 use crate::error::Result;
 use crate::parse::{Label, Tag};
 use nix::errno::Errno;
@@ -45,14 +46,19 @@ pub struct agentcg_entry {
     pub label: [c_char; AGENTCG_LABEL_SIZE],
     /// The tag of the program that made the agent, in the same way.
     pub tag: [c_char; AGENTCG_LABEL_SIZE],
+    /// The uuid of the session of which the agent is a child, "" if it is none.
+    pub session: [c_char; AGENTCG_UUID_SIZE],
+    /// Always 0.
+    pub reserved3: [u8; 3],
 }
 
-// SAFETY: repr(C); 37 and three bytes, two u32 and a u64 leave no padding before the two arrays.
+// SAFETY: repr(C); 37 and three bytes, two u32 and a u64 leave no padding before the two arrays, nor do 37 and three bytes
+// behind them.
 unsafe impl Plain for agentcg_entry {
     const SIZE_V0: usize = 56;
 }
 
-const _: () = assert!(size_of::<agentcg_entry>() == agentcg_entry::SIZE_V0 + 2 * AGENTCG_LABEL_SIZE);
+const _: () = assert!(size_of::<agentcg_entry>() == agentcg_entry::SIZE_V0 + 2 * AGENTCG_LABEL_SIZE + 40);
 
 impl Default for agentcg_entry {
     fn default() -> Self {
@@ -66,6 +72,8 @@ impl Default for agentcg_entry {
             created_unix_ns: 0,
             label: [0; AGENTCG_LABEL_SIZE],
             tag: [0; AGENTCG_LABEL_SIZE],
+            session: [0; AGENTCG_UUID_SIZE],
+            reserved3: [0; 3],
         }
     }
 }
@@ -82,14 +90,16 @@ impl From<&Entry> for agentcg_entry {
         fill(&mut c.uuid, &entry.uuid);
         fill(&mut c.label, entry.owner.label.as_ref().map_or("", Label::as_str));
         fill(&mut c.tag, entry.owner.tag.as_ref().map_or("", Tag::as_str));
+        fill(&mut c.session, entry.session.as_ref().map_or("", AgentName::as_str));
         c
     }
 }
 
 /// Open the group of an existing agent, for example after a restart. parent is
 /// the place, a cgroup directory. If it is NULL, all places are searched in
-/// which agentcg_new(NULL, ...) can have made the agent. uuid is the agent's
-/// uuid. flags is 0 or AGENTCG_OPEN_OWN. The handle is the caller's;
+/// which agentcg_new(NULL, ...) can have made the agent. The children of the
+/// sessions of a place are found, too, and parent can be the path of a session.
+/// uuid is the agent's uuid. flags is 0 or AGENTCG_OPEN_OWN. The handle is the caller's;
 /// agentcg_destroy() or agentcg_free() ends it.
 ///
 /// systemd removes a scope when its last process has ended, and with it the groups
@@ -197,7 +207,8 @@ unsafe fn tag_of<'a>(tag: *const c_char) -> Result<&'a str> {
 }
 
 /// List the agents under parent, or, if it is NULL, in all places in which
-/// agentcg_new(NULL, ...) can have made them. At most count entries of
+/// agentcg_new(NULL, ...) can have made them, and the children of those that are
+/// sessions. parent can be the path of a session. At most count entries of
 /// entry_size bytes are filled, in no particular order. entry_size is
 /// sizeof(*entries); entries may be NULL if count is 0. For an agent of another
 /// uid, only the uuid is known.

@@ -35,6 +35,7 @@ use crate::sys::fork_mutex::{ForkMutex, ForkMutexGuard};
 use failure::{Failure, Result};
 use nix::sys::stat::fstat;
 use scope::ScopeState;
+use std::ffi::CStr;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -108,18 +109,20 @@ pub struct Guarded {
     id: u64,
 }
 
-/// Has the agent of this directory and name guarded. Starts a guard if none works. `exits` then opens the exit cgroups:
+/// Has the agent of this directory and name guarded. Starts a guard if none works, in a cgroup of its own in the directory to
+/// which `beside` leads from the agent. `exits` then opens the exit cgroups:
 /// `cgroup.procs` files of cgroups that outlive the agents, by which the guard leaves its own cgroup.
 pub fn guard_agent(
     dir: &Dir,
     name: AgentName,
+    beside: &CStr,
     exits: impl Fn() -> nix::Result<Vec<OwnedFd>>,
 ) -> Result<Guarded> {
     let id = fstat(dir.as_fd()).map_err(Failure::Errno)?.st_ino;
     let mut state = state();
     let mut retried = false;
     loop {
-        let guard = state.guard_or(|| start::beside(dir, &exits()?))?;
+        let guard = state.guard_or(|| start::beside(dir, beside, &exits()?))?;
         match guard.request(Message::Guard(id, name), &[dir.as_fd()]) {
             Ok(()) => return Ok(Guarded { guard, id }),
             // It was stopped, or it ended because it had had no work for ten seconds.

@@ -412,8 +412,10 @@ impl KeptScope {
     /// Returns true if the agent is in the scope.
     fn contains(&self, agent: &Guarded) -> bool {
         let inode = |dir: &Dir| fstat(dir.as_fd()).map(|stat| stat.st_ino);
-        // The path of the agent is scope/synwire/agents/uuid.
-        agent.dir.child(c"../../..").is_ok_and(|dir| inode(&dir) == inode(&self.dir))
+        // The path of the agent is scope/synwire/agents/uuid, and that of a child of a session is longer by its uuid.
+        [c"../../..", c"../../../.."]
+            .iter()
+            .any(|up| agent.dir.child(up).is_ok_and(|dir| inode(&dir) == inode(&self.dir)))
     }
 
     /// Leaves the scope. Returns false if no exit cgroup accepts the guard.

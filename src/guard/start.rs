@@ -11,17 +11,17 @@ use crate::spawn::child::Step;
 use crate::spawn::parent::{self, Entry};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// How often the cgroup is made. A reaper may remove it before the guard is in it.
 const TRIES: usize = 100;
 
-/// Starts a guard in a cgroup of its own, beside the directory `agents` that contains this agent. By `exits` the guard
+/// Starts a guard in a cgroup of its own in the directory to which `path` leads from this agent: beside `agents`. By `exits` the guard
 /// can leave it when its work is done. Without exits that cgroup is left, empty, and a reaper removes it.
-pub fn beside(agent: &Dir, exits: &[OwnedFd]) -> Result<Process> {
+pub fn beside(agent: &Dir, path: &CStr, exits: &[OwnedFd]) -> Result<Process> {
     let name = format!("{CGROUP_PREFIX}{}", std::process::id());
-    let cgroup = GuardCgroup::new(agent.child(c"../..")?, CString::new(name).unwrap_or_default());
+    let cgroup = GuardCgroup::new(agent.child(path)?, CString::new(name).unwrap_or_default());
     for _ in 0..TRIES {
         match inside(&cgroup) {
             Ok(process) => return announce(cgroup, process, exits),

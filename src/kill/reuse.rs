@@ -4,7 +4,7 @@
 //! process in the group.
 
 use crate::cgroupfs::events_file::Events;
-use crate::cgroupfs::{Dir, FILE_MAX, FileError, Next, WalkStep};
+use crate::cgroupfs::{Dir, FILE_MAX, FileError, Next, OWN, WalkStep};
 use crate::kill::remove;
 use crate::owner;
 use crate::parse;
@@ -32,6 +32,12 @@ pub fn make_usable(
         }
     }
     let on_subtree_control = |e| (e, SUBTREE_CONTROL);
+    // The processes of a session enter a cgroup inside. Its group keeps the controllers, which are those of its children.
+    if let Some(own) = own_of_session(dir).map_err(on_subtree_control)? {
+        return Events::open(&own)
+            .map_err(|e| (e, c"cgroup.events"))
+            .and_then(|events| make_usable(&own, &events, killed, deadline));
+    }
     // Without cgroups inside, the killed processes were in the group itself. Then no controller that keeps processes out was
     // enabled.
     if killed && !dir.has_children().map_err(on_subtree_control)? {
@@ -48,6 +54,19 @@ pub fn make_usable(
     }
     // EBUSY: a cgroup inside enables the controllers, too.
     disable_below(dir, deadline).and_then(|()| disable(dir)).map_err(on_subtree_control)
+}
+
+/// Opens the cgroup of a session's own processes. Returns none if the group is not that of a session.
+fn own_of_session(dir: &Dir) -> nix::Result<Option<Dir>> {
+    if !dir.has_children()? {
+        return Ok(None);
+    }
+    match dir.agents_child(OWN) {
+        // One that an agent has made threaded takes no process.
+        Ok(own) if own.read(c"cgroup.type", &mut [0; 32])? == b"domain\n" => Ok(Some(own)),
+        Ok(_) | Err(Errno::ENOENT | Errno::ENODEV | Errno::EACCES) => Ok(None),
+        Err(e) => Err(e),
+    }
 }
 
 fn enables_any(dir: &Dir) -> nix::Result<bool> {

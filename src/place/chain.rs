@@ -4,10 +4,11 @@
 use super::refusal::refused;
 use super::self_cgroup::{self, SelfCgroup};
 use super::types::{Candidate, Occupancy, Place, PlaceRequest, Probe, Systemd};
-use super::{delegated, given, known, root, scope, sibling, tracking};
+use super::{delegated, given, known, root, scope, sibling, tracking, types};
 use crate::error::{Error, Reason, Result, out_of_memory, shown};
 use nix::errno::Errno;
 use std::ffi::{CStr, CString};
+use std::sync::Arc;
 
 /// One kind of place in the chain.
 struct Link {
@@ -270,10 +271,14 @@ pub fn discover() -> Result<Vec<u8>> {
 }
 
 /// The existing places: the parent that the caller named, or every place where the chain could have put agents of this
-/// program, an earlier one or another. A refused place is left out, since the caller has no agents there.
+/// program, an earlier one or another. A refused place is left out, since the caller has no agents there. The group of an agent
+/// is two places: that of the agents which its programs have made, and that of its children.
 pub fn existing(parent: Option<&CStr>) -> Result<Vec<Place>> {
     if let Some(parent) = parent {
-        return Ok(vec![given::open(parent)?]);
+        let place = given::open(parent)?;
+        let session = Place::of_session(place.kind, Arc::clone(&place.dir), place.path.clone());
+        let is_session = session.session().is_some() && types::is_agent(&session.path);
+        return Ok(if is_session { vec![place, session] } else { vec![place] });
     }
     let own = self_cgroup::find()?;
     let mut places: Vec<Place> = Vec::new();

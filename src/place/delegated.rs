@@ -53,7 +53,9 @@ fn belongs_to_caller(dir: &Dir) -> nix::Result<bool> {
 /// The nearest cgroup that systemd has marked, with its number in [`SelfCgroup::upwards`].
 fn marked(own: &SelfCgroup) -> nix::Result<Option<(usize, Vec<u8>)>> {
     for (number, path) in own.upwards().take_while(|path| !is_named(path, b".slice")).enumerate() {
-        if is_marked(&path)? || is_agent(&path) {
+        // Agents of an agent are made inside its own group, where its limits apply to them and they end with it. Beside the
+        // group they would escape both.
+        if is_marked(&path)? || types::is_agent(&path) {
             return Ok(Some((number, path)));
         }
     }
@@ -75,12 +77,6 @@ fn given_by_chown(own: &SelfCgroup) -> nix::Result<Option<(usize, Vec<u8>)>> {
 
 fn is_named(path: &[u8], ending: &[u8]) -> bool {
     parse::split_last(path).1.ends_with(ending)
-}
-
-/// Returns true for the group of an agent. Agents of an agent are made inside its own group, where its limits apply to
-/// them and they end with it. Beside the group they would escape both.
-fn is_agent(path: &[u8]) -> bool {
-    types::is_agents(parse::split_last(path).0)
 }
 
 /// Returns true if systemd 251 or later has delegated the cgroup. Earlier versions set an attribute that only

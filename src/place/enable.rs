@@ -27,7 +27,7 @@ pub fn is_real_root(dir: &Dir) -> bool {
 }
 
 /// The controllers that are enabled for the children of `dir`.
-fn enabled(dir: &Dir) -> nix::Result<Controllers> {
+pub fn enabled(dir: &Dir) -> nix::Result<Controllers> {
     Ok(Controllers::listed(dir.read(SUBTREE_CONTROL, &mut [0; FILE_MAX])?))
 }
 
@@ -63,8 +63,13 @@ pub fn check_domain(dir: &Dir, here: &str) -> Result<()> {
 
 /// Refuse a cgroup that holds processes.
 pub fn check_empty(dir: &Dir, here: &str) -> Result<()> {
-    let procs = dir.read_all(c"cgroup.procs").map_err(|e| cannot("read", "cgroup.procs", e, here))?;
-    if procs.is_empty() {
+    check_lists_none(dir, c"cgroup.procs", here)
+}
+
+/// Refuse a cgroup of which this file lists a process or a thread.
+fn check_lists_none(dir: &Dir, list: &'static CStr, here: &str) -> Result<()> {
+    let name = list.to_str().unwrap_or_default();
+    if dir.is_empty(list).map_err(|e| cannot("read", name, e, here))? {
         return Ok(());
     }
     Err(populated(here))
@@ -117,6 +122,16 @@ pub struct Enabled {
 
 /// Enable those of the wanted controllers that are available.
 pub fn enable(dir: &Dir, wanted: Controllers, here: &str) -> Result<Enabled> {
+    enable_if_none(dir, c"cgroup.procs", wanted, here)
+}
+
+/// The same in a cgroup whose processes were moved out. `cgroup.procs` still lists a process whose main thread has ended, which
+/// cannot be moved. Its other threads can, and `cgroup.threads` lists only them.
+pub fn enable_vacated(dir: &Dir, wanted: Controllers, here: &str) -> Result<Enabled> {
+    enable_if_none(dir, c"cgroup.threads", wanted, here)
+}
+
+fn enable_if_none(dir: &Dir, list: &'static CStr, wanted: Controllers, here: &str) -> Result<Enabled> {
     let on = enabled(dir).map_err(|e| cannot("read", "cgroup.subtree_control", e, here))?;
     let unchanged = Enabled { on: on & wanted, added: Controllers::NONE };
     if on.contains(wanted) {
@@ -131,7 +146,7 @@ pub fn enable(dir: &Dir, wanted: Controllers, here: &str) -> Result<Enabled> {
     let root = is_real_root(dir);
     if !root {
         check_domain(dir, here)?;
-        check_empty(dir, here)?;
+        check_lists_none(dir, list, here)?;
     }
     let mut added = Controllers::NONE;
     for (one, plus, _) in missing.each() {

@@ -62,8 +62,22 @@ fn slot(own_cgroup: Option<&[u8]>) -> &'static ForkMutex<Weak<KnownParent>> {
 
 impl KnownParent {
     fn of(place: &Place, named: &CStr, own_cgroup: Option<&[u8]>) -> nix::Result<Arc<Self>> {
-        let known = Arc::new(Self {
+        let known = Self::unlisted(place, named, own_cgroup)?;
+        *slot(own_cgroup).lock() = Arc::downgrade(&known);
+        Ok(known)
+    }
+
+    /// The place of the children of a session. The handle of the session keeps it, and no later call looks for it.
+    pub fn of_session(place: &Place) -> nix::Result<Arc<Self>> {
+        let known = Self::unlisted(place, c"", None)?;
+        *known.agents.lock() = Some(Arc::clone(&place.dir));
+        Ok(known)
+    }
+
+    fn unlisted(place: &Place, named: &CStr, own_cgroup: Option<&[u8]>) -> nix::Result<Arc<Self>> {
+        Ok(Arc::new(Self {
             kind: place.kind,
+            layout: place.layout,
             own_cgroup: own_cgroup.map(try_alloc::copy).transpose()?,
             named: try_alloc::copy_cstr(named)?,
             identity: identity_of(place.dir.as_fd())?,
@@ -73,15 +87,14 @@ impl KnownParent {
             path: try_alloc::copy(&place.path)?,
             controllers: CachedFile::new(),
             lacks_cpu: AtomicBool::new(false),
-        });
-        *slot(own_cgroup).lock() = Arc::downgrade(&known);
-        Ok(known)
+        }))
     }
 
-    fn place(self: &Arc<Self>) -> nix::Result<Place> {
+    /// Returns the place, which exists or has been removed.
+    pub fn place(self: &Arc<Self>) -> nix::Result<Place> {
         let path = try_alloc::copy(&self.path)?;
         let place = Place::new(self.kind, Arc::clone(&self.dir), path, Occupancy::Empty);
-        Ok(Place { known_parent: Some(Arc::clone(self)), ..place })
+        Ok(Place { layout: self.layout, known_parent: Some(Arc::clone(self)), ..place })
     }
 
     /// Returns the place if its name still leads to it. One system call finds that out.

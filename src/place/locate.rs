@@ -2,7 +2,7 @@
 //! From the path of a cgroup, as /proc shows it, to the agent that contains it, and to the directory of that agent.
 
 use super::types::AGENTS;
-use crate::cgroupfs::AgentName;
+use crate::cgroupfs::{AgentName, OWN};
 use crate::parse;
 use crate::procfs;
 use crate::sys::fork_mutex::ForkMutex;
@@ -20,8 +20,10 @@ pub struct AgentInPath<'p> {
     pub place: &'p [u8],
     /// The name of the agent.
     pub name: AgentName,
-    /// The cgroup is below the group, and not the group itself.
+    /// The cgroup is below the group: neither the group itself, nor that of a session's own processes.
     pub below: bool,
+    /// The name of the child that has the cgroup, if the agent is a session.
+    pub child: Option<AgentName>,
 }
 
 /// What the kernel appends to the path of a removed cgroup.
@@ -29,20 +31,41 @@ const DELETED: &[u8] = b" (deleted)";
 
 /// Returns the agents whose groups contain the cgroup at `path`, the outermost first.
 pub fn agents_in(path: &[u8]) -> impl Iterator<Item = AgentInPath<'_>> {
+    let mut last = None;
     let at_slashes = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| at);
     at_slashes.filter_map(move |at| {
-        let rest = path.get(at + 1..)?.strip_prefix(AGENTS.to_bytes())?.strip_prefix(b"/")?;
-        let uuid = rest.split(|&byte| byte == b'/').next()?;
-        let name = AgentName::parse(std::str::from_utf8(uuid).ok()?)?;
-        // The library gives its directories names in lower case only.
-        let end = path.len() - rest.len() + uuid.len();
-        (name.as_str().as_bytes() == uuid).then_some(AgentInPath {
+        let rest = path.get(at..)?;
+        let named = |below: &[u8]| first_component(below).and_then(AgentName::of_directory);
+        // A child of a session is directly in the group of the session.
+        let child = if last == Some(at) { named(rest) } else { None };
+        let (name, agents) = match child {
+            Some(name) => (name, rest),
+            None => {
+                let agents = rest.get(1..)?.strip_prefix(AGENTS.to_bytes())?;
+                (named(agents)?, agents)
+            }
+        };
+        let end = path.len() - agents.len() + name.component().len();
+        last = Some(end);
+        let inside = path.get(end..)?;
+        Some(AgentInPath {
             group: path.get(..end)?,
             place: path.get(..at)?,
             name,
-            below: end < path.len(),
+            below: !inside.is_empty() && inside.strip_prefix(b"/") != Some(OWN.to_bytes()),
+            child: first_component(inside).and_then(AgentName::of_directory),
         })
     })
+}
+
+/// Returns the first component of a path that begins with a slash.
+fn first_component(path: &[u8]) -> Option<&[u8]> {
+    path.strip_prefix(b"/")?.split(|&byte| byte == b'/').next()
+}
+
+/// Returns the place of the outermost agent in the path of a cgroup, and the path from there.
+pub fn outermost_place(path: &[u8]) -> Option<(&[u8], &[u8])> {
+    path.split_at_checked(agents_in(path).next()?.place.len())
 }
 
 /// Returns the path without the mark that the kernel appends if the cgroup was removed, and true if it was. A living cgroup
@@ -182,6 +205,20 @@ mod tests {
             found(&format!("{outer}/synwire/agents/{TWO}")),
             [("/a".into(), ONE.into(), true), (outer, TWO.into(), false)]
         );
+    }
+
+    #[test]
+    fn the_children_of_a_session_in_a_path_are_agents_in_its_group() {
+        let session = format!("/a/synwire/agents/{ONE}");
+        let path = format!("{session}/{TWO}/x");
+        assert_eq!(found(&path), [("/a".into(), ONE.into(), true), (session.clone(), TWO.into(), true)]);
+        let child = |path: &str| agents_in(path.as_bytes()).next().and_then(|agent| agent.child);
+        assert_eq!(child(&path), AgentName::parse(TWO));
+        assert_eq!(child(&session), None);
+        let own = format!("{session}/own");
+        assert_eq!((found(&own), child(&own)), (vec![("/a".into(), ONE.into(), false)], None));
+        let below_own = format!("{own}/{TWO}");
+        assert_eq!((found(&below_own), child(&below_own)), (vec![("/a".into(), ONE.into(), true)], None));
     }
 
     #[test]

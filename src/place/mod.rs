@@ -7,6 +7,7 @@
 //! tracking                                        places without limits
 //! given delegated root sibling scope              the other kinds of places
 //! tree                                            synwire/agents below a place
+//! session                                         the group of a session, which holds those of its children
 //! known                                           the places that were used last
 //! check                                           can a place be used?
 //! locate                                          from the path of a cgroup to its agent and its directory
@@ -28,6 +29,7 @@ mod refusal;
 mod root;
 mod scope;
 pub mod self_cgroup;
+mod session;
 mod sibling;
 mod tracking;
 mod tree;
@@ -35,8 +37,9 @@ mod types;
 mod vacate;
 
 pub use chain::{Outcome, Survey, discover, existing, first_usable, is_available, survey};
-pub use locate::{AgentInPath, agent_of, in_any_mount, in_last_mount, without_mark};
+pub use locate::{AgentInPath, agent_of, in_any_mount, in_last_mount, outermost_place, without_mark};
 pub use scope::{failed, hold};
 pub use self_cgroup::exit_cgroups;
+pub use session::Session;
 pub use tree::{AgentDir, make_agent_dir};
-pub use types::{Candidate, Kind, Occupancy, Place, PlacePath, PlaceRequest, Systemd, path_parts};
+pub use types::{Candidate, Kind, Layout, Occupancy, Place, PlacePath, PlaceRequest, Systemd, path_parts};

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 /// Find the parent of the self cgroup.
 pub fn probe(own: &SelfCgroup, _: PlaceRequest<'_>) -> Probe {
-    if own.name.is_none() {
+    let Some(name) = &own.name else {
         return Probe::NotApplicable("the cgroup of this process has no parent in the mount".to_owned());
-    }
+    };
     // A process of an agent must not add agents beside its own.
-    if types::is_agents(&own.path) {
+    if types::is_agent(&[own.path.as_slice(), name.to_bytes()].join(&b'/')) {
         return Probe::NotApplicable(
             "this process belongs to an agent, and its group is beside others".to_owned(),
         );

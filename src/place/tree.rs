@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The tree `synwire/agents/<uuid>` below a place. Any number of processes may build it at the same time, and each may
+//! The tree `synwire/agents/<uuid>` below a place, and the groups `<uuid>` of the children of a session. Any number of processes may build it at the same time, and each may
 //! fail and remove what it has built. If another process removes a level that a step needs, the steps are repeated.
 
 use super::enable::{self, Enabled};
 use super::refusal::refused;
-use super::types::{AGENTS, Occupancy, Place, SYNWIRE};
-use super::vacate;
+use super::types::{AGENTS, Layout, Occupancy, Place, SYNWIRE};
+use super::{session, vacate};
 use crate::cgroupfs::controllers::Controllers;
 use crate::cgroupfs::{AgentName, Dir};
 use crate::error::{Error, Reason, Result, shown};
@@ -17,7 +17,7 @@ use crate::procfs;
 use crate::sys;
 use crate::sys::retry_transient;
 use nix::errno::Errno;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 /// How often other processes may remove a level before the call gives up. Each time one of their calls has failed.
 const TRIES: usize = 100;
@@ -63,9 +63,13 @@ pub fn make_agent_dir<'p>(
         let agents = place.known_parent.as_ref().and_then(|known| known.agents());
         let made = match &agents {
             Some(agents) => make_and_claim(agents, name.as_c_str()),
-            None => make_and_claim(&place.dir, &name.path_in(AGENTS)),
+            None => make_and_claim(&place.dir, &place.path_in(name)),
         };
         match made {
+            // A session without its group makes no more children.
+            Ok(None) if place.layout == Layout::Session && !place.dir.is_alive() => {
+                return Err(refused(Errno::ENODEV, &shown(&place.path)));
+            }
             Ok(None) => {}
             Ok(Some((dir, id, kill_files))) => {
                 if let (Some(known), None) = (&place.known_parent, &agents) {
@@ -88,6 +92,9 @@ pub fn make_agent_dir<'p>(
                     }
                 }
                 return Ok(made);
+            }
+            Err(Errno::ENOENT | Errno::ENODEV) if place.layout == Layout::Session => {
+                return Err(refused(Errno::ENODEV, &shown(&place.path)));
             }
             Err(Errno::ENOENT | Errno::ENODEV) if agents.is_some() => {
                 if let (Some(known), Some(removed)) = (&place.known_parent, &agents) {
@@ -133,6 +140,9 @@ impl Place {
     /// Continue guards that a signal has stopped: a guard whose host has ended does its work then. Other guards are
     /// continued when their host ends or sends them a message.
     pub fn wake_guards(&self) {
+        if self.layout == Layout::Session {
+            return;
+        }
         let level = self.dir.child(SYNWIRE);
         for name in level.as_ref().ok().and_then(|level| level.children().ok()).unwrap_or_default() {
             if !is_guard(&name) {
@@ -151,6 +161,9 @@ impl Place {
     /// Remove the levels of the tree that hold nothing, such as those of a program that has crashed. A process that is
     /// making an agent there makes them again.
     pub fn remove_unused(&self) {
+        if self.layout == Layout::Session {
+            return;
+        }
         let level = self.dir.child(SYNWIRE);
         let names = level.as_ref().map_or_else(|_| Vec::new(), |level| level.children().unwrap_or_default());
         for name in names.iter().filter(|name| is_guard(name)) {
@@ -272,6 +285,9 @@ impl AgentDir<'_> {
     pub fn complete(&mut self) -> Result<()> {
         let here = &shown(&self.place.path);
         let place = &self.place.dir;
+        if self.place.layout == Layout::Session {
+            return session::prepare(place, here);
+        }
         self.built.vacate(self.place, here)?;
         for _ in 0..TRIES {
             let Enabled { on, added } = enable::enable(place, self.place.wanted(), here)?;
@@ -296,9 +312,14 @@ impl AgentDir<'_> {
         .because(Reason::Gone))
     }
 
+    /// The path from the group to the directory in which its guard is.
+    pub fn beside_agents(&self) -> CString {
+        self.place.beside_agents()
+    }
+
     /// Remove the group, which has never held a process, and what the call has built for it.
     pub fn undo(&self) {
-        let _ = remove_made(&self.place.dir, &self.name.path_in(AGENTS)); // ENOENT: it was removed already.
+        let _ = remove_made(&self.place.dir, &self.place.path_in(&self.name)); // ENOENT: it was removed already.
         self.built.undo(&self.place.dir);
     }
 }

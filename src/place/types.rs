@@ -2,9 +2,10 @@
 //! The types of places. The other files use them.
 
 use crate::cgroupfs::controllers::Controllers;
-use crate::cgroupfs::{AgentName, CachedFile, Dir};
+use crate::cgroupfs::{AgentName, CachedFile, Dir, OWN};
 use crate::error::Error;
 use crate::guard::Scope;
+use crate::parse;
 use crate::sys::fork_mutex::ForkMutex;
 use crate::sys::statx::MountedFile;
 use crate::sys::try_alloc;
@@ -21,6 +22,14 @@ pub const AGENTS: &CStr = c"synwire/agents";
 /// Returns true if `path` is that of a directory that holds agents.
 pub fn is_agents(path: &[u8]) -> bool {
     path.strip_suffix(AGENTS.to_bytes()).is_some_and(|above| above.ends_with(b"/"))
+}
+
+/// Returns true if `path` is that of the group of an agent, of a child of a session, or of the cgroup of a session's own
+/// processes. A program there may make agents of its own inside, and none beside.
+pub fn is_agent(path: &[u8]) -> bool {
+    let (above, name) = parse::split_last(path);
+    let is_of_session = || name == OWN.to_bytes() || AgentName::of_directory(name).is_some();
+    is_agents(above) || (is_of_session() && is_agent(above))
 }
 
 /// When systemd is asked for a scope.
@@ -107,9 +116,31 @@ pub enum Occupancy {
     Others,
 }
 
-/// A directory in which `synwire/agents` exists or can be made.
+/// Where the groups of the agents are in a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// In `synwire/agents`.
+    Tree,
+    /// In the place itself, which is the group of a session. The limits of the children then apply between them: levels
+    /// without protection would keep their memory.low from having an effect, and would share one cpu.weight.
+    Session,
+}
+
+impl Layout {
+    /// The path from the place to the groups, with a slash before each part.
+    fn path(self) -> [&'static [u8]; 2] {
+        match self {
+            Self::Tree => [b"/", AGENTS.to_bytes()],
+            Self::Session => [b"", b""],
+        }
+    }
+}
+
+/// A directory in which `synwire/agents` exists or can be made, or the group of a session.
 #[derive(Debug, Clone)]
 pub struct Place {
+    /// Where the groups are.
+    pub layout: Layout,
     /// How the place was found.
     pub kind: Kind,
     /// The directory, held open.
@@ -130,7 +161,7 @@ pub enum PlacePath {
     /// All agents that are made in one place share it. The place is remembered as long as an agent has it.
     Shared(Arc<KnownParent>),
     /// A copy of the path.
-    Own(Box<[u8]>),
+    Own(Box<[u8]>, Layout),
 }
 
 /// A place that the library has opened and uses again.
@@ -138,6 +169,8 @@ pub enum PlacePath {
 pub struct KnownParent {
     /// How the place was found.
     pub kind: Kind,
+    /// Where the groups are.
+    pub layout: Layout,
     /// The cgroup of the calling process for which it was found, as /proc shows it. None if the caller has named the place.
     pub own_cgroup: Option<Vec<u8>>,
     /// The path by which the caller has named it, or by which it was found.
@@ -184,17 +217,49 @@ impl Candidate {
 impl Place {
     /// A place that is not the scope of this process.
     pub fn new(kind: Kind, dir: Arc<Dir>, path: Vec<u8>, occupancy: Occupancy) -> Self {
-        Self { kind, dir, path, occupancy, scope: None, known_parent: None }
+        Self { layout: Layout::Tree, kind, dir, path, occupancy, scope: None, known_parent: None }
     }
 
     /// Open the directory that holds the groups of the agents. `ENOENT` if it does not exist.
     pub fn agents(&self) -> nix::Result<Dir> {
-        self.dir.child(AGENTS)
+        self.dir.child(match self.layout {
+            Layout::Tree => AGENTS,
+            Layout::Session => c".",
+        })
     }
 
     /// The absolute path of an agent's group, which need not exist.
     pub fn path_of(&self, name: &AgentName) -> Vec<u8> {
-        path_parts(&self.path, name).concat()
+        path_parts(&self.path, self.layout, name).concat()
+    }
+
+    /// The path of an agent's group in the directory of the place.
+    pub fn path_in(&self, name: &AgentName) -> CString {
+        match self.layout {
+            Layout::Tree => name.path_in(AGENTS),
+            Layout::Session => name.as_c_str().to_owned(),
+        }
+    }
+
+    /// The place of the children of a session, whose group is open. `kind` is that of the session's own place.
+    pub fn of_session(kind: Kind, group: Arc<Dir>, path: Vec<u8>) -> Self {
+        Self { layout: Layout::Session, ..Self::new(kind, group, path, Occupancy::Empty) }
+    }
+
+    /// The path from an agent's group to the directory in which a guard is. A guard is outside of all sessions.
+    pub fn beside_agents(&self) -> CString {
+        let mut up = b"../..".to_vec();
+        let (mut above, mut name) = parse::split_last(&self.path);
+        while self.layout == Layout::Session && AgentName::of_directory(name).is_some() {
+            up.extend_from_slice(b"/..");
+            (above, name) = parse::split_last(above);
+        }
+        CString::new(up).unwrap_or_default()
+    }
+
+    /// The name of the session whose group the place is.
+    pub fn session(&self) -> Option<AgentName> {
+        session_of(&self.path, self.layout)
     }
 }
 
@@ -210,7 +275,7 @@ impl PlacePath {
     /// For an existing agent, whose handle does not keep the place open.
     pub fn copy(place: &Place) -> nix::Result<Self> {
         // The vector has an exact capacity, so that the box does not allocate.
-        try_alloc::copy(&place.path).map(|path| Self::Own(path.into_boxed_slice()))
+        try_alloc::copy(&place.path).map(|path| Self::Own(path.into_boxed_slice(), place.layout))
     }
 
     /// The directory that holds the groups of the agents, if it is kept open. If the group of an agent with this path exists,
@@ -218,7 +283,7 @@ impl PlacePath {
     pub fn agents(&self) -> Option<Arc<Dir>> {
         match self {
             Self::Shared(known) => known.agents(),
-            Self::Own(_) => None,
+            Self::Own(..) => None,
         }
     }
 
@@ -226,12 +291,30 @@ impl PlacePath {
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Shared(known) => &known.path,
-            Self::Own(path) => path,
+            Self::Own(path, _) => path,
         }
+    }
+
+    /// Where the groups are.
+    pub fn layout(&self) -> Layout {
+        match self {
+            Self::Shared(known) => known.layout,
+            Self::Own(_, layout) => *layout,
+        }
+    }
+
+    /// The name of the session whose group the place is.
+    pub fn session(&self) -> Option<AgentName> {
+        session_of(self.as_bytes(), self.layout())
     }
 }
 
+fn session_of(path: &[u8], layout: Layout) -> Option<AgentName> {
+    (layout == Layout::Session).then(|| AgentName::of_directory(parse::split_last(path).1)).flatten()
+}
+
 /// The parts of the absolute path of an agent's group in the place with this path.
-pub fn path_parts<'a>(place: &'a [u8], name: &'a AgentName) -> [&'a [u8]; 4] {
-    [place.strip_suffix(b"/").unwrap_or(place), b"/", AGENTS.to_bytes(), name.component()]
+pub fn path_parts<'a>(place: &'a [u8], layout: Layout, name: &'a AgentName) -> [&'a [u8]; 4] {
+    let [slash, agents] = layout.path();
+    [place.strip_suffix(b"/").unwrap_or(place), slash, agents, name.component()]
 }

@@ -151,6 +151,8 @@ impl Drop for UnwatchedSpawn<'_> {
 pub struct Spawner<'a> {
     /// The group's directory.
     pub dir: &'a Dir,
+    /// The cgroup in which the program starts: the group, or one inside it without limits of its own.
+    pub entry: &'a Dir,
     /// What the library remembers of the group.
     pub cache: &'a SpawnCache,
     /// The files of the group's statistics.
@@ -208,11 +210,11 @@ impl Spawner<'_> {
         let options = Options { containment, copies_memory, pidfd, raise_oom_score, supervision };
         let mut result = Err(parent::Failure::NotCreated(Errno::ENOSYS));
         if !self.cache.kills_created_inside.load(Ordering::Relaxed) {
-            result = parent::start(Entry::CreatedInside(self.dir.as_fd()), command, options);
+            result = parent::start(Entry::CreatedInside(self.entry.as_fd()), command, options);
             if result.as_ref().err() == Some(&parent::Failure::NotCreated(Errno::EACCES))
-                && self.dir.restore_write(PROCS)
+                && self.entry.restore_write(PROCS)
             {
-                result = parent::start(Entry::CreatedInside(self.dir.as_fd()), command, options);
+                result = parent::start(Entry::CreatedInside(self.entry.as_fd()), command, options);
             }
             if result.as_ref().err() == Some(&parent::Failure::Killed(Step::Start)) {
                 self.cache.kills_created_inside.store(true, Ordering::Relaxed);
@@ -263,7 +265,15 @@ impl Spawner<'_> {
     }
 
     fn is_frozen(&self) -> nix::Result<bool> {
-        freeze::is_in_force(self.dir, &self.cache.freeze, self.events)
+        let is_inside = !std::ptr::eq(self.dir, self.entry);
+        Ok(freeze::is_in_force(self.dir, &self.cache.freeze, self.events)?
+            || (is_inside && self.entry_is_frozen()?))
+    }
+
+    /// An agent can freeze a cgroup inside its group.
+    fn entry_is_frozen(&self) -> nix::Result<bool> {
+        let (freeze, events) = (CachedFile::new(), CachedFile::new());
+        freeze::is_in_force(self.entry, &freeze, events.named(c"cgroup.events"))
     }
 
     /// Fails if the group is frozen, and remembers that.
@@ -303,7 +313,7 @@ impl Spawner<'_> {
         if self.is_full()? {
             return Err(Failure::PidsLimit);
         }
-        match self.dir.open_file(PROCS, OFlag::O_WRONLY) {
+        match self.entry.open_file(PROCS, OFlag::O_WRONLY) {
             Ok(procs) => Ok(parent::start(Entry::WritesItself(procs.as_fd()), command, options)),
             Err(Errno::EACCES) => Ok(Err(parent::Failure::Failed(Step::Enter, Errno::EACCES))),
             Err(e) => Err(Failure::Errno(e)),

@@ -83,7 +83,7 @@ AT(agentcg_stats, frozen, 272, 8);
 AT(agentcg_stats, nr_descendants, 280, 8);
 AT(agentcg_stats, nr_dying_descendants, 288, 8);
 
-SIZE(agentcg_info, 160);
+SIZE(agentcg_info, 200);
 AT(agentcg_info, id, 0, 8);
 AT(agentcg_info, controllers, 8, 8);
 AT(agentcg_info, place, 16, 4);
@@ -92,6 +92,8 @@ AT(agentcg_info, guarded, 24, 4);
 AT(agentcg_info, reserved, 28, 4);
 AT(agentcg_info, label, 32, 64);
 AT(agentcg_info, tag, 96, 64);
+AT(agentcg_info, session, 160, 37);
+AT(agentcg_info, reserved2, 197, 3);
 
 /* The only struct with pointers. */
 #define WORD sizeof(void *)
@@ -139,7 +141,7 @@ AT(agentcg_spawn_rlimit, resource, 0, 8);
 AT(agentcg_spawn_rlimit, soft, 8, 8);
 AT(agentcg_spawn_rlimit, hard, 16, 8);
 
-SIZE(agentcg_entry, 184);
+SIZE(agentcg_entry, 224);
 AT(agentcg_entry, uuid, 0, 37);
 AT(agentcg_entry, orphan, 37, 1);
 AT(agentcg_entry, populated, 38, 1);
@@ -149,8 +151,10 @@ AT(agentcg_entry, reserved2, 44, 4);
 AT(agentcg_entry, created_unix_ns, 48, 8);
 AT(agentcg_entry, label, 56, 64);
 AT(agentcg_entry, tag, 120, 64);
+AT(agentcg_entry, session, 184, 37);
+AT(agentcg_entry, reserved3, 221, 3);
 
-SIZE(agentcg_found, 184);
+SIZE(agentcg_found, 224);
 AT(agentcg_found, uuid, 0, 37);
 AT(agentcg_found, below, 37, 1);
 AT(agentcg_found, reserved, 38, 2);
@@ -159,6 +163,8 @@ AT(agentcg_found, reserved2, 44, 4);
 AT(agentcg_found, created_unix_ns, 48, 8);
 AT(agentcg_found, label, 56, 64);
 AT(agentcg_found, tag, 120, 64);
+AT(agentcg_found, child, 184, 37);
+AT(agentcg_found, reserved3, 221, 3);
 
 SIZE(agentcg_verdict, 608);
 AT(agentcg_verdict, mask, 0, 8);
@@ -343,6 +349,7 @@ static const struct functions {
 	int (*new)(const char *, const char *, const agentcg_limits *, size_t, uint64_t, agentcg **,
 	           agentcg_error *);
 	int (*new_with)(const agentcg_new_options *, size_t, agentcg **, agentcg_error *);
+	int (*new_in)(agentcg *, const agentcg_new_options *, size_t, agentcg **, agentcg_error *);
 	int (*open)(const char *, const char *, uint64_t, agentcg **, agentcg_error *);
 	int (*open_tagged)(const char *, const char *, const char *, uint64_t, agentcg **, agentcg_error *);
 	int (*list)(const char *, agentcg_entry *, size_t, size_t, agentcg_error *);
@@ -386,7 +393,7 @@ static const struct functions {
 	int (*get_limits)(agentcg *, agentcg_limits *, size_t, agentcg_error *);
 } functions = {
 	agentcg_version_number, agentcg_version_string, agentcg_is_available, agentcg_discover_parent,
-	agentcg_diagnose, agentcg_diagnose_new, agentcg_new, agentcg_new_with, agentcg_open, agentcg_open_tagged,
+	agentcg_diagnose, agentcg_diagnose_new, agentcg_new, agentcg_new_with, agentcg_new_in, agentcg_open, agentcg_open_tagged,
 	agentcg_list, agentcg_list_tagged, agentcg_reap, agentcg_reap_tagged,
 	agentcg_find, agentcg_find_pidfd, agentcg_destroy, agentcg_explain, agentcg_destroy_explained, agentcg_free,
 	agentcg_uuid, agentcg_path, agentcg_fd, agentcg_get_info, agentcg_set_label,

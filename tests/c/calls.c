@@ -231,6 +231,21 @@ static int call_new_with(agentcg_error *error)
 	return new_labelled(error);
 }
 
+static agentcg *a_child;
+
+static int call_new_in(agentcg_error *error)
+{
+	return agentcg_new_in(cg, NULL, 0, &a_child, error);
+}
+
+/* The session ends its child. Only the handle is left. */
+static void end_session(int result)
+{
+	end(0);
+	if (result >= 0)
+		agentcg_free(a_child);
+}
+
 static int call_destroy(agentcg_error *error)
 {
 	return agentcg_destroy(cg, 0, SOON_MS, NULL, 0, error);
@@ -599,6 +614,7 @@ const struct call calls[] = {
 	{ "agentcg_new with a guard", nothing, call_new_guarded, end_made, 0, 0 },
 	{ "agentcg_new with limits", nothing, call_new_limited, end_made, 0, 0 },
 	{ "agentcg_new_with", nothing, call_new_with, end_made, 0, 0 },
+	{ "agentcg_new_in", a_populated_group, call_new_in, end_session, 0, 0 },
 	{ "agentcg_new in no cgroup", nothing, call_new_in_no_cgroup, no_cleanup, -ENODEV, 0 },
 	{ "agentcg_destroy", a_group, call_destroy, is_destroyed, 0, 0 },
 	{ "agentcg_destroy of a nested group", a_nested_group, call_destroy, is_destroyed, 0, 0 },

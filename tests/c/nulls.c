@@ -79,6 +79,7 @@ static void a_null_handle_is_refused_and_outputs_are_untouched(void)
 	REFUSED(agentcg_contains, NULL, getpid());
 	REFUSED(agentcg_event_fd, NULL, AGENTCG_EVENT_EMPTY);
 	REFUSED(agentcg_next_events, NULL, 0, &events);
+	REFUSED(agentcg_new_in, NULL, NULL, 0, &fresh);
 	REFUSED(agentcg_watch_stall, NULL, AGENTCG_STALL_CPU, AGENTCG_STALL_SOME, 100000, 1000000);
 	REFUSED(agentcg_set_limits, NULL, &limits, sizeof(limits), 0);
 	REFUSED(agentcg_get_limits, NULL, &limits, sizeof(limits));
@@ -98,6 +99,7 @@ static void a_null_output_is_refused(void)
 {
 	REFUSED(agentcg_new, NULL, NULL, NULL, 0, 0, NULL);
 	REFUSED(agentcg_new_with, NULL, 0, NULL);
+	REFUSED(agentcg_new_in, cg, NULL, 0, NULL);
 	REFUSED(agentcg_open, NULL, some_uuid, 0, NULL);
 	REFUSED(agentcg_open_tagged, NULL, some_uuid, "x", 0, NULL);
 	REFUSED(agentcg_list, NULL, NULL, sizeof(agentcg_entry), 1);
@@ -156,6 +158,7 @@ static void an_invalid_label_is_refused(void)
 		agentcg_new_options options = { .label = invalid[i] };
 
 		REFUSED(agentcg_new_with, &options, sizeof(options), &fresh);
+		REFUSED(agentcg_new_in, cg, &options, sizeof(options), &fresh);
 		REFUSED(agentcg_set_label, cg, invalid[i]);
 	}
 	CHECK(fresh == cg);
@@ -190,6 +193,7 @@ static void a_size_without_its_struct_is_refused(void)
 	REFUSED(agentcg_new_with, &(agentcg_new_options){ .limits_size = sizeof(agentcg_limits) }, sizeof(agentcg_new_options),
 	        &fresh);
 	REFUSED(agentcg_new_with, NULL, sizeof(agentcg_new_options), &fresh);
+	REFUSED(agentcg_new_in, cg, NULL, sizeof(agentcg_new_options), &fresh);
 	poison_outputs();
 	REFUSED(agentcg_diagnose_new, NULL, sizeof(agentcg_limits), 0, &diagnosis, sizeof(diagnosis), text, sizeof(text));
 	check_outputs_untouched();
@@ -215,6 +219,20 @@ static void a_null_buffer_of_size_0_returns_the_length(void)
 	CHECK_EQ(strlen(path), length < PATH_SIZE ? length : PATH_SIZE - 1);
 }
 
+/* What only concerns the choice of a place is refused for a child, whose place is its session. */
+static void a_place_for_a_child_is_refused(void)
+{
+	const agentcg_new_options options[] = {
+		{ .parent = "/sys/fs/cgroup" }, { .parent = "" }, { .flags = AGENTCG_NEW_SYSTEMD },
+		{ .flags = AGENTCG_NEW_NO_SYSTEMD }, { .flags = AGENTCG_NEW_KEEP_CALLER },
+	};
+	agentcg *fresh = cg;
+
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+		REFUSED(agentcg_new_in, cg, &options[i], sizeof(options[i]), &fresh);
+	CHECK(fresh == cg);
+}
+
 static void an_unknown_flag_is_refused(void)
 {
 	static const uint64_t unknown[] = { 1ull << 20, 1ull << 32, 1ull << 63, UINT64_MAX };
@@ -226,6 +244,7 @@ static void an_unknown_flag_is_refused(void)
 
 		REFUSED(agentcg_new, NULL, NULL, NULL, 0, unknown[i], &fresh);
 		REFUSED(agentcg_new_with, &options, sizeof(options), &fresh);
+		REFUSED(agentcg_new_in, cg, &options, sizeof(options), &fresh);
 		REFUSED(agentcg_diagnose_new, NULL, 0, unknown[i], &diagnosis, sizeof(diagnosis), text, sizeof(text));
 		REFUSED(agentcg_open, NULL, some_uuid, unknown[i], &fresh);
 		REFUSED(agentcg_open_tagged, NULL, some_uuid, "x", unknown[i], &fresh);
@@ -326,6 +345,7 @@ int main(void)
 	RUN(a_missing_or_invalid_tag_is_refused);
 	RUN(a_size_without_its_struct_is_refused);
 	RUN(a_null_buffer_of_size_0_returns_the_length);
+	RUN(a_place_for_a_child_is_refused);
 	RUN(an_unknown_flag_is_refused);
 	RUN(a_stall_that_does_not_exist_is_refused);
 	RUN(a_negative_timeout_other_than_forever_is_refused);

@@ -486,6 +486,28 @@ static void visit(const char *uuid)
 	agentcg_free(guest);
 }
 
+/* Make a child and use it. Other threads kill the session, and remove the child as one of many. */
+static void use_child(agentcg *session)
+{
+	agentcg_limits limits = some_limits(limits_here);
+	agentcg_new_options options = {
+		.limits = &limits, .limits_size = sizeof(limits), .label = "child", .tag = "stress",
+	};
+	agentcg *child;
+
+	/* A nesting limit; forks during the move of the processes. */
+	if (CALL(agentcg_new_in(session, &options, sizeof(options), &child, &why), -EAGAIN, -EBUSY) < 0)
+		return;
+	self->guest = 1;
+	for (int i = 0; i < 3; i++)
+		use(child);
+	self->guest = 0;
+	if (random_below(4))
+		CALL(agentcg_destroy(child, 0, SOON_MS, NULL, 0, &why), 0);
+	else
+		agentcg_free(child);
+}
+
 /* ---- one handle, and two hundred ---- */
 
 static agentcg *made(void)
@@ -547,6 +569,8 @@ static void turn_with_one_handle(void)
 {
 	if (random_below(20))
 		use(slots[0].cg);
+	else if (random_below(3) == 0)
+		use_child(slots[0].cg);
 	else if (random_below(2))
 		list_agents();
 	else if (random_below(2))

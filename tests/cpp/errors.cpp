@@ -47,6 +47,9 @@ void missing_and_invalid_arguments_throw()
 	THROWN_BY(group::make({}, 0, nullptr, "/proc"), no_such_device);
 
 	agentcgpp::new_options options;
+	options.parent = "/proc";
+	CHECK(strstr(THROWN_BY(group::make().new_in(options), invalid_argument).what(), "parent"));
+	options.parent.reset();
 	options.label = "two\nlines";
 	CHECK(strstr(THROWN_BY(group::make_with(options), invalid_argument).what(), "label"));
 	options.label = std::string("a\0b", 3);

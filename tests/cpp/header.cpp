@@ -24,6 +24,7 @@ std::size_t use_header(agentcg *cg)
 		labelled = {.limits = limits, .label = "a label", .tag = "header"};
 #endif
 		other = agentcgpp::group::make_with(labelled);
+		other = group.new_in(labelled);
 		other.set_label(std::string("another"));
 		other = agentcgpp::group::open_tagged(group.uuid(), "header", AGENTCG_OPEN_OWN, group.path());
 		if (agentcgpp::list_tagged("header").size() > std::size_t(agentcgpp::reap_tagged("header", 1s)))

@@ -209,6 +209,7 @@ void every_method_of_an_empty_group_throws()
 		REFUSED(destroy(soon));
 		REFUSED(destroy_explained(soon, verdict));
 		REFUSED(explain());
+		REFUSED(new_in());
 		REFUSED(uuid());
 		REFUSED(path());
 		REFUSED(fd());

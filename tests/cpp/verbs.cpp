@@ -40,6 +40,27 @@ void an_agent_is_made_with_the_given_place_limits_and_uuid()
 	remove_parent(parent);
 }
 
+void a_child_is_made_in_its_session_and_ends_with_its_object()
+{
+	agentcgpp::new_options options;
+	options.uuid = "01234567-89ab-4def-8123-456789abcdef";
+	options.limits.pids_max = 7;
+	options.tag = "verbs";
+	group session = group::make(), other = session.new_in();
+	{
+		group child = session.new_in(options);
+
+		CHECK(child.uuid() == options.uuid);
+		CHECK(child.path() == session.path() + "/" + *options.uuid);
+		CHECK_EQ(number_in(child.get(), "pids.max"), 7);
+		CHECK(std::string(child.get_info().session) == session.uuid());
+		CHECK(std::string(child.get_info().tag) == "verbs");
+	}
+	CHECK_EQ(access((session.path() + "/" + *options.uuid).c_str(), F_OK), -1);
+	CHECK_EQ(access(other.path().c_str(), F_OK), 0);
+	CHECK(std::string(session.get_info().session).empty());
+}
+
 void an_agent_is_made_with_a_label_and_found_by_its_tag()
 {
 	char parent[PATH_SIZE];
@@ -356,6 +377,7 @@ void the_end_is_explained()
 int main()
 {
 	RUN(an_agent_is_made_with_the_given_place_limits_and_uuid);
+	RUN(a_child_is_made_in_its_session_and_ends_with_its_object);
 	RUN(an_agent_is_made_with_a_label_and_found_by_its_tag);
 	RUN(the_place_is_that_of_C);
 	RUN(a_diagnosis_is_for_the_given_limits_and_flags);

@@ -100,6 +100,31 @@ static void systemd_group(void)
 	group_with(NULL, AGENTCG_NEW_SYSTEMD);
 }
 
+/* A session with a process of its own and a child without an owner. */
+static void session(void)
+{
+	group();
+	member("", SLEEPS);
+	MUST(agentcg_new_in(cg, NULL, 0, &other, &ignored));
+	agentcg_free(other);
+	other = NULL;
+}
+
+/* The same with an unlimited child that has a process. */
+static void session_member(void)
+{
+	char uuid_of_child[AGENTCG_UUID_SIZE], below[64];
+
+	group();
+	MUST(agentcg_new_in(cg, NULL, 0, &other, &ignored));
+	MUST(agentcg_uuid(other, uuid_of_child, sizeof(uuid_of_child)));
+	agentcg_free(other);
+	other = NULL;
+	snprintf(below, sizeof(below), "/%s", uuid_of_child);
+	member(below, SLEEPS);
+	member("/own", SLEEPS);
+}
+
 static void limited_group(void)
 {
 	agentcg_limits limits = all_limits();
@@ -439,6 +464,21 @@ static int new_labelled(agentcg_error *error)
 	agentcg_new_options options = { .parent = scratch, .label = "a label", .tag = "faults" };
 
 	return agentcg_new_with(&options, sizeof(options), &other, error);
+}
+
+static int new_in_session(agentcg_error *error)
+{
+	agentcg_limits limits = { .mask = AGENTCG_LIMIT_PIDS_MAX, .pids_max = 40 };
+	agentcg_new_options options = { .limits = &limits, .limits_size = sizeof(limits), .tag = "faults" };
+
+	return agentcg_new_in(cg, &options, sizeof(options), &other, error);
+}
+
+static int new_in_guarded(agentcg_error *error)
+{
+	agentcg_new_options options = { .flags = AGENTCG_NEW_GUARD };
+
+	return agentcg_new_in(cg, &options, sizeof(options), &other, error);
 }
 
 static int open_guest(agentcg_error *error)
@@ -967,6 +1007,9 @@ const struct act acts[] = {
 	OF(new, "systemd", nothing, new_systemd, MAKES | FOUND | SYSTEMD | GUARDED | WAITS),
 	OF(new, "second_systemd", systemd_group, new_systemd, MAKES | FOUND | SYSTEMD | GUARDED | WAITS),
 	OF(new_with, "labelled", nothing, new_labelled, MAKES),
+	OF(new_in, "first", one_member, new_in_session, MAKES | SESSION),
+	OF(new_in, "second", session, new_in_session, MAKES),
+	OF(new_in, "guarded", session, new_in_guarded, MAKES | GUARDED),
 	OF(open, "guest", group, open_guest, MAKES),
 	OF(open, "found", group, open_guest, MAKES | FOUND),
 	OF(open, "own", orphan, open_own, MAKES),
@@ -976,6 +1019,7 @@ const struct act acts[] = {
 	OF(list, "none", nothing, list, 0),
 	OF(list, "two", orphan_and_own, list, 0),
 	OF(list, "found", orphan_and_own, list, FOUND),
+	OF(list, "session", session, list, 0),
 	OF(reap, "none", nothing, reap, 0),
 	OF(reap, "orphan", populated_orphan, reap, KILLS),
 	OF(reap, "beside_own", orphan_and_own, reap, KILLS),
@@ -987,6 +1031,7 @@ const struct act acts[] = {
 	OF(destroy, "if_empty", group, destroy_if_empty, ENDS),
 	OF(destroy, "populated", one_member, destroy, ENDS | KILLS | WAITS),
 	OF(destroy, "nested", nested_members, destroy_measured, ENDS | KILLS | WAITS),
+	OF(destroy, "session", session_member, destroy, ENDS | KILLS | WAITS),
 	OF(destroy, "guarded", guarded_member, destroy, ENDS | KILLS | GUARDED | WAITS),
 	OF(destroy, "watched", events_pending, destroy, ENDS | KILLS | WAITS),
 	OF(destroy, "systemd", systemd_group, destroy, ENDS | KILLS | FOUND | SYSTEMD | GUARDED),
@@ -1005,6 +1050,7 @@ const struct act acts[] = {
 	OF(move_pid, "", outside_member, move_pid, 0),
 	OF(move_pidfd, "", outside_member, move_pidfd, 0),
 	OF(move_self, "", group, move_self, 0),
+	OF(move_self, "session", session, move_self, 0),
 	OF(find, "inside", nested_members, find, 0),
 	OF(find, "leaderless", leaderless_member, find, 0),
 	OF(find_pidfd, "inside", nested_member_by_pidfd, find_pidfd, 0),
@@ -1013,6 +1059,7 @@ const struct act acts[] = {
 	OF(pids, "nested", nested_members, pids, 0),
 	OF(pids, "leaderless", leaderless_member, pids, 0),
 	OF(spawn, "plain", group, spawn, WAITS),
+	OF(spawn, "session", session, spawn, WAITS),
 	OF(spawn, "pidfd", limited_group, spawn_pidfd, WAITS),
 	OF(spawn, "options", group, spawn_options, WAITS),
 	OF(spawn, "descriptors", group, spawn_descriptors, WAITS),
@@ -1058,6 +1105,7 @@ const struct act acts[] = {
 	OF(kill_all, "empty", group, kill_all, KILLS | WAITS),
 	OF(kill_all, "one", one_member, kill_all, KILLS | WAITS),
 	OF(kill_all, "nested", nested_members, kill_all, KILLS | WAITS),
+	OF(kill_all, "session", session_member, kill_all, KILLS | WAITS),
 	OF(kill_all, "throttled", throttled_members, kill_all, KILLS | WAITS),
 	OF(kill_all, "leaderless", leaderless_member, kill_all, KILLS | WAITS),
 	OF(kill_all, "frozen", frozen_member, kill_all, KILLS | WAITS),

@@ -21,6 +21,7 @@ enum {
 	SYSTEMD = 1 << 6,    /* needs a systemd manager */
 	VARIES = 1 << 7,     /* success may have another result under a fault */
 	WAITS = 1 << 8,      /* the number of its system calls depends on time */
+	SESSION = 1 << 9,    /* after a failure the group may be a session that has controllers for its children */
 };
 
 /* One call of the interface, in one typical state of its group. */

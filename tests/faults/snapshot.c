@@ -98,7 +98,8 @@ static bool skipped(const char *name, int depth, bool guards)
 	/* Cgroups of the lab. */
 	if (depth == 0)
 		return strcmp(name, "synwire") != 0 && strcmp(name, "supervisor") != 0 && strncmp(name, "agentcg-", 8) != 0;
-	return !guards && strncmp(name, "guard", 5) == 0;
+	/* The own processes of a session count as those of its group. */
+	return strcmp(name, "own") == 0 || (!guards && strncmp(name, "guard", 5) == 0);
 }
 
 static void add_cgroup(struct snapshot *snapshot, const char *directory, const char *shown, int depth, bool alive, bool guards)

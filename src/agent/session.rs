@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Sessions: agents that hold other agents, their children.
+//!
+//! Any agent becomes a session when its first child is made. From then on its own processes are in the cgroup `own` inside its
+//! group. No handle need know that: a process that the kernel does not let into the group enters `own`, if there is one.
+
+use super::{Agent, New};
+use crate::cgroupfs::{Dir, OWN};
+use crate::error::{Reason, Result};
+use crate::limits::Limits;
+use crate::parse;
+use crate::place::{self, Kind, Place, Session};
+use crate::sys::descriptors::occupy_stdio_for_several;
+use nix::errno::Errno;
+use std::sync::Arc;
+
+impl Agent {
+    /// Makes an agent whose group is inside the group of this one, which becomes a session. All limits of the session apply to
+    /// its children together, and every call on the session is about all processes in it.
+    pub fn new_in(
+        &self,
+        uuid: Option<&str>,
+        limits: &Limits,
+        label: Option<&str>,
+        tag: Option<&str>,
+        guard: bool,
+    ) -> Result<Self> {
+        let new = New::check(uuid, limits, label, tag)?;
+        self.make_room()?;
+        let place = self.session()?.place()?;
+        Self::make(&place, &new, guard).map_err(|e| {
+            if e.reason() == Some(Reason::Gone) && !self.dir.is_alive() {
+                return self.failed("make a child in", "", Errno::ENODEV);
+            }
+            e
+        })
+    }
+
+    /// Returns the session, and makes this agent one if it is not.
+    fn session(&self) -> Result<Arc<Session>> {
+        // Held until the processes are moved: of two threads the second need not move them again.
+        let mut known = self.session.lock();
+        if let Some(session) = &*known {
+            return Ok(Arc::clone(session));
+        }
+        self.restore_overrides()?;
+        let _stdio = occupy_stdio_for_several().map_err(|e| self.failed("make a child in", "", e))?;
+        let group = self.dir.child(c".").map_err(|e| self.failed("make a child in", "", e))?;
+        let place = Place::of_session(self.place, Arc::new(group), self.path());
+        let session = Session::prepare(place).map_err(|e| match e.errno() {
+            Errno::ENODEV if !self.dir.is_alive() => self.failed("make a child in", "", Errno::ENODEV),
+            _ => e,
+        })?;
+        let session = Arc::new(session);
+        *known = Some(Arc::clone(&session));
+        Ok(session)
+    }
+
+    /// Returns the session if this handle has made a child.
+    pub(super) fn known_session(&self) -> Option<Arc<Session>> {
+        self.session.lock().clone()
+    }
+
+    /// Forgets the session, so that the next child makes the agent one again.
+    pub(super) fn forget_session(&self) {
+        *self.session.lock() = None;
+    }
+
+    /// Opens the cgroup of the session's own processes. Returns none if the agent is no session.
+    pub(super) fn open_own(&self) -> Option<Dir> {
+        self.dir.child(OWN).ok()
+    }
+
+    /// Returns the unit of the place if systemd made it, and the path from the unit to the group. systemd moves processes there
+    /// that the caller may not move.
+    pub(super) fn unit(&self) -> Option<(String, String)> {
+        if self.place != Kind::Systemd {
+            return None;
+        }
+        let path = self.path();
+        let (unit, below) = place::outermost_place(&path)?;
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        Some((text(parse::split_last(unit).1), text(below)))
+    }
+}
