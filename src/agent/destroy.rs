@@ -188,7 +188,7 @@ impl Agent {
     /// Removes the directories above the removed group that no other agent uses, and ends the ownership.
     fn finish_removal(&self) {
         // Above a child of a session is the session.
-        if self.place_path.layout() == Layout::Tree {
+        if self.layout == Layout::Tree {
             remove::above(&self.dir, self.place_path.agents().as_deref());
         }
         self.owner.clear();

@@ -39,7 +39,7 @@ impl Agent {
         threshold: Option<Threshold>,
     ) -> Result<()> {
         let Some(threshold) = threshold else {
-            if let Some(watch) = &mut *self.watch.lock() {
+            if let Some(watch) = &mut self.rare.lock().watch {
                 watch.end_stall(self.members(), resource, kind);
             }
             return Ok(());
@@ -59,15 +59,15 @@ impl Agent {
 
     /// Calls `change` with the watch of this process. A watch that is new is dropped if `change` fails.
     fn with_watch<T>(&self, change: impl FnOnce(&mut Watch) -> Result<T>) -> Result<T> {
-        let mut watch = self.watch.lock();
+        let mut rare = self.rare.lock();
         let _stdio = occupy_stdio_for_several().map_err(|e| self.failed("have a descriptor for", "", e))?;
-        if let Some(watch) = &mut *watch {
+        if let Some(watch) = &mut rare.watch {
             return change(watch);
         }
         let fresh = Watch::new().map_err(|e| self.failed("have a descriptor for", "", e))?;
         let mut fresh = try_alloc::boxed(fresh).map_err(out_of_memory)?;
         let changed = change(&mut fresh)?;
-        *watch = Some(fresh);
+        rare.watch = Some(fresh);
         Ok(changed)
     }
 
@@ -83,7 +83,7 @@ impl Agent {
     }
 
     fn found_events(&self) -> Result<(u64, Arc<Epoll>)> {
-        match &mut *self.watch.lock() {
+        match &mut self.rare.lock().watch {
             Some(watch) if watch.which() != 0 => {
                 let found = watch.next(self.members(), &self.files).map_err(|e| self.not_watched(e))?;
                 Ok((found, Arc::clone(watch.epoll())))

@@ -200,7 +200,7 @@ impl Agent {
     fn wake_watchers_after_death(&self, events: &Events<'_>) {
         if kernel::populated_outlives_death() && events.state().is_ok_and(|state| state.populated) {
             final_counters::wake_watchers(&self.dir);
-            if let Some(watch) = &*self.watch.lock() {
+            if let Some(watch) = &self.rare.lock().watch {
                 watch.wake();
             }
         }

@@ -31,7 +31,7 @@ use crate::kill::{KillState, Killer};
 use crate::limits::Limits;
 use crate::owner;
 use crate::parse::{Label, OwnerNote, Tag};
-use crate::place::{self, AgentDir, Kind, Place, PlacePath, PlaceRequest, Session, path_parts};
+use crate::place::{self, AgentDir, Kind, Layout, Place, PlacePath, PlaceRequest, Session, path_parts};
 use crate::procfs;
 use crate::stats::{Files, Stats};
 use crate::sys::descriptors::occupy_stdio_for_several;
@@ -71,6 +71,7 @@ pub struct Agent {
     dir: Dir,
     name: AgentName,
     place: Kind,
+    layout: Layout,
     place_path: PlacePath,
     /// The process that owns the agent through this handle, or none. A forked child has a copy of the handle and is not
     /// the owner.
@@ -85,10 +86,16 @@ pub struct Agent {
     kill_state: KillState,
     nesting: Nesting,
     spawn_cache: crate::spawn::SpawnCache,
-    /// Present in a handle of a session, after it has made its first child in this process.
-    session: ForkMutex<Option<Arc<Session>>>,
+    rare: ForkMutex<Rare>,
+}
+
+/// What few handles have. One lock for both keeps the others small.
+#[derive(Debug, Default)]
+struct Rare {
     /// Present after the first call of `event_fd` in this process.
-    watch: ForkMutex<Option<Box<Watch>>>,
+    watch: Option<Box<Watch>>,
+    /// Present in a handle of a session, after it has made its first child in this process.
+    session: Option<Arc<Session>>,
 }
 
 /// Facts about an agent.
@@ -160,7 +167,7 @@ impl Agent {
         let baseline = Baseline::of_new_group(&agent_dir.dir);
         drop(stdio);
         let guarded = if guard { Some(guard_or_undo(&agent_dir, &name)?) } else { None };
-        let mut agent = Self::from_parts(place.kind, path, name, agent_dir.dir, overrides);
+        let mut agent = Self::from_parts(place, path, name, agent_dir.dir, overrides);
         agent.guarded = guarded;
         agent.kill_state.files = agent_dir.kill_files;
         agent.nesting.mark_set(limits);
@@ -171,7 +178,7 @@ impl Agent {
 
     /// Returns the handle of an existing group, which owns nothing yet.
     fn from_parts(
-        place: Kind,
+        place: &Place,
         place_path: PlacePath,
         name: AgentName,
         dir: Dir,
@@ -180,7 +187,8 @@ impl Agent {
         Self {
             dir,
             name,
-            place,
+            place: place.kind,
+            layout: place.layout,
             place_path,
             owner: AtomicForkId::default(),
             note: ForkMutex::new(),
@@ -190,8 +198,7 @@ impl Agent {
             kill_state: KillState { overrides, ..KillState::default() },
             nesting: Nesting::default(),
             spawn_cache: crate::spawn::SpawnCache::default(),
-            session: ForkMutex::new(),
-            watch: ForkMutex::new(),
+            rare: ForkMutex::new(),
         }
     }
 
@@ -223,7 +230,7 @@ impl Agent {
 
     /// Returns the parts of [`Self::path`], which is their concatenation. Allocates nothing.
     pub fn path_parts(&self) -> [&[u8]; 4] {
-        path_parts(self.place_path.as_bytes(), self.place_path.layout(), &self.name)
+        path_parts(self.place_path.as_bytes(), self.layout, &self.name)
     }
 
     /// Returns facts about the agent.
@@ -240,7 +247,7 @@ impl Agent {
             place,
             owned,
             guarded: self.guarded.as_ref().is_some_and(Guarded::is_in_effect),
-            session: self.place_path.session(),
+            session: self.place_path.session(self.layout),
         })
     }
 

@@ -71,7 +71,7 @@ impl Agent {
             }
             let overrides = Overrides::of(&dir).map_err(opened)?;
             let path = PlacePath::copy(place).map_err(out_of_memory)?;
-            let mut agent = Self::from_parts(place.kind, path, name, dir, overrides);
+            let mut agent = Self::from_parts(place, path, name, dir, overrides);
             if own {
                 agent.adopt(place)?;
             }
@@ -222,12 +222,13 @@ fn list_of(parent: Option<&CStr>, tag: Option<&Tag>) -> Result<Vec<Entry>> {
     };
     each_agent(&places, |place, dir, name| {
         add(place, dir.as_ref(), &name)?;
-        match (dir, children_of(place, &name)) {
-            (Some(dir), Some(children)) => {
-                each_agent_in(&children, &dir, &mut |place, dir, name| add(place, dir.as_ref(), &name))
-            }
-            _ => Ok(()),
+        let (Some(dir), Some(children)) = (dir, children_of(place, &name)) else { return Ok(()) };
+        if !dir.has_children().map_err(|e| not_listed(e, &shown(&children.path)))? {
+            return Ok(());
         }
+        // The lock is held shared since the look at it, and a claim by another process waits for that.
+        owner::release(&dir);
+        each_agent_in(&children, &dir, &mut |place, dir, name| add(place, dir.as_ref(), &name))
     })?;
     Ok(entries)
 }
@@ -241,8 +242,6 @@ fn entry(place: &Place, dir: &Dir, name: &AgentName, tag: Option<&Tag>) -> nix::
     }
     let uuid = try_alloc::copy_str(name.as_str())?;
     let orphan = owner::is_orphan(dir)?;
-    // The directory may stay open, and a claim waits for the shared lock.
-    owner::release(dir);
     Ok(Some(Entry { uuid, populated, owner, orphan, session: place.session() }))
 }
 
@@ -296,7 +295,7 @@ fn reap_of(parent: Option<&CStr>, tag: Option<&Tag>, deadline: Deadline) -> Resu
             }
             let overrides = Overrides::of(&dir).map_err(not_opened)?;
             let path = PlacePath::copy(place).map_err(out_of_memory)?;
-            let agent = Agent::from_parts(place.kind, path, name, dir, overrides);
+            let agent = Agent::from_parts(place, path, name, dir, overrides);
             match agent.remove(Remover::Reap, deadline.at_most(TURN)) {
                 Ok(_) => removed += 1,
                 Err(e) if e.errno() == Errno::ETIMEDOUT => late = Some(e),

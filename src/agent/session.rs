@@ -38,10 +38,8 @@ impl Agent {
 
     /// Returns the session, and makes this agent one if it is not.
     fn session(&self) -> Result<Arc<Session>> {
-        // Held until the processes are moved: of two threads the second need not move them again.
-        let mut known = self.session.lock();
-        if let Some(session) = &*known {
-            return Ok(Arc::clone(session));
+        if let Some(session) = self.known_session() {
+            return Ok(session);
         }
         self.restore_overrides()?;
         let _stdio = occupy_stdio_for_several().map_err(|e| self.failed("make a child in", "", e))?;
@@ -51,19 +49,19 @@ impl Agent {
             Errno::ENODEV if !self.dir.is_alive() => self.failed("make a child in", "", Errno::ENODEV),
             _ => e,
         })?;
-        let session = Arc::new(session);
-        *known = Some(Arc::clone(&session));
-        Ok(session)
+        // Another thread may have done the same.
+        let mut rare = self.rare.lock();
+        Ok(Arc::clone(rare.session.get_or_insert_with(|| Arc::new(session))))
     }
 
     /// Returns the session if this handle has made a child.
     pub(super) fn known_session(&self) -> Option<Arc<Session>> {
-        self.session.lock().clone()
+        self.rare.lock().session.clone()
     }
 
     /// Forgets the session, so that the next child makes the agent one again.
     pub(super) fn forget_session(&self) {
-        *self.session.lock() = None;
+        self.rare.lock().session = None;
     }
 
     /// Opens the cgroup of the session's own processes. Returns none if the agent is no session.

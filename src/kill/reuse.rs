@@ -32,20 +32,20 @@ pub fn make_usable(
         }
     }
     let on_subtree_control = |e| (e, SUBTREE_CONTROL);
-    // The processes of a session enter a cgroup inside. Its group keeps the controllers, which are those of its children.
-    if let Some(own) = own_of_session(dir).map_err(on_subtree_control)? {
-        return Events::open(&own)
-            .map_err(|e| (e, c"cgroup.events"))
-            .and_then(|events| make_usable(&own, &events, killed, deadline));
-    }
     // Without cgroups inside, the killed processes were in the group itself. Then no controller that keeps processes out was
     // enabled.
     if killed && !dir.has_children().map_err(on_subtree_control)? {
         return Ok(());
     }
-    if !enables_any(dir).map_err(on_subtree_control)?
-        || contains_owned_agents(dir).map_err(on_subtree_control)?
-    {
+    if !enables_any(dir).map_err(on_subtree_control)? {
+        return Ok(());
+    }
+    // The processes of a session enter a cgroup inside. Its group keeps the controllers, which are those of its children.
+    if let Some(own) = own_of_session(dir).map_err(on_subtree_control)? {
+        let events = Events::open(&own).map_err(|e| (e, c"cgroup.events"))?;
+        return make_usable(&own, &events, killed, deadline);
+    }
+    if contains_owned_agents(dir).map_err(on_subtree_control)? {
         return Ok(());
     }
     match disable(dir) {
@@ -58,9 +58,6 @@ pub fn make_usable(
 
 /// Opens the cgroup of a session's own processes. Returns none if the group is not that of a session.
 fn own_of_session(dir: &Dir) -> nix::Result<Option<Dir>> {
-    if !dir.has_children()? {
-        return Ok(None);
-    }
     match dir.agents_child(OWN) {
         // One that an agent has made threaded takes no process.
         Ok(own) if own.read(c"cgroup.type", &mut [0; 32])? == b"domain\n" => Ok(Some(own)),

@@ -161,7 +161,7 @@ pub enum PlacePath {
     /// All agents that are made in one place share it. The place is remembered as long as an agent has it.
     Shared(Arc<KnownParent>),
     /// A copy of the path.
-    Own(Box<[u8]>, Layout),
+    Own(Box<[u8]>),
 }
 
 /// A place that the library has opened and uses again.
@@ -275,7 +275,7 @@ impl PlacePath {
     /// For an existing agent, whose handle does not keep the place open.
     pub fn copy(place: &Place) -> nix::Result<Self> {
         // The vector has an exact capacity, so that the box does not allocate.
-        try_alloc::copy(&place.path).map(|path| Self::Own(path.into_boxed_slice(), place.layout))
+        try_alloc::copy(&place.path).map(|path| Self::Own(path.into_boxed_slice()))
     }
 
     /// The directory that holds the groups of the agents, if it is kept open. If the group of an agent with this path exists,
@@ -283,7 +283,7 @@ impl PlacePath {
     pub fn agents(&self) -> Option<Arc<Dir>> {
         match self {
             Self::Shared(known) => known.agents(),
-            Self::Own(..) => None,
+            Self::Own(_) => None,
         }
     }
 
@@ -291,21 +291,13 @@ impl PlacePath {
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Self::Shared(known) => &known.path,
-            Self::Own(path, _) => path,
-        }
-    }
-
-    /// Where the groups are.
-    pub fn layout(&self) -> Layout {
-        match self {
-            Self::Shared(known) => known.layout,
-            Self::Own(_, layout) => *layout,
+            Self::Own(path) => path,
         }
     }
 
     /// The name of the session whose group the place is.
-    pub fn session(&self) -> Option<AgentName> {
-        session_of(self.as_bytes(), self.layout())
+    pub fn session(&self, layout: Layout) -> Option<AgentName> {
+        session_of(self.as_bytes(), layout)
     }
 }
 

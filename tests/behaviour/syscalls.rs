@@ -20,7 +20,7 @@ use std::time::Duration;
 roles![makes_each_call, makes_an_agent, makes_the_only_agent];
 
 /// The calls of the library that are traced, by the names of the table.
-const NAMES: [&str; 19] = [
+const NAMES: [&str; 20] = [
     "new without limits",
     "new with 3 limits",
     "set_limits of 3",
@@ -40,6 +40,7 @@ const NAMES: [&str; 19] = [
     "list of 2",
     "kill_all of an empty group",
     "the begin of kill_all_of 2",
+    "new of a child of a session",
 ];
 /// The same call in other places.
 const PLACES: [&str; 3] =
@@ -418,6 +419,12 @@ fn every_call(parent: &CString, section: &dyn Fn(usize, &mut dyn FnMut())) {
     run("the begin of kill_all_of 2", &mut || {
         kill_all_of([&two[0], &other].into_iter(), deadline(), |_, killed| killed.expect("kill_all_of"));
     });
+    let child =
+        |session: &Agent| session.new_in(None, &Limits::default(), None, None, false).expect("new_in");
+    let first = child(&two[0]);
+    let mut second = None;
+    run("new of a child of a session", &mut || second = Some(child(&two[0])));
+    drop((first, second));
     destroy(&two[0]);
     destroy(&other);
     ignore_children(default);

@@ -79,7 +79,7 @@ static void a_null_handle_is_refused_and_outputs_are_untouched(void)
 	REFUSED(agentcg_contains, NULL, getpid());
 	REFUSED(agentcg_event_fd, NULL, AGENTCG_EVENT_EMPTY);
 	REFUSED(agentcg_next_events, NULL, 0, &events);
-	REFUSED(agentcg_new_in, NULL, NULL, 0, &fresh);
+	REFUSED(agentcg_new_in, NULL, NULL, 0, &(agentcg *){ NULL });
 	REFUSED(agentcg_watch_stall, NULL, AGENTCG_STALL_CPU, AGENTCG_STALL_SOME, 100000, 1000000);
 	REFUSED(agentcg_set_limits, NULL, &limits, sizeof(limits), 0);
 	REFUSED(agentcg_get_limits, NULL, &limits, sizeof(limits));
