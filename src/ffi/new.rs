@@ -207,8 +207,8 @@ pub unsafe extern "C" fn agentcg_new_with(
 /// clone3(2) into agentcg_fd() fails with EBUSY. Their memory from before stays
 /// charged to the session's group. If they fork faster than they are moved, the
 /// group is frozen for the time of the move. If the call fails, the agent may be a
-/// session all the same. A program that was contained in the session before sees the children's cgroups, one that is contained later does
-/// not.
+/// session all the same. A program that was contained in the session before sees
+/// the children's cgroups, one that is contained later does not.
 ///
 /// Any handle of the session will do, also a non-owner's. The child has an owner of
 /// its own, the caller. agentcg_reap() ends the children of an orphaned session

@@ -100,31 +100,6 @@ static void systemd_group(void)
 	group_with(NULL, AGENTCG_NEW_SYSTEMD);
 }
 
-/* A session with a process of its own and a child without an owner. */
-static void session(void)
-{
-	group();
-	member("", SLEEPS);
-	MUST(agentcg_new_in(cg, NULL, 0, &other, &ignored));
-	agentcg_free(other);
-	other = NULL;
-}
-
-/* The same with an unlimited child that has a process. */
-static void session_member(void)
-{
-	char uuid_of_child[AGENTCG_UUID_SIZE], below[64];
-
-	group();
-	MUST(agentcg_new_in(cg, NULL, 0, &other, &ignored));
-	MUST(agentcg_uuid(other, uuid_of_child, sizeof(uuid_of_child)));
-	agentcg_free(other);
-	other = NULL;
-	snprintf(below, sizeof(below), "/%s", uuid_of_child);
-	member(below, SLEEPS);
-	member("/own", SLEEPS);
-}
-
 static void limited_group(void)
 {
 	agentcg_limits limits = all_limits();
@@ -207,6 +182,31 @@ static void one_member(void)
 {
 	group();
 	member("", SLEEPS);
+}
+
+/* A session with a process of its own and a child without an owner. */
+static void session(void)
+{
+	group();
+	member("", SLEEPS);
+	MUST(agentcg_new_in(cg, NULL, 0, &other, &ignored));
+	agentcg_free(other);
+	other = NULL;
+}
+
+/* The same with an unlimited child that has a process. */
+static void session_member(void)
+{
+	char uuid_of_child[AGENTCG_UUID_SIZE], below[64];
+
+	group();
+	MUST(agentcg_new_in(cg, NULL, 0, &other, &ignored));
+	MUST(agentcg_uuid(other, uuid_of_child, sizeof(uuid_of_child)));
+	agentcg_free(other);
+	other = NULL;
+	snprintf(below, sizeof(below), "/%s", uuid_of_child);
+	member(below, SLEEPS);
+	member("/own", SLEEPS);
 }
 
 static void stubborn_member(void)
