@@ -34,6 +34,7 @@ mod parent;
 mod place;
 mod scope;
 mod session;
+mod sessions;
 mod spawn;
 mod stalls;
 mod stats;
@@ -73,6 +74,7 @@ const ROLES: &[&[common::member::NamedRole]] = &[
     orphans::ROLES,
     parent::ROLES,
     scope::ROLES,
+    sessions::ROLES,
     spawn::ROLES,
     stalls::ROLES,
     stats::ROLES,

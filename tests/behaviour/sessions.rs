@@ -4,20 +4,17 @@
 //!
 //! `AGENTCG_ROUNDS` is the number of rounds of the tests that have several; without it, 50.
 
-#[macro_use]
-mod common;
-
+use crate::common::cgroup::{Cgroup, Scratch};
+use crate::common::group::{Group, own_pid};
+use crate::common::member::{Member, role};
+use crate::common::program::{self, StartOptions};
+use crate::common::{self, deadline, lab, wait_until};
 use agentcg::events::{EMPTY, OOM_KILL};
 use agentcg::stats::{CPU, MEMORY, PIDS};
 use agentcg::verdict::cause;
 use agentcg::{
     Agent, Deadline, Entry, Errno, Limits, Reason, SpawnOptions, find, find_pidfd, list, list_tagged, reap,
 };
-use common::cgroup::{Cgroup, Scratch};
-use common::group::{Group, own_pid};
-use common::member::{Member, hog, role, sleeper};
-use common::program::{self, StartOptions};
-use common::{deadline, lab, wait_until};
 use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
@@ -27,17 +24,14 @@ use std::slice::from_ref;
 use std::time::Duration;
 
 roles![
-    sleeper,
-    hog,
     spawned_sleeper,
     touches,
-    moves_itself,
-    without_main_thread,
-    rolling_forkers,
+    enters_by_itself,
+    loses_its_main_thread,
     has_a_session,
-    has_an_agent,
+    hosts_an_agent,
     makes_a_child_of,
-    is_guarded
+    is_guarded,
 ];
 
 const MIB: u64 = 1 << 20;
@@ -143,7 +137,7 @@ fn a_child_can_end_before_its_session() {
 fn the_processes_of_an_agent_live_on_in_a_cgroup_of_their_own_when_it_gets_its_first_child() {
     let session = Group::plain();
     let members: Vec<Member> = (0..5).map(|_| start(&session)).collect();
-    let mut headless = session.start("without_main_thread", &[]);
+    let mut headless = session.start("loses_its_main_thread", &[]);
     headless.expect_line("ready");
     let (before, all) = (session.pids().unwrap(), session.cgroup.join("own"));
     let child = child_with(&session, &with_controller_limits(&session));
@@ -183,7 +177,7 @@ fn a_session_is_entered_on_every_way_and_by_every_handle() {
         assert!(is_in(spawned.pid, &own));
         let moved = start(handle);
         assert!(is_in(moved.pid(), &own));
-        let mut by_itself = Member::start("moves_itself", &[&parent.to_string_lossy(), session.uuid()]);
+        let mut by_itself = Member::start("enters_by_itself", &[&parent.to_string_lossy(), session.uuid()]);
         by_itself.send("go");
         by_itself.expect_line("ready");
         assert!(is_in(by_itself.pid(), &own));
@@ -427,7 +421,7 @@ fn the_agents_of_a_program_in_a_session_are_inside_its_own_cgroup_or_its_child()
     let session = Group::plain();
     let child = child_of(&session);
     for (agent, outer) in [(session.agent(), session.cgroup.join("own")), (&child, cgroup_of(&child))] {
-        let mut host = Member::start("has_an_agent", &[]);
+        let mut host = Member::start("hosts_an_agent", &[]);
         agent.move_pid(host.pid()).unwrap();
         host.send("go");
         let inner = Cgroup::at(host.receive().as_bytes());
@@ -530,7 +524,7 @@ fn the_child_that_takes_too_much_dies_and_all_others_live() {
         let mut members: Vec<Member> = children
             .iter()
             .map(|child| {
-                let mut member = Member::start("hog", &["2"]);
+                let mut member = Member::start("member::hog", &["2"]);
                 child.move_pid(member.pid()).unwrap_or_else(|e| panic!("move_pid: {e}"));
                 member.send("go");
                 member
@@ -585,7 +579,7 @@ fn touches(args: &[String]) {
 }
 
 /// A role whose main thread ends, while another one lives.
-fn without_main_thread(_: &[String]) {
+fn loses_its_main_thread(_: &[String]) {
     role::receive();
     std::thread::spawn(|| {
         let own = own_pid();
@@ -596,34 +590,13 @@ fn without_main_thread(_: &[String]) {
     role::end_thread();
 }
 
-/// Four chains of processes, each of which forks the next one and exits.
-fn rolling_forkers(_: &[String]) {
-    role::receive();
-    for _ in 0..4 {
-        if role::fork() {
-            let mut generation = 0u64;
-            loop {
-                if generation == 3 {
-                    role::send("ready");
-                }
-                match role::try_fork() {
-                    Ok(true) => generation += 1,
-                    Ok(false) => role::exit(0),
-                    Err(_) => {} // Refused for now.
-                }
-            }
-        }
-    }
-    role::sleep();
-}
-
 fn open_role(args: &[String]) -> Agent {
     let parent = CString::new(args[0].as_str()).expect("no NUL");
     Agent::open(Some(&parent), &args[1], false).unwrap_or_else(|e| panic!("open: {e}"))
 }
 
 /// A role that moves itself into the agent.
-fn moves_itself(args: &[String]) {
+fn enters_by_itself(args: &[String]) {
     role::receive();
     open_role(args).move_self().expect("move_self");
     role::send("ready");
@@ -657,7 +630,7 @@ fn has_a_session(args: &[String]) {
 }
 
 /// A role that makes an agent where the library finds a place, and enters it.
-fn has_an_agent(_: &[String]) {
+fn hosts_an_agent(_: &[String]) {
     role::receive();
     let agent = Agent::new(None, None, &no_limits()).unwrap_or_else(|e| panic!("new: {e}"));
     send_path(&agent);
