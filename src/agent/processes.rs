@@ -96,8 +96,11 @@ impl Agent {
     pub fn move_self(&self) -> nix::Result<()> {
         // 0 is the writer itself. Unlike a pid it means the same in each pid namespace.
         let moved = match self.dir.write(PROCS, b"0") {
-            // In a session; if there is no such cgroup, the group is none.
-            Err(Errno::EBUSY) => self.dir.write(OWN_PROCS, b"0").or(Err(Errno::EBUSY)),
+            // In a session. An agent that is none has no such cgroup.
+            Err(Errno::EBUSY) => match self.dir.write(OWN_PROCS, b"0") {
+                Err(Errno::ENOENT) => Err(Errno::EBUSY),
+                moved => moved,
+            },
             moved => moved,
         };
         moved.map_err(|e| match e {

@@ -61,7 +61,7 @@ fn own_of_session(dir: &Dir) -> nix::Result<Option<Dir>> {
     match dir.agents_child(OWN) {
         // One that an agent has made threaded takes no process.
         Ok(own) if own.read(c"cgroup.type", &mut [0; 32])? == b"domain\n" => Ok(Some(own)),
-        Ok(_) | Err(Errno::ENOENT | Errno::ENODEV | Errno::EACCES) => Ok(None),
+        Ok(_) | Err(Errno::ENOENT | Errno::ENODEV) => Ok(None),
         Err(e) => Err(e),
     }
 }
