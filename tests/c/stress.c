@@ -486,26 +486,22 @@ static void visit(const char *uuid)
 	agentcg_free(guest);
 }
 
-/* Make a child and use it. Other threads kill the session, and remove the child as one of many. */
+/* Make a child and use it. Other threads kill the session, and the child's processes with it. */
 static void use_child(agentcg *session)
 {
 	agentcg_limits limits = some_limits(limits_here);
 	agentcg_new_options options = {
-		.limits = &limits, .limits_size = sizeof(limits), .label = "child", .tag = "stress",
+		.limits = &limits, .limits_size = sizeof(limits), .flags = with_guard ? AGENTCG_NEW_GUARD : 0,
+		.label = "child", .tag = "stress",
 	};
 	agentcg *child;
 
 	/* A nesting limit; forks during the move of the processes. */
 	if (CALL(agentcg_new_in(session, &options, sizeof(options), &child, &why), -EAGAIN, -EBUSY) < 0)
 		return;
-	self->guest = 1;
 	for (int i = 0; i < 3; i++)
 		use(child);
-	self->guest = 0;
-	if (random_below(4))
-		CALL(agentcg_destroy(child, 0, SOON_MS, NULL, 0, &why), 0);
-	else
-		agentcg_free(child);
+	CALL(agentcg_destroy(child, 0, SOON_MS, NULL, 0, &why), 0);
 }
 
 /* ---- one handle, and two hundred ---- */
