@@ -126,7 +126,7 @@ func TestAChildIsInItsSessionAndEndsWithIt(t *testing.T) {
 	}
 	stats, err := session.Stats(StatPIDs)
 	must(t, err)
-	if stats.Mask&StatPIDs != 0 && stats.PIDsCurrent != 3 {
+	if stats.Has(StatPIDs) && stats.PIDsCurrent != 3 {
 		t.Fatalf("%d processes", stats.PIDsCurrent)
 	}
 	_, err = session.Destroy(within(t))
