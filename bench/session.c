@@ -32,15 +32,28 @@ static void check(int code)
 		errx(2, "%s (%d)", error.message, code);
 }
 
+/* Returns when the process has run: otherwise its death would begin with that. */
 static pid_t waiting_process(void)
 {
-	pid_t pid = fork();
+	int ready[2];
+	char byte = 0;
+	pid_t pid;
 
+	if (pipe(ready) != 0)
+		err(2, "pipe");
+	pid = fork();
 	if (pid < 0)
 		err(2, "fork");
-	if (pid == 0)
+	if (pid == 0) {
+		if (write(ready[1], &byte, 1) != 1)
+			_exit(1);
 		for (;;)
 			pause();
+	}
+	if (read(ready[0], &byte, 1) != 1)
+		err(2, "a process did not begin");
+	close(ready[0]);
+	close(ready[1]);
 	return pid;
 }
 
