@@ -32,10 +32,19 @@ impl AgentName {
         Uuid::try_parse(text).ok().filter(|_| text.len() == LENGTH).map(Self::of)
     }
 
-    /// The name of the agent that has a directory of this name. The library gives its directories names in lower case only.
+    /// The name of the agent that has a directory of this name.
     pub fn of_directory(name: &[u8]) -> Option<Self> {
-        let agent = Self::parse(std::str::from_utf8(name).ok()?)?;
-        (agent.as_str().as_bytes() == name).then_some(agent)
+        Self::is_of_directory(name).then(|| std::str::from_utf8(name).ok().and_then(Self::parse)).flatten()
+    }
+
+    /// Returns true if a directory of this name is that of an agent. The library gives its directories names in lower case
+    /// only.
+    pub fn is_of_directory(name: &[u8]) -> bool {
+        let is_in_place = |(number, &byte): (usize, &u8)| match number {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+        };
+        name.len() == LENGTH && name.iter().enumerate().all(is_in_place)
     }
 
     fn of(uuid: Uuid) -> Self {

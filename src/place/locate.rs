@@ -29,32 +29,45 @@ pub struct AgentInPath<'p> {
 /// What the kernel appends to the path of a removed cgroup.
 const DELETED: &[u8] = b" (deleted)";
 
-/// Returns the agents whose groups contain the cgroup at `path`, the outermost first.
-pub fn agents_in(path: &[u8]) -> impl Iterator<Item = AgentInPath<'_>> {
-    let mut last = None;
-    let at_slashes = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| at);
-    at_slashes.filter_map(move |at| {
-        let rest = path.get(at..)?;
-        let named = |below: &[u8]| first_component(below).and_then(AgentName::of_directory);
-        // A child of a session is directly in the group of the session.
-        let child = if last == Some(at) { named(rest) } else { None };
-        let (name, agents) = match child {
-            Some(name) => (name, rest),
-            None => {
-                let agents = rest.get(1..)?.strip_prefix(AGENTS.to_bytes())?;
-                (named(agents)?, agents)
-            }
-        };
-        let end = path.len() - agents.len() + name.component().len();
-        last = Some(end);
-        let inside = path.get(end..)?;
+/// Where an agent is in the path of a cgroup. It is small, unlike the agent with its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Span {
+    /// The length of the path of the place.
+    place: usize,
+    /// The length of the path of the group.
+    group: usize,
+}
+
+impl Span {
+    fn agent(self, path: &[u8]) -> Option<AgentInPath<'_>> {
+        let (group, inside) = path.split_at_checked(self.group)?;
         Some(AgentInPath {
-            group: path.get(..end)?,
-            place: path.get(..at)?,
-            name,
+            group,
+            place: path.get(..self.place)?,
+            name: AgentName::of_directory(parse::split_last(group).1)?,
             below: !inside.is_empty() && inside.strip_prefix(b"/") != Some(OWN.to_bytes()),
             child: first_component(inside).and_then(AgentName::of_directory),
         })
+    }
+}
+
+/// Finds the agents whose groups contain the cgroup at `path`, the outermost first.
+fn spans_in(path: &[u8]) -> impl Iterator<Item = Span> {
+    let mut last = None;
+    let at_slashes = path.iter().enumerate().filter(|&(_, &byte)| byte == b'/').map(|(at, _)| at);
+    at_slashes.filter_map(move |place| {
+        let rest = path.get(place..)?;
+        let named = |below| first_component(below).filter(|name| AgentName::is_of_directory(name));
+        // A child of a session is directly in the group of the session.
+        let child = if last == Some(place) { named(rest) } else { None };
+        let name = match child {
+            Some(name) => name,
+            None => named(rest.get(1..)?.strip_prefix(AGENTS.to_bytes())?)?,
+        };
+        let agents = if child.is_some() { 0 } else { 1 + AGENTS.to_bytes().len() };
+        let group = place + agents + 1 + name.len();
+        last = Some(group);
+        Some(Span { place, group })
     })
 }
 
@@ -65,7 +78,7 @@ fn first_component(path: &[u8]) -> Option<&[u8]> {
 
 /// Returns the place of the outermost agent in the path of a cgroup, and the path from there.
 pub fn outermost_place(path: &[u8]) -> Option<(&[u8], &[u8])> {
-    path.split_at_checked(agents_in(path).next()?.place.len())
+    path.split_at_checked(spans_in(path).next()?.place)
 }
 
 /// Returns the path without the mark that the kernel appends if the cgroup was removed, and true if it was. A living cgroup
@@ -81,13 +94,16 @@ pub fn without_mark(path: &[u8]) -> (&[u8], bool) {
 /// not the caller. An agent can make cgroups with the names of other agents in its own group, and deceives nobody outside by
 /// it. If all agents contain the caller, too, it is the innermost.
 pub fn agent_of(path: &[u8]) -> nix::Result<Option<AgentInPath<'_>>> {
-    let mut agents = agents_in(path);
-    let Some(outermost) = agents.next() else { return Ok(None) };
-    let Some(innermost) = agents.last() else { return Ok(Some(outermost)) };
+    let mut spans = spans_in(path);
+    let Some(outermost) = spans.next() else { return Ok(None) };
+    let Some(innermost) = spans.last() else { return Ok(outermost.agent(path)) };
     let foreign = procfs::with_own_cgroup(|own| {
-        agents_in(path).find(|agent| parse::below(agent.group, without_mark(own).0).is_none())
+        let own = without_mark(own).0;
+        let has_caller =
+            |span: &Span| path.get(..span.group).is_some_and(|group| parse::below(group, own).is_some());
+        spans_in(path).find(|span| !has_caller(span))
     })?;
-    Ok(Some(foreign.flatten().unwrap_or(innermost)))
+    Ok(foreign.flatten().unwrap_or(innermost).agent(path))
 }
 
 /// Where the hierarchy is mounted.
@@ -191,7 +207,8 @@ mod tests {
 
     fn found(path: &str) -> Vec<(String, String, bool)> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        agents_in(path.as_bytes())
+        spans_in(path.as_bytes())
+            .map(|span| span.agent(path.as_bytes()).unwrap())
             .map(|agent| (text(agent.place), agent.name.to_string(), agent.below))
             .collect()
     }
@@ -212,7 +229,8 @@ mod tests {
         let session = format!("/a/synwire/agents/{ONE}");
         let path = format!("{session}/{TWO}/x");
         assert_eq!(found(&path), [("/a".into(), ONE.into(), true), (session.clone(), TWO.into(), true)]);
-        let child = |path: &str| agents_in(path.as_bytes()).next().and_then(|agent| agent.child);
+        let child =
+            |path: &str| spans_in(path.as_bytes()).next().unwrap().agent(path.as_bytes()).unwrap().child;
         assert_eq!(child(&path), AgentName::parse(TWO));
         assert_eq!(child(&session), None);
         let own = format!("{session}/own");
@@ -233,6 +251,8 @@ mod tests {
             &format!("/synwire/agents/{upper}"),
             &format!("/synwire/agents/{ONE}x"),
             &format!("/synwire/agents/x{ONE}"),
+            &format!("/synwire/agents/{}", ONE.replace('f', "g")),
+            &format!("/synwire/agents/{}", ONE.replace('-', "0")),
             &format!("/xsynwire/agents/{ONE}"),
             &format!("/synwire/agentsx/{ONE}"),
             &format!("/synwire/{ONE}"),
