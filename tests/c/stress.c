@@ -546,7 +546,7 @@ static agentcg *ended(agentcg *cg)
 	case 0:
 		return free_and_adopt(cg);
 	case 1:
-		return CALL(agentcg_destroy(cg, AGENTCG_DESTROY_IF_EMPTY, 100, NULL, 0, &why), -EBUSY) == 0 ? NULL : cg;
+		return CALL(agentcg_destroy(cg, AGENTCG_DESTROY_IF_EMPTY, SOON_MS, NULL, 0, &why), -EBUSY) == 0 ? NULL : cg;
 	case 2:
 		CALL(agentcg_destroy(cg, 0, SOON_MS, NULL, 0, &why), 0);
 		return NULL;
