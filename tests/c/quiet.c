@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stddef.h>
 #include <sys/mman.h>
+#include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -157,10 +158,24 @@ static void it_works_if_sigchld_is_ignored(void)
 	signal(SIGCHLD, SIG_DFL);
 }
 
-/* getrandom(2) is always EAGAIN. A call that would wait kills the process. */
+/*
+ * getrandom(2) is always EAGAIN. A call that would wait kills the process. The
+ * vDSO has a getrandom() of its own, which makes such a call only when the kernel
+ * has randomness, so that it does not wait.
+ */
 static void make_agents_without_randomness(void *unused)
 {
+	const uint64_t vdso = getauxval(AT_SYSINFO_EHDR);
+	const uint32_t begin = (uint32_t)vdso, end = begin + 0x10000;
+	const uint32_t pointer = offsetof(struct seccomp_data, instruction_pointer);
+	const uint32_t high_half = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? 4 : 0;
 	struct sock_filter filter[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, pointer + high_half),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)(vdso >> 32), 0, 4),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, pointer + 4 - high_half),
+		BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, begin, 0, 2),
+		BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, end, 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
 		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getrandom, 0, 4),
 		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
