@@ -29,8 +29,9 @@ static const char help[] =
 	"usage: agentcg-reap [--tag TAG] [--list [--json]] [--parent DIR] [--timeout TIME]\n"
 	"\n"
 	"Kill and remove every agent whose owner has ended, for example because it was killed or\n"
-	"has crashed. An agent whose owner is alive is never touched. Prints the number of agents\n"
-	"removed, or nothing if there were none.\n"
+	"has crashed. An agent whose owner is alive is never touched. The children of a session end\n"
+	"with the session, and only with it, whoever owns them. Prints the number of agents removed,\n"
+	"or nothing if there were none.\n"
 	"\n"
 	"WARNING: without --tag the agents of all programs of this user are meant, also those that\n"
 	"a program which starts again would take over. Programs give their agents a tag.\n"
@@ -263,6 +264,7 @@ static void print_json(const struct agents *agents)
 		       agent->orphan ? "true" : "false", agent->populated ? "true" : "false");
 		print_known("owner_pid", agent->owner_pid);
 		print_known("created_unix_ns", agent->created_unix_ns);
+		print_text("session", agent->session);
 		print_text("label", agent->label);
 		print_text("tag", agent->tag);
 		putchar('}');

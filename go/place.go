@@ -280,10 +280,10 @@ func found(op string, find func(*C.agentcg_found, *C.char, C.size_t, *C.agentcg_
 }
 
 // Reap kills and removes the orphans under parent, or, if that is empty, in all places: what a crashed program has
-// left. An agent whose owner is alive is never touched. The orphans of all programs of this uid are meant: ReapTagged
-// leaves those alone that another program may adopt. Reap returns the number of agents that its last attempt
-// removed; those that earlier attempts removed, while others did not die in time, are not counted. One attempt is made
-// even if ctx has ended.
+// left. An agent whose owner is alive is never touched, except that the children of an orphaned session end with it. The
+// orphans of all programs of this uid are meant: ReapTagged leaves those alone that another program may adopt. Reap returns
+// the number of agents that its last attempt removed; those that earlier attempts removed, while others did not die in
+// time, are not counted. One attempt is made even if ctx has ended.
 func Reap(ctx context.Context, parent string) (int, error) {
 	return reap(ctx, "reap", parent, func(c *C.char, ms C.int, e *C.agentcg_error) C.int { return C.agentcg_reap(c, ms, e) })
 }

@@ -574,7 +574,9 @@ int agentcg_list_tagged(const char *parent,
 /* Kill and remove the orphans under parent, or, if it is NULL, in all places in
  * which agentcg_new(NULL, ...) can have made them. Orphans are what a crashed
  * program has left; agents that were only half made are included. An agent
- * whose owner is alive is never touched.
+ * whose owner is alive is never touched, with one exception: the children of an
+ * orphaned session end with it, whoever owns them. The children of a session that
+ * is no orphan are left alone, unless parent is its path.
  *
  * Without a tag, the orphans of all programs of the caller's uid are meant: those
  * that another program would have adopted are lost. agentcg_reap_tagged() leaves
@@ -591,7 +593,8 @@ AGENTCG_MUST_CHECK int agentcg_reap(const char *parent, int timeout_ms, agentcg_
 
 /* Kill and remove the orphans that have this tag, like agentcg_reap(). An agent
  * with another tag, without one, or whose tag cannot be read, is never touched:
- * its program can adopt it at any time during the call.
+ * its program can adopt it at any time during the call. A child of a session with
+ * the tag ends with the session, whatever its own tag is.
  *
  * The exception is an agent that was only half made: its program was killed in
  * agentcg_new() before it wrote the tag. Such a group has no process. It is

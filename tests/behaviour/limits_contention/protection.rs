@@ -5,7 +5,10 @@ use super::{MIB, none};
 use crate::common::cgroup::{Cgroup, Scratch};
 use crate::common::device::Swap;
 use crate::common::group::Group;
-use agentcg::Limits;
+use crate::common::member::Member;
+use agentcg::{Agent, Limits};
+use nix::mount::{MsFlags, mount};
+use std::path::Path;
 
 /// Returns the swapped memory of two agents of 32 MiB each after a cgroup above them was limited to 48 MiB.
 /// The first agent has the limits.
@@ -73,4 +76,71 @@ fn under_a_limit_further_up_protection_holds_if_the_cgroups_between_have_it() {
             limit_to_48_mib(&scratch.outer);
         }));
     }
+}
+
+/// Returns the swapped memory of two children of 32 MiB each after their session was limited to 48 MiB. The first child has the
+/// limits.
+fn swapped_out_of_children(limits: &Limits) -> [u64; 2] {
+    let _swap = Swap::on();
+    let scratch = Scratch::new();
+    let session = Group::under(&scratch, &none());
+    let children = [limits, &none()].map(|limits| child(&session, limits));
+    let mut members = children.each_ref().map(start_hog);
+    members.iter_mut().for_each(|member| member.expect_line("it fits"));
+    limit_to_48_mib(&session.cgroup);
+    let swapped = children.each_ref().map(|child| Cgroup::at(child.path()).number("memory.swap.current"));
+    assert!(swapped[0] + swapped[1] >= 16 * MIB, "nothing was reclaimed: {swapped:?}");
+    session.destroy();
+    swapped
+}
+
+fn child(session: &Agent, limits: &Limits) -> Agent {
+    session.new_in(None, limits, None, None, false).unwrap_or_else(|e| panic!("new_in: {e}"))
+}
+
+fn start_hog(agent: &Agent) -> Member {
+    let mut member = Member::start("member::hog", &["32"]);
+    agent.move_pid(member.pid()).unwrap_or_else(|e| panic!("move_pid: {e}"));
+    member.send("go");
+    member
+}
+
+#[test]
+fn under_the_limit_of_a_session_only_the_unprotected_child_loses_memory() {
+    check_unprotected(swapped_out_of_children(&none()));
+    check_protected(swapped_out_of_children(&low()));
+    check_protected(swapped_out_of_children(&min()));
+}
+
+/// Returns the swapped memory of a child and of an agent beside its session, of 32 MiB each, after all agents were limited to
+/// 48 MiB. The session is protected.
+fn swapped_out_beside(limits: &Limits, mount_options: &str) -> [u64; 2] {
+    let _swap = Swap::on();
+    remount(mount_options);
+    let scratch = Scratch::new();
+    let (session, other) = (Group::under(&scratch, &low()), Group::under(&scratch, &none()));
+    let inside = child(&session, limits);
+    let mut members = [&inside, other.agent()].map(start_hog);
+    members.iter_mut().for_each(|member| member.expect_line("it fits"));
+    limit_to_48_mib(&session.cgroup.parent());
+    let swapped = [&Cgroup::at(inside.path()), &other.cgroup].map(|one| one.number("memory.swap.current"));
+    session.destroy();
+    other.destroy();
+    remount(RECURSIVE);
+    swapped
+}
+
+/// The options with which systemd and the lab mount the hierarchy.
+const RECURSIVE: &str = "nsdelegate,memory_recursiveprot";
+
+fn remount(options: &str) {
+    let point = Path::new("/sys/fs/cgroup");
+    mount(None::<&str>, point, None::<&str>, MsFlags::MS_REMOUNT, Some(options)).expect("remount");
+}
+
+#[test]
+fn the_protection_of_a_session_reaches_its_children_if_the_mount_is_recursive_or_they_have_it_too() {
+    check_protected(swapped_out_beside(&none(), RECURSIVE));
+    check_protected(swapped_out_beside(&low(), "nsdelegate"));
+    check_unprotected(swapped_out_beside(&none(), "nsdelegate"));
 }
