@@ -264,7 +264,8 @@ fn an_adopted_last_agent_of_a_scope_keeps_its_final_statistics() {
     let last = adopted.destroy(false, deadline(), true).unwrap_or_else(|e| panic!("{e}"));
     let expected = CPU | MEMORY_PEAK | PIDS_PEAK;
     assert_eq!(last.mask & expected, expected, "{last:?}");
-    assert!(last.cpu_usage_ns > 0 && last.pids_peak > 0, "{last:?}");
+    // A tick of this kernel is longer than the life of the process.
+    assert_eq!(last.pids_peak, 1, "{last:?}");
     drop(adopted);
     wait_until("the scope is gone", || !scope.exists());
 }
@@ -273,7 +274,7 @@ fn an_adopted_last_agent_of_a_scope_keeps_its_final_statistics() {
 #[test]
 fn adopted_agents_of_one_scope_share_the_process_that_keeps_it() {
     lab::needs(&LAYOUTS);
-    let mut program = Member::start("host", &[]);
+    let mut program = Member::start("programs::host", &[]);
     let first = Cgroup::at(program.receive().as_bytes());
     program.send("again");
     let second = Cgroup::at(program.receive().as_bytes());
@@ -300,7 +301,7 @@ fn adopted_agents_of_one_scope_share_the_process_that_keeps_it() {
 
 /// Its program has ended, and its only process lives in the only agent of the scope.
 fn orphan_in_a_scope() -> (Cgroup, Member) {
-    let mut program = Member::start("host", &[]);
+    let mut program = Member::start("programs::host", &[]);
     let cgroup = Cgroup::at(program.receive().as_bytes());
     let member = Member::start("sleeper", &[]);
     program.send(&format!("hold {}", member.pid()));
@@ -313,7 +314,7 @@ fn orphan_in_a_scope() -> (Cgroup, Member) {
 
 /// systemd has handled what happened before: it learns of the end of scopes in their order.
 fn wait_for_systemd() {
-    let mut program = Member::start("host", &[]);
+    let mut program = Member::start("programs::host", &[]);
     let scope = scope_of_path(&Cgroup::at(program.receive().as_bytes()));
     program.send("destroy");
     program.wait();

@@ -76,7 +76,7 @@ static void finish(void)
 	if (agentcg_destroy(watched, 0, 5000, &last, sizeof(last), &error) < 0)
 		errx(1, "%s", error.message);
 	fprintf(events_log, "ended with %d, measured %s\n", status == AGENTCG_NO_WAIT_STATUS ? -1 : status,
-		(last.mask & AGENTCG_STAT_CPU) && last.cpu_usage_ns > 0 ? "yes" : "no");
+		(last.mask & AGENTCG_STAT_PIDS_PEAK) && last.pids_peak > 0 ? "yes" : "no");
 }
 
 int main(int argc, char **argv)
