@@ -113,6 +113,8 @@ impl Agent {
                     std::thread::sleep(deadline.left().map_or(retry, |left| left.min(retry)));
                     retry = (retry * 2).min(LAST_RETRY);
                 }
+                // The group of a session, which its processes may have closed.
+                Err(Errno::EACCES) if self.layout == Layout::Session && self.dir.restore_parent() => {}
                 Err(e) => return Err(self.not_removed(e)),
             }
         }

@@ -62,11 +62,11 @@ impl Agent {
     /// The memory of a cgroup is not charged to any group. The agent cannot raise the bounds. In a session the bounds are those
     /// of its own processes, because its children are in its group, too.
     pub(super) fn bound_nesting(&self) -> Result<()> {
-        // Without the controllers of a session the cgroup "own" may be one that an agent has made.
-        let enables = |dir: &Dir| Ok(!dir.is_empty(c"cgroup.subtree_control")?);
-        let is_session = self.known_session().is_some()
-            || enables(&self.dir).map_err(|e| self.failed("read", "cgroup.subtree_control", e))?;
-        if let Some(own) = is_session.then(|| self.open_own()).flatten() {
+        let own = match self.known_session() {
+            Some(_) => self.dir.own_again(true),
+            None => self.dir.own(),
+        };
+        if let Some(own) = own.map_err(|e| self.failed("open", "own", e))? {
             return bound(&own, c"cgroup.max.descendants", MOST_DESCENDANTS)
                 .and_then(|()| bound(&own, c"cgroup.max.depth", MOST_LEVELS))
                 .map_err(|e| self.failed_on("set", e));

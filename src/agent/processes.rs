@@ -15,7 +15,6 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 const PROCS: &CStr = c"cgroup.procs";
-const OWN_PROCS: &CStr = c"own/cgroup.procs";
 /// The flag of a kernel thread, from include/linux/sched.h.
 const PF_KTHREAD: u64 = 0x0020_0000;
 
@@ -56,13 +55,13 @@ impl Agent {
         let by_systemd = || match self.unit() {
             None => Err(Failure::Errno(Errno::EACCES)),
             Some((unit, below)) => {
-                let own = if self.open_own().is_some() { "/own" } else { "" };
+                let own = if self.open_own()?.is_some() { "/own" } else { "" };
                 Manager::connect()
                     .and_then(|manager| manager.attach(&unit, &format!("{below}{own}"), pid))
                     .map_err(Failure::Systemd)
             }
         };
-        move_into(&self.dir, || self.open_own(), pid, by_systemd).map_err(|failure| {
+        move_into(self, pid, by_systemd).map_err(|failure| {
             match failure {
                 Failure::Systemd(failure) => self.not_attached(pid, failure),
                 Failure::NoProcess => no_process(pid),
@@ -92,17 +91,11 @@ impl Agent {
         moved
     }
 
-    /// Moves the calling process. Makes three system calls, in a session six, and nothing else.
+    /// Moves the calling process. Makes four system calls, in a session nine, and nothing else.
     pub fn move_self(&self) -> nix::Result<()> {
         // 0 is the writer itself. Unlike a pid it means the same in each pid namespace.
-        let moved = match self.dir.write(PROCS, b"0") {
-            // In a session. An agent that is none has no such cgroup.
-            Err(Errno::EBUSY) => match self.dir.write(OWN_PROCS, b"0") {
-                Err(Errno::ENOENT) => Err(Errno::EBUSY),
-                moved => moved,
-            },
-            moved => moved,
-        };
+        // What has been made since the first look is found by the second one. No memory is allocated.
+        let moved = self.open_own().and_then(|own| write_pid(&self.dir, b"0", own, || self.open_own()));
         moved.map_err(|e| match e {
             // ENOENT: outside the caller's cgroup namespace. EROFS: mounted read-only since the group was made.
             Errno::ENOENT | Errno::EROFS => Errno::EACCES,
@@ -186,11 +179,10 @@ impl Agent {
     }
 }
 
-/// Moves a process with all its threads, and checks that it lives afterwards. If the group takes no process, moves it into the
-/// cgroup that `own` opens. Calls `by_systemd` if the calling process may not move it.
+/// Moves a process with all its threads, and checks that it lives afterwards. Calls `by_systemd` if the calling process may not
+/// move it.
 fn move_into(
-    dir: &Dir,
-    own: impl FnOnce() -> Option<Dir>,
+    agent: &Agent,
     pid: i32,
     by_systemd: impl FnOnce() -> std::result::Result<(), Failure>,
 ) -> std::result::Result<(), Failure> {
@@ -198,11 +190,7 @@ fn move_into(
     let process = Target::open(pid)?;
     // Decimal without leading zeros: the kernel reads a number that begins with 0 as octal.
     let text = pid.to_string();
-    let moved = match dir.write(PROCS, text.as_bytes()) {
-        Err(Errno::EBUSY) => own().map_or(Err(Errno::EBUSY), |own| own.write(PROCS, text.as_bytes())),
-        moved => moved,
-    };
-    match moved {
+    match write_pid(&agent.dir, text.as_bytes(), agent.open_own()?, || agent.open_own_again()) {
         Err(Errno::EACCES) => {
             process.check_lives()?;
             drop(stdio);
@@ -213,6 +201,25 @@ fn move_into(
     // The write moves the threads that are not exiting. It succeeds for a zombie, too, and does not move it. A process
     // that lives after the write was moved.
     process.check_lives()
+}
+
+/// Moves a process into the cgroup `own` of a session, or into the group. Calls `again` to find `own` if the group takes no
+/// process.
+fn write_pid(
+    dir: &Dir,
+    pid: &[u8],
+    own: Option<Dir>,
+    again: impl FnOnce() -> nix::Result<Option<Dir>>,
+) -> nix::Result<()> {
+    match own.map(|own| own.write(PROCS, pid)) {
+        // The agent has removed the cgroup, or made it threaded.
+        None | Some(Err(Errno::ENODEV | Errno::ENOENT | Errno::EOPNOTSUPP)) => {}
+        Some(moved) => return moved,
+    }
+    match dir.write(PROCS, pid) {
+        Err(Errno::EBUSY) => again()?.map_or(Err(Errno::EBUSY), |own| own.write(PROCS, pid)),
+        moved => moved,
+    }
 }
 
 /// A process that is to be moved. It is the same process for as long as this value lives, whatever becomes of its pid.

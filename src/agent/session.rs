@@ -2,10 +2,12 @@
 //! Sessions: agents that hold other agents, their children.
 //!
 //! Any agent becomes a session when its first child is made. From then on its own processes are in the cgroup `own` inside its
-//! group. No handle need know that: a process that the kernel does not let into the group enters `own`, if there is one.
+//! group. No handle need know that: each call looks for `own` first. It does not wait for the kernel to refuse the group, which
+//! allows processes there as long as the session has only controllers for threads (cpu and pids) and no child has a process. The
+//! children could have none then.
 
 use super::{Agent, New};
-use crate::cgroupfs::{Dir, OWN};
+use crate::cgroupfs::Dir;
 use crate::error::{Reason, Result};
 use crate::limits::Limits;
 use crate::parse;
@@ -64,9 +66,16 @@ impl Agent {
         self.rare.lock().session = None;
     }
 
-    /// Opens the cgroup of the session's own processes. Returns none if the agent is no session.
-    pub(super) fn open_own(&self) -> Option<Dir> {
-        self.dir.child(OWN).ok()
+    /// Opens the cgroup of the session's own processes. Returns none if the agent is no session, has removed it, or does not let
+    /// it be opened: then the kernel says whether the group can be entered. Fails only if descriptors or memory are short.
+    pub(super) fn open_own(&self) -> nix::Result<Option<Dir>> {
+        unless_short(self.dir.own())
+    }
+
+    /// Does the same after the kernel has refused a process in the group: another handle has made the agent a session
+    /// meanwhile, or the agent has removed the cgroup, which is made again.
+    pub(super) fn open_own_again(&self) -> nix::Result<Option<Dir>> {
+        unless_short(self.dir.own_again(self.known_session().is_some()))
     }
 
     /// Returns the unit of the place if systemd made it, and the path from the unit to the group. systemd moves processes there
@@ -79,5 +88,12 @@ impl Agent {
         let (unit, below) = place::outermost_place(&path)?;
         let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
         Some((text(parse::split_last(unit).1), text(below)))
+    }
+}
+
+fn unless_short(own: nix::Result<Option<Dir>>) -> nix::Result<Option<Dir>> {
+    match own {
+        Err(e @ (Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)) => Err(e),
+        own => Ok(own.ok().flatten()),
     }
 }

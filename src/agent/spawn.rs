@@ -62,8 +62,10 @@ impl Agent {
     /// child has a pidfd.
     pub fn spawn_async(&self, command: &Command<'_>, how: SpawnOptions) -> Result<Child> {
         let containment = self.prepare(command, how)?;
+        // An agent can freeze this cgroup, too.
+        let own = self.open_own().map_err(|e| self.not_spawned(Failure::Errno(e), Some(command)))?;
         let child = self
-            .spawner(&self.dir)
+            .spawner(own.as_ref().unwrap_or(&self.dir))
             .start_async(command, containment.as_ref(), |pid| self.enter(pid))
             .map_err(|failure| self.not_spawned(failure, Some(command)))?;
         self.record_start(may_write_attributes(command));
@@ -94,20 +96,23 @@ impl Agent {
         start: impl Fn(&Dir) -> std::result::Result<Child, Failure<Error>>,
     ) -> std::result::Result<Child, Failure<Error>> {
         let session = self.known_session();
-        match start(session.as_ref().map_or(&self.dir, |session| &session.own)) {
-            Err(Failure::NotCreated(Errno::EBUSY) | Failure::Failed(Step::Enter, Errno::EBUSY))
-                if session.is_none() =>
-            {
-                let own = self.open_own();
-                start(own.as_ref().unwrap_or(&self.dir))
-            }
+        let found = if session.is_none() { self.open_own().map_err(Failure::Errno)? } else { None };
+        let own = session.as_ref().map(|session| &session.own).or(found.as_ref());
+        let again = match start(own.unwrap_or(&self.dir)) {
             // The agent has removed the cgroup.
-            Err(_) if session.is_some_and(|session| !session.own.is_alive()) && self.dir.is_alive() => {
+            Err(_) if own.is_some_and(|own| !own.is_alive()) && self.dir.is_alive() => {
+                let again = self.open_own_again().map_err(Failure::Errno)?;
                 self.forget_session();
-                start(&self.dir)
+                again
             }
-            started => started,
-        }
+            Err(Failure::NotCreated(Errno::EBUSY) | Failure::Failed(Step::Enter, Errno::EBUSY))
+                if own.is_none() =>
+            {
+                self.open_own_again().map_err(Failure::Errno)?
+            }
+            started => return started,
+        };
+        start(again.as_ref().unwrap_or(&self.dir))
     }
 
     fn spawner<'a>(&'a self, entry: &'a Dir) -> Spawner<'a> {

@@ -12,6 +12,7 @@ mod cached_file;
 pub mod controllers;
 pub mod events_file;
 pub mod overrides;
+mod own;
 mod permissions;
 mod walk;
 
@@ -99,7 +100,12 @@ impl Dir {
     }
 
     fn make_with(&self, path: &CStr, mode: u32) -> nix::Result<()> {
-        retry_on_eintr(|| mkdirat(&self.fd, path, Mode::from_bits_truncate(mode))).map_err(|e| self.settle(e))
+        let make = || retry_on_eintr(|| mkdirat(&self.fd, path, Mode::from_bits_truncate(mode)));
+        let made = match make() {
+            Err(Errno::EACCES) if self.restore_directory() => make(),
+            made => made,
+        };
+        made.map_err(|e| self.settle(e))
     }
 
     /// Removes a cgroup below this one. Fails with `EBUSY` while it has children or processes, exiting processes included.

@@ -95,6 +95,11 @@ impl Dir {
         with(mode, DIRECTORY).is_some_and(|mode| fchmod(&self.fd, mode).is_ok())
     }
 
+    /// Restores the rights of the directory around this one, which is in an agent's group, too.
+    pub fn restore_parent(&self) -> bool {
+        self.restores && self.allow(c"..", DIRECTORY)
+    }
+
     /// Sets the mode of a file to its present mode, which inotify(7) reports as a change of attributes.
     pub fn touch(&self, name: &CStr) -> nix::Result<()> {
         let mode = fstatat(&self.fd, name, AtFlags::AT_SYMLINK_NOFOLLOW)?.st_mode;

@@ -4,7 +4,7 @@
 //! process in the group.
 
 use crate::cgroupfs::events_file::Events;
-use crate::cgroupfs::{Dir, FILE_MAX, FileError, Next, OWN, WalkStep};
+use crate::cgroupfs::{AgentName, Dir, FILE_MAX, FileError, Next, WalkStep};
 use crate::kill::remove;
 use crate::owner;
 use crate::parse;
@@ -41,7 +41,7 @@ pub fn make_usable(
         return Ok(());
     }
     // The processes of a session enter a cgroup inside. Its group keeps the controllers, which are those of its children.
-    if let Some(own) = own_of_session(dir).map_err(on_subtree_control)? {
+    if let Some(own) = own_of_session(dir, deadline).map_err(on_subtree_control)? {
         let events = Events::open(&own).map_err(|e| (e, c"cgroup.events"))?;
         return make_usable(&own, &events, killed, deadline);
     }
@@ -56,14 +56,34 @@ pub fn make_usable(
     disable_below(dir, deadline).and_then(|()| disable(dir)).map_err(on_subtree_control)
 }
 
-/// Opens the cgroup of a session's own processes. Returns none if the group is not that of a session.
-fn own_of_session(dir: &Dir) -> nix::Result<Option<Dir>> {
-    match dir.agents_child(OWN) {
-        // One that an agent has made threaded takes no process.
-        Ok(own) if own.read(c"cgroup.type", &mut [0; 32])? == b"domain\n" => Ok(Some(own)),
-        Ok(_) | Err(Errno::ENOENT | Errno::ENODEV) => Ok(None),
-        Err(e) => Err(e),
+/// Opens the cgroup of a session's own processes. Returns none if the group is not that of a session. An agent may have removed
+/// this cgroup, or made it or one beside it threaded. A session with children gets it again, because without it they would have
+/// to lose their controllers, and thus their limits.
+fn own_of_session(dir: &Dir, deadline: Deadline) -> nix::Result<Option<Dir>> {
+    let usable = |own: Dir| Ok((own.read(c"cgroup.type", &mut [0; 32])? == b"domain\n").then_some(own));
+    if let Some(own) = dir.own()?.map_or(Ok(None), usable)? {
+        return Ok(Some(own));
     }
+    if !dir.holds_children()? {
+        return Ok(None);
+    }
+    for name in dir.children()?.iter().filter(|name| !AgentName::is_of_directory(name.to_bytes())) {
+        match remove_threaded(dir, name, deadline) {
+            Err(Errno::ENOENT | Errno::ENODEV) => {}
+            removed => removed?,
+        }
+    }
+    dir.own_again(true)?.map_or(Ok(None), usable)
+}
+
+/// Removes a cgroup, with those inside, if it is threaded. Threads were its only use.
+fn remove_threaded(parent: &Dir, name: &CStr, deadline: Deadline) -> nix::Result<()> {
+    let dir = parent.agents_child(name)?;
+    if dir.read(c"cgroup.type", &mut [0; 32])? != b"threaded\n" {
+        return Ok(());
+    }
+    remove::below(&dir, deadline)?;
+    parent.remove(name)
 }
 
 fn enables_any(dir: &Dir) -> nix::Result<bool> {

@@ -114,7 +114,13 @@ fn vacate(dir: &Dir, own: &Dir, here: &str) -> Result<()> {
             .on("cgroup.procs"));
         }
         // The kernel moves the whole process. After its first thread the others are listed no more.
-        match own.write(PROCS, thread.to_string().as_bytes()) {
+        let id = thread.to_string();
+        let moved = match own.write(PROCS, id.as_bytes()) {
+            // The kernel also asks for the right to write this file of the common ancestor, which the agent can have removed.
+            Err(Errno::EACCES) if dir.restore_write(PROCS) => own.write(PROCS, id.as_bytes()),
+            moved => moved,
+        };
+        match moved {
             // ESRCH: it has ended.
             Ok(()) | Err(Errno::ESRCH) => {}
             Err(e) => return Err(cannot("move the processes by", "own/cgroup.procs", e, here)),

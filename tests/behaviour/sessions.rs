@@ -19,7 +19,10 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
 use std::ffi::CString;
+use std::fs;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::slice::from_ref;
 use std::time::Duration;
 
@@ -561,6 +564,186 @@ fn the_child_that_takes_too_much_dies_and_all_others_live() {
         assert!(members.iter_mut().all(Member::is_dead), "round {round}");
     }
     neighbour.destroy();
+}
+
+/// Starts a program in the agent, and moves one into it. Both must be in this cgroup afterwards. Kills all.
+#[track_caller]
+fn check_entered(agent: &Agent, expected: &Cgroup) {
+    let moved = start(agent);
+    let spawned = program::start(agent, "spawned_sleeper", StartOptions::default())
+        .unwrap_or_else(|e| panic!("spawn: {e}"));
+    assert_eq!(Cgroup::of(moved.pid()).as_ref(), Some(expected));
+    assert_eq!(Cgroup::of(spawned.pid).as_ref(), Some(expected));
+    agent.kill_all(deadline()).unwrap();
+    program::wait(&spawned);
+}
+
+/// The kernel allows processes in a cgroup whose children have controllers for threads only, and no process in its children then.
+#[test]
+fn a_session_without_memory_and_io_takes_no_process_that_would_keep_others_out_of_its_children() {
+    let scratch = Scratch::with_controllers(&["cpu", "pids"]);
+    let session = Group::under(&scratch, &no_limits());
+    let child = child_of(&session);
+    let other = Agent::open(Some(&scratch.path()), session.uuid(), false).unwrap();
+    for handle in [session.agent(), &other] {
+        check_entered(handle, &session.cgroup.join("own"));
+        let mut by_itself =
+            Member::start("enters_by_itself", &[&scratch.parent.0.to_string_lossy(), session.uuid()]);
+        by_itself.send("go");
+        by_itself.expect_line("ready");
+        assert!(is_in(by_itself.pid(), &session.cgroup.join("own")));
+        assert_eq!(session.cgroup.read("cgroup.type"), "domain");
+        check_entered(&child, &cgroup_of(&child));
+        session.kill_all(deadline()).unwrap();
+    }
+    session.destroy();
+}
+
+#[test]
+fn a_session_whose_agent_has_removed_its_own_cgroup_gets_it_again() {
+    let scratch = Scratch::new();
+    let session = Group::under(&scratch, &no_limits());
+    let limits = with_controller_limits(&session);
+    let child = child_with(&session, &limits);
+    let other = Agent::open(Some(&scratch.path()), session.uuid(), false).unwrap();
+    let own = session.cgroup.join("own");
+    for handle in [session.agent(), &other] {
+        own.remove();
+        check_entered(handle, &own);
+        own.remove();
+        drop(program::start(handle, "spawned_sleeper", StartOptions::default()).map(|spawned| {
+            assert!(is_in(spawned.pid, &own));
+            handle.kill_all(deadline()).unwrap();
+            program::wait(&spawned)
+        }));
+        assert!(own.exists());
+        own.remove();
+        drop(child_with(handle, &limits));
+        assert!(own.exists());
+    }
+    assert_eq!(child.limits().unwrap().pids_max, limits.pids_max);
+    session.destroy();
+}
+
+#[test]
+fn a_kill_leaves_the_limits_of_the_children_whatever_the_agent_did_to_its_own_cgroup() {
+    let session = Group::plain();
+    let limits = with_controller_limits(&session);
+    let child = child_with(&session, &limits);
+    let own = session.cgroup.join("own");
+
+    let member = start(&session);
+    cgroup_of(&child).move_in(member.pid());
+    own.remove();
+    session.kill_all(deadline()).unwrap();
+    assert_eq!(child.limits().unwrap(), child_with(&session, &limits).limits().unwrap());
+    check_entered(&session, &own);
+
+    // Without memory and io the kernel allows threaded cgroups in the group, and no process in the others.
+    for controller in session.cgroup.words("cgroup.subtree_control") {
+        if ["io", "memory"].contains(&&*controller) {
+            session.cgroup.write("cgroup.subtree_control", format!("-{controller}"));
+        }
+    }
+    let threads = own.make("threads");
+    session.cgroup.make("beside").write("cgroup.type", "threaded");
+    own.write("cgroup.type", "threaded");
+    threads.write("cgroup.type", "threaded");
+    assert_eq!(cgroup_of(&child).read("cgroup.type"), "domain invalid");
+    session.kill_all(deadline()).unwrap();
+    assert_eq!(child.limits().unwrap().pids_max, limits.pids_max);
+    check_entered(&session, &own);
+    check_entered(&child, &cgroup_of(&child));
+    let another = child_with(&session, &limits);
+    check_entered(&another, &cgroup_of(&another));
+    session.destroy();
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap_or_else(|e| panic!("{path:?}: {e}"));
+}
+
+/// An agent of the same uid owns the files of the session's group, too.
+#[test]
+fn modes_that_an_agent_sets_in_its_session_keep_no_call_from_its_work() {
+    let files = [
+        (".", 0o555),
+        (".", 0),
+        ("own", 0),
+        ("own/cgroup.procs", 0),
+        ("cgroup.subtree_control", 0),
+        ("cgroup.threads", 0),
+        ("cgroup.type", 0),
+        ("cgroup.procs", 0),
+    ];
+    for (name, mode) in files {
+        let session = Group::plain();
+        let own = session.cgroup.join("own");
+        let [one, other] = [child_of(&session), child_of(&session)];
+        let opened = Agent::open(None, other.uuid(), false).unwrap();
+        let path = session.cgroup.0.join(name);
+        let close = || {
+            set_mode(&session.cgroup.0, 0o755);
+            if own.exists() {
+                set_mode(&own.0, 0o755);
+            }
+            set_mode(&path, mode);
+        };
+        let is_in_own = |pid| {
+            session.pids().unwrap_or_else(|e| panic!("{name}: {e}")); // opens the directories again
+            is_in(pid, &own)
+        };
+        close();
+        drop(child_of(&session));
+        close();
+        let member = start(&session);
+        close();
+        let spawned = program::start(&session, "spawned_sleeper", StartOptions::default())
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(is_in_own(member.pid()) && is_in_own(spawned.pid), "{name}");
+        close();
+        if role::fork() {
+            role::exit(i32::from(session.move_self().is_err()));
+        }
+        let status = nix::sys::wait::waitpid(None, None);
+        assert!(matches!(status, Ok(WaitStatus::Exited(_, 0))), "{name}: {status:?}");
+        close();
+        one.destroy(false, deadline(), true).unwrap_or_else(|e| panic!("{name}: {e}"));
+        close();
+        opened.destroy(false, deadline(), true).unwrap_or_else(|e| panic!("{name}: {e}"));
+        close();
+        session.agent().destroy(false, deadline(), true).unwrap_or_else(|e| panic!("{name}: {e}"));
+        program::wait(&spawned);
+        drop(member);
+
+        let session = Group::plain();
+        if session.cgroup.0.join(name).exists() {
+            let member = start(&session);
+            set_mode(&session.cgroup.0.join(name), mode);
+            session
+                .new_in(None, &no_limits(), None, None, false)
+                .unwrap_or_else(|e| panic!("first child, {name}: {e}"));
+            assert!(is_in(member.pid(), &session.cgroup.join("own")), "{name}");
+        }
+        session.destroy();
+    }
+}
+
+#[test]
+fn a_freeze_of_its_own_cgroup_by_the_agent_leaves_no_program_to_begin_there() {
+    let session = Group::plain();
+    let child = child_of(&session);
+    session.cgroup.join("own").write("cgroup.freeze", 1);
+    let command = program::command(&[c"/proc/self/exe"], [c"role", c"--play", c"spawned_sleeper"]);
+    let how = SpawnOptions { contain: false, pidfd: true };
+    for started in [session.spawn(&command, how), session.spawn_async(&command, how)] {
+        let e = started.unwrap_err();
+        assert_eq!(e.errno(), Errno::EBUSY, "{e}");
+    }
+    session.kill_all(deadline()).unwrap();
+    check_entered(&session, &session.cgroup.join("own"));
+    drop(child);
+    session.destroy();
 }
 
 /// A role for `agentcg_spawn`, whose standard input is empty.
