@@ -5,12 +5,12 @@ use super::Agent;
 use crate::cgroupfs::{Dir, FileError};
 use crate::error::Result;
 use crate::limits::Limits;
-use crate::parse::{self, UNLIMITED};
+use crate::parse;
 use crate::stats;
 use crate::sys::descriptors::occupy_stdio_for_several;
 use nix::errno::Errno;
 use std::ffi::CStr;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 
 /// The most cgroups and levels of cgroups in the group of a contained program.
 const MOST_DESCENDANTS: u64 = 1000;
@@ -21,6 +21,8 @@ const MOST_LEVELS: u64 = 64;
 pub(super) struct Nesting {
     descendants: AtomicU8,
     depth: AtomicU8,
+    /// The number of children that were made by this handle. An agent can make cgroups that look like more.
+    children: AtomicU32,
 }
 
 /// Values of the fields of [`Nesting`].
@@ -29,6 +31,10 @@ const CALLER: u8 = 1;
 const LIBRARY: u8 = 2;
 
 impl Nesting {
+    pub fn count_child(&self) {
+        self.children.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub fn mark_set(&self, limits: &Limits) {
         for (field, is_set) in
             [(&self.descendants, limits.max_descendants.is_some()), (&self.depth, limits.max_depth.is_some())]
@@ -85,17 +91,20 @@ impl Agent {
     }
 
     /// Makes room for one more child and the cgroups inside it, if [`Self::bound_nesting`] has bounded the group before it
-    /// became a session.
+    /// became a session. Children that have ended leave theirs to the next ones.
     pub(super) fn make_room(&self) -> Result<()> {
         let file = c"cgroup.max.descendants";
         if self.nesting.descendants.load(Ordering::Relaxed) != LIBRARY {
             return Ok(());
         }
-        let raised = self.dir.read(file, &mut [0; 32]).map(parse::limit).and_then(|most| match most {
-            Some(most) if most != UNLIMITED => {
-                self.dir.write(file, (most + MOST_DESCENDANTS + 2).to_string().as_bytes())
+        let raised = self.dir.read(file, &mut [0; 32]).map(parse::limit).and_then(|most| {
+            let made = u64::from(self.nesting.children.load(Ordering::Relaxed));
+            let children = self.dir.number_of_children()?.min(made) + 1;
+            let needed = MOST_DESCENDANTS + children * (MOST_DESCENDANTS + 2);
+            match most {
+                Some(most) if most < needed => self.dir.write(file, needed.to_string().as_bytes()),
+                _ => Ok(()),
             }
-            _ => Ok(()),
         });
         match raised {
             Err(Errno::ENOENT) | Ok(()) => Ok(()),

@@ -30,12 +30,14 @@ impl Agent {
         let new = New::check(uuid, limits, label, tag)?;
         self.make_room()?;
         let place = self.session()?.place()?;
-        Self::make(&place, &new, guard).map_err(|e| {
+        let child = Self::make(&place, &new, guard).map_err(|e| {
             if e.reason() == Some(Reason::Gone) && !self.dir.is_alive() {
                 return self.failed("make a child in", "", Errno::ENODEV);
             }
             e
-        })
+        })?;
+        self.nesting.count_child();
+        Ok(child)
     }
 
     /// Returns the session, and makes this agent one if it is not.

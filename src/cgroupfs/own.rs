@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The cgroup [`OWN`] of a session's own processes, which the agent can remove or make threaded.
 
-use super::{AgentName, Dir, OWN};
+use super::{AgentName, Dir, LINKS_WITHOUT_CHILDREN, OWN};
 use nix::errno::Errno;
+use nix::sys::stat::fstat;
 
 impl Dir {
     /// Opens the cgroup of the own processes of the session whose group this is. Returns none if the group is not that of a
@@ -30,6 +31,11 @@ impl Dir {
             Ok(()) | Err(Errno::EEXIST) => self.agents_child(OWN).map(Some),
             Err(e) => Err(e),
         }
+    }
+
+    /// Returns the number of cgroups directly in this one.
+    pub fn number_of_children(&self) -> nix::Result<u64> {
+        Ok(fstat(&self.fd)?.st_nlink.saturating_sub(LINKS_WITHOUT_CHILDREN))
     }
 
     /// Returns true if a cgroup directly in this one has the name of an agent.

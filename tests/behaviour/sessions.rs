@@ -730,6 +730,28 @@ fn modes_that_an_agent_sets_in_its_session_keep_no_call_from_its_work() {
 }
 
 #[test]
+fn the_room_for_the_children_of_a_contained_program_does_not_grow_with_those_that_have_ended() {
+    let contained =
+        StartOptions { spawn: SpawnOptions { contain: true, pidfd: false }, ..StartOptions::default() };
+    let session = Group::plain();
+    let spawned = program::start(&session, "spawned_sleeper", contained).unwrap_or_else(|e| panic!("{e}"));
+    let most = || session.cgroup.number("cgroup.max.descendants");
+    for _ in 0..5 {
+        let child = child_of(&session);
+        let e = session.new_in(Some(child.uuid()), &no_limits(), None, None, false).unwrap_err();
+        assert_eq!(e.errno(), Errno::EEXIST, "{e}");
+        child.destroy(false, deadline(), false).unwrap();
+    }
+    // "own" is a cgroup, too, and a failed call has made room for a second child.
+    assert!(most() <= 1000 + 3 * 1002, "{}", most());
+    let children: Vec<Agent> = (0..10).map(|_| child_of(&session)).collect();
+    assert!(most() > 1000 + 10 * 1001, "{}", most());
+    drop(children);
+    session.destroy();
+    program::wait(&spawned);
+}
+
+#[test]
 fn a_freeze_of_its_own_cgroup_by_the_agent_leaves_no_program_to_begin_there() {
     let session = Group::plain();
     let child = child_of(&session);
