@@ -101,8 +101,9 @@ impl Agent {
                 format_args!("the agent {name} under {place} does not have the tag {tag}"),
             ));
         }
-        let whereabouts = match places.as_slice() {
-            [only] => format!("under {}", shown(&only.path)),
+        // The group of a session is two places with one path.
+        let whereabouts = match places.first() {
+            Some(named) if parent.is_some() => format!("under {}", shown(&named.path)),
             _ => "in any place where the library makes agents".to_owned(),
         };
         Err(Error::new(Errno::ENOENT, format_args!("there is no agent {name} {whereabouts}")))

@@ -768,6 +768,18 @@ fn a_freeze_of_its_own_cgroup_by_the_agent_leaves_no_program_to_begin_there() {
     session.destroy();
 }
 
+#[test]
+fn the_error_of_an_agent_that_is_not_in_a_session_names_the_session() {
+    let session = Group::plain();
+    let child = child_of(&session);
+    let parent = path_of(&session);
+    let e = Agent::open(Some(&parent), session.uuid(), false).unwrap_err();
+    assert_eq!(e.errno(), Errno::ENOENT, "{e}");
+    assert!(e.message().ends_with(session.uuid()) && e.message().contains(" under "), "{e}");
+    drop(child);
+    session.destroy();
+}
+
 /// A role for `agentcg_spawn`, whose standard input is empty.
 fn spawned_sleeper(_: &[String]) {
     role::sleep();
