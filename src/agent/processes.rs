@@ -91,7 +91,7 @@ impl Agent {
         moved
     }
 
-    /// Moves the calling process. Makes four system calls, in a session nine, and nothing else.
+    /// Moves the calling process. Looks for `own`, writes `cgroup.procs`, and does nothing else: it allocates no memory.
     pub fn move_self(&self) -> nix::Result<()> {
         // 0 is the writer itself. Unlike a pid it means the same in each pid namespace.
         // What has been made since the first look is found by the second one. No memory is allocated.

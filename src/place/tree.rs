@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The tree `synwire/agents/<uuid>` below a place, and the groups `<uuid>` of the children of a session. Any number of processes may build it at the same time, and each may
-//! fail and remove what it has built. If another process removes a level that a step needs, the steps are repeated.
+//! The tree `synwire/agents/<uuid>` below a place, and the groups `<uuid>` of the children of a session. Any number of processes
+//! may build it at the same time, and each may fail and remove what it has built. If another process removes a level that a step
+//! needs, the steps are repeated.
 
 use super::enable::{self, Enabled};
 use super::refusal::refused;
