@@ -37,6 +37,7 @@ use crate::stats::{Files, Stats};
 use crate::sys::descriptors::occupy_stdio_for_several;
 use crate::sys::fork_id::AtomicForkId;
 use crate::sys::fork_mutex::ForkMutex;
+use crate::sys::try_alloc;
 use crate::verdict::{Baseline, Call};
 use limits::Nesting;
 use nix::errno::Errno;
@@ -80,8 +81,6 @@ pub struct Agent {
     note: ForkMutex<Option<labels::Written>>,
     /// Present if the guard kills and removes the agent when this process ends.
     guarded: Option<Guarded>,
-    /// Present if the agent was adopted and is in a scope of an earlier program, which this keeps.
-    held_scope: Option<Arc<Scope>>,
     files: Files,
     kill_state: KillState,
     nesting: Nesting,
@@ -94,8 +93,25 @@ pub struct Agent {
 struct Rare {
     /// Present after the first call of `event_fd` in this process.
     watch: Option<Box<Watch>>,
+    held: Option<Box<Held>>,
+}
+
+/// What a handle keeps in existence. It ends with the handle.
+#[derive(Debug, Default)]
+struct Held {
     /// Present in a handle of a session, after it has made its first child in this process.
     session: Option<Arc<Session>>,
+    /// Present if the agent was adopted and is in a scope of an earlier program.
+    scope: Option<Arc<Scope>>,
+}
+
+impl Rare {
+    fn held(&mut self) -> nix::Result<&mut Held> {
+        if self.held.is_none() {
+            self.held = Some(try_alloc::boxed(Held::default())?);
+        }
+        self.held.as_deref_mut().ok_or(Errno::ENOMEM)
+    }
 }
 
 /// Facts about an agent.
@@ -193,7 +209,6 @@ impl Agent {
             owner: AtomicForkId::default(),
             note: ForkMutex::new(),
             guarded: None,
-            held_scope: None,
             files: Files::default(),
             kill_state: KillState { overrides, ..KillState::default() },
             nesting: Nesting::default(),

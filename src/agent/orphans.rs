@@ -7,7 +7,7 @@ use crate::cgroupfs::events_file::Events;
 use crate::cgroupfs::overrides::Overrides;
 use crate::cgroupfs::{AgentName, Dir};
 use crate::error::{Error, Reason, Result, out_of_memory, shown, words};
-use crate::guard;
+use crate::guard::{self, Scope};
 use crate::kill::KillFiles;
 use crate::owner;
 use crate::parse::{OwnerNote, Tag};
@@ -109,13 +109,21 @@ impl Agent {
         Err(Error::new(Errno::ENOENT, format_args!("there is no agent {name} {whereabouts}")))
     }
 
+    /// Keeps the scope until the handle ends.
+    fn keep(&self, scope: Option<Arc<Scope>>) -> Result<()> {
+        if scope.is_some() {
+            self.rare.lock().held().map_err(out_of_memory)?.scope = scope;
+        }
+        Ok(())
+    }
+
     /// Makes the calling process the owner.
     fn adopt(&mut self, place: &Place) -> Result<()> {
         let files = KillFiles::open(&self.dir).map_err(|e| self.failed("open", "cgroup.kill", e))?;
         let claimed = owner::claim(&self.dir).map_err(|e| self.failed("lock", "", e))?;
         if claimed && self.dir.is_alive() {
-            match place::hold(place) {
-                Ok(scope) => self.held_scope = scope,
+            match place::hold(place).and_then(|scope| self.keep(scope)) {
+                Ok(()) => {}
                 Err(e) if self.dir.is_alive() => {
                     owner::release(&self.dir);
                     return Err(e);

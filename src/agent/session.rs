@@ -55,17 +55,20 @@ impl Agent {
         })?;
         // Another thread may have done the same.
         let mut rare = self.rare.lock();
-        Ok(Arc::clone(rare.session.get_or_insert_with(|| Arc::new(session))))
+        let held = rare.held().map_err(|e| self.failed("make a child in", "", e))?;
+        Ok(Arc::clone(held.session.get_or_insert_with(|| Arc::new(session))))
     }
 
     /// Returns the session if this handle has made a child.
     pub(super) fn known_session(&self) -> Option<Arc<Session>> {
-        self.rare.lock().session.clone()
+        self.rare.lock().held.as_ref()?.session.clone()
     }
 
     /// Forgets the session, so that the next child makes the agent one again.
     pub(super) fn forget_session(&self) {
-        self.rare.lock().session = None;
+        if let Some(held) = &mut self.rare.lock().held {
+            held.session = None;
+        }
     }
 
     /// Opens the cgroup of the session's own processes. Returns none if the agent is no session, has removed it, or does not let
