@@ -45,7 +45,7 @@ fn traces() -> BTreeSet<String> {
         systemctl.env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/run/user/1000/bus");
     }
     let units = systemctl
-        .args(["list-units", "--all", "--plain", "--no-legend", "agentcg-*"])
+        .args(["list-units", "--all", "--plain", "--no-legend", "--type=scope,service,slice", "agentcg-*"])
         .output()
         .expect("systemctl");
     assert!(units.status.success(), "{}", String::from_utf8_lossy(&units.stderr));
