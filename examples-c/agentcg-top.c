@@ -53,11 +53,11 @@ static void end_with_errno(struct top *top, const char *what)
 
 /* ---- what is shown --------------------------------------------------------- */
 
-static void print_heading(void)
+static void print_heading(const struct top *top)
 {
 	char line[LINE_SIZE];
 
-	format_heading(line, UUID_WIDTH);
+	format_heading(line, &top->agents, UUID_WIDTH);
 	puts(line);
 }
 
@@ -66,7 +66,7 @@ static void print_rows(const struct top *top)
 	char line[LINE_SIZE];
 
 	for (size_t i = 0; i < top->agents.count; i++) {
-		format_row(line, top->agents.list[i], UUID_WIDTH);
+		format_row(line, &top->agents, top->agents.list[i], UUID_WIDTH);
 		puts(line);
 	}
 	if (top->agents.count == 0 && !*top->problem)
@@ -110,7 +110,7 @@ static void tick(struct top *top)
 		memcpy(top->problem, error.message, sizeof(top->problem));
 	}
 	if (!top->on_terminal && top->ticks == 0)
-		print_heading();
+		print_heading(top);
 	if (!top->on_terminal)
 		print_rows(top);
 	if (++top->ticks == top->options.ticks)
@@ -252,7 +252,7 @@ int main(int argc, char **argv)
 	watch(&top);
 	give_terminal_back();
 	if (top.on_terminal && top.options.ticks > 0 && top.ticks == top.options.ticks) {
-		print_heading();        /* the table has disappeared with the alternate screen */
+		print_heading(&top);    /* the table has disappeared with the alternate screen */
 		print_rows(&top);
 	}
 	free_agents(&top.agents);

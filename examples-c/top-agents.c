@@ -190,6 +190,51 @@ static void remove_gone(struct agents *agents)
 	agents->count = left;
 }
 
+/* Appends the agent to the new order, then its children. Nobody can hide an agent by the name of a cgroup: each is placed once. */
+static void place(struct agents *agents, struct agent **order, size_t *count, struct agent *agent, unsigned int depth)
+{
+	agent->placed = true;
+	agent->depth = depth < MOST_DEPTH ? depth : MOST_DEPTH;
+	if (agent->depth > agents->depth)
+		agents->depth = agent->depth;
+	order[(*count)++] = agent;
+	for (size_t i = 0; i < agents->count; i++)
+		if (!agents->list[i]->placed && strcmp(agents->list[i]->entry.session, agent->entry.uuid) == 0)
+			place(agents, order, count, agents->list[i], depth + 1);
+}
+
+static bool session_is_listed(const struct agents *agents, const struct agent *agent)
+{
+	for (size_t i = 0; i < agents->count; i++)
+		if (strcmp(agents->list[i]->entry.uuid, agent->entry.session) == 0)
+			return agents->list[i] != agent;
+	return false;
+}
+
+/* Puts the oldest first, and children below their session. Without memory for that the children stay where they are. */
+static void put_in_order(struct agents *agents)
+{
+	struct agent **order = calloc(agents->room, sizeof(*order));
+	size_t count = 0;
+
+	qsort(agents->list, agents->count, sizeof(*agents->list), oldest_first);
+	agents->depth = 0;
+	for (size_t i = 0; i < agents->count; i++) {
+		agents->list[i]->depth = 0;
+		agents->list[i]->placed = !order;
+	}
+	for (size_t i = 0; i < agents->count; i++)
+		if (!agents->list[i]->placed && !session_is_listed(agents, agents->list[i]))
+			place(agents, order, &count, agents->list[i], 0);
+	/* Sessions of each other, by forged names. */
+	for (size_t i = 0; i < agents->count; i++)
+		if (!agents->list[i]->placed)
+			place(agents, order, &count, agents->list[i], 0);
+	if (order)
+		memcpy(agents->list, order, agents->count * sizeof(*order));
+	free(order);
+}
+
 bool update_agents(struct agents *agents, agentcg_error *reterr)
 {
 	agentcg_entry *entries;
@@ -216,7 +261,7 @@ bool update_agents(struct agents *agents, agentcg_error *reterr)
 	}
 	remove_gone(agents);
 	if (agents->count > 0)
-		qsort(agents->list, agents->count, sizeof(*agents->list), oldest_first);
+		put_in_order(agents);
 	return failure == 0;
 }
 

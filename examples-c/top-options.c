@@ -15,7 +15,7 @@ static const char help[] =
 	"\n"
 	"Show all agents of this user: CPU, memory and processes with their limits, delays, and\n"
 	"events as they happen. On a terminal it shows a table; q or Ctrl-C ends it. Elsewhere it\n"
-	"prints a line for each agent and for each event.\n"
+	"prints a line for each agent and for each event. The agents of a session are below it.\n"
 	"\n"
 	"  -d, --delay SECONDS  time between two measurements, 0.02 to 86400; the default is 1\n"
 	"  -n, --count COUNT    end after COUNT measurements; the first has no rates\n"

@@ -90,11 +90,11 @@ bool draw_table(const struct agents *agents, const char *problem)
 		snprintf(line + strlen(line), sizeof(line) - strlen(line), ", %zu without events", unwatched);
 	snprintf(line + strlen(line), sizeof(line) - strlen(line), ", q ends.  %s", problem);
 	put_line(screen, row++, columns, "", line);
-	format_heading(line, SHORT_UUID_WIDTH);
+	format_heading(line, agents, SHORT_UUID_WIDTH);
 	if (rows > 1)
 		put_line(screen, row++, columns, BOLD, line);
 	for (size_t i = 0; i < shown; i++) {
-		format_row(line, agents->list[i], SHORT_UUID_WIDTH);
+		format_row(line, agents, agents->list[i], SHORT_UUID_WIDTH);
 		put_line(screen, row++, columns, agents->list[i]->oom_ticks > 0 ? REVERSE : "", line);
 	}
 	if (shown < agents->count && row <= rows) {

@@ -6,8 +6,9 @@
 #include <string.h>
 
 #define CELL_SIZE 48
+#define INDENT    2
 
-static const char row_format[] = "%-*.*s %6s %15s %11s %9s %4s %9s  %s";
+static const char row_format[] = "%-*s %6s %15s %11s %9s %4s %9s  %s";
 
 const char *event_name(uint64_t event)
 {
@@ -130,14 +131,20 @@ static void format_state(char cell[CELL_SIZE], const struct agent *agent)
 		strcpy(cell, "runs");
 }
 
-void format_heading(char line[LINE_SIZE], int uuid_width)
+static int first_column(const struct agents *agents, int uuid_width)
 {
-	snprintf(line, LINE_SIZE, row_format, uuid_width, uuid_width, "AGENT", "%CPU", "MEMORY", "TASKS", "THROTTLED",
+	return uuid_width + INDENT * (int)agents->depth;
+}
+
+void format_heading(char line[LINE_SIZE], const struct agents *agents, int uuid_width)
+{
+	snprintf(line, LINE_SIZE, row_format, first_column(agents, uuid_width), "AGENT", "%CPU", "MEMORY", "TASKS", "THROTTLED",
 	         "OOM", "STALLED", "STATE          LABEL");
 }
 
-void format_row(char line[LINE_SIZE], const struct agent *agent, int uuid_width)
+void format_row(char line[LINE_SIZE], const struct agents *agents, const struct agent *agent, int uuid_width)
 {
+	char uuid[INDENT * MOST_DEPTH + AGENTCG_UUID_SIZE];
 	char cpu[CELL_SIZE] = "-", memory[CELL_SIZE] = "-", tasks[CELL_SIZE] = "-", throttled[CELL_SIZE] = "-";
 	char oom[CELL_SIZE] = "-", stalled[CELL_SIZE] = "-", state[CELL_SIZE] = "-";
 	char named[CELL_SIZE + 2 + AGENTCG_LABEL_SIZE];   /* with two spaces between state and label */
@@ -155,6 +162,7 @@ void format_row(char line[LINE_SIZE], const struct agent *agent, int uuid_width)
 		snprintf(named, sizeof(named), "%-13s  %s", state, agent->entry.label);
 	else
 		snprintf(named, sizeof(named), "%s", state);
-	snprintf(line, LINE_SIZE, row_format, uuid_width, uuid_width, agent->entry.uuid, cpu, memory, tasks, throttled,
+	snprintf(uuid, sizeof(uuid), "%*s%.*s", INDENT * (int)agent->depth, "", uuid_width, agent->entry.uuid);
+	snprintf(line, LINE_SIZE, row_format, first_column(agents, uuid_width), uuid, cpu, memory, tasks, throttled,
 	         oom, stalled, named);
 }

@@ -34,6 +34,8 @@ struct agent {
 	agentcg *cg;                 /* NULL: it cannot be opened, or is opened for each tick, see keep_or_close() */
 	int event_fd;                /* -1: not available */
 	bool listed;                 /* by the last agentcg_list() */
+	bool placed;                 /* in the new order of the list */
+	unsigned int depth;          /* 1 for a child of a session in the list */
 	bool gone;
 	unsigned int oom_ticks;      /* the number of further ticks for which the row shows an OOM kill */
 	agentcg_stats before, now;   /* of the last two ticks; mask 0: not read */
@@ -44,12 +46,16 @@ struct agents {
 	const char *parent, *tag;
 	int epoll;
 	int descriptors;             /* the limit on descriptors */
-	struct agent **list;         /* the oldest first: rows keep their order */
+	struct agent **list;         /* the oldest first, children below their session: rows keep their order */
 	size_t count, room;
+	unsigned int depth;          /* the greatest of an agent */
 	/* Called for each event of each agent. AGENTCG_EVENT_GONE is the last. */
 	void (*report)(void *context, const struct agent *agent, uint64_t event);
 	void *context;
 };
+
+/* A deeper agent is indented as one of this depth. */
+#define MOST_DEPTH 4
 
 /* Returns the number of agents without events: of another user, or for lack of descriptors. */
 size_t count_unwatched(const struct agents *agents);
@@ -70,9 +76,10 @@ void free_agents(struct agents *agents);
 
 const char *event_name(uint64_t event);
 
-/* Write the heading, or the row of an agent, to line, without a newline. */
-void format_heading(char line[LINE_SIZE], int uuid_width);
-void format_row(char line[LINE_SIZE], const struct agent *agent, int uuid_width);
+/* Write the heading, or the row of an agent, to line, without a newline. uuid_width characters of the uuid are shown; a child
+ * is indented. */
+void format_heading(char line[LINE_SIZE], const struct agents *agents, int uuid_width);
+void format_row(char line[LINE_SIZE], const struct agents *agents, const struct agent *agent, int uuid_width);
 
 /* top-screen.c */
 
