@@ -10,7 +10,7 @@ use crate::stats;
 use crate::sys::descriptors::occupy_stdio_for_several;
 use nix::errno::Errno;
 use std::ffi::CStr;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// The most cgroups and levels of cgroups in the group of a contained program.
 const MOST_DESCENDANTS: u64 = 1000;
@@ -21,8 +21,6 @@ const MOST_LEVELS: u64 = 64;
 pub(super) struct Nesting {
     descendants: AtomicU8,
     depth: AtomicU8,
-    /// The number of children that were made by this handle. An agent can make cgroups that look like more.
-    children: AtomicU32,
 }
 
 /// Values of the fields of [`Nesting`].
@@ -31,10 +29,6 @@ const CALLER: u8 = 1;
 const LIBRARY: u8 = 2;
 
 impl Nesting {
-    pub fn count_child(&self) {
-        self.children.fetch_add(1, Ordering::Relaxed);
-    }
-
     pub fn mark_set(&self, limits: &Limits) {
         for (field, is_set) in
             [(&self.descendants, limits.max_descendants.is_some()), (&self.depth, limits.max_depth.is_some())]
@@ -98,8 +92,7 @@ impl Agent {
             return Ok(());
         }
         let raised = self.dir.read(file, &mut [0; 32]).map(parse::limit).and_then(|most| {
-            let made = u64::from(self.nesting.children.load(Ordering::Relaxed));
-            let children = self.dir.number_of_children()?.min(made) + 1;
+            let children = self.dir.number_of_children()?.min(self.children_made()) + 1;
             let needed = MOST_DESCENDANTS + children * (MOST_DESCENDANTS + 2);
             match most {
                 Some(most) if most < needed => self.dir.write(file, needed.to_string().as_bytes()),

@@ -101,6 +101,8 @@ struct Rare {
 struct Held {
     /// Present in a handle of a session, after it has made its first child in this process.
     session: Option<Arc<Session>>,
+    /// The number of children that were made by this handle. An agent can make cgroups that look like more.
+    children: u64,
     /// Present if the agent was adopted and is in a scope of an earlier program.
     scope: Option<Arc<Scope>>,
 }

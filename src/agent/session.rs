@@ -36,7 +36,7 @@ impl Agent {
             }
             e
         })?;
-        self.nesting.count_child();
+        self.count_child();
         Ok(child)
     }
 
@@ -62,6 +62,17 @@ impl Agent {
     /// Returns the session if this handle has made a child.
     pub(super) fn known_session(&self) -> Option<Arc<Session>> {
         self.rare.lock().held.as_ref()?.session.clone()
+    }
+
+    fn count_child(&self) {
+        if let Some(held) = &mut self.rare.lock().held {
+            held.children += 1;
+        }
+    }
+
+    /// Returns the number of children that were made by this handle.
+    pub(super) fn children_made(&self) -> u64 {
+        self.rare.lock().held.as_ref().map_or(0, |held| held.children)
     }
 
     /// Forgets the session, so that the next child makes the agent one again.
