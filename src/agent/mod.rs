@@ -109,10 +109,11 @@ struct Held {
 
 impl Rare {
     fn held(&mut self) -> nix::Result<&mut Held> {
-        if self.held.is_none() {
-            self.held = Some(try_alloc::boxed(Held::default())?);
-        }
-        self.held.as_deref_mut().ok_or(Errno::ENOMEM)
+        let held = match self.held.take() {
+            Some(held) => held,
+            None => try_alloc::boxed(Held::default())?,
+        };
+        Ok(self.held.insert(held))
     }
 }
 

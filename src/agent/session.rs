@@ -46,16 +46,17 @@ impl Agent {
             return Ok(session);
         }
         self.restore_overrides()?;
-        let _stdio = occupy_stdio_for_several().map_err(|e| self.failed("make a child in", "", e))?;
-        let group = self.dir.child(c".").map_err(|e| self.failed("make a child in", "", e))?;
+        let failed = |e| self.failed("make a child in", "", e);
+        let _stdio = occupy_stdio_for_several().map_err(failed)?;
+        let group = self.dir.child(c".").map_err(failed)?;
         let place = Place::of_session(self.place, Arc::new(group), self.path());
         let session = Session::prepare(place).map_err(|e| match e.errno() {
-            Errno::ENODEV if !self.dir.is_alive() => self.failed("make a child in", "", Errno::ENODEV),
+            Errno::ENODEV if !self.dir.is_alive() => failed(Errno::ENODEV),
             _ => e,
         })?;
         // Another thread may have done the same.
         let mut rare = self.rare.lock();
-        let held = rare.held().map_err(|e| self.failed("make a child in", "", e))?;
+        let held = rare.held().map_err(failed)?;
         Ok(Arc::clone(held.session.get_or_insert_with(|| Arc::new(session))))
     }
 
@@ -82,8 +83,9 @@ impl Agent {
         }
     }
 
-    /// Opens the cgroup of the session's own processes. Returns none if the agent is no session, has removed it, or does not let
-    /// it be opened: then the kernel says whether the group can be entered. Fails only if descriptors or memory are short.
+    /// Opens the cgroup of the session's own processes. Returns none if the agent is not a session, has removed it, or does
+    /// not let it be opened. Then the kernel decides whether the group can be entered. Fails only if descriptors or memory are
+    /// short.
     pub(super) fn open_own(&self) -> nix::Result<Option<Dir>> {
         unless_short(self.dir.own())
     }

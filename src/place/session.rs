@@ -42,9 +42,7 @@ pub struct Session {
 impl Session {
     /// Makes the agent whose children are in this place a session, or returns the session that it is.
     pub fn prepare(place: Place) -> Result<Self> {
-        let here = shown(&place.path);
-        prepare(&place.dir, &here)?;
-        let own = place.dir.child(OWN).map_err(|e| refused(e, &here))?;
+        let own = prepare(&place.dir, &shown(&place.path))?;
         // Without it each child looks the directory up.
         let keeps = worth_keeping(own.as_fd().as_raw_fd());
         let known = if keeps { KnownParent::of_session(&place).ok() } else { None };
@@ -60,8 +58,8 @@ impl Session {
     }
 }
 
-/// Moves the processes of the group to [`OWN`], and enables the available controllers for the children.
-pub fn prepare(dir: &Dir, here: &str) -> Result<()> {
+/// Moves the processes of the group to [`OWN`], which is returned, and enables the available controllers for the children.
+pub fn prepare(dir: &Dir, here: &str) -> Result<Dir> {
     enable::check_domain(dir, here)?;
     match dir.make(OWN) {
         Ok(()) | Err(Errno::EEXIST) => {}
@@ -83,7 +81,8 @@ pub fn prepare(dir: &Dir, here: &str) -> Result<()> {
     }
     let thawed = freeze.map_or(Ok(()), |freeze| freeze.restore(dir));
     prepared?;
-    thawed.map_err(|(e, _)| cannot("thaw by", "cgroup.freeze", e, here))
+    thawed.map_err(|(e, _)| cannot("thaw by", "cgroup.freeze", e, here))?;
+    Ok(own)
 }
 
 /// Returns true for the errors of a group into which a process has come since the others were moved: the kernel has refused a

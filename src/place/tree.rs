@@ -287,7 +287,7 @@ impl AgentDir<'_> {
         let here = &shown(&self.place.path);
         let place = &self.place.dir;
         if self.place.layout == Layout::Session {
-            return session::prepare(place, here);
+            return session::prepare(place, here).map(drop);
         }
         self.built.vacate(self.place, here)?;
         for _ in 0..TRIES {
