@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 #include "bench.h"
+#include "files.h"
 
 #include <err.h>
 #include <errno.h>
@@ -23,24 +24,6 @@ struct group {
 static int agents;
 static struct controllers have;
 static unsigned made;
-
-static int open_at(int dir, const char *name, int flags)
-{
-	int fd = openat(dir, name, flags | O_CLOEXEC);
-
-	if (fd < 0)
-		err(2, "floor: open %s", name);
-	return fd;
-}
-
-static void write_at(int dir, const char *name, const char *value)
-{
-	int fd = open_at(dir, name, O_WRONLY);
-
-	if (write(fd, value, strlen(value)) < 0)
-		err(2, "floor: write '%s' to %s", value, name);
-	close(fd);
-}
 
 /* Reads a file from its start by its cached descriptor, which is opened at the first call. */
 static void read_cached(int dir, const char *name, int *fd, char *text, size_t size)
@@ -136,14 +119,11 @@ static void floor_move(void *group, pid_t pid)
 static void floor_kill(void *group)
 {
 	const struct timespec nap = { 0, 100000 };
-	char text[128];
-	int events = -1;
+	int events;
 
 	write_at(floor_fd(group), "cgroup.kill", "1");
-	for (unsigned reads = 0; ; reads++) {
-		read_cached(floor_fd(group), "cgroup.events", &events, text, sizeof(text));
-		if (strstr(text, "populated 0"))
-			break;
+	events = open_at(floor_fd(group), "cgroup.events", O_RDONLY);
+	for (unsigned reads = 0; !reads_empty(events); reads++) {
 		if (reads < 100)
 			sched_yield();
 		else

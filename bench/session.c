@@ -2,6 +2,7 @@
 /* Makes, kills and destroys a child of a session, and ends a session of a thousand processes in a hundred children. Compares
  * both with the minimum of system calls: those of the floor of new, kill and destroy, and one write of cgroup.kill and the
  * readings until the session is empty. */
+#include "files.h"
 #include "measure.h"
 
 #include <agentcg.h>
@@ -12,7 +13,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -57,41 +57,14 @@ static pid_t waiting_process(void)
 	return pid;
 }
 
-static int open_in(int dir, const char *file, int flags)
-{
-	int fd = openat(dir, file, flags | O_CLOEXEC);
-
-	if (fd < 0)
-		err(2, "%s", file);
-	return fd;
-}
-
-static void write_in(int dir, const char *file, const char *text)
-{
-	int fd = open_in(dir, file, O_WRONLY);
-
-	if (write(fd, text, strlen(text)) < 0)
-		err(2, "write %s", file);
-	close(fd);
-}
-
 static void kill_by_hand(int dir)
 {
 	int events;
-	char text[128];
 
-	write_in(dir, "cgroup.kill", "1");
-	events = open_in(dir, "cgroup.events", O_RDONLY);
-	for (;;) {
-		ssize_t length = pread(events, text, sizeof(text) - 1, 0);
-
-		if (length < 0)
-			err(2, "cgroup.events");
-		text[length] = '\0';
-		if (strstr(text, "populated 0"))
-			break;
+	write_at(dir, "cgroup.kill", "1");
+	events = open_at(dir, "cgroup.events", O_RDONLY);
+	while (!reads_empty(events))
 		sched_yield();
-	}
 	close(events);
 }
 
@@ -106,11 +79,11 @@ static double life_by_hand(void)
 
 	if (mkdirat(within, "floor", 0755) != 0)
 		err(2, "mkdir");
-	dir = open_in(within, "floor", O_RDONLY | O_DIRECTORY);
+	dir = open_at(within, "floor", O_RDONLY | O_DIRECTORY);
 	ns = now_ns() - ns;
 	member = waiting_process();
 	snprintf(pid, sizeof(pid), "%d", (int)member);
-	write_in(dir, "cgroup.procs", pid);
+	write_at(dir, "cgroup.procs", pid);
 	ns -= now_ns();
 	kill_by_hand(dir);
 	ns += now_ns();

@@ -2,6 +2,7 @@
 /* Ends a thousand agents of one process each by agentcg_kill_all_of(), and compares that with the minimum of system calls:
  * the kill is written to all, and then each is read until it is empty. The same agents are used in all rounds. Also shows
  * the memory of a handle, and the time in which the agents are listed and, as orphans, reaped. */
+#include "files.h"
 #include "measure.h"
 
 #include <agentcg.h>
@@ -12,7 +13,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -50,39 +50,15 @@ static void by_library(void)
 		errx(2, "agentcg_kill_all_of: %s", error.message);
 }
 
-static int open_in(agentcg *cg, const char *file, int flags)
-{
-	int fd = openat(agentcg_fd(cg), file, flags | O_CLOEXEC);
-
-	if (fd < 0)
-		err(2, "%s", file);
-	return fd;
-}
-
 static void by_hand(void)
 {
-	char text[128];
-
+	for (int i = 0; i < AGENTS; i++)
+		write_at(agentcg_fd(cgs[i]), "cgroup.kill", "1");
 	for (int i = 0; i < AGENTS; i++) {
-		int fd = open_in(cgs[i], "cgroup.kill", O_WRONLY);
+		int fd = open_at(agentcg_fd(cgs[i]), "cgroup.events", O_RDONLY);
 
-		if (write(fd, "1", 1) != 1)
-			err(2, "cgroup.kill");
-		close(fd);
-	}
-	for (int i = 0; i < AGENTS; i++) {
-		int fd = open_in(cgs[i], "cgroup.events", O_RDONLY);
-
-		for (;;) {
-			ssize_t length = pread(fd, text, sizeof(text) - 1, 0);
-
-			if (length < 0)
-				err(2, "cgroup.events");
-			text[length] = '\0';
-			if (strstr(text, "populated 0"))
-				break;
+		while (!reads_empty(fd))
 			sched_yield();
-		}
 		close(fd);
 	}
 }
