@@ -34,8 +34,9 @@ impl Dir {
     }
 
     /// Returns the number of cgroups directly in this one.
+    #[allow(clippy::useless_conversion, reason = "the type of st_nlink differs between architectures")]
     pub fn number_of_children(&self) -> nix::Result<u64> {
-        Ok(fstat(&self.fd)?.st_nlink.saturating_sub(LINKS_WITHOUT_CHILDREN))
+        Ok(fstat(&self.fd)?.st_nlink.saturating_sub(LINKS_WITHOUT_CHILDREN).into())
     }
 
     /// Returns true if a cgroup directly in this one has the name of an agent.
