@@ -1231,7 +1231,9 @@ int agentcg_write_file(agentcg *cg,
 /* io.stat: io_..., summed over the devices. */
 #define AGENTCG_STAT_IO              (1ull << 10)
 /* cpu.pressure: cpu_pressure_some_us. It needs Linux 4.20 with PSI built in and
- * enabled at boot, and no controller. */
+ * enabled at boot, and no controller. Do not read pressure more often than each
+ * 20 ms: the kernel drops the stall time between two reads of a group's pressure
+ * files that follow each other within a clock tick (1 to 10 ms). */
 #define AGENTCG_STAT_CPU_PRESSURE    (1ull << 11)
 /* memory.pressure: memory_pressure_..._us. It needs what cpu.pressure needs. */
 #define AGENTCG_STAT_MEMORY_PRESSURE (1ull << 12)
@@ -1428,6 +1430,10 @@ int agentcg_next_events(agentcg *cg,
  *
  * While an agent or its owner has switched accounting off (0 in cgroup.pressure,
  * from Linux 6.1 on), there is no event.
+ *
+ * The kernel drops the stall time between two reads of a group's pressure files
+ * that follow each other within a clock tick (1 to 10 ms). While some process,
+ * for example the agent, reads one of them all the time, there is no event.
  *
  * Returns 0. Errors, besides the common ones:
  *   -EINVAL      Also: resource or kind is no such constant, stall_us is greater

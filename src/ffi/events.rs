@@ -164,6 +164,10 @@ pub unsafe extern "C" fn agentcg_next_events(
 /// While an agent or its owner has switched accounting off (0 in cgroup.pressure,
 /// from Linux 6.1 on), there is no event.
 ///
+/// The kernel drops the stall time between two reads of a group's pressure files
+/// that follow each other within a clock tick (1 to 10 ms). While some process,
+/// for example the agent, reads one of them all the time, there is no event.
+///
 /// Returns 0. Errors, besides the common ones:
 ///   -EINVAL      Also: resource or kind is no such constant, stall_us is greater
 ///                than window_us, or window_us is not from 100000 (100 ms) to

@@ -32,7 +32,9 @@ pub const PIDS_EVENTS: u64 = 1u64 << 9;
 /// io.stat: io_..., summed over the devices.
 pub const IO: u64 = 1u64 << 10;
 /// cpu.pressure: cpu_pressure_some_us. It needs Linux 4.20 with PSI built in and
-/// enabled at boot, and no controller.
+/// enabled at boot, and no controller. Do not read pressure more often than each
+/// 20 ms: the kernel drops the stall time between two reads of a group's pressure
+/// files that follow each other within a clock tick (1 to 10 ms).
 pub const CPU_PRESSURE: u64 = 1u64 << 11;
 /// memory.pressure: memory_pressure_..._us. It needs what cpu.pressure needs.
 pub const MEMORY_PRESSURE: u64 = 1u64 << 12;

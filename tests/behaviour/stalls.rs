@@ -6,7 +6,7 @@ mod reported;
 
 use crate::common::group::Group;
 use crate::common::member::{Member, role};
-use crate::common::{deadline, wait_until};
+use crate::common::{deadline, wait_until_stalled};
 use agentcg::events::{Resource, STALLED, StallKind, Threshold};
 use agentcg::{Agent, CpuMax, Deadline, Limits};
 use std::time::Duration;
@@ -42,7 +42,7 @@ fn stalled_group() -> (Group, Member) {
     let group = Group::new(&little_cpu(20));
     let member = group.start("burner", &[]);
     let before = total_us(&group, "cpu.pressure", "some");
-    wait_until("it stalls", || total_us(&group, "cpu.pressure", "some") > before + 100_000);
+    wait_until_stalled(|| total_us(&group, "cpu.pressure", "some") > before + 100_000);
     (group, member)
 }
 

@@ -37,11 +37,27 @@ pub fn deadline() -> agentcg::Deadline {
 }
 
 /// Waits for a condition that has no notification.
-pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, condition: impl FnMut() -> bool) {
+    check_until(what, condition, std::thread::yield_now);
+}
+
+/// Waits for a condition that reads a total of a pressure file.
+pub fn wait_until_stalled(condition: impl FnMut() -> bool) {
+    check_until("the group has stalled", condition, pause_between_pressures);
+}
+
+/// Waits before a pressure file is read again. The kernel does not count the time between two reads that is shorter than a
+/// tick (`get_recent_times` in kernel/sched/psi.c), so a total that is read all the time does not grow. A tick is at most
+/// 10 ms.
+pub fn pause_between_pressures() {
+    std::thread::sleep(Duration::from_millis(20));
+}
+
+fn check_until(what: &str, mut condition: impl FnMut() -> bool, pause: fn()) {
     let start = Instant::now();
     while !condition() {
         assert!(start.elapsed() < TIMEOUT, "timeout while waiting until {what}");
-        std::thread::yield_now();
+        pause();
     }
 }
 

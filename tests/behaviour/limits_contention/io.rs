@@ -13,17 +13,35 @@ fn weight(io_weight: u64) -> Limits {
     Limits { io_weight: Some(io_weight), ..none() }
 }
 
-/// Returns a device of 40 reads per second, which the kernel divides by weight. The rate is so low that all
-/// readers wait, even on a busy machine.
-fn rate_limited_device() -> Loop {
-    let device = Loop::of_memory(4);
-    let (root, numbers) = (Cgroup::own(), device.numbers());
-    root.write("io.cost.qos", format!("{numbers} enable=1 ctrl=user rpct=0 wpct=0 min=100 max=100"));
-    let rates: String = ["r", "w"]
-        .map(|direction| format!(" {direction}bps=1000000000 {direction}seqiops=40 {direction}randiops=40"))
-        .concat();
-    root.write("io.cost.model", format!("{numbers} ctrl=user model=linear{rates}"));
-    device
+/// A device of 40 reads per second, which the kernel divides by weight. The rate is so low that all readers wait, even on a
+/// busy machine.
+struct RateLimited(Loop);
+
+impl RateLimited {
+    fn new() -> Self {
+        let device = Self(Loop::of_memory(4));
+        device.set_qos("enable=1 ctrl=user rpct=0 wpct=0 min=100 max=100").expect("io.cost.qos");
+        let rates: String = ["r", "w"]
+            .map(|direction| {
+                format!(" {direction}bps=1000000000 {direction}seqiops=40 {direction}randiops=40")
+            })
+            .concat();
+        Cgroup::own().write("io.cost.model", format!("{} ctrl=user model=linear{rates}", device.0.numbers()));
+        device
+    }
+
+    fn set_qos(&self, settings: &str) -> std::io::Result<()> {
+        std::fs::write(Cgroup::own().0.join("io.cost.qos"), format!("{} {settings}", self.0.numbers()))
+    }
+}
+
+/// The limit stays with the number of the device, which the next test gets.
+impl Drop for RateLimited {
+    fn drop(&mut self) {
+        if let Err(e) = self.set_qos("enable=0") {
+            eprintln!("{} keeps its limit: {e}", self.0.0);
+        }
+    }
 }
 
 /// Returns the number of reads of each group, after each has made at least `least`.
@@ -40,11 +58,11 @@ fn reads(groups: &[Group; 2], least: u64) -> [u64; 2] {
 
 #[test]
 fn io_weight_divides_a_device_and_a_change_divides_it_again() {
-    let device = rate_limited_device();
+    let device = RateLimited::new();
     let scratch = Scratch::new();
     let groups = [1_000, 100].map(|io_weight| Group::under(&scratch, &weight(io_weight)));
     // Four readers in each group: an unused part of one share goes to the other group.
-    let members: Vec<_> = (0..8).map(|at| groups[at % 2].start("reads_on", &[&device.0])).collect();
+    let members: Vec<_> = (0..8).map(|at| groups[at % 2].start("reads_on", &[&device.0.0])).collect();
     for heavy in [0, 1] {
         let light = 1 - heavy;
         set(&groups[heavy], &weight(1_000));
@@ -67,11 +85,11 @@ fn io_weight_divides_a_device_and_a_change_divides_it_again() {
 
 #[test]
 fn io_weight_is_returned_as_it_was_set_and_keeps_the_weight_of_a_single_device() {
-    let device = rate_limited_device();
+    let device = RateLimited::new();
     let scratch = Scratch::new();
     let group = Group::under(&scratch, &weight(500));
     assert_eq!(group.cgroup.read("io.weight"), "default 500");
-    let device_weight = format!("{} 20", device.numbers());
+    let device_weight = format!("{} 20", device.0.numbers());
     group.cgroup.write("io.weight", &device_weight);
     for io_weight in [1, 10_000, 100] {
         set(&group, &weight(io_weight));

@@ -50,7 +50,7 @@ fn lateness(group: &Group, file: &str, line: &str, threshold: Threshold) -> Dura
             return reached.unwrap_or(at).elapsed();
         }
         assert!(start.elapsed() < TIMEOUT, "no report: {}", group.cgroup.read(file));
-        std::thread::sleep(Duration::from_millis(5));
+        common::pause_between_pressures();
     }
 }
 
@@ -140,7 +140,7 @@ fn what_has_grown_before_the_watch_or_the_selection_is_not_reported() {
     let early = Agent::open(None, group.uuid(), false).unwrap();
     watch_cpu(&early, tiny);
     assert_eq!(early.next_events(now()).unwrap_err().errno(), Errno::EINVAL, "no event is selected");
-    common::wait_until("it has stalled", || total_us(&group, "cpu.pressure", "some") > 500_000);
+    common::wait_until_stalled(|| total_us(&group, "cpu.pressure", "some") > 500_000);
     member.kill_it_alone();
     group.cgroup.wait_for("cgroup.events", |text| text.contains("populated 0"));
     early.event_fd(STALLED).unwrap();

@@ -5,7 +5,7 @@ use super::{MIB, throttled};
 use crate::common::device::Loop;
 use crate::common::group::Group;
 use crate::common::measured::{ALL, PRESSURE_STATS, available, check_stats};
-use crate::common::{deadline, wait_until};
+use crate::common::{deadline, wait_until_stalled};
 use agentcg::Limits;
 use agentcg::stats::{CPU_PRESSURE, IO_PRESSURE, MEMORY_PRESSURE};
 
@@ -13,9 +13,7 @@ use agentcg::stats::{CPU_PRESSURE, IO_PRESSURE, MEMORY_PRESSURE};
 fn two_processes_on_a_tenth_of_a_cpu_have_cpu_pressure() {
     let group = Group::new(&throttled(100));
     let members = [0, 1].map(|_| group.start("burner", &[]));
-    wait_until("they have stalled", || {
-        group.read_stats(CPU_PRESSURE).unwrap().cpu_pressure_some_us > 100_000
-    });
+    wait_until_stalled(|| group.read_stats(CPU_PRESSURE).unwrap().cpu_pressure_some_us > 100_000);
     assert_eq!(group.read_stats(ALL).unwrap().mask & PRESSURE_STATS, PRESSURE_STATS);
     group.destroy();
     drop(members);
@@ -25,7 +23,7 @@ fn two_processes_on_a_tenth_of_a_cpu_have_cpu_pressure() {
 fn a_process_over_memory_high_has_memory_pressure() {
     let group = Group::new(&Limits { memory_high: Some(8 * MIB), swap_max: Some(0), ..Limits::default() });
     let member = group.start("memory::hog", &[]);
-    wait_until("it has stalled", || {
+    wait_until_stalled(|| {
         let s = group.read_stats(MEMORY_PRESSURE).unwrap();
         s.memory_pressure_some_us > 100_000 && s.memory_pressure_full_us > 100_000
     });
@@ -39,7 +37,7 @@ fn only_a_group_that_reads_from_a_device_has_io_pressure() {
     let [group, other] = [Group::plain(), Group::plain()];
     let members = [group.start("reads_on", &[&device.0]), other.start("sleeper", &[])];
     let waited = |us| {
-        wait_until("it has stalled", || {
+        wait_until_stalled(|| {
             let s = group.read_stats(IO_PRESSURE).unwrap();
             s.io_pressure_some_us > us && s.io_pressure_full_us > us
         });
