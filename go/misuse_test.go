@@ -25,6 +25,8 @@ func verbs(ctx context.Context) map[string]func(*Group) error {
 		"NewChild":       func(g *Group) error { _, err := g.NewChild(Options{}); return err },
 		"MovePID":        func(g *Group) error { return g.MovePID(1 << 30) },
 		"MovePidfd":      func(g *Group) error { return g.MovePidfd(1 << 30) },
+		"MoveOut":        func(g *Group) error { return g.MoveOut(1 << 30) },
+		"MoveOutPidfd":   func(g *Group) error { return g.MoveOutPidfd(1 << 30) },
 		"PIDs":           func(g *Group) error { _, err := g.PIDs(); return err },
 		"ReadFile":       func(g *Group) error { _, err := g.ReadFile("cgroup.type"); return err },
 		"SetLabel":       func(g *Group) error { return g.SetLabel("x") },

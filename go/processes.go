@@ -34,6 +34,33 @@ func (g *Group) MovePidfd(pidfd int) error {
 	return err
 }
 
+// MoveOut moves a process with all its threads, which is in the group or below it, to the cgroup of this program: the way
+// out of the group. The limits of the group do not apply to it any more, and it does not end with the group. Memory that it
+// has used stays charged to the group until it is freed. It returns ESRCH if the process is not in the group, and EDEADLK if
+// this program is in the group. Use MoveOutPidfd if the pid may have been reused.
+func (g *Group) MoveOut(pid int) error {
+	const op = "move out"
+	if err := checkPID(op, pid); err != nil {
+		return err
+	}
+	_, err := g.do(op, func(cg *C.agentcg, e *C.agentcg_error) C.int {
+		return C.agentcg_move_out(cg, C.pid_t(pid), e)
+	})
+	return err
+}
+
+// MoveOutPidfd is MoveOut by a pidfd.
+func (g *Group) MoveOutPidfd(pidfd int) error {
+	const op = "move out pidfd"
+	if pidfd < 0 || pidfd > math.MaxInt32 {
+		return invalid(op, "the pidfd is not a descriptor")
+	}
+	_, err := g.do(op, func(cg *C.agentcg, e *C.agentcg_error) C.int {
+		return C.agentcg_move_out_pidfd(cg, C.int(pidfd), e)
+	})
+	return err
+}
+
 // Contains returns true if pid, with any of its threads, is in the group or below it. This shows an escape.
 func (g *Group) Contains(pid int) (bool, error) {
 	const op = "contains"

@@ -51,6 +51,32 @@ func TestAProcessIsMovedByItsPidfd(t *testing.T) {
 	wants(t, g.MovePidfd(-1), syscall.EINVAL)
 }
 
+func TestAProcessIsMovedOutOfItsGroup(t *testing.T) {
+	g := group(t, Options{})
+	cmd := outside(t)
+	pid := cmd.Process.Pid
+	const pidfdOpen = 434
+	fd, _, errno := syscall.Syscall(pidfdOpen, uintptr(pid), 0, 0)
+	if errno != 0 {
+		t.Fatal(errno)
+	}
+	defer syscall.Close(int(fd))
+	for _, moveOut := range []func() error{
+		func() error { return g.MoveOut(pid) },
+		func() error { return g.MoveOutPidfd(int(fd)) },
+	} {
+		wants(t, moveOut(), syscall.ESRCH)
+		must(t, g.MovePID(pid))
+		must(t, moveOut())
+		if in, err := g.Contains(pid); err != nil || in {
+			t.Fatalf("%v, %v", in, err)
+		}
+	}
+	wants(t, g.MoveOut(0), syscall.EINVAL)
+	wants(t, g.MoveOutPidfd(g.FD()), syscall.EBADF)
+	wants(t, g.MoveOutPidfd(-1), syscall.EINVAL)
+}
+
 func TestTheAgentOfAProcessIsFound(t *testing.T) {
 	g := group(t, Options{})
 	cmd := outside(t)

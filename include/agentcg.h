@@ -929,6 +929,47 @@ AGENTCG_MUST_CHECK int agentcg_move_pidfd(agentcg *cg, int pidfd, agentcg_error 
  * Returns 0. Errors, as agentcg_move_pid(). -ESRCH is never returned. */
 AGENTCG_MUST_CHECK int agentcg_move_self(agentcg *cg);
 
+/* Move a process with all its threads out of the agent: from the group, or from
+ * a cgroup below it, to the caller's own cgroup. Children that it already has are
+ * not moved. A process that is not in the group or below it is not moved.
+ *
+ * From then on the limits of the caller's cgroup apply to the process instead of
+ * the agent's, and it does not end with the agent. The memory that it has used
+ * stays charged to the group until it is freed, and the statistics of the group
+ * keep what it has used. A process of a frozen group thaws. The process keeps
+ * its oom_score_adj, and what AGENTCG_SPAWN_CONTAIN has set. If it was the last
+ * one, the group is empty (AGENTCG_EVENT_EMPTY).
+ *
+ * The caller must be outside the group; in particular no program that is contained
+ * by AGENTCG_SPAWN_CONTAIN gets out of its group in this way. The right to write
+ * cgroup.procs is needed in the caller's cgroup and in the nearest cgroup that
+ * contains both this one and the group. systemd is not asked.
+ *
+ * The process is looked for in the group immediately before the move. The kernel
+ * moves by pid only: if the process ends and is waited for between the two, and a
+ * new process gets its pid, that one is moved. The call is -ESRCH, and the message
+ * says so.
+ *
+ * Returns 0. Errors, besides the common ones:
+ *   -EACCES      Also: /proc/PID/cgroup cannot be read, or /proc belongs to
+ *                another pid namespace.
+ *   -EBUSY       The caller was moved during the call, and the cgroup in which it
+ *                was takes no processes any more.
+ *   -EDEADLK     The calling process is in the group.
+ *   -EINVAL      Also: pid is less than 1; a kernel thread; a realtime policy, if
+ *                the kernel has RT group scheduling.
+ *   -ENODEV      Also: the caller's cgroup is not found in any mount of cgroup2.
+ *   -EOPNOTSUPP  The caller's cgroup is threaded.
+ *   -ESRCH       The process is not in the group or below it, does not exist, is
+ *                a zombie, or is hidden from the caller. */
+AGENTCG_MUST_CHECK int agentcg_move_out(agentcg *cg, pid_t pid, agentcg_error *reterr);
+
+/* Move a process out of the agent like agentcg_move_out(), by its pidfd.
+ *
+ * Returns 0. Errors, as agentcg_move_out(), and:
+ *   -EBADF  pidfd is not a pidfd. */
+AGENTCG_MUST_CHECK int agentcg_move_out_pidfd(agentcg *cg, int pidfd, agentcg_error *reterr);
+
 /* Return 1 if pid, with any of its threads, is in the group or below it, 0 if
  * it is not. This shows an escape. The cgroup's name in /proc/PID/cgroup
  * decides.

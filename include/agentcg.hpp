@@ -276,6 +276,10 @@ public:
 	[[nodiscard]] int move_self() const noexcept { return agentcg_move_self(cg_); }
 	/// Moves a process with agentcg_move_pidfd().
 	void move_pidfd(int pidfd) { call(agentcg_move_pidfd, pidfd); }
+	/// Moves a process of the group to the caller's cgroup with agentcg_move_out().
+	void move_out(pid_t pid) { call(agentcg_move_out, pid); }
+	/// Moves a process of the group to the caller's cgroup with agentcg_move_out_pidfd().
+	void move_out_pidfd(int pidfd) { call(agentcg_move_out_pidfd, pidfd); }
 	/// Starts a program with agentcg_spawn() and returns the pid of the child. The caller waits for the child, and
 	/// closes *ret_pidfd if it is not -1.
 	pid_t spawn(const std::vector<std::string> &argv, const spawn_options &options = {}, int *ret_pidfd = nullptr)

@@ -13,6 +13,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("cgroup2_mount", cgroup2_mount),
     ("below", below),
     ("split_last", split_last),
+    ("levels_to_common", levels_to_common),
     ("holds", holds),
     ("number", number),
     ("limit", limit),
@@ -66,6 +67,17 @@ fn v1_controllers(text: &[u8]) {
 
 fn leads_out(path: &[u8]) {
     assert_eq!(parse::leads_out(path), path == b"/.." || path.starts_with(b"/../"));
+}
+
+fn levels_to_common(paths: &[u8]) {
+    let (path, other) = two(paths);
+    let parts = |path: &'_ [u8]| -> Vec<Vec<u8>> {
+        path.split(|&b| b == b'/').filter(|part| !part.is_empty()).map(<[u8]>::to_vec).collect()
+    };
+    let (own, others) = (parts(path), parts(other));
+    let common = own.iter().zip(&others).take_while(|(one, other)| one == other).count();
+    let inside = !parse::leads_out(path) && !parse::leads_out(other);
+    assert_eq!(parse::levels_to_common(path, other), inside.then_some(own.len() - common));
 }
 
 fn cgroup2_mount(line: &[u8]) {

@@ -9,6 +9,7 @@ mod kill;
 mod kill_together;
 mod labels;
 mod limits;
+mod move_out;
 mod orphans;
 mod processes;
 mod session;

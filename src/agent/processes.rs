@@ -14,13 +14,13 @@ use nix::unistd::{Pid, getsid};
 use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-const PROCS: &CStr = c"cgroup.procs";
+pub(super) const PROCS: &CStr = c"cgroup.procs";
 /// The flag of a kernel thread, from include/linux/sched.h.
 const PF_KTHREAD: u64 = 0x0020_0000;
 
 /// Why a process was not moved.
 #[derive(Debug)]
-enum Failure {
+pub(super) enum Failure {
     /// There is no living process of this pid.
     NoProcess,
     /// It is a kernel thread. Root could move it, to the harm of the whole system.
@@ -62,19 +62,25 @@ impl Agent {
             }
         };
         move_into(self, pid, by_systemd).map_err(|failure| {
-            match failure {
-                Failure::Systemd(failure) => self.not_attached(pid, failure),
-                Failure::NoProcess => no_process(pid),
-                Failure::KernelThread => Error::new(
-                    Errno::EINVAL,
-                    format_args!("process {pid} is a kernel thread: kernel threads are not moved"),
-                ),
-                Failure::Errno(e) => self
-                    .not_moved_for_policy(&format!("process {pid}"), pid, e)
-                    .unwrap_or_else(|| self.not_moved(&format!("process {pid}"), e)),
-            }
-            .on("cgroup.procs")
+            let errno = |e| {
+                self.not_moved_for_policy(&format!("process {pid}"), pid, e)
+                    .unwrap_or_else(|| self.not_moved(&format!("process {pid}"), e))
+            };
+            self.refused(pid, failure, errno).on("cgroup.procs")
         })
+    }
+
+    /// Returns the error of a process that was not moved. `errno` makes that of a system call.
+    pub(super) fn refused(&self, pid: i32, failure: Failure, errno: impl FnOnce(Errno) -> Error) -> Error {
+        match failure {
+            Failure::Systemd(failure) => self.not_attached(pid, failure),
+            Failure::NoProcess => no_process(pid),
+            Failure::KernelThread => Error::new(
+                Errno::EINVAL,
+                format_args!("process {pid} is a kernel thread: kernel threads are not moved"),
+            ),
+            Failure::Errno(e) => errno(e),
+        }
     }
 
     /// Moves the process of a pidfd. Fails with `ESRCH` if it ended during the call.
@@ -137,16 +143,9 @@ impl Agent {
         }
     }
 
-    /// Returns the error if the scheduling policy of a thread is the cause. With RT group scheduling
-    /// (CONFIG_RT_GROUP_SCHED) the kernel moves no realtime thread into a cgroup without realtime bandwidth. A thread
-    /// with SCHED_DEADLINE can neither fork nor leave its CPUs.
+    /// Returns the error if the scheduling policy of a thread is the cause.
     pub(super) fn not_moved_for_policy(&self, process: &str, tid: i32, errno: Errno) -> Option<Error> {
-        let policy = sys::realtime_policy(tid).filter(|_| matches!(errno, Errno::EINVAL | Errno::EAGAIN))?;
-        let group = shown(&self.path());
-        let message = format!(
-            "{process} has the policy {policy}, which {group} does not allow: set SCHED_OTHER, or SCHED_RESET_ON_FORK"
-        );
-        Some(Error::new(errno, message))
+        policy_error(process, tid, errno, &shown(&self.path()))
     }
 
     pub(super) fn not_moved(&self, process: &str, errno: Errno) -> Error {
@@ -177,6 +176,17 @@ impl Agent {
             e => self.failed("move a process by", "cgroup.procs", e),
         }
     }
+}
+
+/// Returns the error if the scheduling policy of a thread is the cause. With RT group scheduling (CONFIG_RT_GROUP_SCHED) the
+/// kernel moves no realtime thread into a cgroup without realtime bandwidth. A thread with SCHED_DEADLINE can neither fork nor
+/// leave its CPUs.
+pub(super) fn policy_error(process: &str, tid: i32, errno: Errno, cgroup: &str) -> Option<Error> {
+    let policy = sys::realtime_policy(tid).filter(|_| matches!(errno, Errno::EINVAL | Errno::EAGAIN))?;
+    let message = format!(
+        "{process} has the policy {policy}, which {cgroup} does not allow: set SCHED_OTHER, or SCHED_RESET_ON_FORK"
+    );
+    Some(Error::new(errno, message))
 }
 
 /// Moves a process with all its threads, and checks that it lives afterwards. Calls `by_systemd` if the calling process may not
@@ -223,7 +233,7 @@ fn write_pid(
 }
 
 /// A process that is to be moved. It is the same process for as long as this value lives, whatever becomes of its pid.
-enum Target {
+pub(super) enum Target {
     /// The cheaper way, by a pidfd.
     Pidfd(OwnedFd),
     /// By its file in /proc.
@@ -232,7 +242,7 @@ enum Target {
 
 impl Target {
     /// Opens a process that is no kernel thread. It may be a zombie.
-    fn open(pid: i32) -> std::result::Result<Self, Failure> {
+    pub(super) fn open(pid: i32) -> std::result::Result<Self, Failure> {
         // A kernel thread is in session 0, as is a process whose session is outside the pid namespace of the caller.
         if matches!(getsid(Some(Pid::from_raw(pid))), Ok(session) if session.as_raw() != 0) {
             // It fails for the id of a thread, before Linux 5.3, and where a seccomp filter does not allow it.
@@ -247,8 +257,16 @@ impl Target {
         Ok(Self::Proc(process))
     }
 
+    /// Returns true if the process was waited for, so that its pid may be that of another one.
+    pub(super) fn is_reaped(&self) -> bool {
+        match self {
+            Self::Pidfd(pidfd) => pidfd_send_signal(pidfd.as_fd(), 0) == Err(Errno::ESRCH),
+            Self::Proc(process) => process.stat().err() == Some(Errno::ESRCH),
+        }
+    }
+
     /// Fails if all threads of the process have ended.
-    fn check_lives(&self) -> std::result::Result<(), Failure> {
+    pub(super) fn check_lives(&self) -> std::result::Result<(), Failure> {
         match self {
             Self::Pidfd(pidfd) => match retry_transient(|_| false, || sys::has_ended(pidfd.as_fd()))? {
                 true => Err(Failure::NoProcess),
@@ -262,7 +280,7 @@ impl Target {
     }
 }
 
-fn check_pid(pid: i32) -> Result<()> {
+pub(super) fn check_pid(pid: i32) -> Result<()> {
     if pid < 1 {
         return Err(Error::new(Errno::EINVAL, format_args!("{pid} is not a pid: a pid is 1 or more"))
             .on("cgroup.procs"));
@@ -270,7 +288,7 @@ fn check_pid(pid: i32) -> Result<()> {
     Ok(())
 }
 
-fn no_process_of_pidfd(e: Errno) -> Error {
+pub(super) fn no_process_of_pidfd(e: Errno) -> Error {
     match e {
         Errno::EBADF => Error::new(e, "the descriptor is not a pidfd: open one with pidfd_open(2)"),
         Errno::ESRCH => {

@@ -127,6 +127,22 @@ pub fn split_last(path: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// Returns how many levels above a cgroup the nearest one is that also contains the other, by their paths. Returns none if a
+/// path leads out of the reader's cgroup namespace.
+pub fn levels_to_common(path: &[u8], other: &[u8]) -> Option<usize> {
+    if leads_out(path) || leads_out(other) {
+        return None;
+    }
+    let mut components = path.split(|&b| b == b'/').filter(|part| !part.is_empty());
+    let mut others = other.split(|&b| b == b'/').filter(|part| !part.is_empty());
+    while let Some(part) = components.next() {
+        if others.next() != Some(part) {
+            return Some(1 + components.count());
+        }
+    }
+    Some(0)
+}
+
 /// The release of a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Release {

@@ -25,6 +25,16 @@ fn names_keep_their_blanks_colons_and_stray_bytes() {
 }
 
 #[test]
+fn the_levels_to_a_common_cgroup_are_counted_from_the_first_path() {
+    let levels = |path: &str, other: &str| levels_to_common(path.as_bytes(), other.as_bytes());
+    assert_eq!([levels("/", "/a/b"), levels("/a", "/a/b"), levels("/a", "/a")], [Some(0); 3]);
+    assert_eq!(levels("/a/b/c", "/a"), Some(2));
+    assert_eq!(levels("/a/b/c", "/a/bc/c"), Some(2));
+    assert_eq!(levels("/a/b", "/"), Some(2));
+    assert_eq!([levels("/..", "/a"), levels("/a", "/../b")], [None; 2]);
+}
+
+#[test]
 fn a_path_leads_out_only_by_a_whole_dot_dot() {
     assert!(leads_out(b"/..") && leads_out(b"/../a"));
     assert!(!leads_out(b"/..x") && !leads_out(b"/") && !leads_out(b"/a/.."));

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `find` and `find_pidfd` return the agent of a process, or say that they cannot, and never another agent.
 
-#![allow(unsafe_code, reason = "nix has neither pidfd_open nor SO_PEERPIDFD; see SAFETY")]
+#![allow(unsafe_code, reason = "nix has no SO_PEERPIDFD; see SAFETY")]
 
 use crate::common::cgroup::{Cgroup, Scratch};
 use crate::common::group::{Group, own_pid};
 use crate::common::member::{Member, role};
+use crate::common::pids::{FewPids, pidfd_of, process_with_pid};
 use crate::common::{self, lab, ptrace, wait_until};
 use agentcg::{Agent, Errno, Found, Limits, Reason, find, find_pidfd};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, gettid};
+use nix::sys::signal::Signal;
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
@@ -26,15 +26,6 @@ roles![
     connects,
     finds_without_proc,
 ];
-
-fn pidfd_of(pid: i32) -> OwnedFd {
-    // SAFETY: the call takes two integers and returns a new descriptor or an error.
-    unsafe {
-        let fd = i32::try_from(libc::syscall(libc::SYS_pidfd_open, pid, 0)).unwrap();
-        assert!(fd >= 0, "{}", std::io::Error::last_os_error());
-        OwnedFd::from_raw_fd(fd)
-    }
-}
 
 /// Returns what `find` and `find_pidfd` both return.
 #[track_caller]
@@ -419,41 +410,4 @@ fn finds_by_pidfd(args: &[String]) {
     let pidfd = pidfd_of(args[0].parse().expect("a pid"));
     ptrace::wait_for_tracer();
     role::send(&answer(find_pidfd(pidfd.as_fd())));
-}
-
-/// While it lives, pids are reused soon.
-struct FewPids(String);
-
-const PID_MAX: &str = "/proc/sys/kernel/pid_max";
-
-impl FewPids {
-    /// After the last pid the kernel continues with this one.
-    const FIRST: i32 = 300;
-
-    fn new() -> Self {
-        let usual = fs::read_to_string(PID_MAX).unwrap();
-        fs::write(PID_MAX, "500").unwrap();
-        Self(usual)
-    }
-}
-
-impl Drop for FewPids {
-    fn drop(&mut self) {
-        fs::write(PID_MAX, &self.0).unwrap();
-    }
-}
-
-/// Starts a process with this pid, which is free.
-fn process_with_pid(pid: i32) -> Member {
-    let lives = |id| kill(Pid::from_raw(id), None).is_ok();
-    for _ in 0..10 {
-        // Threads use up the ids before it.
-        let mut ids = (0..1000).map(|_| std::thread::spawn(|| gettid().as_raw()).join().unwrap());
-        ids.find(|&id| id < pid && (id + 1..pid).all(lives));
-        let member = Member::start("sleeper", &[]);
-        if member.pid() == pid {
-            return member;
-        }
-    }
-    panic!("the pid {pid} is not reused");
 }

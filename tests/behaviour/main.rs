@@ -27,6 +27,7 @@ mod many_agents;
 mod many_stalls;
 mod migrate;
 mod mounts;
+mod move_out;
 mod names;
 mod nested;
 mod orphans;
@@ -69,6 +70,7 @@ const ROLES: &[&[common::member::NamedRole]] = &[
     many_stalls::ROLES,
     migrate::ROLES,
     mounts::ROLES,
+    move_out::ROLES,
     names::ROLES,
     nested::ROLES,
     orphans::ROLES,

@@ -4,11 +4,12 @@
 use crate::common::cgroup::{Cgroup, Scratch};
 use crate::common::group::{Group, own_pid};
 use crate::common::member::{Member, role};
+use crate::common::pids::pidfd_of;
 use crate::common::{self, deadline};
 use agentcg::{Agent, Errno, Limits, Reason};
 use nix::sys::signal::Signal;
 use std::fs;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::AsFd;
 
 roles![with_threads, without_main_thread, moves_process_1, moves_itself];
 
@@ -97,16 +98,6 @@ fn a_descriptor_that_is_not_a_pidfd_is_refused() {
     let group = Group::plain();
     let e = group.move_pidfd(fs::File::open("/proc/self/stat").unwrap().as_fd()).unwrap_err();
     assert_eq!((e.errno(), e.file()), (Errno::EBADF, "cgroup.procs"), "{e}");
-}
-
-fn pidfd_of(pid: i32) -> OwnedFd {
-    // SAFETY: the call takes two integers and returns a new descriptor or an error.
-    #[allow(unsafe_code, reason = "nix has no pidfd_open")]
-    unsafe {
-        let fd = i32::try_from(libc::syscall(libc::SYS_pidfd_open, pid, 0)).unwrap();
-        assert!(fd >= 0, "{}", std::io::Error::last_os_error());
-        OwnedFd::from_raw_fd(fd)
-    }
 }
 
 #[test]

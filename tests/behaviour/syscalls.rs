@@ -20,11 +20,12 @@ use std::time::Duration;
 roles![makes_each_call, makes_an_agent, makes_the_only_agent];
 
 /// The calls of the library that are traced, by the names of the table.
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 21] = [
     "new without limits",
     "new with 3 limits",
     "set_limits of 3",
     "move_pid",
+    "move_out",
     "find",
     "find_pidfd",
     "read_stats BASIC",
@@ -377,6 +378,8 @@ fn every_call(parent: &CString, section: &dyn Fn(usize, &mut dyn FnMut())) {
     run("set_limits of 3", &mut || limited.set_limits(&limits(32), false).expect("set_limits"));
     let sleeper = start_sleeper();
     run("move_pid", &mut || limited.move_pid(sleeper).expect("move_pid"));
+    run("move_out", &mut || limited.move_out(sleeper).expect("move_out"));
+    limited.move_pid(sleeper).expect("move_pid");
     run("find", &mut || assert_eq!(find(sleeper).expect("find").uuid, limited.uuid()));
     let pidfd = pidfd_of(sleeper);
     run("find_pidfd", &mut || assert_eq!(find_pidfd(pidfd.as_fd()).expect("find").uuid, limited.uuid()));

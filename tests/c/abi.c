@@ -370,6 +370,8 @@ static const struct functions {
 	int (*set_label)(agentcg *, const char *, agentcg_error *);
 	int (*move_pid)(agentcg *, pid_t, agentcg_error *);
 	int (*move_pidfd)(agentcg *, int, agentcg_error *);
+	int (*move_out)(agentcg *, pid_t, agentcg_error *);
+	int (*move_out_pidfd)(agentcg *, int, agentcg_error *);
 	int (*spawn)(agentcg *, const char *, char *const *, char *const *, const agentcg_spawn_options *, size_t,
 	             pid_t *, int *, agentcg_error *);
 	int (*spawn_result)(agentcg *, int, agentcg_error *);
@@ -397,7 +399,7 @@ static const struct functions {
 	agentcg_list, agentcg_list_tagged, agentcg_reap, agentcg_reap_tagged,
 	agentcg_find, agentcg_find_pidfd, agentcg_destroy, agentcg_explain, agentcg_destroy_explained, agentcg_free,
 	agentcg_uuid, agentcg_path, agentcg_fd, agentcg_get_info, agentcg_set_label,
-	agentcg_move_pid, agentcg_move_pidfd, agentcg_spawn, agentcg_spawn_result, agentcg_move_self, agentcg_read_stats,
+	agentcg_move_pid, agentcg_move_pidfd, agentcg_move_out, agentcg_move_out_pidfd, agentcg_spawn, agentcg_spawn_result, agentcg_move_self, agentcg_read_stats,
 	agentcg_read_file, agentcg_write_file, agentcg_wait_empty, agentcg_kill_all, agentcg_kill_all_of,
 	agentcg_freeze, agentcg_thaw, agentcg_signal_all, agentcg_terminate, agentcg_pids, agentcg_contains,
 	agentcg_event_fd, agentcg_next_events, agentcg_watch_stall,

@@ -70,6 +70,12 @@ static void a_group_and_a_child(void)
 	CHECK(child_pidfd >= 0);
 }
 
+static void a_group_and_a_member(void)
+{
+	a_group_and_a_child();
+	CHECK_OK(agentcg_move_pid(cg, child, &why));
+}
+
 /* With cgroups below the group. */
 static void a_nested_group(void)
 {
@@ -405,6 +411,16 @@ static int call_move_pidfd(agentcg_error *error)
 	return agentcg_move_pidfd(cg, child_pidfd, error);
 }
 
+static int call_move_out(agentcg_error *error)
+{
+	return agentcg_move_out(cg, child, error);
+}
+
+static int call_move_out_pidfd(agentcg_error *error)
+{
+	return agentcg_move_out_pidfd(cg, child_pidfd, error);
+}
+
 static int call_find(agentcg_error *error)
 {
 	char place[PATH_SIZE];
@@ -643,6 +659,8 @@ const struct call calls[] = {
 	{ "agentcg_move_self", a_group_to_be_in, call_move_self, move_back, 0, 0 },
 	{ "agentcg_move_pid", a_group_and_a_child, call_move_pid, end_child_too, 0, 0 },
 	{ "agentcg_move_pidfd", a_group_and_a_child, call_move_pidfd, end_child_too, 0, 0 },
+	{ "agentcg_move_out", a_group_and_a_member, call_move_out, end_child_too, 0, 0 },
+	{ "agentcg_move_out_pidfd", a_group_and_a_member, call_move_out_pidfd, end_child_too, 0, 0 },
 	{ "agentcg_find", a_populated_group, call_find, end, 0, 0 },
 	{ "agentcg_find_pidfd", a_group_and_a_child, call_find_pidfd, end_child_too, -ENOENT, 0 },
 	{ "agentcg_contains", a_populated_group, call_contains, end, 0, 0 },

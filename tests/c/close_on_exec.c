@@ -102,6 +102,8 @@ static void use_the_library(void *unused)
 	CHECK(agentcg_signal_all(cg, 0, &why) > 0);
 	CHECK(agentcg_pids(cg, NULL, 0, &why) > 0);
 	CHECK_EQ(agentcg_contains(cg, child, &why), 1);
+	CHECK_OK(agentcg_move_out(cg, child, &why));
+	CHECK_OK(agentcg_move_pid(cg, child, &why));
 	CHECK_EQ(agentcg_terminate(cg, SOON_MS, SOON_MS, &why), 0);
 	check_ended_by(child, SIGTERM);
 	child = pausing_child();

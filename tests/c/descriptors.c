@@ -40,6 +40,8 @@ static void all_are_closed_with_the_handle(void)
 		CHECK_EQ(agentcg_signal_all(cg, 0, &why), 1);
 		CHECK_EQ(agentcg_pids(cg, NULL, 0, &why), 1);
 		CHECK_EQ(agentcg_contains(cg, child, &why), 1);
+		CHECK_OK(agentcg_move_out(cg, child, &why));
+		CHECK_OK(agentcg_move_pid(cg, child, &why));
 		CHECK_OK(agentcg_kill_all(cg, SOON_MS, &why));
 		check_killed(child);
 		destroy_group(cg);
@@ -217,6 +219,7 @@ static void without_a_free_descriptor_calls_fail_with_emfile_and_kills_succeed(v
 	CHECK_ERR(agentcg_pids(cg, NULL, 0, &why), -EMFILE);
 	CHECK_ERR(agentcg_event_fd(cg, AGENTCG_EVENT_EMPTY, &why), -EMFILE);
 	CHECK_ERR(agentcg_contains(cg, child, &why), -EMFILE);
+	CHECK_ERR(agentcg_move_out(cg, child, &why), -EMFILE);
 	/* A kill needs none. */
 	CHECK_OK(agentcg_kill_all(cg, SOON_MS, &why));
 	check_killed(child);

@@ -116,6 +116,26 @@ static void the_group_is_in_a_threaded_domain(void)
 	CHECK_EQ(rmdir(parent), 0);
 }
 
+/* ---- agentcg_move_out ---- */
+
+static void the_process_to_move_out_is_not_in_the_group(void)
+{
+	agentcg *cg = new_group();
+	pid_t child = pausing_child();
+
+	PROVOKE(agentcg_move_out, cg, child);
+	kill_and_reap(child);
+	destroy_group(cg);
+}
+
+static void the_pidfd_to_move_out_is_a_directory(void)
+{
+	agentcg *cg = new_group();
+
+	PROVOKE(agentcg_move_out_pidfd, cg, agentcg_fd(cg));
+	destroy_group(cg);
+}
+
 /* ---- a group that another program removed ---- */
 
 static agentcg *removed_group(void)
@@ -135,6 +155,16 @@ static void the_group_to_move_to_was_removed(void)
 
 	PROVOKE(agentcg_move_pid, cg, child);
 	CHECK_EQ(agentcg_move_self(cg), -ENODEV);
+	kill_and_reap(child);
+	agentcg_free(cg);
+}
+
+static void the_group_to_move_out_of_was_removed(void)
+{
+	agentcg *cg = removed_group();
+	pid_t child = pausing_child();
+
+	PROVOKE(agentcg_move_out, cg, child);
 	kill_and_reap(child);
 	agentcg_free(cg);
 }
@@ -243,8 +273,11 @@ static const struct refusal refusals[] = {
 	ROW(the_process_belongs_to_root, -EACCES, WHY(NOT_DELEGATED), "process 1 ", NOT_ROOT),
 	ROW(the_group_has_become_a_parent_with_controllers, -EBUSY, WHY(POPULATED), "controllers", ANYBODY),
 	ROW(the_group_is_in_a_threaded_domain, -EOPNOTSUPP, WHY(THREADED), "threaded", ANYBODY),
+	ROW(the_process_to_move_out_is_not_in_the_group, -ESRCH, 0, "not in ", ANYBODY),
+	ROW(the_pidfd_to_move_out_is_a_directory, -EBADF, 0, "pidfd", ANYBODY),
 
 	ROW(the_group_to_move_to_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
+	ROW(the_group_to_move_out_of_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
 	ROW(the_group_to_measure_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
 	ROW(the_group_to_kill_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),
 	ROW(the_group_to_freeze_was_removed, -ENODEV, WHY(GONE), "removed", ANYBODY),

@@ -42,6 +42,13 @@ static void freeze_the_own_group(void *cg)
 	CHECK_EQ(number_in(cg, "cgroup.freeze"), 0);
 }
 
+static void move_out_of_the_own_group(void *cg)
+{
+	CHECK_EQ(agentcg_move_self(cg), 0);
+	PROVOKE(agentcg_move_out, cg, getpid());
+	CHECK_EQ(agentcg_contains(cg, getpid(), &why), 1);
+}
+
 static void terminate_the_own_group(void *cg)
 {
 	CHECK_EQ(agentcg_move_self(cg), 0);
@@ -101,6 +108,11 @@ static void the_killer_is_in_a_nested_cgroup(void)
 static void the_freezer_is_inside(void)
 {
 	in_a_member(freeze_the_own_group);
+}
+
+static void the_mover_is_inside(void)
+{
+	in_a_member(move_out_of_the_own_group);
 }
 
 static void the_terminator_is_inside(void)
@@ -249,6 +261,7 @@ static const struct refusal refusals[] = {
 	ROW(the_destroyer_is_inside, -EDEADLK, WHY(CALLER_INSIDE), "outside", ANYBODY),
 	ROW(the_killer_is_in_a_nested_cgroup, -EDEADLK, WHY(CALLER_INSIDE), "outside", ANYBODY),
 	ROW(the_freezer_is_inside, -EDEADLK, WHY(CALLER_INSIDE), "outside", ANYBODY),
+	ROW(the_mover_is_inside, -EDEADLK, WHY(CALLER_INSIDE), "outside", ANYBODY),
 	ROW(the_terminator_is_inside, -EDEADLK, WHY(CALLER_INSIDE), "outside", ANYBODY),
 	ROW(the_signaller_is_in_another_pid_namespace, -EACCES, 0, "pid namespace", ANYBODY),
 	ROW(there_is_no_such_signal, -EINVAL, 0, "65", ANYBODY),

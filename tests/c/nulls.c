@@ -62,6 +62,8 @@ static void a_null_handle_is_refused_and_outputs_are_untouched(void)
 	REFUSED(agentcg_set_label, NULL, "x");
 	REFUSED(agentcg_move_pid, NULL, getpid());
 	REFUSED(agentcg_move_pidfd, NULL, 0);
+	REFUSED(agentcg_move_out, NULL, getpid());
+	REFUSED(agentcg_move_out_pidfd, NULL, 0);
 	REFUSED(agentcg_spawn, NULL, "/bin/true", no_words, NULL, NULL, 0, pids, NULL);
 	REFUSED(agentcg_read_stats, NULL, AGENTCG_STAT_BASIC, &stats, sizeof(stats));
 	REFUSED(agentcg_read_file, NULL, "pids.max", text, sizeof(text));
@@ -326,6 +328,8 @@ static void a_pid_below_1_is_refused_and_moves_no_process(void)
 	REFUSED(agentcg_move_pid, cg, -1);
 	REFUSED(agentcg_move_pid, cg, INT32_MIN);
 	CHECK(!holds(cg, getpid()));
+	REFUSED(agentcg_move_out, cg, 0);
+	REFUSED(agentcg_move_out, cg, -1);
 	REFUSED(agentcg_contains, cg, 0);
 	REFUSED(agentcg_contains, cg, -1);
 }

@@ -107,6 +107,8 @@ static void call_every_function(struct host *host)
 		CHECK_OK(agentcg_move_pid(cg, host->children[1], &why));
 	CHECK_EQ(agentcg_pids(cg, NULL, 0, &why), 2);
 	CHECK_EQ(agentcg_contains(cg, host->children[0], &why), 1);
+	CHECK_OK(agentcg_move_out(cg, host->children[0], &why));
+	CHECK_OK(agentcg_move_pid(cg, host->children[0], &why));
 	CHECK_EQ(agentcg_signal_all(cg, 0, &why), 2);
 	CHECK_ERR(agentcg_wait_empty(cg, 1, &why), -ETIMEDOUT);
 	watch_events(cg);

@@ -96,6 +96,22 @@ static void move_by_pidfd(agentcg *cg)
 	close(pidfd);
 }
 
+/* It is in this group, in another one, or in none, or another thread ends it. */
+static void move_out(agentcg *cg)
+{
+	pid_t child = children[random_below(CHILDREN)];
+	int pidfd;
+
+	if (child == 0)
+		return;
+	CALL(agentcg_move_out(cg, child, &why), -ESRCH);
+	pidfd = (int)syscall(SYS_pidfd_open, child, 0);
+	if (pidfd < 0)
+		return;
+	CALL(agentcg_move_out_pidfd(cg, pidfd, &why), -ESRCH);
+	close(pidfd);
+}
+
 static void move_itself(agentcg *cg)
 {
 	int status;
@@ -406,7 +422,7 @@ static void take_events(agentcg *cg)
 static void use(agentcg *cg)
 {
 	static void (*const often[])(agentcg *) = {
-		move_by_pid, move_by_pidfd, move_itself, ask_about_child, find_child, spawn, spawn, spawn, spawn_missing_program,
+		move_by_pid, move_by_pidfd, move_out, move_itself, ask_about_child, find_child, spawn, spawn, spawn, spawn_missing_program,
 		spawn_without_waiting,
 		spawn_and_wait, list_processes, measure, measure, explain, look, change_limits, read_limits, use_files, nest,
 		take_events, wait_a_moment,

@@ -33,6 +33,8 @@ std::size_t use_header(agentcg *cg)
 			group.move_pid(1);
 		agentcgpp::spawn_options options;
 		options.env = {"A=b"};
+		group.move_out(1);
+		group.move_out_pidfd(0);
 		group.move_pidfd(group.spawn({"/bin/true", "-x"}, options));
 #if __cplusplus >= 202002L
 		group.spawn({"/bin/true"}, {.stdout_fd = AGENTCG_DEVNULL, .env = std::vector<std::string>{}});

@@ -217,6 +217,8 @@ void every_method_of_an_empty_group_throws()
 		REFUSED(set_label("x"));
 		REFUSED(move_pid(1));
 		REFUSED(move_pidfd(0));
+		REFUSED(move_out(1));
+		REFUSED(move_out_pidfd(0));
 		REFUSED(spawn({"/bin/true"}));
 		REFUSED(contains(1));
 		REFUSED(spawn_result(1));

@@ -156,6 +156,14 @@ void spawn_returns_a_pidfd_that_moves_the_process()
 	CHECK(holds(other.get(), pid) && !cg.contains(pid));
 	agentcgpp::found agent = agentcgpp::find_pidfd(pidfd);
 	CHECK(agent.uuid == other.uuid() && agent.place + "/synwire/agents/" + agent.uuid == other.path());
+	THROWN_BY(cg.move_out(pid), no_such_process);
+	other.move_out(pid);
+	CHECK(!other.contains(pid));
+	other.move_pidfd(pidfd);
+	other.move_out_pidfd(pidfd);
+	CHECK(!other.contains(pid));
+	THROWN_BY(other.move_out_pidfd(pidfd), no_such_process);
+	other.move_pidfd(pidfd);
 	other.kill_all(soon);
 	pollfd ended = {pidfd, POLLIN, 0};
 	CHECK_EQ(poll(&ended, 1, SOON_MS), 1);

@@ -651,6 +651,16 @@ static int move_pidfd(agentcg_error *error)
 	return agentcg_move_pidfd(cg, pidfd, error);
 }
 
+static int move_out(agentcg_error *error)
+{
+	return agentcg_move_out(cg, members[0], error);
+}
+
+static int move_out_pidfd(agentcg_error *error)
+{
+	return agentcg_move_out_pidfd(cg, pidfd, error);
+}
+
 static int move_self(agentcg_error *error)
 {
 	(void)error;
@@ -1049,6 +1059,10 @@ const struct act acts[] = {
 	OF(set_label, "", group, set_label, 0),
 	OF(move_pid, "", outside_member, move_pid, 0),
 	OF(move_pidfd, "", outside_member, move_pidfd, 0),
+	OF(move_out, "", one_member, move_out, 0),
+	OF(move_out, "nested", nested_members, move_out, 0),
+	OF(move_out, "leaderless", leaderless_member, move_out, 0),
+	OF(move_out_pidfd, "nested", nested_member_by_pidfd, move_out_pidfd, 0),
 	OF(move_self, "", group, move_self, 0),
 	OF(move_self, "session", session, move_self, 0),
 	OF(find, "inside", nested_members, find, 0),

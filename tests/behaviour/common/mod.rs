@@ -8,6 +8,7 @@ pub mod group;
 pub mod lab;
 pub mod measured;
 pub mod mounts;
+pub mod pids;
 pub mod program;
 pub mod ptrace;
 pub mod seccomp;
