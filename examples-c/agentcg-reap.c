@@ -45,6 +45,10 @@ static const char help[] =
 	"  --help          show this\n"
 	"  --version       show the version\n"
 	"\n"
+	"The list has a line for each agent: if its owner lives or has ended, if processes are in\n"
+	"it, the pid of the owner, its age, the uuid of the session of which it is a child, its tag\n"
+	"and its label. A dash is for none, and for what is unknown.\n"
+	"\n"
 	"Without --parent it searches every place in which it could make an agent. Run it as the\n"
 	"same user, and in the same unit or session, as the programs that make the agents.\n"
 	"\n"
@@ -211,25 +215,33 @@ static const char *or_dash(const char *text)
 	return *text ? text : "-";
 }
 
+static int widest(int so_far, const char *text)
+{
+	int length = (int)strlen(text);
+
+	return length > so_far ? length : so_far;
+}
+
 static void print_table(const struct agents *agents)
 {
-	int widest_tag = (int)strlen("TAG");
+	int widest_session = (int)strlen("SESSION"), widest_tag = (int)strlen("TAG");
 
-	for (size_t i = 0; i < agents->count; i++)
-		if ((int)strlen(agents->entries[i].tag) > widest_tag)
-			widest_tag = (int)strlen(agents->entries[i].tag);
+	for (size_t i = 0; i < agents->count; i++) {
+		widest_session = widest(widest_session, agents->entries[i].session);
+		widest_tag = widest(widest_tag, agents->entries[i].tag);
+	}
 	if (agents->count > 0)
-		printf("%-36s  %-6s  %-9s  %11s  %5s  %-*s  %s\n", "UUID", "OWNER", "PROCESSES", "OWNER'S PID", "AGE",
-		       widest_tag, "TAG", "LABEL");
+		printf("%-36s  %-6s  %-9s  %11s  %5s  %-*s  %-*s  %s\n", "UUID", "OWNER", "PROCESSES", "OWNER'S PID", "AGE",
+		       widest_session, "SESSION", widest_tag, "TAG", "LABEL");
 	for (size_t i = 0; i < agents->count; i++) {
 		const agentcg_entry *agent = &agents->entries[i];
 		char pid[16] = "-", text[24];
 
 		if (agent->owner_pid)
 			snprintf(pid, sizeof(pid), "%" PRIu32, agent->owner_pid);
-		printf("%-36s  %-6s  %-9s  %11s  %5s  %-*s  %s\n", agent->uuid, agent->orphan ? "ended" : "lives",
-		       agent->populated ? "some" : "none", pid, age(text, agent->created_unix_ns), widest_tag, or_dash(agent->tag),
-		       or_dash(agent->label));
+		printf("%-36s  %-6s  %-9s  %11s  %5s  %-*s  %-*s  %s\n", agent->uuid, agent->orphan ? "ended" : "lives",
+		       agent->populated ? "some" : "none", pid, age(text, agent->created_unix_ns), widest_session,
+		       or_dash(agent->session), widest_tag, or_dash(agent->tag), or_dash(agent->label));
 	}
 }
 
