@@ -101,6 +101,18 @@ func ExampleFind() {
 	// Output: true <nil>
 }
 
+// All groups of the place together get at most 16 GiB, whoever makes them.
+func ExampleSetPlaceLimits() {
+	err := agentcg.SetPlaceLimits("", agentcg.Limits{MemoryMaxBytes: agentcg.At(16 << 30)})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer agentcg.SetPlaceLimits("", agentcg.Limits{MemoryMaxBytes: agentcg.At(agentcg.Unlimited)})
+	limits, err := agentcg.PlaceLimits("")
+	fmt.Println(limits.MemoryMaxBytes == agentcg.At(16<<30), err)
+	// Output: true <nil>
+}
+
 func ExampleReap() {
 	g := example(agentcg.Limits{})
 	g.Close() // a crash has the same effect

@@ -193,3 +193,52 @@ func (g *Group) Limits() (Limits, error) {
 	}
 	return limitsFromC(&limits), nil
 }
+
+// SetPlaceLimits sets limits of all groups of a place together: all of them, or none on failure. parent is the place; if it is
+// empty, it is the one in which New with these limits would make a group. Limits that are absent stay as they are. The limits
+// stay until others are set, also without a group and after the end of this process; they end with the place, as a systemd
+// scope does with its last process. All programs of one place have one set of limits. A MemoryMaxBytes that is less than the
+// memory in use is refused with EBUSY; ForcePlaceLimits allows that. At(Unlimited) lifts a limit.
+func SetPlaceLimits(parent string, l Limits) error { return setPlaceLimits(parent, l, 0) }
+
+// ForcePlaceLimits is SetPlaceLimits that enforces MemoryMaxBytes and MemoryHighBytes at once, by reclaiming memory and, for
+// MemoryMaxBytes, by killing.
+func ForcePlaceLimits(parent string, l Limits) error {
+	return setPlaceLimits(parent, l, C.AGENTCG_SET_FORCE)
+}
+
+func setPlaceLimits(parent string, l Limits, flags C.uint64_t) error {
+	const op = "set place limits"
+	limits, err := l.toC(op)
+	if err != nil {
+		return err
+	}
+	p, err := cString(op, "the parent", parent)
+	if err != nil {
+		return err
+	}
+	defer free(p)
+	var e C.agentcg_error
+	if r := C.agentcg_set_place_limits(p, &limits, C.size_t(unsafe.Sizeof(limits)), flags, &e); r < 0 {
+		return failure(op, r, &e)
+	}
+	return nil
+}
+
+// PlaceLimits reads the limits of all groups of a place together. parent is the place; if it is empty, it is that of
+// DiscoverParent. Limits that the kernel does not have, or whose controller is not in force, are absent. A place without
+// groups and limits is ENOENT.
+func PlaceLimits(parent string) (Limits, error) {
+	const op = "place limits"
+	p, err := cString(op, "the parent", parent)
+	if err != nil {
+		return Limits{}, err
+	}
+	defer free(p)
+	var e C.agentcg_error
+	var limits C.agentcg_limits
+	if r := C.agentcg_get_place_limits(p, &limits, C.size_t(unsafe.Sizeof(limits)), &e); r < 0 {
+		return Limits{}, failure(op, r, &e)
+	}
+	return limitsFromC(&limits), nil
+}

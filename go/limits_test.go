@@ -3,6 +3,7 @@
 package agentcg
 
 import (
+	"os"
 	"reflect"
 	"strings"
 	"syscall"
@@ -128,4 +129,24 @@ func TestEveryFieldOfTheLibraryIsInLimits(t *testing.T) {
 	if n := reflect.TypeOf(l).NumField(); n != len(bits)+1 {
 		t.Fatalf("%d fields for %d bits and the period", n, len(bits))
 	}
+}
+
+func TestLimitsOfAPlaceAreReadBackAndNeedNoGroup(t *testing.T) {
+	_, err := PlaceLimits("")
+	wants(t, err, syscall.ENOENT)
+	must(t, SetPlaceLimits("", Limits{PIDsMax: At(5000)}))
+	must(t, ForcePlaceLimits("", Limits{MemoryMaxBytes: At(1 << 40)}))
+	g := group(t, Options{})
+	text, err := os.ReadFile(g.Path() + "/../pids.max")
+	must(t, err)
+	_, err = g.Destroy(within(t))
+	must(t, err)
+	l, err := PlaceLimits("")
+	must(t, err)
+	if string(text) != "5000\n" || l.PIDsMax != At(5000) || l.MemoryMaxBytes != At(1<<40) {
+		t.Fatalf("%q, %+v", text, l)
+	}
+	must(t, SetPlaceLimits("", Limits{PIDsMax: At(Unlimited), MemoryMaxBytes: At(Unlimited)}))
+	_, err = PlaceLimits("")
+	wants(t, err, syscall.ENOENT)
 }

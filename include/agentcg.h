@@ -1107,8 +1107,9 @@ AGENTCG_MUST_CHECK int agentcg_spawn_result(agentcg *cg, int pidfd, agentcg_erro
 #define AGENTCG_LIMIT_IO_WEIGHT       (1ull << 11)  /* io_weight is valid. */
 #define AGENTCG_LIMIT_MAX_DEPTH       (1ull << 12)  /* max_depth is valid. */
 #define AGENTCG_LIMIT_MAX_DESCENDANTS (1ull << 13)  /* max_descendants is valid. */
-/* agentcg_set_limits(): enforce memory_max_bytes and memory_high_bytes at once,
- * by reclaiming memory and, for memory_max_bytes, by killing. */
+/* agentcg_set_limits(), agentcg_set_place_limits(): enforce memory_max_bytes and
+ * memory_high_bytes at once, by reclaiming memory and, for memory_max_bytes, by
+ * killing. */
 #define AGENTCG_SET_FORCE             (1ull << 0)
 #define AGENTCG_LIMITS_SIZE_V0        128           /* The smallest size of agentcg_limits that is accepted. */
 
@@ -1194,6 +1195,95 @@ int agentcg_get_limits(agentcg *cg,
 		       agentcg_limits *ret_limits,
 		       size_t size,
 		       agentcg_error *reterr);
+
+/* Set limits of all agents of a place together: those of the cgroup
+ * <parent>/synwire/agents, which holds the groups of all agents of the place. The
+ * limits of each agent apply inside it. All of them are set, or none on failure.
+ * size is sizeof(*limits), flags is 0 or AGENTCG_SET_FORCE.
+ *
+ * parent is the place. If it is NULL, it is the place in which
+ * agentcg_new(NULL, ...) with these limits would make an agent. The tree is made
+ * as agentcg_new() makes it, if it is missing.
+ *
+ * The limits stay until they are set to others, also without an agent and after
+ * the end of the calling process. The library keeps them by an empty cgroup,
+ * "limits", beside the agents. If a call leaves every limit at the kernel's
+ * default, it removes that cgroup, and the tree if it holds no agent. The limits
+ * end with the place: systemd removes a scope that it has made for the caller
+ * when the last process in it has ended, and the cgroups of a service when the
+ * service stops.
+ *
+ * The owner of the directory may set the limits: the uid that has made the tree,
+ * which is the uid to which the place is delegated, and root. If root makes the
+ * tree in a place of another uid, that uid cannot make agents there. An agent of
+ * the same uid can change the limits, too, unless it is contained
+ * (AGENTCG_SPAWN_CONTAIN). All hosts of one place have one set of limits, which
+ * applies to the agents of all of them. A limit that is not in the mask stays as
+ * another host has set it. Calls are serialized, and the last one counts.
+ *
+ * The fields mean what they mean for one agent, except:
+ *   memory_max_bytes
+ *     If the agents together are above it, the OOM killer chooses a process of
+ *     any of them. agentcg_explain() reports AGENTCG_CAUSE_MEMORY_LIMIT_ABOVE
+ *     with levels_up 1 (2 for a child of a session).
+ *   oom_group
+ *     With 1 an OOM of the place kills all agents of all hosts of the place.
+ *   cpu_weight, cpu_idle, io_weight
+ *     The share of all agents, compared with what else is in the place, such as
+ *     the host's own cgroup.
+ *   memory_low_bytes, memory_min_bytes
+ *     The protection of all agents from what else is in the place, and from
+ *     pressure from further up as far as the cgroups above are protected. It
+ *     reaches an agent only as far as the agent has such a limit of its own, or
+ *     cgroup2 is mounted with memory_recursiveprot, as systemd mounts it.
+ *   pids_max
+ *     All threads of all agents. The host's own do not count.
+ *   max_descendants, max_depth
+ *     The agents count, with the cgroups inside them, and so does the cgroup
+ *     "limits". agentcg_new() fails with -EAGAIN when the limit is reached.
+ *
+ * Returns 0. Errors, besides the common ones:
+ *   -E2BIG       limits has a bit or a field set that this library does not
+ *                know.
+ *   -EACCES      Also: no place allows it; agentcg-guard may not be executed.
+ *   -EAGAIN      A nesting limit is reached; no guard could be started.
+ *   -EBUSY       memory_max_bytes is less than the memory in use; the parent
+ *                holds processes; another call that sets the limits does not end.
+ *   -EINVAL      Also: cpu_weight for an idle group.
+ *   -ENODEV      Here: there is no usable cgroup2 hierarchy.
+ *   -ENOENT      The parent does not exist; agentcg-guard is missing.
+ *   -ENOEXEC     agentcg-guard is not the one of this library.
+ *   -ENOSPC      The kernel has no room for another cgroup.
+ *   -EOPNOTSUPP  The controller of a limit is not available; the parent is
+ *                threaded.
+ *   -ERANGE      A limit is out of range; a burst exceeds the quota; another
+ *                process has written another value at the same time.
+ *   -EROFS       The hierarchy is mounted read-only.
+ * If the message says "half set", some old values could not be restored. */
+AGENTCG_MUST_CHECK
+int agentcg_set_place_limits(const char *parent,
+			     const agentcg_limits *limits,
+			     size_t size,
+			     uint64_t flags,
+			     agentcg_error *reterr);
+
+/* Read the limits of all agents of a place together, whoever has set them.
+ * parent is the place. If it is NULL, it is the one that agentcg_discover_parent()
+ * returns. size is sizeof(*ret_limits). The fields are as for
+ * agentcg_get_limits(). A place that has agents and no limits has
+ * AGENTCG_UNLIMITED in these fields. Nothing is changed.
+ *
+ * Returns 0. Errors, besides the common ones:
+ *   -EBUSY, -EROFS
+ *                As agentcg_discover_parent().
+ *   -ENODEV      Here: there is no usable cgroup2 hierarchy.
+ *   -ENOENT      The place has no agents and no limits, or does not exist.
+ *   -EOPNOTSUPP  The caller is in a threaded cgroup. */
+AGENTCG_MUST_CHECK
+int agentcg_get_place_limits(const char *parent,
+			     agentcg_limits *ret_limits,
+			     size_t size,
+			     agentcg_error *reterr);
 
 /* ---- 6. interface files -------------------------------------------------- */
 

@@ -109,6 +109,25 @@ inline int reap_tagged(zstring tag, timeout wait, zstring parent = nullptr)
 	});
 }
 
+/// Sets limits of all agents of a place together by agentcg_set_place_limits(). flags are AGENTCG_SET_...
+inline void set_place_limits(const limits &wanted, zstring parent = nullptr, std::uint64_t flags = 0)
+{
+	agentcg_limits c = wanted.c();
+	detail::checked([&](agentcg_error *reterr) {
+		return agentcg_set_place_limits(parent.c(), &c, sizeof(c), flags, reterr);
+	});
+}
+
+/// Returns the limits of agentcg_get_place_limits(). Those that do not exist are not set.
+inline limits get_place_limits(zstring parent = nullptr)
+{
+	agentcg_limits found{};
+	detail::checked([&](agentcg_error *reterr) {
+		return agentcg_get_place_limits(parent.c(), &found, sizeof(found), reterr);
+	});
+	return limits::of(found);
+}
+
 /// The handle of one agent. It can be moved, but not copied. An object that was moved from, released, freed or
 /// destroyed is empty. All functions of an empty object throw std::errc::invalid_argument, except get(), move_self(),
 /// release(), free() and operator bool.

@@ -59,7 +59,10 @@ pub use guard::run as run_guard;
 pub use limits::{CpuMax, Limits};
 pub use nix::errno::Errno;
 pub use parse::{Label, OwnerNote, Tag, UNLIMITED};
-pub use place::{Kind as PlaceKind, PlaceRequest, Systemd, discover as discover_parent, is_available};
+pub use place::{
+    Kind as PlaceKind, PlaceRequest, Systemd, discover as discover_parent, get_limits as get_place_limits,
+    is_available, set_limits as set_place_limits,
+};
 pub use spawn::command::{BeginTimeout, Command, DEVNULL, INHERIT, Redirection, ResourceLimit, Strings};
 pub use spawn::parent::Child;
 pub use sys::deadline::Deadline;

@@ -70,6 +70,39 @@ impl Limits {
         self.settings().map(drop)
     }
 
+    /// Returns those that say how the children of one cgroup share something: shares and protection. They have no effect on what
+    /// is outside of the parent.
+    pub fn shares(&self) -> Self {
+        Self {
+            memory_low: self.memory_low,
+            memory_min: self.memory_min,
+            cpu_weight: self.cpu_weight,
+            cpu_idle: self.cpu_idle,
+            io_weight: self.io_weight,
+            ..Self::default()
+        }
+    }
+
+    /// Returns true if each limit is missing or has the value that the kernel gives it in a new cgroup.
+    pub fn are_default(&self) -> bool {
+        let is = |value: Option<u64>, default| value.is_none_or(|value| value == default);
+        is(self.memory_max, UNLIMITED)
+            && is(self.memory_high, UNLIMITED)
+            && is(self.memory_low, 0)
+            && is(self.memory_min, 0)
+            && is(self.swap_max, UNLIMITED)
+            && self.oom_group != Some(true)
+            // Without a quota the period has no effect.
+            && is(self.cpu_max.map(|max| max.millicpu), UNLIMITED)
+            && is(self.cpu_burst_us, 0)
+            && is(self.cpu_weight, 100)
+            && self.cpu_idle != Some(true)
+            && is(self.pids_max, UNLIMITED)
+            && is(self.io_weight, 100)
+            && is(self.max_depth, UNLIMITED)
+            && is(self.max_descendants, UNLIMITED)
+    }
+
     /// Returns the controllers that the limits need. Returns none if a limit is out of range.
     pub fn controllers(&self) -> Controllers {
         let settings = self.settings().unwrap_or_default();

@@ -3,7 +3,7 @@
 
 use super::{name, page_bytes};
 use crate::cgroupfs::controllers::Controllers;
-use crate::cgroupfs::{Dir, FILE_MAX};
+use crate::cgroupfs::{AgentName, Dir, FILE_MAX};
 use crate::error::{Error, Reason, shown, words};
 use crate::parse::{self, UNLIMITED};
 use crate::procfs;
@@ -89,7 +89,8 @@ impl Setting {
     pub fn failed(&self, errno: Errno, path: &[u8], why: &str) -> Error {
         let file = name(self.file);
         // The path of the parent says more than the uuid, and leaves room for the reason.
-        let group = shown(parse::split_last(path).0);
+        let (above, last) = parse::split_last(path);
+        let group = shown(if AgentName::is_of_directory(last) { above } else { path });
         Error::new(errno, format_args!("cannot set {file} to {} in {group}: {why}", self.value.text()))
             .on(file)
     }

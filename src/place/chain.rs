@@ -104,6 +104,22 @@ pub fn first_usable<T>(request: PlaceRequest<'_>, mut attempt: impl FnMut(&Place
     first_candidate(request, use_place)
 }
 
+/// Call `attempt` with the parent that the caller named, or with the place that [`first_usable`] would use. Changes nothing: a
+/// scope that does not exist is not requested.
+pub fn look<T>(request: PlaceRequest<'_>, attempt: impl Fn(&Candidate) -> Result<T>) -> Result<T> {
+    if request.parent.is_none() {
+        if let Some(place) = known::found() {
+            return attempt(&Candidate::Existing(place));
+        }
+    }
+    first_candidate(request, |candidate| {
+        if request.parent.is_none() {
+            candidate.check()?;
+        }
+        attempt(&candidate)
+    })
+}
+
 fn first_candidate<T>(
     request: PlaceRequest<'_>,
     mut attempt: impl FnMut(Candidate) -> Result<T>,

@@ -3,9 +3,11 @@
 //! place. `chain` alone knows their order.
 //!
 //! ```text
+//! limits                                          the limits of a whole place
 //! chain                                           which place is used
 //! tracking                                        places without limits
 //! given delegated root sibling scope              the other kinds of places
+//! marker                                          what keeps synwire/agents while the place has limits
 //! tree                                            synwire/agents below a place
 //! session                                         the group of a session, which holds those of its children
 //! known                                           the places that were used last
@@ -24,7 +26,9 @@ mod delegated;
 mod enable;
 mod given;
 mod known;
+mod limits;
 mod locate;
+mod marker;
 mod refusal;
 mod root;
 mod scope;
@@ -37,6 +41,7 @@ mod types;
 mod vacate;
 
 pub use chain::{Outcome, Survey, discover, existing, first_usable, is_available, survey};
+pub use limits::{get_limits, set_limits};
 pub use locate::{AgentInPath, agent_of, in_any_mount, in_last_mount, outermost_place, without_mark};
 pub use scope::{failed, hold};
 pub use self_cgroup::exit_cgroups;

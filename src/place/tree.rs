@@ -21,7 +21,7 @@ use nix::errno::Errno;
 use std::ffi::{CStr, CString};
 
 /// How often other processes may remove a level before the call gives up. Each time one of their calls has failed.
-const TRIES: usize = 100;
+pub(super) const TRIES: usize = 100;
 
 /// The new group of an agent, which holds no process yet.
 #[derive(Debug)]
@@ -39,9 +39,9 @@ pub struct AgentDir<'p> {
     built: Built,
 }
 
-/// What the call has changed in the place, apart from making the group.
+/// What a call has changed in a place, apart from making a group in `synwire/agents`.
 #[derive(Debug, Default)]
-struct Built {
+pub(super) struct Built {
     moved_caller: bool,
     synwire: bool,
     agents: bool,
@@ -125,11 +125,16 @@ pub fn make_agent_dir<'p>(
         }
     }
     built.undo(&place.dir);
+    Err(keeps_vanishing(place))
+}
+
+/// Other processes have removed `synwire/agents` in each of many attempts.
+pub(super) fn keeps_vanishing(place: &Place) -> Error {
     let here = shown(&place.path);
-    Err(Error::new(
+    Error::new(
         Errno::EBUSY,
         format_args!("other processes keep removing synwire/agents in {here}: try again"),
-    ))
+    )
 }
 
 impl Place {
@@ -203,12 +208,12 @@ fn make_and_claim(place: &Dir, name: &CStr) -> nix::Result<Option<(Dir, u64, Kil
 }
 
 /// Remove a cgroup that the call has made. No other call would remove it, so temporary errors are retried.
-fn remove_made(place: &Dir, name: &CStr) -> nix::Result<()> {
+pub(super) fn remove_made(place: &Dir, name: &CStr) -> nix::Result<()> {
     retry_transient(|e| matches!(e, Errno::ENOENT | Errno::ENODEV), || place.remove(name))
 }
 
 /// Why a step of building the tree has failed.
-enum StepError {
+pub(super) enum StepError {
     /// Repeating the steps would not help.
     Fatal(Box<Error>),
     /// Another process has removed a level that the step needs.
@@ -224,7 +229,8 @@ impl From<Error> for StepError {
     }
 }
 
-fn build(place: &Place, here: &str, built: &mut Built) -> std::result::Result<(), StepError> {
+/// Make the levels of the tree that are missing, and enable the controllers.
+pub(super) fn build(place: &Place, here: &str, built: &mut Built) -> std::result::Result<(), StepError> {
     place.check().map_err(|e| StepError::Fatal(Box::new(e)))?;
     built.vacate(place, here).map_err(|e| StepError::Fatal(Box::new(e)))?;
     let Enabled { on, added } = enable::enable(&place.dir, place.wanted(), here)?;
@@ -253,6 +259,34 @@ fn enable_level(
     let level = shown(&[here.as_bytes(), b"/", name.to_bytes()].concat());
     let dir = place.child(name).map_err(|e| refused(e, &level))?;
     Ok(enable::enable(&dir, wanted, &level)?)
+}
+
+/// Enable the controllers that the tree of a place lacks.
+pub(super) fn complete(place: &Place, built: &mut Built) -> Result<()> {
+    let here = &shown(&place.path);
+    built.vacate(place, here)?;
+    let (wanted, place) = (place.wanted(), &place.dir);
+    for _ in 0..TRIES {
+        let Enabled { on, added } = enable::enable(place, wanted, here)?;
+        let level = |name| enable_level(place, name, on, here);
+        // A controller that is enabled in `agents` is enabled in `synwire`, too.
+        let done = level(AGENTS).and_then(|agents| {
+            if agents.on == on { Ok(()) } else { level(SYNWIRE).and_then(|_| level(AGENTS)).map(drop) }
+        });
+        match done {
+            Ok(()) => return Ok(()),
+            Err(StepError::Removed) => {}
+            Err(StepError::Fatal(e)) => {
+                enable::disable(place, added);
+                return Err(*e);
+            }
+        }
+    }
+    Err(Error::new(
+        Errno::ENODEV,
+        format_args!("another process removed synwire/agents in {here} during the call: try again"),
+    )
+    .because(Reason::Gone))
 }
 
 impl AgentDir<'_> {
@@ -284,33 +318,10 @@ impl AgentDir<'_> {
     /// Enable the controllers that the tree lacks. The process that made the tree may not have finished, or may have
     /// ended before.
     pub fn complete(&mut self) -> Result<()> {
-        let here = &shown(&self.place.path);
-        let place = &self.place.dir;
         if self.place.layout == Layout::Session {
-            return session::prepare(place, here).map(drop);
+            return session::prepare(&self.place.dir, &shown(&self.place.path)).map(drop);
         }
-        self.built.vacate(self.place, here)?;
-        for _ in 0..TRIES {
-            let Enabled { on, added } = enable::enable(place, self.place.wanted(), here)?;
-            let level = |name| enable_level(place, name, on, here);
-            // A controller that is enabled in `agents` is enabled in `synwire`, too.
-            let done = level(AGENTS).and_then(|agents| {
-                if agents.on == on { Ok(()) } else { level(SYNWIRE).and_then(|_| level(AGENTS)).map(drop) }
-            });
-            match done {
-                Ok(()) => return Ok(()),
-                Err(StepError::Removed) => {}
-                Err(StepError::Fatal(e)) => {
-                    enable::disable(place, added);
-                    return Err(*e);
-                }
-            }
-        }
-        Err(Error::new(
-            Errno::ENODEV,
-            format_args!("another process removed synwire/agents in {here} during the call: try again"),
-        )
-        .because(Reason::Gone))
+        complete(self.place, &mut self.built)
     }
 
     /// The path from the group to the directory in which its guard is.
@@ -335,16 +346,29 @@ impl Built {
 
     /// Remove what is not in use. The kernel refuses what other agents use: removing their level is EBUSY, and while it
     /// exists, disabling its controllers is, too.
-    fn undo(&self, place: &Dir) {
+    pub fn undo(&self, place: &Dir) {
         if self.agents && remove_made(place, AGENTS).is_err() {
             return;
         }
         if self.synwire && remove_made(place, SYNWIRE).is_err() {
             return;
         }
+        self.restore(place);
+    }
+
+    /// Restore the place, which holds no level of the tree.
+    fn restore(&self, place: &Dir) {
         enable::disable(place, self.enabled);
         if self.moved_caller {
             vacate::restore(place);
+        }
+    }
+
+    /// Remove the levels that hold nothing, whoever has made them, and restore the place.
+    pub fn undo_all(&self, place: &Dir) {
+        let is_gone = |name| matches!(remove_made(place, name), Ok(()) | Err(Errno::ENOENT | Errno::ENODEV));
+        if is_gone(AGENTS) && is_gone(SYNWIRE) {
+            self.restore(place);
         }
     }
 }

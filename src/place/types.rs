@@ -233,6 +233,11 @@ impl Place {
         path_parts(&self.path, self.layout, name).concat()
     }
 
+    /// The absolute path of a level of the tree.
+    pub fn path_of_level(&self, name: &CStr) -> Vec<u8> {
+        [self.path.strip_suffix(b"/").unwrap_or(&self.path), b"/", name.to_bytes()].concat()
+    }
+
     /// The path of an agent's group in the directory of the place.
     pub fn path_in(&self, name: &AgentName) -> CString {
         match self.layout {

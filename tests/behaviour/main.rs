@@ -33,6 +33,7 @@ mod nested;
 mod orphans;
 mod parent;
 mod place;
+mod place_limits;
 mod scope;
 mod session;
 mod sessions;
@@ -75,6 +76,7 @@ const ROLES: &[&[common::member::NamedRole]] = &[
     nested::ROLES,
     orphans::ROLES,
     parent::ROLES,
+    place_limits::ROLES,
     scope::ROLES,
     sessions::ROLES,
     spawn::ROLES,

@@ -12,7 +12,7 @@ use std::ffi::CString;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-roles![sleeps_as_a_user, users_agent, opens_the_directory];
+roles![sleeps_as_a_user, users_agent, opens_the_directory, tries_to_limit_a_place];
 
 const USER: u32 = 1000;
 
@@ -83,6 +83,27 @@ fn users_agent(args: &[String]) {
             Err(e) => format!("{:?} {:?} {}", e.errno(), e.reason(), e.file()),
         });
     }
+}
+
+/// A role of another uid than that of the place. It sends what it may do with the limits of the place.
+fn tries_to_limit_a_place(args: &[String]) {
+    become_user();
+    let parent = CString::new(args[0].as_str()).expect("no NUL");
+    let limits = Limits { pids_max: Some(7), ..Limits::default() };
+    let set = agentcg::set_place_limits(Some(&parent), &limits, false).map_err(|e| e.errno());
+    let lock = fs::File::open(format!("{}/synwire/agents/limits", args[0])).map_err(|e| e.raw_os_error());
+    let read = agentcg::get_place_limits(Some(&parent)).map(|limits| limits.pids_max);
+    role::send(&format!("{set:?} {:?} {read:?}", lock.map(drop)));
+}
+
+#[test]
+fn another_uid_can_read_the_limits_of_a_place_and_neither_set_nor_lock_them() {
+    lab::needs(&["unified"]);
+    let scratch = Scratch::new();
+    let limits = Limits { pids_max: Some(70), ..Limits::default() };
+    agentcg::set_place_limits(Some(&scratch.path()), &limits, false).unwrap();
+    let mut user = Member::start("tries_to_limit_a_place", &[&scratch.parent.0.to_string_lossy()]);
+    user.expect_line("Err(EACCES) Err(Some(13)) Ok(Some(70))");
 }
 
 /// cgroup.kill needs no permission for the processes. kill(2) needs it: without the file they cannot be

@@ -393,6 +393,8 @@ static const struct functions {
 	int (*watch_stall)(agentcg *, uint32_t, uint32_t, uint64_t, uint64_t, agentcg_error *);
 	int (*set_limits)(agentcg *, const agentcg_limits *, size_t, uint64_t, agentcg_error *);
 	int (*get_limits)(agentcg *, agentcg_limits *, size_t, agentcg_error *);
+	int (*set_place_limits)(const char *, const agentcg_limits *, size_t, uint64_t, agentcg_error *);
+	int (*get_place_limits)(const char *, agentcg_limits *, size_t, agentcg_error *);
 } functions = {
 	agentcg_version_number, agentcg_version_string, agentcg_is_available, agentcg_discover_parent,
 	agentcg_diagnose, agentcg_diagnose_new, agentcg_new, agentcg_new_with, agentcg_new_in, agentcg_open, agentcg_open_tagged,
@@ -403,7 +405,7 @@ static const struct functions {
 	agentcg_read_file, agentcg_write_file, agentcg_wait_empty, agentcg_kill_all, agentcg_kill_all_of,
 	agentcg_freeze, agentcg_thaw, agentcg_signal_all, agentcg_terminate, agentcg_pids, agentcg_contains,
 	agentcg_event_fd, agentcg_next_events, agentcg_watch_stall,
-	agentcg_set_limits, agentcg_get_limits,
+	agentcg_set_limits, agentcg_get_limits, agentcg_set_place_limits, agentcg_get_place_limits,
 };
 
 int main(void)

@@ -530,6 +530,39 @@ static int call_get_limits(agentcg_error *error)
 	return agentcg_get_limits(cg, &limits, sizeof(limits), error);
 }
 
+/* The place has these limits before the call, and none after it. */
+static const agentcg_limits of_place = { .mask = AGENTCG_LIMIT_PIDS_MAX, .pids_max = 5000 };
+
+static void a_place_with_limits(void)
+{
+	CHECK_OK(agentcg_set_place_limits(NULL, &of_place, sizeof(of_place), 0, &why));
+}
+
+static void lift_place_limits(int result)
+{
+	agentcg_limits limits = { .mask = AGENTCG_LIMIT_PIDS_MAX, .pids_max = AGENTCG_UNLIMITED };
+	int read;
+
+	(void)result;
+	CHECK_OK(agentcg_set_place_limits(NULL, &limits, sizeof(limits), 0, &why));
+	limits.pids_max = 0;
+	read = agentcg_get_place_limits(NULL, &limits, sizeof(limits), &why);
+	/* Other agents keep the tree. */
+	CHECK(read == -ENOENT || (read == 0 && limits.pids_max == AGENTCG_UNLIMITED));
+}
+
+static int call_set_place_limits(agentcg_error *error)
+{
+	return agentcg_set_place_limits(NULL, &of_place, sizeof(of_place), 0, error);
+}
+
+static int call_get_place_limits(agentcg_error *error)
+{
+	agentcg_limits limits;
+
+	return agentcg_get_place_limits(NULL, &limits, sizeof(limits), error);
+}
+
 static int call_read_file(agentcg_error *error)
 {
 	char text[PATH_SIZE];
@@ -674,6 +707,8 @@ const struct call calls[] = {
 	{ "agentcg_spawn of nothing", a_group, call_spawn_nothing, end, -ENOENT, 0 },
 	{ "agentcg_set_limits", a_group, call_set_limits, end, 0, 0 },
 	{ "agentcg_get_limits", a_group, call_get_limits, end, 0, 0 },
+	{ "agentcg_set_place_limits", nothing, call_set_place_limits, lift_place_limits, 0, 0 },
+	{ "agentcg_get_place_limits", a_place_with_limits, call_get_place_limits, lift_place_limits, 0, 0 },
 	{ "agentcg_read_file", a_group, call_read_file, end, 0, 0 },
 	{ "agentcg_read_file of no file", a_group, call_read_no_file, end, -ENOENT, 0 },
 	{ "agentcg_write_file", a_group, call_write_file, end, 0, 0 },

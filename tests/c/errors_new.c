@@ -200,6 +200,49 @@ static void the_parent_to_reap_is_missing(void)
 	PROVOKE(agentcg_reap, "/nonexistent/parent", 0);
 }
 
+static const agentcg_limits some = { .mask = AGENTCG_LIMIT_PIDS_MAX, .pids_max = 50 };
+
+static void the_parent_to_limit_is_missing(void)
+{
+	agentcg_limits limits;
+
+	PROVOKE(agentcg_get_place_limits, "/nonexistent/parent", &limits, sizeof(limits));
+	CHECK_EQ(outcome->code, -ENOENT);
+	PROVOKE(agentcg_set_place_limits, "/nonexistent/parent", &some, sizeof(some), 0);
+}
+
+static void the_parent_to_limit_is_no_cgroup(void)
+{
+	PROVOKE(agentcg_set_place_limits, "/dev/shm", &some, sizeof(some), 0);
+	CHECK(!is_directory("/dev/shm/synwire"));
+}
+
+static void the_place_has_no_agents_and_no_limits(void)
+{
+	agentcg_limits limits;
+
+	PROVOKE(agentcg_get_place_limits, NULL, &limits, sizeof(limits));
+}
+
+static void a_limit_of_a_place_is_out_of_range(void)
+{
+	agentcg_limits limits = { .mask = AGENTCG_LIMIT_CPU_WEIGHT, .cpu_weight = 10001 };
+
+	PROVOKE(agentcg_set_place_limits, NULL, &limits, sizeof(limits), 0);
+}
+
+static void a_limit_of_a_place_is_unknown(void)
+{
+	agentcg_limits limits = { .mask = 1ull << 40 };
+
+	PROVOKE(agentcg_set_place_limits, NULL, &limits, sizeof(limits), 0);
+}
+
+static void the_place_belongs_to_another_user(void)
+{
+	PROVOKE(agentcg_set_place_limits, "/sys/fs/cgroup/user.slice", &some, sizeof(some), 0);
+}
+
 static void the_parent_of_a_tag_is_missing(void)
 {
 	agentcg_new_options options = { .parent = "/nonexistent/parent", .tag = "x" };
@@ -260,6 +303,12 @@ static const struct refusal refusals[] = {
 	ROW(the_parent_to_list_is_missing, -ENOENT, 0, "/nonexistent/parent does not exist", ANYBODY),
 	ROW(the_parent_to_reap_is_missing, -ENOENT, 0, "/nonexistent/parent does not exist", ANYBODY),
 	ROW(the_parent_of_a_tag_is_missing, -ENOENT, 0, "/nonexistent/parent does not exist", ANYBODY),
+	ROW(the_parent_to_limit_is_missing, -ENOENT, 0, "/nonexistent/parent does not exist", ANYBODY),
+	ROW(the_parent_to_limit_is_no_cgroup, -ENODEV, WHY(NO_CGROUP2), "/dev/shm", ANYBODY),
+	ROW(the_place_has_no_agents_and_no_limits, -ENOENT, 0, "has no agents and no limits", ANYBODY),
+	ROW(a_limit_of_a_place_is_out_of_range, -ERANGE, 0, "10001", ANYBODY),
+	ROW(a_limit_of_a_place_is_unknown, -E2BIG, 0, "limits.mask", ANYBODY),
+	ROW(the_place_belongs_to_another_user, -EACCES, WHY(NOT_DELEGATED), "user.slice", NOT_ROOT),
 	ROW(the_label_has_a_control_character, -EINVAL, 0, "63 bytes", ANYBODY),
 	ROW(the_tag_has_a_blank, -EINVAL, 0, "1 to 63 letters", ANYBODY),
 	ROW(the_agent_has_another_tag, -ENOENT, 0, "does not have the tag other", ANYBODY),

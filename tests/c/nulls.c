@@ -120,6 +120,9 @@ static void a_null_output_is_refused(void)
 	REFUSED(agentcg_next_events, cg, 0, NULL);
 	REFUSED(agentcg_get_limits, cg, NULL, sizeof(limits));
 	REFUSED(agentcg_set_limits, cg, NULL, 0, 0);
+	REFUSED(agentcg_get_place_limits, NULL, NULL, sizeof(limits));
+	REFUSED(agentcg_set_place_limits, NULL, NULL, 0, 0);
+	REFUSED(agentcg_set_place_limits, NULL, NULL, sizeof(limits), 0);
 	REFUSED(agentcg_explain, cg, 0, NULL, sizeof(verdict));
 	REFUSED(agentcg_destroy_explained, cg, 0, SOON_MS, 0, NULL, 0, NULL, sizeof(verdict));
 	poison_outputs();
@@ -251,6 +254,7 @@ static void an_unknown_flag_is_refused(void)
 		REFUSED(agentcg_open, NULL, some_uuid, unknown[i], &fresh);
 		REFUSED(agentcg_open_tagged, NULL, some_uuid, "x", unknown[i], &fresh);
 		REFUSED(agentcg_set_limits, cg, &limits, sizeof(limits), unknown[i]);
+		REFUSED(agentcg_set_place_limits, NULL, &limits, sizeof(limits), unknown[i]);
 		REFUSED(agentcg_destroy, cg, unknown[i], SOON_MS, &stats, sizeof(stats));
 		REFUSED(agentcg_destroy_explained, cg, unknown[i], SOON_MS, 0, NULL, 0, &verdict, sizeof(verdict));
 		REFUSED(agentcg_event_fd, cg, unknown[i]);

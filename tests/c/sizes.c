@@ -218,6 +218,11 @@ static int get_limits(void *ret, size_t size)
 	return agentcg_get_limits(shared, ret, size, &why);
 }
 
+static int get_place_limits(void *ret, size_t size)
+{
+	return agentcg_get_place_limits(NULL, ret, size, &why);
+}
+
 static int find(void *ret, size_t size)
 {
 	return agentcg_find(member, ret, size, NULL, 0, &why);
@@ -283,6 +288,7 @@ static const struct output {
 	{ read_stats, sizeof(agentcg_stats), AGENTCG_STATS_SIZE_V0 },
 	{ get_info, sizeof(agentcg_info), 32 },
 	{ get_limits, sizeof(agentcg_limits), AGENTCG_LIMITS_SIZE_V0 },
+	{ get_place_limits, sizeof(agentcg_limits), AGENTCG_LIMITS_SIZE_V0 },
 	{ find, sizeof(agentcg_found), 56 },
 	{ find_pidfd, sizeof(agentcg_found), 56 },
 	{ diagnose, sizeof(agentcg_diagnosis), 32 },

@@ -466,6 +466,25 @@ static void reap_orphans(void)
 	CHECK(reaped == 0 || in_use > 1 || at_the_same_time > 0);
 }
 
+/* Limits that bound no agent of this test. -EBUSY: the other threads keep removing the tree. */
+static void limit_the_place(void)
+{
+	agentcg_limits limits = { .mask = AGENTCG_LIMIT_MAX_DESCENDANTS };
+
+	limits.max_descendants = random_below(2) ? AGENTCG_UNLIMITED : 1000000 + random_below(1000);
+	CALL(agentcg_set_place_limits(NULL, &limits, sizeof(limits), 0, &why), -EBUSY);
+	/* Without an agent and a limit there is nothing. */
+	if (CALL(agentcg_get_place_limits(NULL, &limits, sizeof(limits), &why), -ENOENT) == 0)
+		CHECK(limits.max_descendants == AGENTCG_UNLIMITED || limits.max_descendants >= 1000000);
+}
+
+static void lift_the_limits_of_the_place(void)
+{
+	agentcg_limits limits = { .mask = AGENTCG_LIMIT_MAX_DESCENDANTS, .max_descendants = AGENTCG_UNLIMITED };
+
+	CHECK_OK(agentcg_set_place_limits(NULL, &limits, sizeof(limits), 0, &why));
+}
+
 static void call_without_a_handle(void)
 {
 	agentcg_limits limits = some_limits(limits_here);
@@ -474,6 +493,7 @@ static void call_without_a_handle(void)
 
 	CHECK_EQ(CALL(agentcg_is_available(), 0), 1);
 	CALL(agentcg_discover_parent(path, sizeof(path), &why), 0);
+	limit_the_place();
 	if (random_below(8))
 		return;
 	__atomic_add_fetch(&diagnoses_begun, 1, __ATOMIC_SEQ_CST);
@@ -650,6 +670,7 @@ static void empty_slots(void)
 		CHECK_EQ(pthread_rwlock_destroy(&slots[i].lock), 0);
 	}
 	CHECK_OK(agentcg_reap(NULL, SOON_MS, &why));
+	lift_the_limits_of_the_place();
 }
 
 static void sixteen_threads_use_one_handle(void)

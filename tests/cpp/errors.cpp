@@ -44,6 +44,10 @@ void missing_and_invalid_arguments_throw()
 	CHECK(strstr(THROWN_BY(group::make({}, AGENTCG_NEW_SYSTEMD | AGENTCG_NEW_NO_SYSTEMD), invalid_argument).what(), "exclude"));
 	THROWN_BY(agentcgpp::list("/proc"), no_such_device);
 	THROWN_BY(agentcgpp::reap(soon, "/proc"), no_such_device);
+	THROWN_BY(agentcgpp::get_place_limits("/proc"), no_such_device);
+	THROWN_BY(agentcgpp::set_place_limits({}, "/proc"), no_such_device);
+	THROWN_BY(agentcgpp::set_place_limits({}, nullptr, 1ull << 63), invalid_argument);
+	THROWN_BY(agentcgpp::get_place_limits(), no_such_file_or_directory);
 	THROWN_BY(group::make({}, 0, nullptr, "/proc"), no_such_device);
 
 	agentcgpp::new_options options;

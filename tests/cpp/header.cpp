@@ -40,6 +40,7 @@ std::size_t use_header(agentcg *cg)
 		group.spawn({"/bin/true"}, {.stdout_fd = AGENTCG_DEVNULL, .env = std::vector<std::string>{}});
 #endif
 		group.set_limits(group.get_limits(), AGENTCG_SET_FORCE);
+		agentcgpp::set_place_limits(agentcgpp::get_place_limits(), group.path(), AGENTCG_SET_FORCE);
 		group.write_file("memory.max", group.read_file(std::string("memory.max")));
 		if (group.event_fd(AGENTCG_EVENT_EMPTY) != group.fd() && group.next_events(1h) == AGENTCG_EVENT_EMPTY)
 			group.freeze(1min);

@@ -175,6 +175,24 @@ void limits_are_set_and_returned()
 	check_killed(child);
 }
 
+void limits_of_a_place_are_set_and_returned_and_need_no_agent()
+{
+	char parent[PATH_SIZE];
+	make_parent(parent, "limited", "");
+	agentcgpp::limits limits;
+	limits.pids_max = 170;
+	agentcgpp::set_place_limits(limits, parent);
+	CHECK(agentcgpp::get_place_limits(parent).pids_max == 170u);
+	group cg = group::make({}, 0, nullptr, parent);
+	cg.destroy(soon);
+	CHECK(agentcgpp::get_place_limits(parent).pids_max == 170u);
+	limits.pids_max = agentcgpp::unlimited;
+	agentcgpp::set_place_limits(limits, parent);
+	CHECK_EQ(agentcgpp::list(parent).size(), 0);
+	CHECK_EQ(count_subdirectories(parent), 0);
+	remove_parent(parent);
+}
+
 void files_are_read_completely_and_written()
 {
 	group cg = group::make();
@@ -382,6 +400,7 @@ int main()
 	RUN(the_place_is_that_of_C);
 	RUN(a_diagnosis_is_for_the_given_limits_and_flags);
 	RUN(limits_are_set_and_returned);
+	RUN(limits_of_a_place_are_set_and_returned_and_need_no_agent);
 	RUN(files_are_read_completely_and_written);
 	RUN(processes_are_moved_found_and_counted);
 	RUN(a_forked_child_moves_itself);

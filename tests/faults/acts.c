@@ -879,6 +879,65 @@ static int get_limits(agentcg_error *error)
 	return code;
 }
 
+/* As after every failure, the place then has the limits from before. */
+static int set_place_limits(agentcg_error *error)
+{
+	agentcg_limits limits = all_limits();
+
+	limits.mask &= ~(uint64_t)(AGENTCG_LIMIT_MAX_DESCENDANTS | AGENTCG_LIMIT_MAX_DEPTH);
+	return agentcg_set_place_limits(parent(), &limits, sizeof(limits), 0, error);
+}
+
+static int set_place_limits_forced(agentcg_error *error)
+{
+	agentcg_limits limits = { .mask = AGENTCG_LIMIT_MEMORY_MAX, .memory_max_bytes = 64 << 20 };
+
+	return agentcg_set_place_limits(parent(), &limits, sizeof(limits), AGENTCG_SET_FORCE, error);
+}
+
+static int lift_place_limits(agentcg_error *error)
+{
+	agentcg_limits limits = {
+		.mask = AGENTCG_LIMIT_PIDS_MAX | AGENTCG_LIMIT_CPU_WEIGHT,
+		.pids_max = AGENTCG_UNLIMITED,
+		.cpu_weight = 100,
+	};
+
+	return agentcg_set_place_limits(parent(), &limits, sizeof(limits), 0, error);
+}
+
+static int get_place_limits(agentcg_error *error)
+{
+	agentcg_limits limits;
+	int code = agentcg_get_place_limits(parent(), &limits, sizeof(limits), error);
+
+	RESULT(limits.mask);
+	return code;
+}
+
+/* At the end of the host. */
+static int lift_all_place_limits(agentcg_error *error)
+{
+	agentcg_limits limits = all_limits();
+
+	limits.mask &= ~(uint64_t)AGENTCG_LIMIT_MAX_DESCENDANTS;
+	limits.memory_max_bytes = limits.memory_high_bytes = AGENTCG_UNLIMITED;
+	limits.cpu_max_millicpu = limits.pids_max = AGENTCG_UNLIMITED;
+	limits.cpu_weight = 100;
+	return agentcg_set_place_limits(parent(), &limits, sizeof(limits), 0, error);
+}
+
+static void limited_place(void)
+{
+	agentcg_limits limits = {
+		.mask = AGENTCG_LIMIT_PIDS_MAX | AGENTCG_LIMIT_CPU_WEIGHT,
+		.pids_max = 500,
+		.cpu_weight = 50,
+	};
+
+	MUST(agentcg_set_place_limits(parent(), &limits, sizeof(limits), 0, &ignored));
+}
+
 static int read_file(agentcg_error *error)
 {
 	char text[4096];
@@ -1098,6 +1157,13 @@ const struct act acts[] = {
 	OF(set_limits, "", limited_member, set_limits, 0),
 	OF(set_limits, "forced", limited_member, set_limits_forced, 0),
 	OF(get_limits, "", limited_group, get_limits, 0),
+	OF(set_place_limits, "first", nothing, set_place_limits, LIMITS_PLACE),
+	OF(set_place_limits, "again", limited_place, set_place_limits, LIMITS_PLACE),
+	OF(set_place_limits, "beside_an_agent", group, set_place_limits_forced, LIMITS_PLACE),
+	OF(set_place_limits, "found", nothing, set_place_limits_forced, LIMITS_PLACE | FOUND),
+	OF(set_place_limits, "lifted", limited_place, lift_place_limits, LIMITS_PLACE),
+	OF(get_place_limits, "", limited_place, get_place_limits, LIMITS_PLACE),
+	OF(get_place_limits, "found", limited_place, get_place_limits, LIMITS_PLACE | FOUND),
 	OF(read_file, "", group, read_file, 0),
 	OF(write_file, "", group, write_file, 0),
 	OF(read_stats, "fresh", limited_member, read_all, 0),
@@ -1210,6 +1276,8 @@ void run_host(const struct act *chosen)
 	else
 		end_group(other);
 	end_group(cg);
+	if (report->end >= 0 && (act->flags & LIMITS_PLACE))
+		report->end = lift_all_place_limits(&report->end_error);
 	/* Agents without a handle: an orphan, or a freed one. */
 	if (report->end >= 0 && agentcg_reap(parent(), SOON_MS, &report->end_error) < 0)
 		report->end = report->end_error.code;

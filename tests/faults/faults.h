@@ -22,6 +22,7 @@ enum {
 	VARIES = 1 << 7,     /* success may have another result under a fault */
 	WAITS = 1 << 8,      /* the number of its system calls depends on time */
 	SESSION = 1 << 9,    /* after a failure the group may be a session that has controllers for its children */
+	LIMITS_PLACE = 1 << 10,   /* the place has limits afterwards, which the host lifts */
 };
 
 /* One call of the interface, in one typical state of its group. */

@@ -53,6 +53,7 @@ impl Arguments {
             "changes its tag" => change_tag(&Cgroup::own()),
             "reads memory.max of its sibling" => self.sibling.try_read("memory.max").map(drop),
             "writes memory.max of its sibling" => self.write_sibling(),
+            "lifts the limit of all agents" => self.sibling.parent().try_write("memory.max", "max"),
             "kills its sibling" => self.sibling.try_write(&self.more[0], "1"),
             "disables pids for all agents" => {
                 self.sibling.parent().try_write("cgroup.subtree_control", "-pids")

@@ -41,6 +41,11 @@ fn an_agent_cannot_read_or_write_a_limit_of_a_sibling() {
     check_prevented("writes memory.max of its sibling", Errno::ENOENT);
 }
 
+#[test]
+fn an_agent_cannot_change_a_limit_of_its_place() {
+    check_prevented("lifts the limit of all agents", Errno::ENOENT);
+}
+
 /// Without cgroup.kill, the attempt freezes the sibling.
 #[test]
 fn an_agent_cannot_kill_a_sibling() {

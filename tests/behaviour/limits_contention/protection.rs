@@ -6,7 +6,7 @@ use crate::common::cgroup::{Cgroup, Scratch};
 use crate::common::device::Swap;
 use crate::common::group::Group;
 use crate::common::member::Member;
-use agentcg::{Agent, Limits};
+use agentcg::{Agent, Limits, set_place_limits};
 use nix::mount::{MsFlags, mount};
 use std::path::Path;
 
@@ -143,4 +143,37 @@ fn the_protection_of_a_session_reaches_its_children_if_the_mount_is_recursive_or
     check_protected(swapped_out_beside(&none(), RECURSIVE));
     check_protected(swapped_out_beside(&low(), "nsdelegate"));
     check_unprotected(swapped_out_beside(&none(), "nsdelegate"));
+}
+
+/// Returns the swapped memory of an agent and of a cgroup beside all agents of the place, of 32 MiB each, after the place was
+/// limited to 48 MiB.
+fn swapped_out_in_the_place(place: &Limits, agent: &Limits, mount_options: &str) -> [u64; 2] {
+    let _swap = Swap::on();
+    remount(mount_options);
+    let scratch = Scratch::new();
+    set_place_limits(Some(&scratch.path()), place, false).unwrap_or_else(|e| panic!("{e}"));
+    let group = Group::under(&scratch, agent);
+    let beside = scratch.parent.make("beside");
+    let mut other = Member::start("member::hog", &["32"]);
+    beside.move_in(other.pid());
+    other.send("go");
+    let mut members = [start_hog(&group), other];
+    members.iter_mut().for_each(|member| member.expect_line("it fits"));
+    limit_to_48_mib(&scratch.parent);
+    let swapped = [&group.cgroup, &beside].map(|one| one.number("memory.swap.current"));
+    assert!(swapped[0] + swapped[1] >= 16 * MIB, "nothing was reclaimed: {swapped:?}");
+    group.destroy();
+    remount(RECURSIVE);
+    swapped
+}
+
+#[test]
+fn protection_of_a_place_reaches_agents_that_have_it_or_all_if_the_mount_says_so() {
+    check_unprotected(swapped_out_in_the_place(&none(), &none(), RECURSIVE));
+    check_unprotected(swapped_out_in_the_place(&none(), &low(), RECURSIVE));
+    for limits in [low(), min()] {
+        check_protected(swapped_out_in_the_place(&limits, &none(), RECURSIVE));
+        check_protected(swapped_out_in_the_place(&limits, &limits, "nsdelegate"));
+        check_unprotected(swapped_out_in_the_place(&limits, &none(), "nsdelegate"));
+    }
 }
