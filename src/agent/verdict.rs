@@ -55,6 +55,7 @@ impl Agent {
 
     /// Records that a program was started, which may write attributes of the group's directory.
     pub(super) fn record_start(&self, may_write: bool) {
-        self.kill_state.ledger.lock().started(may_write);
+        let has_children = self.children_made() > 0;
+        self.kill_state.ledger.lock().started(may_write, has_children);
     }
 }

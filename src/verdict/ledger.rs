@@ -128,8 +128,9 @@ impl Ledger {
         }
     }
 
-    /// Records that a program was started. `may_write` says that it may change attributes of the group's directory.
-    pub fn started(&mut self, may_write: bool) {
+    /// Records that a program was started. `may_write` says that it may change attributes of the group's directory,
+    /// `has_children` that programs of children may have run in the group before.
+    pub fn started(&mut self, may_write: bool, has_children: bool) {
         if self.explained >= self.programs.max(1) {
             // All programs before have ended and were explained.
             let last = self.last.take().map(|explained| explained.counters).unwrap_or_default();
@@ -147,6 +148,7 @@ impl Ledger {
         }
         self.programs = self.programs.saturating_add(1);
         self.attributes_are_unsafe |= may_write;
+        self.had_others |= has_children;
     }
 
     /// Records a verdict on an ended program, with the counters of that moment.

@@ -26,7 +26,7 @@ fn oom(own: u64, group_kill: u64) -> Evidence {
 fn one_program() -> Ledger {
     let mut ledger = Ledger::default();
     ledger.made(Baseline::default());
-    ledger.started(true);
+    ledger.started(true, false);
     ledger
 }
 
@@ -160,12 +160,12 @@ fn a_kill_before_the_program_was_started_is_not_its_end() {
     let mut ledger = one_program();
     ledger.sends(libc::SIGKILL, Call::KillAll);
     // The first program was not explained: the status may be of either.
-    ledger.started(true);
+    ledger.started(true, false);
     assert_eq!(of(End::Signalled(KILL), &quiet(), &ledger), (0, cause::KILLED | cause::SIGNAL));
     // All were explained.
     explained(&mut ledger, false);
     explained(&mut ledger, false);
-    ledger.started(true);
+    ledger.started(true, false);
     assert_eq!(of(End::Signalled(KILL), &quiet(), &ledger), certain(cause::SIGNAL));
     assert_eq!(of(End::Signalled(KILL), &oom(1, 1), &ledger), certain(cause::MEMORY_LIMIT));
 }
@@ -173,12 +173,12 @@ fn a_kill_before_the_program_was_started_is_not_its_end() {
 #[test]
 fn an_oom_kill_of_one_of_several_programs_may_concern_each() {
     let mut ledger = one_program();
-    ledger.started(true);
+    ledger.started(true, false);
     assert_eq!(of(End::Signalled(KILL), &oom(1, 1), &ledger), (0, cause::MEMORY_LIMIT | cause::SIGNAL));
     // After the verdict on one program, processes of it may have lived on.
     let mut ledger = one_program();
     explained(&mut ledger, true);
-    ledger.started(true);
+    ledger.started(true, false);
     assert_eq!(of(End::Signalled(KILL), &oom(1, 1), &ledger), (0, cause::MEMORY_LIMIT | cause::SIGNAL));
     // A group that another process has made had programs of which this one knows nothing.
     let opened = Ledger::default();
@@ -193,7 +193,7 @@ fn the_same_verdict_is_given_again() {
     ledger.sends(libc::SIGKILL, Call::KillAll);
     assert_eq!(ledger.same_verdict(9), Some(Verdict::default()));
     assert_eq!(ledger.same_verdict(11), None);
-    ledger.started(true);
+    ledger.started(true, false);
     assert_eq!(ledger.same_verdict(9), None);
     // The programs that were started otherwise are not known: the kill may have been meant for another one.
     let mut ledger = Ledger::default();
@@ -205,14 +205,24 @@ fn the_same_verdict_is_given_again() {
 }
 
 #[test]
+fn what_has_killed_children_before_the_start_of_a_program_is_not_proof() {
+    let mut ledger = Ledger::default();
+    ledger.made(Baseline::default());
+    ledger.started(true, true);
+    assert_eq!(of(End::Signalled(KILL), &oom(1, 1), &ledger), (0, cause::MEMORY_LIMIT | cause::SIGNAL));
+    ledger.sends(libc::SIGKILL, Call::KillAll);
+    assert_eq!(of(End::Signalled(KILL), &quiet(), &ledger), certain(cause::KILLED));
+}
+
+#[test]
 fn the_attribute_of_oomd_is_proof_only_if_no_program_can_write_it() {
     let evidence = Evidence { oomd: true, ..quiet() };
     assert_eq!(killed(&evidence), (0, cause::OOMD | cause::SIGNAL));
     let mut ledger = Ledger::default();
     ledger.made(Baseline::default());
-    ledger.started(false);
+    ledger.started(false, false);
     assert_eq!(of(End::Signalled(KILL), &evidence, &ledger), certain(cause::OOMD));
-    ledger.started(true);
+    ledger.started(true, false);
     assert_eq!(of(End::Signalled(KILL), &evidence, &ledger), (0, cause::OOMD | cause::SIGNAL));
 }
 

@@ -91,10 +91,9 @@ const fn unknown(candidates: u64) -> Expected {
 
 impl Expected {
     #[track_caller]
-    fn check(self, verdict: &Verdict, group: &Group) {
+    fn check(self, verdict: &Verdict, agent: &Agent) {
         let told = Self { cause: verdict.cause, candidates: verdict.candidates };
-        let path = group.agent().path();
-        assert_eq!(told, self, "{}\n{verdict:?}", verdict.sentence(&path));
+        assert_eq!(told, self, "{}\n{verdict:?}", verdict.sentence(&agent.path()));
     }
 }
 

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::common::group::Group;
 use crate::common::member::role;
-use agentcg::Limits;
 use agentcg::verdict::{cause, known};
+use agentcg::{Agent, Limits};
 use libc::SIGKILL;
 
 fn touch(mib: usize) {
@@ -168,6 +168,54 @@ fn the_memory_limit_of_a_cgroup_above_is_told_with_its_path() {
             let sentence = verdict.sentence(&group.agent().path());
             assert!(sentence.contains(&format!("memory limit of {};", parent.0.display())), "{sentence}");
         }
+    });
+}
+
+fn child_of(session: &Agent) -> Agent {
+    session.new_in(None, &Limits::default(), None, None, false).unwrap_or_else(|e| panic!("new_in: {e}"))
+}
+
+#[test]
+fn the_memory_limit_of_a_session_is_told_to_its_child_as_one_above() {
+    let place = Place::new();
+    place.each_round(&memory_max(32), |session| {
+        let child = child_of(session);
+        let verdict = explain(&child, &start(&child, "oom::hog", &[]));
+        of_one_thread(cause::MEMORY_LIMIT_ABOVE).check(&verdict, &child);
+        if verdict.cause != 0 {
+            assert_eq!(verdict.levels_up, 1);
+            let sentence = verdict.sentence(&child.path());
+            let told = format!("memory limit of {};", session.cgroup.0.display());
+            assert!(sentence.contains(&told), "{sentence}");
+        }
+    });
+}
+
+/// The kernel kills the session with its children. The next program was not among them.
+#[test]
+fn the_memory_limit_of_a_session_is_told_only_to_a_program_that_it_has_killed() {
+    let place = Place::new();
+    let limits = Limits { oom_group: Some(true), ..memory_max(32) };
+    place.each_round(&limits, |session| {
+        let first = start(session, "sleeps_on", &[]);
+        let child = child_of(session);
+        explain(&child, &start(&child, "oom::hog", &[]));
+        let expected = if counts_group_kills(session) {
+            certain(cause::MEMORY_LIMIT)
+        } else {
+            unknown(cause::MEMORY_LIMIT | cause::SIGNAL)
+        };
+        expected.check(&explain(session, &first), session);
+        let next = start(session, "sleeps_on", &[]);
+        send_signal(next.pid, SIGKILL);
+        certain(cause::SIGNAL).check(&explain(session, &next), session);
+    });
+    place.each_round(&limits, |session| {
+        let child = child_of(session);
+        explain(&child, &start(&child, "oom::hog", &[]));
+        let first = start(session, "sleeps_on", &[]);
+        send_signal(first.pid, SIGKILL);
+        unknown(cause::MEMORY_LIMIT | cause::SIGNAL).check(&explain(session, &first), session);
     });
 }
 
