@@ -1,21 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the files of a group show about its end.
 
+use super::oomd::Kills;
 use super::surroundings::{Above, Surroundings, growth, is_shortage};
 use super::types::{Remover, Verdict, known};
 use crate::cgroupfs::Dir;
 use crate::cgroupfs::events_file::Events;
 use crate::parse;
 use crate::procfs;
-use crate::sys;
 use crate::sys::try_alloc;
 use nix::errno::Errno;
 use std::ffi::CStr;
-use std::os::fd::AsFd;
 use std::sync::Arc;
-
-/// The attributes in which systemd-oomd counts its kills of a cgroup: since systemd 248, and in 247.
-const OOMD: [&CStr; 3] = [c"user.oomd_kill", c"user.oomd_ooms", c"user.systemd_oomd_kill"];
 
 /// Counters of the group's memory controller.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -53,7 +49,7 @@ pub struct Baseline {
 pub struct Counters {
     pub(super) memory: MemoryCounts,
     pub(super) forks: u64,
-    pub(super) oomd: u64,
+    pub(super) oomd: Kills,
     /// Processes lived in the group.
     pub(super) populated: bool,
 }
@@ -76,6 +72,8 @@ pub struct Evidence {
     pub had_one_task: bool,
     /// systemd-oomd has killed the group, unless a program of its owner's uid has written the attribute.
     pub oomd: bool,
+    /// systemd-oomd has killed a cgroup above or below the group, or that is unknown. The program may have survived that.
+    pub oomd_beside: bool,
     /// What has happened above the group.
     pub above: Above,
     /// Refused forks.
@@ -106,7 +104,11 @@ impl Evidence {
         let local_events = local_events()?;
         let counts = if local_events.memory { None } else { files.memory() };
         let forks = files.value(c"pids.events", b"max");
-        let oomd = OOMD.iter().map(|name| attribute(dir, name)).max().unwrap_or_default();
+        let oomd = match Kills::of(dir) {
+            Err(e) if is_shortage(e) || e == Errno::ENODEV => return Err(e),
+            // What cannot be seen may have happened.
+            kills => kills.unwrap_or(Kills { is_unknown: true, ..before.oomd }),
+        };
         let above = surroundings.since(baseline.surroundings.as_deref());
         let evidence = Self {
             populated: Some(events.populated),
@@ -119,7 +121,8 @@ impl Evidence {
             }),
             may_have_memory_limit: counts.is_some() || dir.has(c"memory.max"),
             had_one_task: files.number(c"pids.peak") == Some(1),
-            oomd: growth(oomd, Some(before.oomd)) > 0,
+            oomd: growth(oomd.whole, Some(before.oomd.whole)) > 0,
+            oomd_beside: above.oomd || oomd.is_unknown || growth(oomd.below, Some(before.oomd.below)) > 0,
             forks: files.forks(forks.map(|now| growth(now, Some(before.forks))), &above, local_events.pids),
             memory_peak: files.number(c"memory.peak"),
             memory_max: files.limit(c"memory.max"),
@@ -147,6 +150,7 @@ impl Evidence {
             memory,
             may_have_memory_limit: true,
             above: Above { is_unknown: true, is_hidden: true, ..Above::default() },
+            oomd_beside: remover == Remover::Unknown,
             ..Self::default()
         }
     }
@@ -260,10 +264,4 @@ fn local_events() -> nix::Result<LocalEvents> {
         Err(e) if is_shortage(e) => Err(e),
         found => Ok(found.ok().flatten().unwrap_or_default()),
     }
-}
-
-/// Returns the number in an attribute, 0 if there is none.
-fn attribute(dir: &Dir, name: &CStr) -> u64 {
-    let mut buf = [0; 32];
-    sys::get_xattr(dir.as_fd(), name, &mut buf).ok().and_then(parse::number).unwrap_or_default()
 }

@@ -53,6 +53,9 @@ fn ended_by_signal(signal: u32, evidence: &Evidence, record: &Record) -> (u64, C
             found |= cause::OOMD;
             covers_all |= record.is_only_program && record.attributes_are_safe;
         }
+        if evidence.oomd_beside {
+            found |= cause::OOMD;
+        }
         match evidence.remover {
             Remover::Unknown => {}
             Remover::Guard => found |= cause::GUARD,

@@ -12,6 +12,7 @@
 //! ledger sentence      the calls of this library; the verdict as a sentence
 //! evidence             what the files of the group show
 //! surroundings types   the cgroups above and the machine; the verdict
+//! oomd                 the kills of systemd-oomd
 //! ```
 //!
 //! A file uses only files of the lines below its own.
@@ -19,6 +20,7 @@
 mod evidence;
 mod judge;
 mod ledger;
+mod oomd;
 mod sentence;
 mod surroundings;
 mod types;

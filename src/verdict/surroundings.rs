@@ -2,6 +2,7 @@
 //! The cgroups above a group, and the machine: what they count concerns other groups as well. Only their growth during the
 //! life of an agent is evidence.
 
+use super::oomd;
 use crate::cgroupfs::Dir;
 use crate::parse;
 use crate::procfs;
@@ -26,6 +27,8 @@ struct Level {
     forks: Option<u64>,
     /// It has a `pids.max`, or that is unknown.
     limits_forks: bool,
+    /// Kills of systemd-oomd.
+    oomd: u64,
 }
 
 /// The counters of all cgroups above a group and of the machine.
@@ -59,6 +62,8 @@ pub struct Above {
     pub forks: Option<u64>,
     /// Some cgroup above limits the number of processes, or may do so.
     pub limits_forks: bool,
+    /// systemd-oomd has killed a cgroup with all below it.
+    pub oomd: bool,
 }
 
 impl Surroundings {
@@ -127,6 +132,7 @@ impl Surroundings {
                 _ => None,
             };
             above.limits_forks |= level.limits_forks;
+            above.oomd |= growth(level.oomd, Some(before.oomd)) > 0;
         }
         above.limits_forks |= self.is_hidden;
         if self.is_hidden {
@@ -151,6 +157,7 @@ impl Drop for Surroundings {
 
 impl Level {
     fn read(dir: &Dir, id: u64) -> nix::Result<Self> {
+        let oomd = oomd::count(dir);
         let mut buf = [0; 1024];
         // Without the memory controller there is no limit.
         let oom = match look(dir.read_if_there(c"memory.events.local", &mut buf))? {
@@ -161,14 +168,14 @@ impl Level {
         let limit = match look(dir.read_if_there(c"pids.max", &mut buf))? {
             Look::Text(text) => parse::limit(text),
             // Without the pids controller there are no limit and no counter.
-            Look::Missing => return Ok(Self { id, oom, forks: Some(0), limits_forks: false }),
+            Look::Missing => return Ok(Self { id, oom, forks: Some(0), limits_forks: false, oomd }),
             Look::Refused => None,
         };
         let forks = match look(dir.read_if_there(c"pids.events.local", &mut buf))? {
             Look::Text(text) => parse::value(text, b"max"),
             Look::Missing | Look::Refused => None,
         };
-        Ok(Self { id, oom, forks, limits_forks: limit != Some(parse::UNLIMITED) })
+        Ok(Self { id, oom, forks, limits_forks: limit != Some(parse::UNLIMITED), oomd })
     }
 }
 
@@ -204,7 +211,7 @@ mod tests {
     use super::*;
 
     fn level(id: u64, oom: u64) -> Level {
-        Level { id, oom: Some(oom), forks: Some(0), limits_forks: false }
+        Level { id, oom: Some(oom), forks: Some(0), ..Level::default() }
     }
 
     #[test]
@@ -224,7 +231,10 @@ mod tests {
             ..Surroundings::default()
         };
         let grown = now.since(Some(&before));
-        assert_eq!((grown.level, grown.reclaimed), (Some(3), Some(true)));
+        assert_eq!((grown.level, grown.reclaimed, grown.oomd), (Some(3), Some(true), false));
+        let killed =
+            Surroundings { levels: vec![Level { oomd: 2, ..level(3, 0) }], ..Surroundings::default() };
+        assert!(killed.since(Some(&now)).oomd && !killed.since(Some(&killed)).oomd);
         // Without earlier counters each count may be older or newer.
         assert_eq!(now.since(None).level, Some(2));
     }

@@ -222,6 +222,9 @@ fn the_attribute_of_oomd_is_proof_only_if_no_program_can_write_it() {
     ledger.made(Baseline::default());
     ledger.started(false, false);
     assert_eq!(of(End::Signalled(KILL), &evidence, &ledger), certain(cause::OOMD));
+    let beside = Evidence { oomd_beside: true, ..quiet() };
+    assert_eq!(of(End::Signalled(KILL), &beside, &ledger), (0, cause::OOMD | cause::SIGNAL));
+    assert_eq!(of(End::Signalled(15), &beside, &ledger), certain(cause::SIGNAL));
     ledger.started(true, false);
     assert_eq!(of(End::Signalled(KILL), &evidence, &ledger), (0, cause::OOMD | cause::SIGNAL));
 }
@@ -255,7 +258,7 @@ fn the_remover_of_a_group_tells_whom_it_has_killed() {
     assert_eq!(of(End::Signalled(KILL), &removed(Remover::Guard), &opened), certain(cause::GUARD));
     // It has left nothing: everything is possible.
     let nothing = Evidence::of_removed(None, Remover::Unknown);
-    let all = cause::SIGNAL | cause::KILLED | cause::GUARD | cause::OOM;
+    let all = cause::SIGNAL | cause::KILLED | cause::GUARD | cause::OOM | cause::OOMD;
     assert_eq!(of(End::Signalled(KILL), &nothing, &opened), (0, all));
     assert_eq!(of(End::Signalled(6), &nothing, &opened), certain(cause::SIGNAL));
 }

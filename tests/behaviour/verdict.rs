@@ -5,6 +5,7 @@
 //! the cgroups above and of the machine concern all of them.
 
 mod oom;
+mod oomd;
 mod others;
 mod signals;
 

@@ -39,7 +39,7 @@ pub struct Loop(pub String);
 impl Loop {
     /// Creates a device of so many MiB.
     pub fn of_memory(mib: u32) -> Self {
-        lab::needs(&["unified"]);
+        lab::needs(&["unified", "systemd-oomd"]);
         let _alone = lock_devices();
         run("[ -e /dev/loop-control ] || busybox insmod $modules/loop.ko");
         Self(run(&format!(
