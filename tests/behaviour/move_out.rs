@@ -377,7 +377,7 @@ fn a_caller_in_a_threaded_cgroup_is_eopnotsupp() {
     caller.cgroup = threaded;
     let mut member = caller.start("moves_out", &[]);
     let answer = caller.result_of(&mut member);
-    assert!(answer.starts_with("EOPNOTSUPP Some(Threaded): "), "{answer}");
+    assert!(answer.starts_with("EOPNOTSUPP Some(Threaded): the caller's cgroup is threaded"), "{answer}");
 }
 
 /// The kernel demands the right to write `cgroup.procs` of the nearest cgroup that contains both.
