@@ -25,6 +25,9 @@ struct side {
 	void (*wait)(void *group, int timeout_ms);   /* waits for the end of a group that does not end */
 	uint64_t (*read)(void *group);   /* reads the statistics; returns the CPU time in ns */
 	void (*limit)(void *group, unsigned times);   /* sets the limits to a multiple of the initial limits */
+	/* Finds the group of a process, which is this one, and the owner that the directory of the group has as an attribute. */
+	void (*find)(void *group, pid_t pid);
+	void (*find_pidfd)(void *group, int pidfd);
 };
 
 /* floor.c: only the system calls that the library must make, by hand. floor_init() returns the controllers of the
@@ -52,7 +55,7 @@ struct operation {
 	void (*run)(const struct side *, unsigned i);
 	void (*teardown)(const struct side *, const struct operation *);
 };
-enum { READ, NEW, SET_LIMITS, DESTROY, MOVE, KILL_1, KILL_100, KILL_1000, KILL_5000, OPERATIONS };
+enum { READ, NEW, SET_LIMITS, DESTROY, MOVE, FIND, FIND_PIDFD, KILL_1, KILL_100, KILL_1000, KILL_5000, OPERATIONS };
 extern const struct operation operations[OPERATIONS];
 
 /* Returns the CPU time of one second of waiting for a group with a living process, in microseconds. */

@@ -5,12 +5,16 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -19,6 +23,7 @@ struct group {
 	int cpu_stat;          /* -1 until the first read, then open */
 	int memory_current;
 	char name[16];
+	unsigned found;        /* how often it was found */
 };
 
 static int agents;
@@ -75,6 +80,7 @@ static void *floor_make(void)
 	if (!group)
 		err(2, "malloc");
 	group->cpu_stat = group->memory_current = -1;
+	group->found = 0;
 	snprintf(group->name, sizeof(group->name), "%u", made++);
 	if (mkdirat(agents, group->name, 0755) != 0)
 		err(2, "floor: mkdir");
@@ -204,6 +210,109 @@ static void floor_limit(void *arg, unsigned times)
 	write_limits(group->dir, times);
 }
 
+/* ---- the group of a process ---- */
+
+static char mount_point[PATH_MAX];
+
+static int open_of_process(pid_t pid, const char *file)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, file);
+	return open_at(AT_FDCWD, path, O_RDONLY);
+}
+
+/* Returns the path of the cgroup of a process, which is the last line of its file. */
+static char *path_in(int fd, char *text, size_t size)
+{
+	ssize_t n = pread(fd, text, size - 1, 0);
+	char *path;
+
+	if (n <= 0)
+		err(2, "floor: read /proc/PID/cgroup");
+	text[n - (text[n - 1] == '\n')] = '\0';
+	path = strrchr(text, '\n');
+	path = path ? path + 1 : text;
+	if (strncmp(path, "0::", 3) != 0)
+		errx(2, "floor: no cgroup2 in /proc/PID/cgroup");
+	return path + 3;
+}
+
+/* Finds where the hierarchy is mounted, and gives the group an owner. */
+static void prepare_find(struct group *group, int fd)
+{
+	static const char note[] = "1 4711 123456 1700000000000000000";
+	char text[PATH_MAX], link[32];
+	char *path = path_in(fd, text, sizeof(text));
+	ssize_t length;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", group->dir);
+	length = readlink(link, mount_point, sizeof(mount_point) - 1) - (ssize_t)strlen(path);
+	if (length < 0 || strcmp(mount_point + length, path) != 0)
+		errx(2, "floor: %s is not the group", path);
+	mount_point[length] = '\0';
+	if (fsetxattr(group->dir, "user.bench", note, sizeof(note), 0) != 0)
+		err(2, "floor: setxattr");
+}
+
+/* The file is opened first and read last: if it can be read, the process has had the pid. In between it is seen if the main
+ * thread lives, whose cgroup the file shows. */
+static void floor_find(void *arg, pid_t pid)
+{
+	static char text[PATH_MAX], note[256], group[2 * PATH_MAX];
+	int fd = open_of_process(pid, "cgroup"), statm = open_of_process(pid, "statm");
+	char first = 0;
+
+	if (pread(statm, &first, 1, 0) != 1 || first == '0')
+		errx(2, "floor: the main thread has ended");
+	close(statm);
+	if (((struct group *)arg)->found++ == 0)
+		prepare_find(arg, fd);
+	snprintf(group, sizeof(group), "%s%s", mount_point, path_in(fd, text, sizeof(text)));
+	if (getxattr(group, "user.bench", note, sizeof(note)) <= 0)
+		err(2, "floor: getxattr of %s", group);
+	close(fd);
+}
+
+/* The begin of the kernel's struct pidfd_info, and its ioctl PIDFD_GET_INFO. */
+struct pidfd_answer {
+	uint64_t mask, cgroup;
+	uint32_t pid, others[11];
+};
+#define ASK_PIDFD _IOWR(0xFF, 11, struct pidfd_answer)
+
+/* Before Linux 6.13 only /proc has the pid, and only a signal shows if it was the pid of the process up to now. */
+static pid_t pid_in_proc(int pidfd)
+{
+	char path[64], text[1024];
+	const char *line;
+	int fd = -1;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
+	read_cached(AT_FDCWD, path, &fd, text, sizeof(text));
+	close(fd);
+	line = strstr(text, "\nPid:");
+	if (!line)
+		errx(2, "floor: no pid in %s", path);
+	return (pid_t)strtol(line + 5, NULL, 10);
+}
+
+static void floor_find_pidfd(void *arg, int pidfd)
+{
+	struct pidfd_answer answer = { 0 };
+
+	if (ioctl(pidfd, ASK_PIDFD, &answer) == 0) {
+		floor_find(arg, (pid_t)answer.pid);
+		if (ioctl(pidfd, ASK_PIDFD, &answer) != 0)
+			err(2, "floor: the process has ended");
+		return;
+	}
+	floor_find(arg, pid_in_proc(pidfd));
+	if (syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) != 0)
+		err(2, "floor: the process has ended");
+}
+
 const struct side floor_side = {
 	"floor", floor_make, floor_remove, floor_fd, floor_move, floor_kill, floor_wait, floor_read, floor_limit,
+	floor_find, floor_find_pidfd,
 };

@@ -4,7 +4,9 @@
 #include <agentcg.h>
 #include <err.h>
 #include <errno.h>
+#include <limits.h>
 #include <stddef.h>
+#include <string.h>
 
 #define TIMEOUT_MS 60000
 
@@ -97,7 +99,34 @@ static void library_limit(void *cg, unsigned times)
 	check("agentcg_set_limits", agentcg_set_limits(cg, &limits, sizeof(limits), 0, &error));
 }
 
+static void check_found(void *cg, const agentcg_found *found, const char *place)
+{
+	char uuid[AGENTCG_UUID_SIZE];
+
+	agentcg_uuid(cg, uuid, sizeof(uuid));
+	if (strcmp(found->uuid, uuid) != 0 || strcmp(place, parent) != 0 || found->owner_pid == 0)
+		errx(2, "agentcg_find: another agent was found, or no owner");
+}
+
+static void library_find(void *cg, pid_t pid)
+{
+	agentcg_found found;
+	char place[PATH_MAX];
+
+	check("agentcg_find", agentcg_find(pid, &found, sizeof(found), place, sizeof(place), &error));
+	check_found(cg, &found, place);
+}
+
+static void library_find_pidfd(void *cg, int pidfd)
+{
+	agentcg_found found;
+	char place[PATH_MAX];
+
+	check("agentcg_find_pidfd", agentcg_find_pidfd(pidfd, &found, sizeof(found), place, sizeof(place), &error));
+	check_found(cg, &found, place);
+}
+
 const struct side library_side = {
 	"agentcg", library_make, library_remove, library_fd, library_move, library_kill, library_wait, library_read,
-	library_limit,
+	library_limit, library_find, library_find_pidfd,
 };

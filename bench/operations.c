@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -264,6 +265,44 @@ static void teardown_move(const struct side *side, const struct operation *op)
 	side->remove(state->groups[1]);
 }
 
+/* Each side finds its own group. The first call finds out what a process has to find out once. */
+static int pidfds[2];
+
+static void setup_find(const struct side *side, const struct operation *op)
+{
+	struct state *state = state_of(side);
+	int *pidfd = &pidfds[side == &library_side];
+
+	(void)op;
+	state->groups[0] = side->make();
+	start(side, 0, 1);
+	*pidfd = (int)syscall(SYS_pidfd_open, state->pids[0], 0);
+	if (*pidfd < 0)
+		err(2, "pidfd_open");
+	side->find(state->groups[0], state->pids[0]);
+	side->find_pidfd(state->groups[0], *pidfd);
+}
+
+static void run_find(const struct side *side, unsigned i)
+{
+	struct state *state = state_of(side);
+
+	(void)i;
+	side->find(state->groups[0], state->pids[0]);
+}
+
+static void run_find_pidfd(const struct side *side, unsigned i)
+{
+	(void)i;
+	side->find_pidfd(state_of(side)->groups[0], pidfds[side == &library_side]);
+}
+
+static void teardown_find(const struct side *side, const struct operation *op)
+{
+	close(pidfds[side == &library_side]);
+	teardown_read(side, op);
+}
+
 static double cpu_time_us(void)
 {
 	struct timespec t;
@@ -293,6 +332,8 @@ const struct operation operations[OPERATIONS] = {
 	[SET_LIMITS] = { "set_limits", 100, 101, 0, 0, 1, 1, setup_limit, run_limit, teardown_limit },
 	[DESTROY] =    { "destroy, empty", 20, 51, 0, 0, 0, 0, setup_groups, run_remove, nothing },
 	[MOVE] =       { "move_pid", 100, 101, 0, 0, 1, 0, setup_move, run_move, teardown_move },
+	[FIND] =       { "find", 100, 201, 0, 0, 1, 0, setup_find, run_find, teardown_find },
+	[FIND_PIDFD] = { "find_pidfd", 100, 201, 0, 0, 1, 0, setup_find, run_find_pidfd, teardown_find },
 	[KILL_1] =     { "kill_all of 1", 10, 101, 1, 0, 0, 0, setup_groups, run_kill, teardown_killed },
 	[KILL_100] =   { "kill_all of 100", 2, 51, 100, 0, 0, 0, setup_groups, run_kill, teardown_killed },
 	[KILL_1000] =  { "kill_all of 1000", 1, 15, 1000, 0, 0, 0, setup_groups, run_kill, teardown_killed },

@@ -106,7 +106,7 @@ static const struct {
 #define CALL(name) { SYS_##name, #name }
 	CALL(read), CALL(pread64), CALL(write), CALL(pwrite64), CALL(openat), CALL(openat2), CALL(close),
 	CALL(mkdirat), CALL(unlinkat), CALL(getdents64), CALL(lseek), CALL(newfstatat), CALL(fstat), CALL(statx), CALL(getsid),
-	CALL(fstatfs), CALL(statfs), CALL(faccessat), CALL(faccessat2), CALL(readlinkat), CALL(flock), CALL(fcntl),
+	CALL(fstatfs), CALL(getxattr), CALL(ioctl), CALL(statfs), CALL(faccessat), CALL(faccessat2), CALL(readlinkat), CALL(flock), CALL(fcntl),
 	CALL(fsetxattr), CALL(fgetxattr), CALL(name_to_handle_at), CALL(getrandom), CALL(getpid), CALL(getppid),
 	CALL(gettid), CALL(geteuid), CALL(getrlimit), CALL(prlimit64), CALL(kill), CALL(tgkill), CALL(pidfd_open),
 	CALL(pidfd_send_signal), CALL(ppoll), CALL(clock_gettime), CALL(clock_nanosleep), CALL(nanosleep),
