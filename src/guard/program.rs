@@ -144,6 +144,10 @@ impl Guard<'_> {
                     Err(_) => std::thread::sleep(FIRST_PAUSE),
                 }
             }
+            // A process of the guard's uid may have lowered its RLIMIT_CPU.
+            if !setup::has_unlimited_cpu_time() {
+                relay::sleep_until_tick();
+            }
             // Messages that the host sent before it ended are handled.
             match self.receive_all() {
                 Ok(open) if open && !ended => {}

@@ -13,14 +13,33 @@ use crate::spawn::clone3::clone;
 use crate::sys::process::{exit, wait_status};
 use crate::sys::try_alloc;
 use nix::errno::Errno;
+use nix::time::ClockId;
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr::null_mut;
+use std::time::Duration;
 
 /// The number of processes that wait for the worker, including the caller.
 const WAITING: usize = 4;
+/// The ticks of the CPUs are not exactly at the same time.
+const AFTER_TICK: Duration = Duration::from_micros(50);
 /// The size of a stack in bytes. A worker runs ordinary code on it.
 const STACK_BYTES: usize = 256 << 10;
+
+/// Sleeps until just after the next tick, so that the caller can run for nearly a whole tick before the kernel kills it. The
+/// coarse clock has the time of the last tick, and its resolution is the time from one to the next.
+pub fn sleep_until_tick() {
+    let time = |clock: ClockId| clock.now().map(Duration::from);
+    let tick = ClockId::CLOCK_MONOTONIC_COARSE.res().map(Duration::from);
+    let (Ok(tick), Ok(last), Ok(now)) =
+        (tick, time(ClockId::CLOCK_MONOTONIC_COARSE), time(ClockId::CLOCK_MONOTONIC))
+    else {
+        return;
+    };
+    // A tick may be missing, on an idle CPU or on one that was not scheduled by its hypervisor.
+    let since = now.saturating_sub(last).as_nanos().checked_rem(tick.as_nanos()).unwrap_or_default();
+    std::thread::sleep(tick.saturating_sub(Duration::from_nanos(since as u64)) + AFTER_TICK);
+}
 
 struct Relay<'a> {
     work: &'a mut dyn FnMut(&[i32]),
@@ -147,6 +166,19 @@ mod tests {
             run.is_ok()
         });
         assert_eq!((done, count.load(Ordering::SeqCst)), (0, 2 * WAITING as u32 + 1));
+    }
+
+    /// The CPU that counts the ticks may be late on a busy machine.
+    #[test]
+    fn ticks_pass_while_it_sleeps() {
+        let clock = ClockId::CLOCK_MONOTONIC_COARSE;
+        let last = || Duration::from(clock.now().expect("a time"));
+        let before = last();
+        for _ in 0..10 {
+            sleep_until_tick();
+        }
+        let ticks = (last() - before).as_nanos() / Duration::from(clock.res().expect("a tick")).as_nanos();
+        assert!(ticks >= 5, "{ticks} ticks");
     }
 
     #[test]
