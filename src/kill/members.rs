@@ -219,8 +219,8 @@ impl Members<'_> {
     }
 
     /// Sends a signal to a listed process. Returns false if it has ended. The kernel may have given its id to another
-    /// process after the list was read. While a pidfd is open the id is not reused, and the cgroup of the process shows
-    /// if it is the listed one.
+    /// process after the list was read. A process that the signal reaches by its pidfd has had the id since the pidfd was
+    /// opened, and its cgroup shows if it is the listed one.
     pub fn signal(&self, process: Process, signal: c_int) -> nix::Result<bool> {
         let Process { pid, thread } = process;
         let pidfd = match sys::pidfd_open(pid) {

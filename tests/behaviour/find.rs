@@ -315,7 +315,7 @@ fn a_process_outside_of_the_cgroup_namespace_of_the_caller_is_in_no_agent() {
     lab::needs(&["unified"]);
     let (group, own) = (Group::plain(), Group::plain());
     let member = group.start("sleeper", &[]);
-    let mut caller = own.start("enters_a_cgroup_namespace", &[&member.pid().to_string()]);
+    let mut caller = own.start("find::enters_a_cgroup_namespace", &[&member.pid().to_string()]);
     assert_eq!(caller.receive(), "ENOENT Some(OutsideNamespace)");
     // What is inside its namespace is found, although the mounts show the hierarchy from outside.
     let below = own.cgroup.make("synwire").make("agents").make(group.uuid());
@@ -342,7 +342,7 @@ fn enters_a_cgroup_namespace(args: &[String]) {
 fn a_caller_with_the_proc_of_another_pid_namespace_finds_its_own_processes() {
     lab::needs(&["unified"]);
     let group = Group::plain();
-    let mut caller = group.start("enters_a_pid_namespace", &[]);
+    let mut caller = group.start("find::enters_a_pid_namespace", &[]);
     // The pid of its child is 2 in the namespace of the child, and that of a kernel thread in /proc.
     assert_eq!(caller.receive(), group.uuid());
 }

@@ -60,7 +60,7 @@ fn insider(args: &[String]) {
     if where_inside == "threaded" {
         into.write("cgroup.type", "threaded");
     }
-    let mut other = Member::start("answers", &[]);
+    let mut other = Member::start("inside::answers", &[]);
     agent.move_pid(other.pid()).expect("move_pid");
     if where_inside == "threaded below" {
         into.write("cgroup.type", "threaded");
