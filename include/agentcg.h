@@ -1222,25 +1222,23 @@ int agentcg_get_limits(agentcg *cg,
  * another host has set it. Calls are serialized, and the last one counts.
  *
  * The fields mean what they mean for one agent, except:
- *   memory_max_bytes
- *     If the agents together are above it, the OOM killer chooses a process of
- *     any of them. agentcg_explain() reports AGENTCG_CAUSE_MEMORY_LIMIT_ABOVE
- *     with levels_up 1 (2 for a child of a session).
- *   oom_group
- *     With 1 an OOM of the place kills all agents of all hosts of the place.
- *   cpu_weight, cpu_idle, io_weight
- *     The share of all agents, compared with what else is in the place, such as
- *     the host's own cgroup.
- *   memory_low_bytes, memory_min_bytes
- *     The protection of all agents from what else is in the place, and from
- *     pressure from further up as far as the cgroups above are protected. It
- *     reaches an agent only as far as the agent has such a limit of its own, or
- *     cgroup2 is mounted with memory_recursiveprot, as systemd mounts it.
- *   pids_max
- *     All threads of all agents. The host's own do not count.
- *   max_descendants, max_depth
- *     The agents count, with the cgroups inside them, and so does the cgroup
- *     "limits". agentcg_new() fails with -EAGAIN when the limit is reached.
+ * - memory_max_bytes: if the agents together are above it, the OOM killer chooses
+ *   a process of any of them. agentcg_explain() reports
+ *   AGENTCG_CAUSE_MEMORY_LIMIT_ABOVE with levels_up 1 (2 for a child of a
+ *   session).
+ * - oom_group: with 1 an OOM of the place kills all agents of all hosts of the
+ *   place.
+ * - cpu_weight, cpu_idle, io_weight: the share of all agents, compared with what
+ *   else is in the place, such as the host's own cgroup.
+ * - memory_low_bytes, memory_min_bytes: the protection of all agents from what
+ *   else is in the place, and from pressure from further up as far as the cgroups
+ *   above are protected. It reaches an agent only as far as the agent has such a
+ *   limit of its own, or cgroup2 is mounted with memory_recursiveprot, as systemd
+ *   mounts it.
+ * - pids_max: all threads of all agents. The host's own do not count.
+ * - max_descendants, max_depth: the agents count, with the cgroups inside them,
+ *   and so does the cgroup "limits". agentcg_new() fails with -EAGAIN when the
+ *   limit is reached.
  *
  * Returns 0. Errors, besides the common ones:
  *   -E2BIG       limits has a bit or a field set that this library does not
