@@ -62,6 +62,11 @@ func New(o Options) (*Group, error) {
 // their own inside it. Of the options, Parent, SystemdOnly, NoSystemd and KeepCaller do not apply: EINVAL.
 func (g *Group) NewChild(o Options) (*Group, error) {
 	const op = "new child"
+	// The kernel refuses to make a process in a group that has become a session (EBUSY).
+	if g != nil && g.h != nil && !g.isSession() {
+		g.h.starting.Lock()
+		defer g.h.starting.Unlock()
+	}
 	return newGroup(op, o, func(options *C.agentcg_new_options, size C.size_t, cg **C.agentcg) error {
 		_, err := g.do(op, func(session *C.agentcg, e *C.agentcg_error) C.int {
 			return C.agentcg_new_in(session, options, size, cg, e)
@@ -198,6 +203,9 @@ func (g *Group) place() string {
 	}
 	return g.path
 }
+
+// isSession returns true if the group has the cgroup that takes the processes of a session.
+func (g *Group) isSession() bool { return !gone(g.Path() + "/own") }
 
 // gone returns true if there is no such directory.
 func gone(path string) bool {

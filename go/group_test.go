@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -135,6 +136,42 @@ func TestAChildIsInItsSessionAndEndsWithIt(t *testing.T) {
 	for _, o := range []Options{{Parent: "/sys/fs/cgroup"}, {NoSystemd: true}} {
 		_, err = group(t, Options{}).NewChild(o)
 		wants(t, err, syscall.EINVAL)
+	}
+}
+
+func TestAStartDuringTheFirstNewChildSucceeds(t *testing.T) {
+	for round := 0; round < rounds(t, 20); round++ {
+		g := group(t, Options{})
+		var starting sync.WaitGroup
+		made := make(chan struct{})
+		for i := 0; i < 2; i++ {
+			starting.Add(1)
+			go func() {
+				defer starting.Done()
+				for over := false; !over; {
+					select {
+					case <-made:
+						over = true
+					default:
+					}
+					cmd := exec.Command("true")
+					if err := g.Start(cmd); err != nil {
+						t.Error(err)
+						return
+					}
+					if err := cmd.Wait(); err != nil {
+						t.Error(err)
+					}
+				}
+			}()
+		}
+		child, err := g.NewChild(Options{})
+		close(made)
+		starting.Wait()
+		must(t, err)
+		must(t, child.Close())
+		_, err = g.Destroy(within(t))
+		must(t, err)
 	}
 }
 

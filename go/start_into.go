@@ -24,13 +24,16 @@ func (g *Group) startInto(cmd *exec.Cmd) (tried bool, err error) {
 	if sys := cmd.SysProcAttr; sys != nil && sys.UseCgroupFD {
 		return true, invalid("start", "SysProcAttr.UseCgroupFD is set: leave the cgroup to Start")
 	}
-	// The group of a session takes no process, and an agent may have frozen the cgroup that takes them.
-	if !gone(g.Path()+"/own") || !soundIn(g.place()) {
+	if !soundIn(g.place()) {
 		return false, nil
 	}
 	// If the child were frozen before its exec, this whole program would be suspended in vfork.
 	g.h.starting.RLock()
 	defer g.h.starting.RUnlock()
+	// The group of a session takes no process, and an agent may have frozen the cgroup that takes them.
+	if g.isSession() {
+		return false, nil
+	}
 	if frozen, err := g.freezing(); frozen || err != nil {
 		return err != nil, err
 	}
