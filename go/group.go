@@ -62,7 +62,7 @@ func New(o Options) (*Group, error) {
 // their own inside it. Of the options, Parent, SystemdOnly, NoSystemd and KeepCaller do not apply: EINVAL.
 func (g *Group) NewChild(o Options) (*Group, error) {
 	const op = "new child"
-	// The kernel refuses to make a process in a group that has become a session (EBUSY).
+	// A Start in progress would fail with EBUSY.
 	if g != nil && g.h != nil && !g.isSession() {
 		g.h.starting.Lock()
 		defer g.h.starting.Unlock()

@@ -148,21 +148,7 @@ func TestAStartDuringTheFirstNewChildSucceeds(t *testing.T) {
 			starting.Add(1)
 			go func() {
 				defer starting.Done()
-				for over := false; !over; {
-					select {
-					case <-made:
-						over = true
-					default:
-					}
-					cmd := exec.Command("true")
-					if err := g.Start(cmd); err != nil {
-						t.Error(err)
-						return
-					}
-					if err := cmd.Wait(); err != nil {
-						t.Error(err)
-					}
-				}
+				startUntil(t, g, made)
 			}()
 		}
 		child, err := g.NewChild(Options{})
@@ -170,6 +156,7 @@ func TestAStartDuringTheFirstNewChildSucceeds(t *testing.T) {
 		starting.Wait()
 		must(t, err)
 		must(t, child.Close())
+		run(t, g, "true")
 		_, err = g.Destroy(within(t))
 		must(t, err)
 	}

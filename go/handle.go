@@ -22,7 +22,8 @@ type handle struct {
 	cg *C.agentcg // nil if closed
 
 	// While a child of a Go program is between fork and exec, the whole program is suspended: its thread is in vfork.
-	// starting is locked shared during that time, and exclusively by Freeze, which must not freeze the child then, and by the first NewChild.
+	// starting is locked shared during that time, and exclusively by Freeze, which must not freeze the child then. So it is by
+	// the first NewChild, since the kernel makes no process in the group of a session.
 	starting sync.RWMutex
 
 	watchMu sync.Mutex

@@ -43,6 +43,26 @@ func TestStartInAFrozenGroupWaitsAndBlocksNothingElse(t *testing.T) {
 	})
 }
 
+// startUntil starts programs in the group, one after the other, until stop is closed or one fails.
+func startUntil(t *testing.T, g *Group, stop <-chan struct{}) {
+	for {
+		select {
+		case <-stop:
+			return
+		default:
+		}
+		cmd := exec.Command("true")
+		if err := g.Start(cmd); err != nil {
+			t.Error(err)
+			return
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Error(err)
+			return
+		}
+	}
+}
+
 func TestAFreezeDuringStartsBlocksNoOtherGroup(t *testing.T) {
 	g := group(t, Options{})
 	stop, all := make(chan struct{}), sync.WaitGroup{}
@@ -50,22 +70,7 @@ func TestAFreezeDuringStartsBlocksNoOtherGroup(t *testing.T) {
 		all.Add(1)
 		go func() {
 			defer all.Done()
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				cmd := exec.Command("true")
-				if err := g.Start(cmd); err != nil {
-					t.Error(err)
-					return
-				}
-				if err := cmd.Wait(); err != nil {
-					t.Error(err)
-					return
-				}
-			}
+			startUntil(t, g, stop)
 		}()
 	}
 	for i := 0; i < 20; i++ {

@@ -7,7 +7,7 @@
 //! after another call has set a limit.
 
 use super::refusal::refused;
-use super::tree::{self, Built, StepError, TRIES, keeps_vanishing, remove_made};
+use super::tree::{self, Built, TRIES, keeps_vanishing, remove_made};
 use super::types::Place;
 use crate::cgroupfs::Dir;
 use crate::error::{Error, Result, shown};
@@ -45,13 +45,7 @@ pub fn hold(place: &Place) -> Result<Held<'_>> {
             Ok(Some((marker, is_new))) => return Ok(Held { marker, is_new, built, place }),
             // Another call has found only defaults, and has removed it.
             Ok(None) => {}
-            Err(Errno::ENOENT | Errno::ENODEV) => match tree::build(place, &here, &mut built) {
-                Ok(()) | Err(StepError::Removed) => {}
-                Err(StepError::Fatal(e)) => {
-                    built.undo(&place.dir);
-                    return Err(*e);
-                }
-            },
+            Err(Errno::ENOENT | Errno::ENODEV) => tree::try_build(place, &mut built)?,
             Err(e) => {
                 built.undo(&place.dir);
                 return Err(match e {

@@ -102,13 +102,7 @@ pub fn make_agent_dir<'p>(
                     known.forget_agents(removed);
                 }
             }
-            Err(Errno::ENOENT) => match build(place, &shown(&place.path), &mut built) {
-                Ok(()) | Err(StepError::Removed) => {}
-                Err(StepError::Fatal(e)) => {
-                    built.undo(&place.dir);
-                    return Err(*e);
-                }
-            },
+            Err(Errno::ENOENT) => try_build(place, &mut built)?,
             Err(e) => {
                 built.undo(&place.dir);
                 let here = shown(&place.path);
@@ -229,8 +223,19 @@ impl From<Error> for StepError {
     }
 }
 
+/// Make the levels of the tree that are missing, unless another process removes one meanwhile. Undoes all changes on an error.
+pub(super) fn try_build(place: &Place, built: &mut Built) -> Result<()> {
+    match build(place, &shown(&place.path), built) {
+        Ok(()) | Err(StepError::Removed) => Ok(()),
+        Err(StepError::Fatal(e)) => {
+            built.undo(&place.dir);
+            Err(*e)
+        }
+    }
+}
+
 /// Make the levels of the tree that are missing, and enable the controllers.
-pub(super) fn build(place: &Place, here: &str, built: &mut Built) -> std::result::Result<(), StepError> {
+fn build(place: &Place, here: &str, built: &mut Built) -> std::result::Result<(), StepError> {
     place.check().map_err(|e| StepError::Fatal(Box::new(e)))?;
     built.vacate(place, here).map_err(|e| StepError::Fatal(Box::new(e)))?;
     let Enabled { on, added } = enable::enable(&place.dir, place.wanted(), here)?;

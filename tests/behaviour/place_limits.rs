@@ -18,7 +18,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::slice::from_ref;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-roles![forks_when_told, touches_64_mib, sets_pids_max, reads_pids_max, sets_three, lifts_three];
+roles![touches_64_mib, sets_pids_max, reads_pids_max, sets_three, lifts_three];
 
 const MIB: u64 = 1 << 20;
 
@@ -121,24 +121,12 @@ fn threads_of_all_agents_count_for_the_limit_of_the_place() {
     let (first, second) = (Group::under(&scratch, &none()), Group::under(&scratch, &pids(100)));
     let mut sleepers = ["one", "two"].map(|_| first.start("member::sleeper", &[]));
     sleepers.iter_mut().for_each(|sleeper| sleeper.expect_line("ready"));
-    let mut forks = second.start("forks_when_told", &[]);
+    let mut forks = second.start("forks_on_request", &[]);
     forks.send("fork");
-    forks.expect_line("refused");
+    forks.expect_line("EAGAIN");
     set(&scratch, &pids(4));
     forks.send("fork");
     forks.expect_line("forked");
-}
-
-fn forks_when_told(_: &[String]) {
-    role::receive();
-    loop {
-        role::receive();
-        match role::try_fork() {
-            Ok(true) => role::sleep(),
-            Ok(false) => role::send("forked"),
-            Err(_) => role::send("refused"),
-        }
-    }
 }
 
 #[test]

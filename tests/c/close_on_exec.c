@@ -71,17 +71,6 @@ static void the_filter_kills_a_process_that_opens_one_without_close_on_exec(void
 	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS);
 }
 
-/* The place has limits for a moment. */
-static void limit_the_place(void)
-{
-	agentcg_limits limits = { .mask = AGENTCG_LIMIT_PIDS_MAX, .pids_max = 5000 };
-
-	CHECK_OK(agentcg_set_place_limits(NULL, &limits, sizeof(limits), 0, &why));
-	CHECK_OK(agentcg_get_place_limits(NULL, &limits, sizeof(limits), &why));
-	limits = (agentcg_limits){ .mask = AGENTCG_LIMIT_PIDS_MAX, .pids_max = AGENTCG_UNLIMITED };
-	CHECK_OK(agentcg_set_place_limits(NULL, &limits, sizeof(limits), 0, &why));
-}
-
 static void use_the_library(void *unused)
 {
 	uint64_t events;
@@ -99,7 +88,7 @@ static void use_the_library(void *unused)
 	forbid_descriptors_without_close_on_exec();
 	CHECK(agentcg_is_available() == 1);
 	CHECK_OK(agentcg_discover_parent(path, sizeof(path), &why));
-	limit_the_place();
+	limit_place_briefly();
 	CHECK_ERR(agentcg_new("/dev/shm", NULL, NULL, 0, 0, &cg, &why), -ENODEV);
 	CHECK_OK(agentcg_new(NULL, NULL, &limits, sizeof(limits), 0, &cg, &why));
 	child = pausing_child();

@@ -61,17 +61,6 @@ static void count_children(int signal)
 }
 
 /* Functions that succeed and that fail, with processes that live and die. */
-/* The place has limits for a moment. */
-static void limit_the_place(void)
-{
-	agentcg_limits limits = { .mask = AGENTCG_LIMIT_PIDS_MAX, .pids_max = 5000 };
-
-	CHECK_OK(agentcg_set_place_limits(NULL, &limits, sizeof(limits), 0, &why));
-	CHECK_OK(agentcg_get_place_limits(NULL, &limits, sizeof(limits), &why));
-	limits = (agentcg_limits){ .mask = AGENTCG_LIMIT_PIDS_MAX, .pids_max = AGENTCG_UNLIMITED };
-	CHECK_OK(agentcg_set_place_limits(NULL, &limits, sizeof(limits), 0, &why));
-}
-
 static void use_the_library_in_many_ways(void)
 {
 	uint64_t events;
@@ -89,7 +78,7 @@ static void use_the_library_in_many_ways(void)
 	agentcg_version_string();
 	CHECK(agentcg_is_available());
 	CHECK_OK(agentcg_discover_parent(text, sizeof(text), &why));
-	limit_the_place();
+	limit_place_briefly();
 	CHECK_ERR(agentcg_new("/dev/shm", NULL, NULL, 0, 0, &none, &why), -ENODEV);
 	CHECK_OK(agentcg_new(NULL, NULL, &limits, sizeof(limits), 0, &cg, &why));
 	CHECK_OK(agentcg_move_pid(cg, child, &why));

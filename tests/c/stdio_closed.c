@@ -82,7 +82,6 @@ static void call_every_function(struct host *host)
 	const agentcg_limits limits = {
 		.mask = AGENTCG_LIMIT_MEMORY_MAX | AGENTCG_LIMIT_PIDS_MAX, .memory_max_bytes = 64 << 20, .pids_max = 32,
 	};
-	agentcg_limits of_place = { .mask = AGENTCG_LIMIT_PIDS_MAX, .pids_max = 5000 };
 	agentcg_limits found;
 	char text[PATH_SIZE];
 	agentcg_stats stats;
@@ -101,10 +100,7 @@ static void call_every_function(struct host *host)
 	CHECK_OK(agentcg_read_stats(cg, AGENTCG_STAT_ALL, &stats, sizeof(stats), &why));
 	CHECK_OK(agentcg_set_limits(cg, &limits, sizeof(limits), 0, &why));
 	CHECK_OK(agentcg_get_limits(cg, &found, sizeof(found), &why));
-	CHECK_OK(agentcg_set_place_limits(NULL, &of_place, sizeof(of_place), 0, &why));
-	CHECK_OK(agentcg_get_place_limits(NULL, &found, sizeof(found), &why));
-	of_place.pids_max = AGENTCG_UNLIMITED;
-	CHECK_OK(agentcg_set_place_limits(NULL, &of_place, sizeof(of_place), 0, &why));
+	limit_place_briefly();
 	CHECK_OK(agentcg_write_file(cg, "pids.max", "40", &why));
 	CHECK_OK(agentcg_read_file(cg, "pids.max", text, sizeof(text), &why));
 	CHECK_OK(agentcg_move_pid(cg, host->children[0], &why));

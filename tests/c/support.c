@@ -72,6 +72,16 @@ static void enable(const char *directory, const char *controllers)
 		write_to(directory, "cgroup.subtree_control", one);
 }
 
+void limit_place_briefly(void)
+{
+	agentcg_limits limits = { .mask = AGENTCG_LIMIT_PIDS_MAX, .pids_max = 5000 };
+
+	CHECK_OK(agentcg_set_place_limits(NULL, &limits, sizeof(limits), 0, &why));
+	CHECK_OK(agentcg_get_place_limits(NULL, &limits, sizeof(limits), &why));
+	limits = (agentcg_limits){ .mask = AGENTCG_LIMIT_PIDS_MAX, .pids_max = AGENTCG_UNLIMITED };
+	CHECK_OK(agentcg_set_place_limits(NULL, &limits, sizeof(limits), 0, &why));
+}
+
 void make_parent(char *path, const char *name, const char *controllers)
 {
 	size_t length;

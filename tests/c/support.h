@@ -27,6 +27,9 @@ void agents_directory(char *path);
 /* The number of agents below parent; if it is NULL, below that of agentcg_new(NULL). */
 int agents_below(const char *parent);
 
+/* Set limits of the place of agentcg_new(NULL), read them, and lift them. */
+void limit_place_briefly(void);
+
 /* Make a cgroup beside synwire/, to be passed as parent. It enables controllers such as
  * "+pids +cpu" for its children. */
 void make_parent(char *path, const char *name, const char *controllers);

@@ -58,10 +58,6 @@ fn share(groups: &[Group; 2], second: &mut Member, ms: u64) -> f64 {
     used[0] as f64 / (used[0] + used[1]) as f64
 }
 
-/// The measured share of the expected one. The guest runs other tests, too, and a busy machine counts its time coarsely. Without
-/// the weights the share would be five times the expected one.
-const SHARE: std::ops::RangeInclusive<f64> = 0.65..=1.35;
-
 #[test]
 fn a_tenth_of_the_weight_is_a_tenth_of_the_time() {
     let scratch = Scratch::new();
@@ -70,11 +66,11 @@ fn a_tenth_of_the_weight_is_a_tenth_of_the_time() {
     let _light = groups[0].start("time::counts", &["60000"]);
     let mut heavy = groups[1].start("time::counts", &["100"]);
     let tenth = share(&groups, &mut heavy, 2_000);
-    assert!(SHARE.contains(&(tenth * 11.0)), "{tenth:.3} of the time of both");
+    assert!((0.8..=1.2).contains(&(tenth * 11.0)), "{tenth:.3} of the time of both");
     // The weight of a living agent changes.
     set(&groups[0], &weight(1_000));
     let half = share(&groups, &mut heavy, 1_000);
-    assert!(SHARE.contains(&(half * 2.0)), "{half:.3} of the time of both");
+    assert!((0.8..=1.2).contains(&(half * 2.0)), "{half:.3} of the time of both");
     for group in &groups {
         group.destroy();
     }
